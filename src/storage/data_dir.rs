@@ -1,4 +1,4 @@
-//! The data directory: whose it is, and who uses it.
+//! The data directory: which one it is, and who may use it.
 
 use std::{
     io,
@@ -16,12 +16,12 @@ use crate::{
     types::TopicId,
 };
 
-/// A data directory, locked: the file `lock`, and the directory itself, which nobody can remove by
-/// mistake while its content stays.
+/// A locked data directory. The file `lock` and the directory itself are both locked, because
+/// somebody may remove the file by mistake while the content stays.
 pub(crate) struct DataDir {
     root: PathBuf,
     identity: Identity,
-    /// Whether it is known to say that its segments may have blocks.
+    /// Whether the directory's file is known to say that its segments may have blocks.
     has_blocks: Mutex<bool>,
     locks: Mutex<Vec<Box<dyn LockGuard>>>,
 }
@@ -76,7 +76,7 @@ pub(crate) enum Error {
 }
 
 impl DataDir {
-    /// Locks a directory for this broker, creating it and what is in it as needed.
+    /// Locks a directory for this broker. Creates the directory and its content as needed.
     pub(crate) fn open(env: &Env, root: &Path) -> Result<Self, Error> {
         let files = &*env.files;
         create_with_parents(env, root)?;
@@ -111,7 +111,7 @@ impl DataDir {
         Ok(dir)
     }
 
-    /// Gives the directory free for another broker. Nothing may be written to it after this.
+    /// Unlocks the directory for another broker. Nothing may be written to it after this.
     pub(crate) fn release(&self) {
         self.locks
             .lock()
@@ -119,13 +119,13 @@ impl DataDir {
             .clear();
     }
 
-    /// Which directory this is.
+    /// The directory's identity.
     pub(crate) fn identity(&self) -> Identity {
         self.identity
     }
 
-    /// Has the directory say that its segments may have compressed blocks, which no earlier version
-    /// can read. That is there for good, and durable when this returns.
+    /// Makes the directory say that its segments may have compressed blocks, which no earlier
+    /// version can read. This cannot be undone, and is durable when this returns.
     pub(crate) fn allow_blocks(&self, env: &Env) -> Result<(), FileError> {
         let mut has_blocks = self
             .has_blocks
@@ -157,7 +157,7 @@ impl DataDir {
         self.root.join("journal")
     }
 
-    /// Where bytes go that recovery cut off.
+    /// Where recovery saves the bytes that it cuts off.
     pub(crate) fn aside(&self) -> PathBuf {
         self.root.join("aside")
     }
@@ -172,38 +172,38 @@ impl DataDir {
         self.topics().join(id.to_string())
     }
 
-    /// The name that a topic's directory has from its deletion until it is removed; or that of a
-    /// file which says the same, where the directory cannot be renamed.
+    /// The name of a topic's directory from its deletion until it is removed. If the directory
+    /// cannot be renamed, a file with this name marks it as deleted.
     pub(crate) fn deleted_topic(&self, id: TopicId) -> PathBuf {
         self.topics().join(format!("{id}.deleted"))
     }
 }
 
-/// A data directory that nobody changes while this lives, for the caller who only looks. Nothing is
-/// written.
+/// Keeps brokers from using a data directory as long as this lives, for a caller who only reads.
+/// Nothing is written.
 pub(crate) struct Quiet {
     _locks: Vec<Box<dyn LockGuard>>,
 }
 
 impl Quiet {
-    /// Makes sure that no broker uses a directory, and that none begins to.
+    /// Makes sure that no broker uses the directory, and that none starts to.
     pub(crate) fn hold(env: &Env, root: &Path) -> Result<Self, Error> {
         let mut locks = lock_dir(env, root, Lock::Shared)?;
-        // A broker may know of this lock only.
+        // An older broker may lock this file only.
         let file = lock_if_possible(env, root, &root.join("lock"), Lock::Shared)?;
         locks.extend(file);
         Ok(Self { _locks: locks })
     }
 }
 
-/// Locks the directory itself, where its file system can.
+/// Locks the directory itself, if its file system can.
 fn lock_dir(env: &Env, root: &Path, lock: Lock) -> Result<Vec<Box<dyn LockGuard>>, Error> {
     let locked = lock_if_possible(env, root, root, lock)?;
     Ok(locked.into_iter().collect())
 }
 
-/// Locks something in a data directory. Only another's lock is an error: some file systems lock
-/// files alone, or nothing that is open to read only.
+/// Locks a file or directory. Fails only if somebody else has locked it: some file systems lock
+/// files only, or nothing that is open for reading only.
 fn lock_if_possible(
     env: &Env,
     root: &Path,
@@ -222,7 +222,7 @@ fn lock_if_possible(
     }
 }
 
-/// The id of the topic that a directory is named after, as [`DataDir::topic`] names it.
+/// The id of a topic by the name of its directory, see [`DataDir::topic`].
 pub(crate) fn parse_topic(name: &str) -> Option<TopicId> {
     (name.len() == 16)
         .then(|| u64::from_str_radix(name, 16).ok())
@@ -230,8 +230,8 @@ pub(crate) fn parse_topic(name: &str) -> Option<TopicId> {
         .map(TopicId)
 }
 
-/// Which directory this is, looked at under its lock. Makes the file that says so, where there is
-/// none.
+/// Finds out which directory this is; it must be locked. Writes the file that says so if it is
+/// missing.
 fn identify(env: &Env, root: &Path) -> Result<Identity, Error> {
     let file = ownership::path(root);
     let lost = match ownership::find(env, root)? {
@@ -242,7 +242,7 @@ fn identify(env: &Env, root: &Path) -> Result<Identity, Error> {
     let has_blocks = matches!(lost, Some((_, true)));
     let lost = lost.map(|(named, _)| named);
     let new = || Identity {
-        // 0 stands for none.
+        // 0 stands for no directory.
         id: env.random.next_u64().max(1),
     };
     let path = file.display();

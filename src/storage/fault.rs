@@ -1,15 +1,15 @@
 //! What an I/O error means: the one place that decides it.
 //!
-//! Three things follow from an error, and they exclude each other. *Damage* is reported with the
-//! offsets that it takes away (DATA_LOSS), which tells clients to go on behind them, and is never
-//! tried again by itself. What is *passing* says nothing of what is stored: it is refused
-//! (UNAVAILABLE) and tried again. What is *fatal* ends the process, because nobody knows any more
-//! what is on disk (D8 of the design: a failed sync is never repeated).
+//! An error has exactly one of three meanings. *Damage* is reported with the offsets that are lost
+//! (DATA_LOSS), which tells clients to continue behind them; the broker does not try again. A
+//! *passing* error says nothing about what is stored: the call is refused (UNAVAILABLE) and can be
+//! repeated. A *fatal* error ends the process, because nobody knows any more what is on disk: a
+//! failed sync is never repeated.
 //!
-//! So an error while something is read is damage only if the bytes are known to be gone: a file
-//! that is missing where there must be one, or too short, or a disk that says that it cannot read
-//! them. A wrong checksum, which no error tells of, is damage as well. Everything else passes,
-//! also what nobody has thought of: calling intact records damaged is worse than asking again.
+//! So an error on reading is damage only if the bytes are known to be gone: a file that must exist
+//! is missing or too short, or the disk reports that it cannot read them. A wrong checksum, which
+//! is no I/O error, is damage as well. Every other error is passing, even one that nobody has
+//! thought of: to call intact records damaged is worse than to ask again.
 
 use std::io;
 
@@ -19,15 +19,16 @@ use crate::env;
 /// What an I/O error means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// What was to be read is not there any more.
+    /// What should have been read is gone.
     Damage,
-    /// Nothing was done, and nothing is known to be wrong with what is stored: try again.
+    /// Nothing was done, and nothing is known to be wrong with what is stored: it can be tried
+    /// again.
     Passing,
-    /// What is on disk is not known any more.
+    /// It is not known any more what is on disk.
     Fatal,
 }
 
-/// What it means that an action has failed with this error.
+/// The meaning of this error of an action.
 pub(crate) fn meaning(action: Action, error: &io::Error) -> Meaning {
     match action {
         Action::Open
@@ -36,7 +37,7 @@ pub(crate) fn meaning(action: Action, error: &io::Error) -> Meaning {
         | Action::List
         | Action::LookFor
         | Action::LookForRoom => of_reading(error),
-        // Nothing was created: a file descriptor was missing, or memory.
+        // Nothing was created, for lack of a file descriptor or memory.
         Action::Create if env::is_out_of_resources(error) => Meaning::Passing,
         Action::Create
         | Action::Write
@@ -54,12 +55,12 @@ pub(crate) fn meaning(action: Action, error: &io::Error) -> Meaning {
         | Action::Cut
         | Action::Rename
         | Action::Remove
-        // A failed sync is never taken for a passing lack of room.
+        // A failed sync is never taken for a lack of space that passes.
         | Action::Sync => Meaning::Fatal,
     }
 }
 
-/// What it means that something could not be read, opened or mapped. Never fatal: nothing has
+/// The meaning of an error on reading, opening or mapping. Never fatal, because nothing was
 /// changed.
 pub(crate) fn of_reading(error: &io::Error) -> Meaning {
     match error.kind() {
@@ -72,7 +73,7 @@ pub(crate) fn of_reading(error: &io::Error) -> Meaning {
     }
 }
 
-/// Whether the disk has no room.
+/// Whether the disk has no space left.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,14 +1,13 @@
-//! Giving back the room of large files that have been removed.
+//! Freeing the space of large files that were removed.
 //!
-//! A file loses its name at once. What a file system frees with one change holds up the syncs of
-//! others until it is done with that: tens of milliseconds for 256 MiB, on a disk that is told what
-//! is free. So a large file stays open when its name goes, and is shortened in steps, between which
-//! whoever takes them pauses. Measured beside 256 MiB that are freed, p99 of a write with its sync
-//! is 12.8 ms if it is done at once, 1.9 in steps, 0.5 in steps with pauses, and 0.2 beside
-//! nothing.
+//! A file loses its name at once. But whatever a file system frees in one step delays the syncs of
+//! others: tens of milliseconds for 256 MiB, on a disk that is told which blocks are free. So a
+//! large file is kept open after its name is gone, and is shortened in steps, with pauses between
+//! them. Measured while 256 MiB are freed, the p99 of a write with its sync is 12.8 ms if they are
+//! freed at once, 1.9 ms in steps, 0.5 ms in steps with pauses, and 0.2 ms if nothing is freed.
 //!
-//! It is for files that nobody reads and that are not mapped. Their names must be durably gone
-//! before: a file that came back shorter would be damage.
+//! This is for files that nobody reads and that are not mapped. The removal of their names must be
+//! durable first: a file that came back shorter would count as damaged.
 
 use std::{
     collections::VecDeque,
@@ -18,19 +17,19 @@ use std::{
 
 use crate::env::{File, FileSystem, Open};
 
-/// How much is given back at once. Tests have small files.
+/// How many bytes are freed in one step. Smaller in tests, whose files are small.
 const STEP_BYTES: u64 = if cfg!(test) { 16 << 10 } else { 4 << 20 };
 
-/// Most files that are given back with pauses. Each of them takes a file descriptor.
+/// Most files that are freed with pauses. Each takes a file descriptor.
 const MOST_FILES: usize = 8;
 
-/// The files whose room is given back, the oldest first.
+/// The files whose space is being freed, oldest first.
 #[derive(Default)]
 pub(crate) struct Freeing {
     files: Mutex<VecDeque<Leaving>>,
 }
 
-/// A large file that loses its name.
+/// A large file that is about to lose its name, or has lost it.
 pub(crate) struct Leaving {
     path: PathBuf,
     file: Arc<dyn File>,
@@ -38,8 +37,8 @@ pub(crate) struct Leaving {
 }
 
 impl Leaving {
-    /// The file of this name, which is about to be removed; none if it is small, or cannot be
-    /// opened: then it goes as a whole.
+    /// Opens the file that is about to be removed. `None` if it is small or cannot be opened; then
+    /// it is freed all at once.
     pub(crate) fn open(files: &dyn FileSystem, path: &Path) -> Option<Self> {
         let file = files.open(path, Open::Write).ok()?;
         let len = file.len().ok().filter(|len| *len > STEP_BYTES)?;
@@ -47,7 +46,7 @@ impl Leaving {
         Some(Self { path, file, len })
     }
 
-    /// Gives back the next step; false if the rest goes with the file.
+    /// Frees the next step; returns false if the rest is freed by closing the file.
     fn step(&mut self) -> bool {
         self.len = self.len.saturating_sub(STEP_BYTES);
         if self.len == 0 {
@@ -65,8 +64,8 @@ impl Leaving {
 }
 
 impl Freeing {
-    /// Takes files whose names are durably gone. Where there are too many, the oldest are given
-    /// back here, without pauses.
+    /// Adds files whose names are durably gone. If there are too many, the oldest are freed here,
+    /// without pauses.
     pub(crate) fn add(&self, these: Vec<Leaving>) {
         for leaving in these {
             let oldest = {
@@ -83,7 +82,7 @@ impl Freeing {
         }
     }
 
-    /// Gives back the next step of the oldest file. Whether there is more to give back.
+    /// Frees the next step of the oldest file; returns whether there is more to free.
     pub(crate) fn step(&self) -> bool {
         let oldest = self.lock().pop_front();
         if let Some(mut oldest) = oldest
@@ -94,7 +93,7 @@ impl Freeing {
         self.has_any()
     }
 
-    /// Whether there is something to give back.
+    /// Whether there is something to free.
     pub(crate) fn has_any(&self) -> bool {
         !self.lock().is_empty()
     }

@@ -1,21 +1,21 @@
-//! Bytes that stay: the journal, the partitions' logs, the checkpoint, and recovery from them.
+//! Durable bytes: the journal, the partitions' logs, the checkpoint, and recovery from them.
 //!
-//! Synchronous and without threads of its own: the broker decides who calls what when, and a
+//! It is synchronous and has no threads: the broker decides who calls what and when, and a
 //! simulation calls everything from one thread.
 //!
-//! - `format` is bytes to values and back; it does no I/O.
-//! - `journal` is what is synced to acknowledge. An entry is one atomic commit.
-//! - `log` is a partition: a tail in memory and segments on disk, written from journal entries that
-//!   are durable.
-//! - `keys` is a partition's index of entities and producers: which records are whose. Derived, but
-//!   for what it keeps of records that are gone.
-//! - `checkpoint` says up to which journal entry all is in segments; `data_dir` guards the
-//!   directory, and `ownership` says which one it is.
-//! - `fault` says what an I/O error means; `files` has small things done to files,
-//!   `read_only` reads one that does not change, and `freeing` gives back the room of large ones.
-//! - `inspect` says what a data directory holds, without changing it.
+//! - `format` turns values into bytes and back; it does no I/O.
+//! - `journal` is what is synced before appends are acknowledged. An entry is one atomic commit.
+//! - `log` is a partition: a tail in memory, and segments on disk that are written from durable
+//!   journal entries.
+//! - `keys` is a partition's key index: which records belong to which entity. It is derived from
+//!   the log, except for the last versions of records that are gone.
+//! - `checkpoint` says up to which journal entry everything is in segments; `data_dir` locks the
+//!   directory, and `ownership` finds out which one it is.
+//! - `fault` decides what an I/O error means; `files` has small operations on files, `read_only`
+//!   reads a file that does not change, and `freeing` frees the space of large removed ones.
+//! - `inspect` reports what a data directory has, without changing it.
 //!
-//! Nothing in here acknowledges, waits for, or knows a client.
+//! Nothing here acknowledges an append, waits, or knows a client.
 
 pub(crate) mod checkpoint;
 pub(crate) mod data_dir;

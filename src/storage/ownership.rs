@@ -1,9 +1,9 @@
-//! Which data directory a directory is: what its file `taffrail` says, and where that is lost, its
+//! Finds out which data directory a directory is: by its file `taffrail`, or if that is lost, by
 //! other files.
 //!
-//! Checkpoints and segments name the directory that they belong to, too. What names none was
-//! written before they did, and shows only that the directory is one of ours. Files that name two
-//! directories are not to be used together: nobody could say which of them is meant.
+//! Checkpoints and segments name their data directory too. Files of older versions do not, and only
+//! show that the directory is one of ours. If files name two different directories, the directory
+//! is refused, because nobody can tell which one is right.
 
 use std::{
     io,
@@ -25,30 +25,30 @@ use super::{
 };
 use crate::env::{DirEntry, Env, Open};
 
-/// What was found of a directory's identity.
+/// What was found out about a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Its own file says it.
+    /// Its own file says which one it is.
     Told {
         identity: Identity,
-        /// Of the formats in the directory.
+        /// The version of the formats in the directory.
         version: u32,
     },
-    /// That file is lost, and the directory is one of ours.
+    /// The file is lost, but the directory is one of ours.
     Lost {
-        /// What other files name, and one that does.
+        /// The identity that other files name, and one of these files.
         named: Option<(Identity, PathBuf)>,
         /// Whether any segment has compressed blocks.
         has_blocks: bool,
     },
-    /// There is nothing, or a first start that was cut off.
+    /// The directory is empty, or a first start was cut off.
     New,
 }
 
-/// What the file `taffrail` is.
+/// The state of the file `taffrail`.
 enum OwnFile {
     Whole(Identity, u32),
-    /// It is ours, and damaged.
+    /// It is ours, but damaged.
     Damaged,
     /// It is not there, or has lost its content.
     Lost,
@@ -58,7 +58,7 @@ enum OwnFile {
 struct Witness {
     path: PathBuf,
     directory: Option<Identity>,
-    /// It is a segment that was compressed.
+    /// Whether it is a segment with compressed blocks.
     has_blocks: bool,
 }
 
@@ -88,7 +88,8 @@ pub(crate) fn find(env: &Env, root: &Path) -> Result<Found, Error> {
         let path = root.to_owned();
         return Err(Error::OtherVersion { path, version });
     }
-    // Our own first start may have been cut off anywhere; its names are known.
+    // An empty directory may have these: our first start may have been cut off, and file systems
+    // make one of them.
     let ours = ["lock", "taffrail.new", "lost+found"];
     let entries = list(env, root)?;
     match entries.iter().all(|entry| ours.contains(&&entry.name[..])) {
@@ -99,7 +100,7 @@ pub(crate) fn find(env: &Env, root: &Path) -> Result<Found, Error> {
     }
 }
 
-/// Makes sure that a file which names a directory belongs to this one.
+/// Checks that a file which names a directory belongs to this one.
 pub(crate) fn check_same(
     root: &Path,
     identity: Identity,
@@ -122,7 +123,7 @@ fn own_file(env: &Env, root: &Path) -> Result<OwnFile, Error> {
     let Some(bytes) = read_file(&*env.files, &path(root))? else {
         return Ok(OwnFile::Lost);
     };
-    // Such as a file system makes of one whose content a crash took.
+    // The file system may leave zeros in a file whose content a crash took.
     if bytes.iter().all(|byte| *byte == 0) {
         return Ok(OwnFile::Lost);
     }
@@ -138,7 +139,8 @@ fn own_file(env: &Env, root: &Path) -> Result<OwnFile, Error> {
     }
 }
 
-/// The directory that all witnesses name which name one, and the first of them.
+/// The directory that the witnesses name, and the first that names it; fails if they name different
+/// ones.
 fn agreed(root: &Path, witnesses: &[Witness]) -> Result<Option<(Identity, PathBuf)>, Error> {
     let mut named: Option<(Identity, PathBuf)> = None;
     for witness in witnesses {
@@ -160,7 +162,7 @@ fn agreed(root: &Path, witnesses: &[Witness]) -> Result<Option<(Identity, PathBu
     Ok(named)
 }
 
-/// Everything that shows that the directory is one of ours, beside its own file.
+/// All files that show that the directory is ours, except the file `taffrail`.
 fn witnesses(env: &Env, root: &Path) -> Result<Vec<Witness>, Error> {
     let mut witnesses = Vec::new();
     for path in checkpoint::copies(&root.join("checkpoint")) {
@@ -221,7 +223,7 @@ fn add_segments(env: &Env, topics: &Path, witnesses: &mut Vec<Witness>) -> Resul
     Ok(())
 }
 
-/// The version of the formats, if a checkpoint says that it is another.
+/// The version of the formats, if a checkpoint has another version than this one.
 fn other_version(env: &Env, root: &Path) -> Result<Option<u32>, Error> {
     for path in checkpoint::copies(&root.join("checkpoint")) {
         let bytes = unless_damaged(read_file(&*env.files, &path))?.flatten();
@@ -233,7 +235,7 @@ fn other_version(env: &Env, root: &Path) -> Result<Option<u32>, Error> {
     Ok(None)
 }
 
-/// The first bytes of a file; none if it is shorter or cannot be read any more.
+/// The first bytes of a file; `None` if it is shorter or damaged.
 fn begin(env: &Env, path: &Path, len: u64) -> Result<Option<Vec<u8>>, FileError> {
     let read = || {
         let file = env
@@ -248,7 +250,7 @@ fn begin(env: &Env, path: &Path, len: u64) -> Result<Option<Vec<u8>>, FileError>
     unless_damaged(read())
 }
 
-/// What is in a directory; nothing if there is none.
+/// The entries of a directory; none if it does not exist.
 fn list(env: &Env, dir: &Path) -> Result<Vec<DirEntry>, FileError> {
     match env.files.read_dir(dir) {
         Err(error)
@@ -263,7 +265,7 @@ fn list(env: &Env, dir: &Path) -> Result<Vec<DirEntry>, FileError> {
     }
 }
 
-/// What is damaged shows nothing.
+/// What was read; `None` if it is damaged, because damage proves nothing.
 fn unless_damaged<T>(read: Result<T, FileError>) -> Result<Option<T>, FileError> {
     match read {
         Err(error) if error.meaning() == Meaning::Damage => Ok(None),

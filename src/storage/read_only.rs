@@ -1,9 +1,8 @@
-//! A file that does not change any more, to be read at any place: mapped, or by position where it
-//! cannot be.
+//! A file that does not change any more, which can be read anywhere: through a map, or by position
+//! if it cannot be mapped.
 //!
-//! Some file systems know no shared maps (FUSE with direct I/O, for one), and a process may have
-//! as many maps, or as much address space, as it is allowed. What is stored can be read all the
-//! same.
+//! Some file systems have no shared maps, for example FUSE with direct I/O, and the number of maps
+//! and the address space of a process are limited. Files can be read in these cases too.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -12,17 +11,17 @@ use bytes::Bytes;
 use super::fault::{self, Meaning};
 use crate::env::{self, File, FileSystem, Open};
 
-/// A file that does not change, open for reading.
+/// An immutable file, open for reading.
 #[derive(Clone)]
 pub(crate) enum ReadOnly {
-    /// The whole file.
+    /// A map of the whole file.
     Mapped(Bytes),
-    /// The file and its length.
+    /// The file, read by position, and its length.
     Positioned(Arc<dyn File>, u64),
 }
 
-/// Knows whether anybody has bytes of the maps of a file: as long as somebody has, it must not
-/// become shorter.
+/// Counts the users of the maps of a file: as long as there are any, the file must not become
+/// shorter.
 #[derive(Default)]
 pub(crate) struct Maps(Arc<()>);
 
@@ -39,7 +38,7 @@ impl AsRef<[u8]> for Mapped {
 }
 
 impl Maps {
-    /// A file as it was opened, whose map counts from now on if it is mapped.
+    /// Counts an opened file as in use, if it is mapped, until its bytes are dropped.
     pub(crate) fn count(&self, opened: ReadOnly) -> ReadOnly {
         match opened {
             ReadOnly::Mapped(bytes) => ReadOnly::Mapped(Bytes::from_owner(Mapped {
@@ -50,20 +49,20 @@ impl Maps {
         }
     }
 
-    /// Whether anybody has bytes of one.
+    /// Whether anybody has bytes of a map.
     pub(crate) fn has_any(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 }
 
 impl ReadOnly {
-    /// One without bytes.
+    /// A file without bytes.
     pub(crate) fn nothing() -> Self {
         Self::Mapped(Bytes::new())
     }
 
-    /// Opens a file. Where it cannot be mapped for a reason that may pass, `let_go` gives up what
-    /// else is mapped, and it is tried once more; then the file is read by position.
+    /// Opens a file. If mapping fails for a reason that may pass, calls `let_go`, which should drop
+    /// other maps, and tries once more; if that fails too, the file is read by position.
     pub(crate) fn open(
         files: &dyn FileSystem,
         path: &Path,
@@ -74,7 +73,7 @@ impl ReadOnly {
             Err(error) if fault::of_reading(&error) == Meaning::Passing => error,
             Err(error) => return Err(error),
         };
-        // That the file system knows no maps is no reason to give up those that there are.
+        // If the file system has no maps, dropping others would not help.
         if !env::has_no_maps(&error) {
             let_go();
             if let Ok(bytes) = files.map(path) {

@@ -1,4 +1,4 @@
-//! A checkpoint with the deltas that go on with it.
+//! Combines a checkpoint with the deltas that follow it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,26 +13,28 @@ use crate::{
 
 /// A checkpoint while deltas are added to it.
 pub(super) struct Folded {
-    /// What neither topics, producers nor erasures are. Of groups, what they are meanwhile.
+    /// All of the checkpoint but topics, producers, erasures and trims, which the fields below
+    /// have.
     rest: Checkpoint,
     topics: BTreeMap<TopicId, Topic>,
     producers: BTreeMap<ProducerId, Folding>,
-    /// By their ids, with the order in which they have changed: those that are complete are
-    /// forgotten in the order in which they became so.
+    /// By id, each with a counter of changes: completed erasures are forgotten in the order in
+    /// which they were completed.
     erasures: BTreeMap<u64, (u64, KnownErasure)>,
     changed_erasures: u64,
     key_trims: BTreeMap<(Place, Token), KnownKeyTrim>,
     /// How much time has passed for producers since the checkpoint.
     passed_ms: u64,
-    /// Their ids are not used again, so that sequences of them may go at the end.
+    /// Topics that are gone. `finish` leaves out their sequences; that may wait, because topic ids
+    /// are not used again.
     topics_gone: BTreeSet<TopicId>,
 }
 
-/// A producer meanwhile.
+/// A producer while deltas are added.
 struct Folding {
     epoch: u32,
     name: String,
-    /// For how long it had been idle when so much time had passed.
+    /// For how long the producer had been idle when `passed_ms` had passed since the checkpoint.
     idle_ms: u64,
     passed_ms: u64,
     sequences: BTreeMap<(TopicId, PartitionId), (u64, Vec<StoredBatch>)>,
@@ -65,7 +67,7 @@ impl Folded {
         folded
     }
 
-    /// Adds a delta; none if it changes what there is not, so that it belongs to something else.
+    /// Adds a delta; `None` if it changes something that does not exist, so it cannot belong here.
     pub(super) fn add(&mut self, delta: Delta) -> Option<()> {
         self.rest.applied = delta.applied;
         self.rest.journal_file = delta.journal_file;
@@ -152,7 +154,7 @@ impl Folded {
         Some(())
     }
 
-    /// The checkpoint as it would have been written after the last delta.
+    /// The checkpoint as a whole one would have been written in place of the last delta.
     pub(super) fn finish(self) -> Checkpoint {
         let mut producers = Vec::with_capacity(self.producers.len());
         for (id, folding) in self.producers {
@@ -178,7 +180,7 @@ impl Folded {
             });
         }
         let mut erasures: Vec<(u64, KnownErasure)> = self.erasures.into_values().collect();
-        // Of those that wait the order of the ids is as good as any.
+        // Erasures that are not complete come first; their order does not matter.
         erasures.sort_by_key(|(order, known)| known.complete.then_some(*order));
         Checkpoint {
             topics: self.topics.into_values().collect(),
@@ -201,17 +203,17 @@ impl Folding {
         }
     }
 
-    /// Adds sequences to those there are, and to the batches that are remembered of them.
+    /// Takes over changed sequences, and appends their new batches to the remembered ones.
     fn add(&mut self, sequences: Vec<Sequence>) {
         for sequence in sequences {
             let place = (sequence.topic, sequence.partition);
             let known = self.sequences.entry(place).or_default();
-            // A checkpoint may have taken note of some already.
+            // The checkpoint may know some of these batches already.
             let since = sequence.next.saturating_sub(known.0);
             let since = usize::try_from(since).unwrap_or(usize::MAX);
             let known_already = sequence.stored.len().checked_sub(since);
             if known_already.is_none() {
-                // What is between is not remembered.
+                // Batches in between are missing, and remembered ones must be consecutive.
                 known.1.clear();
             }
             known.0 = known.0.max(sequence.next);

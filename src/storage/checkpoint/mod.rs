@@ -1,20 +1,20 @@
-//! The checkpoint on disk: a file, and behind it what has changed since.
+//! The checkpoint on disk: a file, and deltas with what has changed since.
 //!
-//! The file is written anew only when the deltas have grown as long as it is, so that what a
-//! checkpoint costs grows with what has changed, not with what there is. The file and its deltas
-//! are there twice. Both copies of a file are replaced one after the other, and both copies of the
-//! deltas grow one after the other, so one of them is whole at any time; the one that covers more
-//! counts. Without a whole one, the topics are found in their directories and the logs are scanned.
+//! The file is written anew only when its deltas have grown as long as the file itself, so the cost
+//! of a checkpoint depends on what has changed, not on what exists. The file and its deltas are
+//! each stored in two copies. The two copies are written one after the other, so a crash leaves at
+//! least one of them whole. If both are whole, the copy that covers more entries counts. If neither
+//! is, topics are found by their directories, and the logs are scanned.
 //!
 //! ```text
 //! checkpoint, checkpoint.copy              names the number of its deltas
 //! checkpoint.N.delta, checkpoint.N.copy    there before the checkpoint that names them is
 //! ```
 //!
-//! So a missing file of deltas is known to be missing, and one that does not end behind a whole
-//! delta was being written when the process ended, unless its copy does not either: then it is
-//! damaged. Deltas only follow a checkpoint that the same process has written: no start appends to
-//! a file that a crash may have torn.
+//! So a missing file of deltas is noticed. A file that does not end with a whole delta was being
+//! written when the process ended; if its copy does not either, both are damaged. A process only
+//! appends deltas to a checkpoint that it has written itself, never to a file that a crash may have
+//! torn.
 
 mod fold;
 
@@ -34,7 +34,7 @@ use super::{
 };
 use crate::env::{FileSystem, Open};
 
-/// What was found of a checkpoint.
+/// What a start finds of a checkpoint.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -45,22 +45,22 @@ pub(crate) enum Found {
     None,
     /// The latest one.
     Whole(Checkpoint),
-    /// There was one, and it is gone or cannot be read.
+    /// There was one, but it is gone or cannot be read.
     Damaged,
 }
 
-/// A copy of the checkpoint as it was found, without deltas.
+/// The state of one copy of the checkpoint file, without deltas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Missing,
     Damaged,
-    /// It is whole and covers entries up to this one.
+    /// The copy is whole and covers journal entries up to this one.
     Whole {
         applied: u64,
     },
 }
 
-/// All that was found of a checkpoint.
+/// Everything that was found of a checkpoint.
 #[derive(Debug)]
 pub(crate) struct Looked {
     pub(crate) found: Found,
@@ -69,34 +69,35 @@ pub(crate) struct Looked {
     pub(crate) damaged: Vec<PathBuf>,
     /// The files of deltas that belong to what was found.
     deltas: Vec<PathBuf>,
-    /// The last number of a file of deltas that a copy names.
+    /// The highest number that a copy, or the name of a file of deltas, has.
     number: u64,
 }
 
-/// Writes the checkpoint.
+/// Writes checkpoints: whole ones and deltas.
 pub(crate) struct Writer {
     path: PathBuf,
     directory: Identity,
-    /// How long deltas may always grow, in bytes; 0: there are none.
+    /// Deltas may always grow to this size, in bytes; 0 turns deltas off.
     most_deltas: u64,
-    /// The number of the last file of deltas.
+    /// The number of the newest file of deltas.
     number: u64,
-    /// How far its files reach; none before this process has written a checkpoint, and after an
-    /// error, when nobody knows.
+    /// The size of the current file of deltas. `None` until this process has written a whole
+    /// checkpoint, and after an error, when the size is not known.
     grown: Option<Grown>,
 }
 
-/// How far the files of deltas reach.
+/// How much the current file of deltas has.
 #[derive(Clone, Copy)]
 struct Grown {
     deltas: u64,
     bytes: u64,
-    /// The length of the checkpoint that they go on with.
+    /// The length of the checkpoint that the deltas belong to, in bytes.
     checkpoint: u64,
 }
 
 impl Writer {
-    /// For the checkpoint at `path`, of which so much was found.
+    /// A writer for the checkpoint at `path`. `number` is the highest number of a file of deltas so
+    /// far.
     pub(crate) fn new(path: PathBuf, directory: Identity, number: u64, most_deltas: u64) -> Self {
         Self {
             path,
@@ -107,7 +108,7 @@ impl Writer {
         }
     }
 
-    /// Whether what has changed is enough for the next checkpoint.
+    /// Whether the next checkpoint may be a delta rather than a whole one.
     pub(crate) fn takes_deltas(&self) -> bool {
         self.most_deltas > 0
             && self
@@ -115,7 +116,7 @@ impl Writer {
                 .is_some_and(|grown| grown.bytes < grown.checkpoint.max(self.most_deltas))
     }
 
-    /// Writes a whole checkpoint, without deltas.
+    /// Writes a whole checkpoint, and begins an empty file of deltas.
     pub(crate) fn store(
         &mut self,
         files: &dyn FileSystem,
@@ -145,7 +146,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes what has changed since the last checkpoint, which must have been written by this.
+    /// Appends a delta to the last checkpoint, which this writer must have written.
     pub(crate) fn add(&mut self, files: &dyn FileSystem, delta: &Delta) -> Result<(), FileError> {
         let mut grown = self
             .grown
@@ -168,7 +169,7 @@ impl Writer {
     }
 }
 
-/// Removes the deltas that went on with checkpoints before the one that names this number.
+/// Removes the files of deltas with lower numbers than `number`.
 fn remove_deltas_before(
     files: &dyn FileSystem,
     checkpoint: &Path,
@@ -186,7 +187,7 @@ fn remove_deltas_before(
     Ok(())
 }
 
-/// The last number of a file of deltas that is beside a checkpoint; 0 if there is none.
+/// The highest number of a file of deltas beside a checkpoint; 0 if there is none.
 pub(crate) fn newest_deltas(files: &dyn FileSystem, checkpoint: &Path) -> Result<u64, FileError> {
     let dir = dir_of(checkpoint);
     let entries = files
@@ -209,8 +210,8 @@ fn delta_number(name: &str) -> Option<u64> {
     (["delta", "copy"].contains(&kind) && number == parsed.to_string()).then_some(parsed)
 }
 
-/// Reads the checkpoint at `path`, and makes durable what was found of it. `is_ours` says whether a
-/// file belongs to the data directory that it is named to.
+/// Reads the checkpoint at `path`, and syncs the deltas that were found. `is_ours` checks the data
+/// directory that a file names.
 pub(crate) fn load<E: From<FileError>>(
     files: &dyn FileSystem,
     path: &Path,
@@ -221,7 +222,7 @@ pub(crate) fn load<E: From<FileError>>(
     for path in &looked.damaged {
         tracing::warn!(path = %path.display(), "a copy of the checkpoint is damaged or missing");
     }
-    // A crash of the process has left them in the operating system's cache, perhaps.
+    // After a crash of the process, they may be in the operating system's cache only.
     for path in &looked.deltas {
         let file = files
             .open(path, Open::Write)
@@ -232,8 +233,8 @@ pub(crate) fn load<E: From<FileError>>(
     Ok((looked.found, looked.number))
 }
 
-/// Looks at the checkpoint at `path`, through a function that reads files. `newest` is the last
-/// number of a file of deltas that is there.
+/// Examines the checkpoint at `path` without changing anything; `read` reads a file. `newest` is
+/// the highest number of a file of deltas that is there.
 pub(crate) fn look<E>(
     path: &Path,
     newest: u64,
@@ -262,7 +263,7 @@ pub(crate) fn look<E>(
         let applied = checkpoint.applied;
         looked.copies[at] = State::Whole { applied };
         looked.number = looked.number.max(checkpoint.delta_files);
-        // Nearly always both copies are the same.
+        // Both copies are nearly always equal.
         if !whole.contains(&checkpoint) {
             whole.push(checkpoint);
         }
@@ -278,8 +279,8 @@ pub(crate) fn look<E>(
     Ok(looked)
 }
 
-/// Whether a file of deltas shows that there was a checkpoint. The first is made before the first
-/// checkpoint is, and holds nothing then.
+/// Whether a file of deltas proves that there was a checkpoint. The first file of deltas does not:
+/// it is made before the first checkpoint, and empty but for its head.
 fn goes_on_with_one<E>(
     path: &Path,
     newest: u64,
@@ -297,7 +298,8 @@ fn goes_on_with_one<E>(
 }
 
 impl Looked {
-    /// Adds the deltas of a copy to it, and takes it if it covers more than another.
+    /// Adds its deltas to a copy of the checkpoint, and keeps the result if it covers more than
+    /// what was found before.
     fn follow<E>(
         &mut self,
         path: &Path,
@@ -355,17 +357,17 @@ fn fold(checkpoint: Checkpoint, deltas: Vec<Delta>) -> Option<Checkpoint> {
     Some(folded.finish())
 }
 
-/// What a copy of the deltas is.
+/// One copy of a file of deltas.
 struct Deltas {
     deltas: Vec<Delta>,
-    /// Whether the file ends behind the last of them.
+    /// Whether the file ends with a whole delta.
     is_whole: bool,
-    /// Whether it is the file that it should be.
+    /// Whether its head is sound and has the expected number.
     has_head: bool,
 }
 
 impl Deltas {
-    /// Those in the bytes of a file with this number, up to the first that is not whole.
+    /// Reads the deltas of file `number` from its bytes, up to the first that is not whole.
     fn read<E>(
         bytes: &[u8],
         number: u64,
@@ -389,8 +391,8 @@ impl Deltas {
         Ok(read)
     }
 
-    /// Whether this copy may be what it is beside a whole one with so many deltas: it is the same,
-    /// or a crash came while the last delta was written. The first copy grows first.
+    /// Whether this copy is undamaged, given that the other one is whole with `len` deltas: it is
+    /// equal, or a crash came while the last delta was written. The first copy is written first.
     fn may_be_beside(&self, len: usize, is_first: bool) -> bool {
         let own = self.deltas.len();
         self.has_head
@@ -407,12 +409,12 @@ fn longest_whole(copies: &[Deltas]) -> Option<usize> {
     let whole = (0..copies.len()).filter(|at| copies[*at].is_whole);
     whole.max_by_key(|at| (copies[*at].deltas.len(), Reverse(*at)))
 }
-/// The file of deltas with this number, of the checkpoint at `path`.
+/// The file of deltas `number` of the checkpoint at `path`.
 fn delta_path(path: &Path, number: u64) -> PathBuf {
     path.with_extension(format!("{number}.delta"))
 }
 
-/// A file that is there twice: its two copies.
+/// The paths of both copies of a file.
 pub(crate) fn copies(path: &Path) -> [PathBuf; 2] {
     [path.to_owned(), path.with_extension("copy")]
 }

@@ -34,7 +34,7 @@ impl AccessToken {
     }
 }
 
-/// Several: a count, then each.
+/// Writes several tokens: a count, then each.
 pub(super) fn put_access_tokens(out: &mut Vec<u8>, tokens: &[AccessToken]) {
     put_count(out, tokens.len());
     tokens.iter().for_each(|token| token.put(out));

@@ -1,9 +1,9 @@
-//! Compressed blocks: frames of a sealed segment that lie one behind the other, compressed as one.
+//! Compressed blocks: consecutive frames of a sealed segment, compressed together.
 //!
-//! Frames are as small as what was appended at a time, and small pieces compress badly, so several
-//! of them share a block. A block begins as a frame does (`frame.rs`): whoever steps from frame to
-//! frame by their lengths steps over it, and finds the next one behind damage in the same way. What
-//! comes out of it are the frames, byte for byte.
+//! A frame is as small as one append, and small pieces compress badly, so several frames share a
+//! block. A block begins like a frame (`frame.rs`): code that steps from frame to frame by their
+//! lengths steps over a block too, and finds the next one behind damage in the same way.
+//! Decompressing a block gives the original frames, byte for byte.
 //!
 //! ```text
 //!  0  u32  length            of the whole block, header included
@@ -23,8 +23,9 @@
 //! 76       the frames, one behind the other, compressed
 //! ```
 //!
-//! A version that knows no blocks takes this flag for damage. So that none comes to see one, a
-//! directory says in its own file that it may have blocks (`identity.rs`).
+//! An older version that does not know blocks would take this flag for damage. So that it never
+//! opens one, the data directory's own file says that the directory may have blocks
+//! (`identity.rs`).
 
 use bytes::Bytes;
 
@@ -38,19 +39,19 @@ use crate::{
     types::Offset,
 };
 
-/// Frames are put into one block up to so many bytes. With more of them a point read takes longer:
-/// it takes apart a whole block, 64 KiB in about 40 us. With less, records of 200 bytes compress to
-/// 19 % instead of 17.5 %. A larger frame is a block of its own.
+/// Frames are gathered in one block up to this size; a larger frame is a block of its own. A larger
+/// bound makes point reads slower, because a point read decompresses a whole block: 64 KiB take
+/// about 40 us. A smaller bound compresses worse: 19 % instead of 17.5 % for records of 200 bytes.
 pub(crate) const BLOCK_BYTES: usize = 64 << 10;
 
-/// It is a block, and no frame.
+/// The flag of a block, which no frame has.
 const COMPRESSED: u32 = 2;
 
-/// What is worth compressing becomes smaller by an eighth at least. What does not is stored as it
-/// is: it costs nothing to read then.
+/// Compression must save an eighth at least. Frames that save less are stored as they are, which
+/// costs nothing to read.
 const WORTH: usize = 8;
 
-/// A block that was taken apart.
+/// A block that was decompressed.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
     place: Place,
@@ -60,42 +61,42 @@ pub(crate) struct Block {
 
 /// What a segment consists of: a frame, or a block of several.
 pub(crate) struct Unit {
-    /// What an index has to know of it: of a block, what its frames say together.
+    /// The header for the index: a frame's own, or for a block that of all its frames together.
     pub(crate) header: Header,
     pub(crate) bytes: Bytes,
-    /// How many bytes the frames have.
+    /// The size of the frames before compression, in bytes.
     pub(crate) unpacked: usize,
 }
 
-/// Puts frames into blocks.
+/// Gathers frames into blocks.
 pub(crate) struct BlockWriter {
     encoder: Encoder,
-    /// What the next block will have.
+    /// The frames of the next block.
     frames: Vec<Frame>,
     bytes: usize,
 }
 
-/// Whether a header is that of a block.
+/// Whether a header belongs to a block.
 pub(crate) fn is_block(header: &[u8]) -> bool {
     header.get(68..72) == Some(&COMPRESSED.to_le_bytes())
 }
 
-/// Where a block lies and how many records it has, which nobody has checked; none of what is no
-/// block.
+/// Where the block at the front of `bytes` lies and how many records it has, without checking it;
+/// `None` if it is not a block.
 pub(crate) fn peek(bytes: &[u8]) -> Option<(Place, u32)> {
     let place = Place::peek(bytes).filter(|_| is_block(bytes))?;
     let records = Fields(bytes.get(20..24)?).u32()?;
     Some((place, records))
 }
 
-/// How many bytes the frames of a block have, which nobody has checked.
+/// The size of a block's frames before compression, without checking the block.
 pub(crate) fn unpacked_len(header: &[u8]) -> Option<usize> {
     let mut fields = Fields(header.get(48..52)?);
     usize::try_from(fields.u32()?).ok()
 }
 
 impl Block {
-    /// Takes the block at the front of `bytes` apart; none if there is none, or it is damaged.
+    /// Decompresses the block at the front of `bytes`; `None` if there is none, or it is damaged.
     pub(crate) fn open(bytes: &Bytes) -> Option<Self> {
         let place = Place::peek(bytes)?;
         let whole = bytes.get(..place.length)?;
@@ -117,7 +118,8 @@ impl Block {
         block.is_whole(frames).then_some(block)
     }
 
-    /// Whether there are so many frames of the partition that cover its offsets.
+    /// Whether the block has this many frames, all of its partition, and they cover its offsets
+    /// without a gap.
     fn is_whole(&self, frames: u32) -> bool {
         let (mut at, mut next, mut found) = (0, self.place.base, 0);
         while at < self.frames.len() {
@@ -140,17 +142,17 @@ impl Block {
         self.place.length
     }
 
-    /// How many bytes its frames have.
+    /// The size of its frames in bytes.
     pub(crate) fn unpacked(&self) -> usize {
         self.frames.len()
     }
 
-    /// The frame at this place among the frames, checked.
+    /// The frame that begins at this byte of the decompressed frames, with its checksum checked.
     pub(crate) fn frame(&self, at: usize) -> Option<Frame> {
         Frame::decode(&self.frames.slice(at.min(self.frames.len())..))
     }
 
-    /// The frame with an offset, without the others.
+    /// The frame that covers an offset. The other frames are not checked.
     pub(crate) fn frame_with(&self, offset: Offset) -> Option<Frame> {
         let mut at = 0;
         while let Some(place) = Place::peek(self.frames.get(at..)?) {
@@ -178,7 +180,7 @@ impl BlockWriter {
         self.encoder.codec()
     }
 
-    /// Takes the next frame; adds what is complete.
+    /// Takes the next frame, and adds completed units to `out`.
     pub(crate) fn take(&mut self, frame: Frame, out: &mut Vec<Unit>) {
         let length = frame.bytes().len();
         let fits = self.bytes + length <= BLOCK_BYTES && self.goes_on_with(&frame);
@@ -189,7 +191,7 @@ impl BlockWriter {
         self.frames.push(frame);
     }
 
-    /// Whether the frame goes on where the last one ends.
+    /// Whether the frame continues where the last one ends.
     fn goes_on_with(&self, frame: &Frame) -> bool {
         let (Some(first), Some(last)) = (self.frames.first(), self.frames.last()) else {
             return true;
@@ -198,7 +200,7 @@ impl BlockWriter {
         last.header().end() == frame.header().base && span(base, frame.header()).is_some()
     }
 
-    /// Adds the block that is not complete yet.
+    /// Adds the last block to `out`, full or not.
     pub(crate) fn finish(&mut self, out: &mut Vec<Unit>) {
         let frames = std::mem::take(&mut self.frames);
         let bytes = std::mem::take(&mut self.bytes);
@@ -225,7 +227,7 @@ impl BlockWriter {
     }
 }
 
-/// What frames that follow each other say together; there is one at least.
+/// The header of several consecutive frames together; there must be at least one.
 fn together(frames: &[Frame]) -> Header {
     let mut header = *frames[0].header();
     let base = header.base;
@@ -244,12 +246,12 @@ fn together(frames: &[Frame]) -> Header {
     }
 }
 
-/// How many offsets there are from `base` to where a frame ends.
+/// How many offsets lie between `base` and the end of a frame.
 fn span(base: Offset, frame: &Header) -> Option<u32> {
     u32::try_from(frame.end().0 - base.0).ok()
 }
 
-/// A block, complete.
+/// Builds a complete block.
 fn seal(header: &Header, frames: usize, unpacked: usize, codec: Codec, compressed: &[u8]) -> Bytes {
     let short = |len| u32::try_from(len).expect("a block is no larger than the largest frame");
     let length = HEADER_BYTES + compressed.len();
@@ -265,7 +267,7 @@ fn seal(header: &Header, frames: usize, unpacked: usize, codec: Codec, compresse
 }
 
 impl Unit {
-    /// A frame as it is.
+    /// A frame, uncompressed.
     pub(crate) fn of(frame: Frame) -> Self {
         Self {
             header: *frame.header(),

@@ -1,4 +1,4 @@
-//! What a journal entry says, as opposed to the frames it carries: a change of the catalog.
+//! A change of the catalog, as a journal entry stores it beside frames.
 //!
 //! ```text
 //!  u8   kind: 1 create, 2 delete, 3 alter, 4 trim, 5 open producer, 6 forget producer, 7 erase, 8 erasure complete,
@@ -194,7 +194,7 @@ fn put_kind(out: &mut Vec<u8>, kind: u8, subject: u64) {
     out.extend_from_slice(&subject.to_le_bytes());
 }
 
-/// Settings by name, so that a later version can add one.
+/// Writes settings by name, so that a later version can add one.
 pub(super) fn put_settings(out: &mut Vec<u8>, settings: &TopicSettings) {
     let default = TopicSettings::default();
     let mut stored = Vec::with_capacity(TOPIC_SETTINGS.len());
@@ -210,7 +210,7 @@ pub(super) fn put_settings(out: &mut Vec<u8>, settings: &TopicSettings) {
     }
 }
 
-/// The settings; those that are not stored have their defaults.
+/// Reads settings; those that are not stored get their defaults.
 pub(super) fn take_settings(fields: &mut Fields<'_>) -> Option<TopicSettings> {
     let mut settings = TopicSettings::default();
     for _ in 0..fields.count(8)? {

@@ -66,48 +66,48 @@ const STORED_BATCH_BYTES: usize = 20;
 pub(crate) struct Checkpoint {
     /// Journal entries up to this one need not be replayed.
     pub(crate) applied: u64,
-    /// The number of the journal file that holds the entry behind it, or will.
+    /// The number of the journal file that has, or will have, the first entry after `applied`.
     pub(crate) journal_file: u64,
     pub(crate) topics: Vec<Topic>,
     pub(crate) producers: Vec<Producer>,
     pub(crate) erasures: Vec<KnownErasure>,
-    /// What time it was; earlier checkpoints do not say it.
+    /// The time of the checkpoint; earlier versions did not store it.
     pub(crate) clock: Option<Clock>,
-    /// Stored with the time, where that is known.
+    /// Stored together with the time.
     pub(crate) journal: JournalFiles,
-    /// The data directory that it belongs to; stored with the time, too. Earlier checkpoints do not
-    /// say it.
+    /// The data directory that the checkpoint belongs to, stored together with the time; earlier
+    /// versions did not store it.
     pub(crate) directory: Option<Identity>,
-    /// The number of the files with what has changed since, stored with the directory; 0 for none:
-    /// earlier checkpoints were stored as a whole each time.
+    /// The number of the files of deltas that follow, stored together with the directory. 0 if
+    /// there are none: earlier versions wrote whole checkpoints only.
     pub(crate) delta_files: u64,
-    /// Stored with the number of those files.
+    /// Stored together with `delta_files`.
     pub(crate) groups: groups::Snapshot,
-    /// Stored with the groups; earlier checkpoints have none.
+    /// Stored together with the groups; earlier versions have none.
     pub(crate) key_trims: Vec<KnownKeyTrim>,
-    /// Stored with the trims; earlier checkpoints have none.
+    /// Stored together with the trims; earlier versions have none.
     pub(crate) access_tokens: Vec<AccessToken>,
 }
 
-/// What there was of the journal's files at the checkpoint; earlier checkpoints do not say it.
+/// The journal's files at the time of the checkpoint; earlier versions did not store them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct JournalFiles {
-    /// The number of the one taken into use last.
+    /// The number of the file taken into use last.
     pub(crate) newest: u64,
-    /// How many there were, from `1.journal` on.
+    /// How many files had been made, from `1.journal` on.
     pub(crate) made: u32,
-    /// How many had a note, whether they were there yet or not.
+    /// How many files had a note in `journal/ring`, whether or not they had been made yet.
     pub(crate) noted: u32,
 }
 
-/// What time it was at the checkpoint.
+/// The time of the checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Clock {
-    /// For the broker, in milliseconds since 1970.
+    /// The broker's time, in milliseconds since 1970.
     pub(crate) now_ms: i64,
-    /// Which start of the machine it was; zeros where that is unknown.
+    /// The id of the machine's current start; zeros if it is unknown.
     pub(crate) boot: [u8; 16],
-    /// And how long ago, in milliseconds.
+    /// How long ago the machine started, in milliseconds.
     pub(crate) since_boot_ms: u64,
 }
 
@@ -116,9 +116,9 @@ pub(crate) struct Clock {
 pub(crate) struct Producer {
     pub(crate) id: ProducerId,
     pub(crate) epoch: u32,
-    /// For how long it has done nothing, counted while a broker ran.
+    /// For how long it has been idle, counted while a broker ran.
     pub(crate) idle_ms: u64,
-    /// Empty for none.
+    /// Empty if it has no name.
     pub(crate) name: String,
     /// How far it has come, by topic and partition.
     pub(crate) sequences: Vec<Sequence>,
@@ -128,7 +128,7 @@ pub(crate) struct Producer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Topic {
     pub(crate) id: TopicId,
-    /// Of the hashes in its key indexes.
+    /// The seed of the hashes in the topic's key indexes.
     pub(crate) seed: u64,
     pub(crate) name: TopicName,
     pub(crate) settings: TopicSettings,
@@ -146,7 +146,7 @@ pub(crate) struct Partition {
     pub(crate) last_append_time_ms: i64,
     /// The active segment, if there is one.
     pub(crate) active: Option<Active>,
-    /// The number of the last file with facts whose records are gone; 0 for none.
+    /// The highest number of a table of last versions, or of a retired file; 0 if there is none.
     pub(crate) retired: u64,
 }
 
@@ -170,7 +170,7 @@ impl Partition {
 }
 
 impl Producer {
-    /// A producer of the catalog.
+    /// A known producer of the catalog, as it is stored.
     pub(crate) fn of(known: Known) -> Self {
         Self {
             id: known.id,
@@ -206,7 +206,7 @@ impl Topic {
 }
 
 impl Checkpoint {
-    /// What it says of the catalog, with the topics that are there.
+    /// The catalog's part of the checkpoint, with only those topics for which `is_there` is true.
     pub(crate) fn snapshot(&self, is_there: impl Fn(TopicId) -> bool) -> Snapshot {
         let topics = self.topics.iter().filter(|topic| is_there(topic.id));
         Snapshot {
@@ -244,7 +244,7 @@ impl Checkpoint {
                     put_stored(&mut rest, &sequence.stored);
                 }
             }
-            // What is behind something that is stored is found behind all that comes before it.
+            // Each optional part needs all parts before it, so that it is found at its place.
             let has_tokens = !self.access_tokens.is_empty();
             let has_key_trims = has_tokens || !self.key_trims.is_empty();
             if has_key_trims || self.groups != groups::Snapshot::default() {
@@ -332,7 +332,7 @@ impl Checkpoint {
         })
     }
 
-    /// The version of what looks like a checkpoint of any version.
+    /// The version of a checkpoint, even of one that this version cannot read.
     pub(crate) fn version(bytes: &[u8]) -> Option<u32> {
         let mut fields = Fields(bytes);
         let magic: [u8; 8] = fields.array()?;
@@ -376,7 +376,7 @@ fn put_producer(out: &mut Vec<u8>, producer: &Producer) {
     }
 }
 
-/// A sequence without the batches that are remembered of it.
+/// Writes a sequence without its remembered batches.
 pub(super) fn put_sequence(out: &mut Vec<u8>, sequence: &Sequence) {
     out.extend_from_slice(&sequence.topic.0.to_le_bytes());
     out.extend_from_slice(&sequence.partition.0.to_le_bytes());

@@ -13,7 +13,7 @@
 //! 56  i64  when the oldest tombstone that is there was first compacted; 2^63 - 1: there is none
 //! ```
 //!
-//! It is derived: without it a partition is compacted from its start again.
+//! The file is derived: if it is missing, the partition is compacted from its start again.
 
 use super::{VERSION, crc32, fields::Fields};
 use crate::types::{Offset, PartitionId, TopicId};

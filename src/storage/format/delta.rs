@@ -1,4 +1,4 @@
-//! Deltas: what has changed since a checkpoint, one behind the other in a file that grows.
+//! Deltas: a file that grows by what has changed since a checkpoint, one piece at a time.
 //!
 //! ```text
 //! head of the file
@@ -31,8 +31,8 @@
 //!     u32  access tokens that there are now, then each as in the checkpoint; missing where these have not changed
 //! ```
 //!
-//! A file ends behind a whole delta. One that does not was cut off by a crash while its last delta
-//! was written, or is damaged: which of the two says its copy (`storage/checkpoint`).
+//! A sound file ends with a whole delta. One that does not is either damaged or was cut off by a
+//! crash while its last delta was written; its copy tells which (`storage/checkpoint`).
 
 use std::collections::BTreeMap;
 
@@ -71,13 +71,13 @@ const TRIMMED_KEY_BYTES: usize = 12 + Token::BYTES;
 /// The head of a file of deltas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// The checkpoint that the deltas go on with names it.
+    /// The number of the file, which the checkpoint before the deltas names.
     pub(crate) number: u64,
     pub(crate) directory: Option<Identity>,
 }
 
 impl Head {
-    /// How many bytes it takes.
+    /// The size of an encoded head.
     pub(crate) const BYTES: usize = 32;
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -88,7 +88,7 @@ impl Head {
         [&MAGIC[..], &version, &checksum, &rest].concat()
     }
 
-    /// The head at the front of a file's bytes.
+    /// Reads the head at the front of a file.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields(bytes);
         let magic: [u8; 8] = fields.array()?;
@@ -105,7 +105,7 @@ impl Head {
     }
 }
 
-/// What has changed since a checkpoint and the deltas before this one.
+/// What has changed since the checkpoint and the deltas before this one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Delta {
     /// See [`Checkpoint`](super::checkpoint::Checkpoint).
@@ -113,45 +113,46 @@ pub(crate) struct Delta {
     pub(crate) journal_file: u64,
     pub(crate) clock: Clock,
     pub(crate) journal: JournalFiles,
-    /// Those that are gone, and with them the sequences of all producers there.
+    /// Topics that are gone, and with them the sequences of all producers in these topics.
     pub(crate) topics_gone: Vec<TopicId>,
     pub(crate) topics: Vec<ChangedTopic>,
     pub(crate) producers: ChangedProducers,
-    /// By their ids.
+    /// Erasures that are forgotten, by id.
     pub(crate) erasures_gone: Vec<u64>,
     pub(crate) erasures: Vec<KnownErasure>,
-    /// Those that have changed; a topic that is gone is gone for all of them.
+    /// Changes of groups, in order. They do not list topics that are gone, which are gone from all
+    /// groups too.
     pub(crate) groups: Vec<(GroupName, GroupChange)>,
-    /// By what they are of.
+    /// Trims of entities that are gone, by the partition and token of the entity.
     pub(crate) key_trims_gone: Vec<(Place, Token)>,
     pub(crate) key_trims: Vec<KnownKeyTrim>,
-    /// All that there are, if that has changed.
+    /// All access tokens there are, if any has changed.
     pub(crate) access_tokens: Option<Vec<AccessToken>>,
 }
 
-/// A topic that is new, or something of which has changed.
+/// A topic that is new, or of which something has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChangedTopic {
     pub(crate) id: TopicId,
-    /// What it is, if that is new.
+    /// The topic's description, if it is new or has changed.
     pub(crate) description: Option<Description>,
     pub(crate) partitions: Vec<(PartitionId, Partition)>,
 }
 
-/// What a topic is, apart from how far its partitions reach.
+/// A topic without the state of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Description {
     pub(crate) seed: u64,
     pub(crate) name: TopicName,
     pub(crate) settings: TopicSettings,
-    /// How many partitions; those that have not changed are as they were, or empty.
+    /// How many partitions it has; those not listed as changed are as before, or empty if new.
     pub(crate) partitions: u32,
 }
 
 /// What has changed of producers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ChangedProducers {
-    /// How long all of them have been idle on top, where nothing else is said.
+    /// How much longer all producers have been idle that are not listed below.
     pub(crate) passed_ms: u64,
     pub(crate) gone: Vec<ProducerId>,
     pub(crate) changed: Vec<ChangedProducer>,
@@ -162,16 +163,16 @@ pub(crate) struct ChangedProducers {
 pub(crate) struct ChangedProducer {
     pub(crate) id: ProducerId,
     pub(crate) idle_ms: u64,
-    /// If it begins anew: its epoch and its name. It has no sequences then but those listed.
+    /// Its epoch and name, if it is new or has a new epoch. Its earlier sequences are gone then.
     pub(crate) anew: Option<(u32, String)>,
-    /// Those that have changed, with the batches that came since.
+    /// The sequences that have changed, each with the batches that came since.
     pub(crate) sequences: Vec<Sequence>,
 }
 
 impl Delta {
-    /// What has changed from one checkpoint to a later one, of which what is said of producers and
-    /// groups is told apart, as are topics that are gone. Both have a time, and their topics and erasures in
-    /// an order of their own.
+    /// Compares two checkpoints. The changes of producers and groups are passed in, and so are
+    /// topics that were deleted in between; all else is found by comparing. Both checkpoints must
+    /// have a time.
     pub(crate) fn between(
         before: &Checkpoint,
         now: &Checkpoint,
@@ -219,7 +220,7 @@ impl Delta {
         }
     }
 
-    /// As the `index`th delta of the file with this number.
+    /// Encodes this as delta `index` of file `number`.
     pub(crate) fn encode(&self, number: u64, index: u64) -> Vec<u8> {
         let mut rest = Vec::new();
         rest.extend_from_slice(&self.applied.to_le_bytes());
@@ -266,8 +267,8 @@ impl Delta {
         [&length[..], &checksum.to_le_bytes(), &rest].concat()
     }
 
-    /// Takes the `index`th delta of the file with this number from the front of what is left of the
-    /// file; none if there is no whole one.
+    /// Takes delta `index` of file `number` from the front of `bytes`, and moves `bytes` behind it;
+    /// `None` if no whole one is there.
     pub(crate) fn take(bytes: &mut &[u8], number: u64, index: u64) -> Option<Self> {
         let mut fields = Fields(bytes);
         let length: [u8; 4] = fields.array()?;
@@ -359,7 +360,7 @@ fn changed_key_trims(
 }
 
 impl ChangedTopic {
-    /// What has changed of a topic, if anything has.
+    /// What has changed of a topic; `None` if nothing has.
     fn between(before: Option<&Topic>, now: &Topic) -> Option<Self> {
         let description = Description {
             seed: now.seed,

@@ -1,9 +1,9 @@
 //! The journal's files and entries.
 //!
-//! A journal file is a header block of 4,096 bytes, which holds the header twice, at 0 and at
-//! 2,048, and then entries. Entries of one write lie one behind the other; a write starts at a
-//! multiple of 4,096 and is filled up with zeros to the next, so a block that holds an acknowledged
-//! byte is never written again.
+//! A journal file is a header block of 4,096 bytes, which has the header twice, at 0 and at 2,048,
+//! and then entries. The entries of one write lie one behind the other. A write starts at a
+//! multiple of 4,096 and is padded with zeros to the next, so a block with an acknowledged byte is
+//! not written again.
 //!
 //! ```text
 //! file header                              entry
@@ -21,20 +21,20 @@
 //!                                              then the items' bytes
 //! ```
 //!
-//! A file that is ready to be used for the first time has the number 0: so one that is blank has lost
-//! its content. Only what an erasure has overwritten is blank otherwise.
+//! A new file that has not been used yet has number 0. So a blank file has lost its content, unless
+//! an erasure has overwritten it.
 //!
-//! The salt is drawn at random each time a file is used, so no entry of an earlier use is ever
-//! taken for one of this. The checksum of a frame is the frame's own: records are summed once. A
-//! frame's header is summed on its own as well: when the records are damaged, it says which they
-//! were, and what it says moves the end of a partition.
+//! The salt is drawn at random each time a file is used, so no entry of an earlier use is taken for
+//! one of this use. An item that is a frame uses the frame's own checksum, so records are summed
+//! once. The frame's header has a checksum of its own: if the records are damaged, the header still
+//! says which records are lost, and moves the end of the partition past them.
 
 use bytes::Bytes;
 
 use super::{VERSION, crc32, fields::Fields, frame, frame::Frame};
 use crate::catalog::Change;
 
-/// Entries written at once start at multiples of this.
+/// Writes start at multiples of this size.
 pub(crate) const BLOCK_BYTES: u64 = 4096;
 
 const FILE_MAGIC: [u8; 8] = *b"TFRLJRNL";
@@ -44,8 +44,9 @@ const TABLE_ROW_BYTES: usize = 16;
 const KIND_FRAME: u32 = 1;
 const KIND_CHANGE: u32 = 2;
 
-/// Where in a file's first block the second copy of its header is: in another sector. Disks with
-/// larger sectors lose both at once; `ring.rs` says the same in another file.
+/// Where the second copy of the header is in a file's first block: in another sector. A disk with
+/// larger sectors may lose both copies at once; that is why `ring.rs` stores the same in another
+/// file.
 const HEADER_COPY_AT: usize = 2048;
 
 /// The first block of a journal file.
@@ -56,10 +57,10 @@ pub(crate) struct FileHeader {
 }
 
 impl FileHeader {
-    /// Of a file that is ready to be used for the first time.
+    /// The header of a file that is ready to be used for the first time.
     pub(crate) const NEVER_USED: Self = Self { number: 0, salt: 0 };
 
-    /// The block, as far as it is not zeros.
+    /// The header block, without the zeros at its end.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut rest = Vec::with_capacity(16);
         rest.extend_from_slice(&self.number.to_le_bytes());
@@ -73,7 +74,7 @@ impl FileHeader {
         block
     }
 
-    /// None if the block was never written, or both copies are damaged.
+    /// Reads a header; `None` if the block was never written, or both copies are damaged.
     pub(crate) fn decode(block: &[u8]) -> Option<Self> {
         Self::decode_copy(block).or_else(|| Self::decode_copy(block.get(HEADER_COPY_AT..)?))
     }
@@ -101,20 +102,20 @@ pub(crate) enum Item {
     Change(Change),
 }
 
-/// What chains an entry to its place.
+/// What ties an entry to its place in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
-    /// Of the file.
+    /// The salt of the file.
     pub(crate) salt: u64,
     /// One more than the entry before.
     pub(crate) sequence: u64,
-    /// Entries up to this one were synced before this one was written.
+    /// Entries up to this one had been synced when this one was written.
     pub(crate) durable: u64,
     /// The checksum of the entry before.
     pub(crate) previous: u32,
 }
 
-/// An entry ready to be written: the slices, one behind the other.
+/// An entry ready to be written: `head`, then the items' slices.
 #[derive(Debug)]
 pub(crate) struct Encoded {
     pub(crate) head: Vec<u8>,
@@ -122,7 +123,7 @@ pub(crate) struct Encoded {
     pub(crate) checksum: u32,
 }
 
-/// How many bytes an entry of these items takes.
+/// The size of an entry with these items, in bytes.
 pub(crate) fn encoded_len(items: &[Item]) -> usize {
     let bodies: usize = items
         .iter()
@@ -187,15 +188,15 @@ pub(crate) struct Decoded {
     pub(crate) link: Link,
     pub(crate) checksum: u32,
     pub(crate) length: usize,
-    /// The items, in order; `Err` where an item's bytes are damaged.
+    /// The items, in order; `Err` for an item whose bytes are damaged.
     pub(crate) items: Vec<Result<Item, DamagedItem>>,
 }
 
 /// An item whose checksum is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DamagedItem {
-    /// What the frame's header says, if the item is a frame and its header makes sense: the records
-    /// that are lost.
+    /// The frame's header, if the item is a frame whose header is sound: it says which records are
+    /// lost.
     pub(crate) frame: Option<frame::Header>,
 }
 
@@ -206,8 +207,8 @@ impl Decoded {
     }
 }
 
-/// Takes the entry at the front of `bytes`; none if there is none of this salt, or its header or
-/// table is damaged.
+/// Reads the entry at the front of `bytes`; `None` if no entry with this salt is there, or its
+/// header or table is damaged.
 pub(crate) fn decode(bytes: &Bytes, salt: u64) -> Option<Decoded> {
     let mut fields = Fields(bytes);
     if fields.u32()? != ENTRY_MAGIC {
@@ -263,8 +264,8 @@ fn decode_item(kind: u32, checksum: u32, head: u32, body: Bytes) -> Result<Item,
     })
 }
 
-/// The header at the front of a damaged frame, if it is not what is damaged, or only in one bit:
-/// that is found by its checksum. Without it nobody would know which records are lost.
+/// The header of a damaged frame, if the header is sound or has one wrong bit, which its checksum
+/// lets us find and mend. Without the header nobody would know which records are lost.
 fn sound_header(frame: &[u8], checksum: u32) -> Option<frame::Header> {
     let mut header: [u8; frame::HEADER_BYTES] = *frame.first_chunk()?;
     let mut flip_if_sound = |bit: usize| {
@@ -281,18 +282,19 @@ fn sound_header(frame: &[u8], checksum: u32) -> Option<frame::Header> {
     frame::Header::peek(&header).map(|(_, header)| header)
 }
 
-/// Whether bytes have this salt where an entry has it, sound or not.
+/// Whether the bytes have this salt at the place where an entry has it, whether the entry is sound
+/// or not.
 pub(crate) fn has_salt(bytes: &[u8], salt: u64) -> bool {
     bytes.get(8..16) == Some(&salt.to_le_bytes())
 }
 
-/// The salt of what begins like an entry, sound or not.
+/// The salt of an entry, sound or not, at the front of `bytes`.
 pub(crate) fn salt(bytes: &[u8]) -> Option<u64> {
     let salt = bytes.get(8..16)?.first_chunk()?;
     Some(u64::from_le_bytes(*salt))
 }
 
-/// Whether bytes begin like an entry of any salt, sound or not.
+/// Whether the bytes begin like an entry of any salt, sound or not.
 pub(crate) fn begins(bytes: &[u8]) -> bool {
     Fields(bytes).u32() == Some(ENTRY_MAGIC)
 }

@@ -1,4 +1,4 @@
-//! An erased entity: how its records are known when its key is gone.
+//! An erased entity: how its records are recognized when its key is gone.
 //!
 //! ```text
 //! erasure                            token, in every erased record (`Record.erased`)
@@ -10,8 +10,8 @@
 //! 60  i64  requested, milliseconds since 1970
 //! ```
 //!
-//! The token tells whether a key is the one that was erased, to whoever has the key. The broker
-//! needs that: the entity's versions go on where they were.
+//! Whoever has a key can tell by the token whether it is the erased one. The broker needs this,
+//! because a new record of the key continues the entity's versions.
 
 use bytes::BytesMut;
 use sha2::{Digest, Sha256};
@@ -25,7 +25,7 @@ use crate::{
     types::{Offset, PartitionId, RecordView, Records, Version},
 };
 
-/// How many bytes an encoded erasure takes.
+/// The size of an encoded erasure.
 pub(super) const ERASURE_BYTES: usize = 68;
 
 impl Token {
@@ -38,13 +38,14 @@ impl Token {
         Self(token)
     }
 
-    /// The token that stands for a key in the trims of its entity. It is the same each time, so that
-    /// there is one for each key: the salt is the seed of the topic's hashes.
+    /// The token that stands for a key in trims of its entity. A key always gets the same token,
+    /// because its salt is the seed of the topic's hashes; so trims of one entity are recognized as
+    /// such.
     pub(crate) fn of_trimmed(hash: u64, seed: u64, key: &[u8]) -> Self {
         Self::new(hash, seed, key)
     }
 
-    /// The token in an erased record.
+    /// Reads the token of an erased record.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
@@ -54,7 +55,7 @@ impl Token {
         u64::from_le_bytes(*self.0.first_chunk().expect("a token begins with the hash"))
     }
 
-    /// Whether this is the key that was erased.
+    /// Whether the token stands for this key.
     pub(crate) fn is_of(&self, key: &[u8]) -> bool {
         digest(&self.0[8..16], key) == self.0[16..]
     }
@@ -68,7 +69,7 @@ fn digest(salt: &[u8], key: &[u8]) -> [u8; 16] {
     *digest.first_chunk().expect("SHA-256 has 32 bytes")
 }
 
-/// SHA-256 of a key: by it a reader who knows the key sees that it is the one that was erased.
+/// SHA-256 of a key. A reader who knows the key recognizes by it that this key was erased.
 pub(crate) fn key_sha256(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
@@ -96,7 +97,7 @@ impl Erasure {
     }
 }
 
-/// What is left of a record of an erased entity: type, times, offset and version, and the token.
+/// An erased record: only type, times, offset, version and the token remain.
 fn erased_record(record: &RecordView<'_>, token: &Token) -> Vec<u8> {
     let mut out = Vec::with_capacity(record.event_type.len() + 80);
     if !record.event_type.is_empty() {
@@ -121,7 +122,7 @@ fn erased_record(record: &RecordView<'_>, token: &Token) -> Vec<u8> {
     out
 }
 
-/// What is left of an element of a run of records: tag, length, record.
+/// An erased record with its tag and length, as it stands in a run of records.
 pub(crate) fn erased_element(record: &RecordView<'_>, token: &Token) -> Vec<u8> {
     let record = erased_record(record, token);
     let mut out = Vec::with_capacity(record.len() + 6);
@@ -129,18 +130,19 @@ pub(crate) fn erased_element(record: &RecordView<'_>, token: &Token) -> Vec<u8> 
     out
 }
 
-/// What is left of a record.
+/// What an edit leaves of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
-    /// It is as it was.
+    /// The record stays as it is.
     All,
-    /// It is erased, and the token stands for its key.
+    /// The record is erased, and the token stands for its key.
     Erased(Token),
-    /// It is gone.
+    /// The record is removed.
     Nothing,
 }
 
-/// A frame with what is left of each record; none if that is all of it. It covers the same offsets.
+/// A frame with what `left` leaves of each record; `None` if every record stays. The new frame
+/// covers the same offsets.
 pub(crate) fn edit(frame: &Frame, left: impl Fn(&RecordView<'_>) -> Left) -> Option<Frame> {
     let records = frame.records();
     let (mut out, mut copied) = (BytesMut::zeroed(HEADER_BYTES), 0);
@@ -159,7 +161,7 @@ pub(crate) fn edit(frame: &Frame, left: impl Fn(&RecordView<'_>) -> Left) -> Opt
             Left::Erased(token) => out.extend_from_slice(&erased_element(&record, &token)),
             Left::All | Left::Nothing => {
                 header.count -= 1;
-                // It is not whole any more.
+                // The batch is not whole any more.
                 header.batch = None;
             }
         }

@@ -1,6 +1,6 @@
-//! Little-endian fields: taken from the front of a slice, or added to a buffer.
+//! Little-endian fields: read from the front of a slice, or appended to a buffer.
 
-/// Takes fields from the front of a slice; `None` where it is too short.
+/// Reads fields from the front of a slice; `None` if the slice is too short.
 #[derive(Clone, Debug)]
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
@@ -35,8 +35,8 @@ impl<'a> Fields<'a> {
         std::str::from_utf8(self.bytes(len)?).ok()
     }
 
-    /// How many items of at least `size` bytes each follow: a count as 32 bits, refused if they
-    /// could not fit.
+    /// A count, as 32 bits, of items of at least `size` bytes each that follow; `None` if the rest
+    /// of the slice could not hold them.
     pub(super) fn count(&mut self, size: usize) -> Option<usize> {
         let count = usize::try_from(self.u32()?).ok()?;
         (count.checked_mul(size)? <= self.0.len()).then_some(count)
@@ -47,13 +47,13 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Adds a string in the form that [`Fields::string`] takes.
+/// Appends a string in the form that [`Fields::string`] reads.
 pub(super) fn put_string(out: &mut Vec<u8>, text: &str) {
     put_count(out, text.len());
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Adds a count as 32 bits.
+/// Appends a count as 32 bits.
 pub(super) fn put_count(out: &mut Vec<u8>, count: usize) {
     let count =
         u32::try_from(count).expect("everything that is counted on disk is bounded far below 2^32");

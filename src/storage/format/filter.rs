@@ -1,16 +1,16 @@
-//! A filter over hashes: it says of a hash that it may be there, or that it surely is not.
+//! A filter over hashes: it says that a hash may be there, or that it certainly is not.
 //!
-//! A Bloom filter in blocks of 64 bytes, a cache line: one block has all the bits of a hash, so
-//! that a question costs one access to memory. Blocks lie in pages (`page.rs`), 63 in each, so that
-//! none crosses a cache line; the bytes behind the last are zeros.
+//! A Bloom filter in blocks of 64 bytes, which is a cache line. All bits of a hash are in one
+//! block, so a question costs one access to memory. Blocks lie in pages (`page.rs`), 63 in each, so
+//! that none crosses a cache line; the rest of a page is zeros.
 //!
-//! The block of a hash is its high bits times the number of blocks, which grows with the hash:
-//! whoever adds hashes in order writes the filter from front to back. The bits within the block are
-//! 7 groups of 9 bits of the hash, mixed by [`spread`].
+//! The number of a hash's block is proportional to the hash, so adding hashes in ascending order
+//! writes the filter from front to back. Within the block, 7 groups of 9 bits of the hash, mixed by
+//! [`spread`], choose the bits.
 //!
 //! With 12 bits per hash a block has 43 hashes in the mean, and 1 - exp(-7 · 43 / 512) = 44 % of
-//! its bits are set; a hash that is not there finds 7 of them set with a chance of 0.3 %, 0.5 %
-//! over blocks that are unevenly full.
+//! its bits are set. A hash that is not there finds its 7 bits set with a probability of 0.3 %, or
+//! 0.5 % if one counts in that blocks are unevenly full.
 
 /// The size of a block.
 pub(crate) const BLOCK_BYTES: usize = 64;
@@ -18,7 +18,7 @@ pub(crate) const BLOCK_BYTES: usize = 64;
 /// How many blocks are in a page.
 const BLOCKS_PER_PAGE: u64 = 63;
 
-/// How many bytes of a page blocks take.
+/// How many bytes of a page are blocks.
 pub(crate) const BLOCKS_IN_PAGE_BYTES: usize = BLOCKS_PER_PAGE as usize * BLOCK_BYTES;
 
 const BITS_PER_HASH: u64 = 12;
@@ -30,7 +30,7 @@ const BITS_PER_PLACE: u32 = 9;
 /// A block as it lies in a page.
 pub(crate) type Block = [u8; BLOCK_BYTES];
 
-/// How many blocks a filter over so many hashes takes; at least one.
+/// How many blocks a filter over this many hashes takes; at least one.
 pub(crate) fn blocks_for(hashes: u64) -> u64 {
     hashes
         .saturating_mul(BITS_PER_HASH)
@@ -38,18 +38,18 @@ pub(crate) fn blocks_for(hashes: u64) -> u64 {
         .max(1)
 }
 
-/// How many hashes a filter of so many blocks is for.
+/// How many hashes a filter with this many blocks is made for.
 pub(crate) fn hashes_for(blocks: u64) -> u64 {
     blocks.saturating_mul(BITS_PER_BLOCK) / BITS_PER_HASH
 }
 
-/// How many pages a filter of so many blocks takes.
+/// How many pages a filter with this many blocks takes.
 pub(crate) fn pages_of(blocks: u64) -> u64 {
     blocks.div_ceil(BLOCKS_PER_PAGE)
 }
 
-/// Where in a filter of so many blocks the one of a hash is: the page, counted from 0, and the
-/// place in it.
+/// Where the block of a hash is in a filter of `blocks` blocks: its page, counted from 0, and the
+/// byte in that page.
 pub(crate) fn place_of(hash: u64, blocks: u64) -> (u64, usize) {
     let block = ((u128::from(hash) * u128::from(blocks)) >> 64) as u64;
     (
@@ -65,8 +65,8 @@ pub(crate) fn add(block: &mut Block, hash: u64) {
     }
 }
 
-/// Whether a hash may be in its block. No early answer: a branch that cannot be foretold costs more
-/// than the rest.
+/// Whether a hash may be in its block. All bits are looked at: a branch that the processor cannot
+/// predict costs more than the rest of them.
 pub(crate) fn may_have(block: &Block, hash: u64) -> bool {
     places(hash).fold(true, |all, (byte, bit)| all & (block[byte] & bit != 0))
 }
@@ -79,8 +79,8 @@ fn places(hash: u64) -> impl Iterator<Item = (usize, u8)> {
     })
 }
 
-/// The high bits of hashes in one block are the same; this makes every bit depend on all others.
-/// The constants are those of the finalizer of MurmurHash3.
+/// Mixes a hash so that every bit depends on all others: hashes in one block have the same high
+/// bits. The constants are those of the finalizer of MurmurHash3.
 fn spread(hash: u64) -> u64 {
     let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     let mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);

@@ -18,9 +18,9 @@
 //! 76       records           each: tag, varint length, encoded `Record` (the wire form of a repeated field)
 //! ```
 //!
-//! Compaction leaves fewer records than offsets, down to none. With flag 1 there is no producer, and
-//! in its place, at 48, is an i64: when the frame's tombstones were first compacted, in milliseconds
-//! since 1970.
+//! Compaction leaves fewer records than offsets, down to none. A frame with flag 1 has no producer;
+//! in its place, at 48, it has an i64: when the frame's tombstones were first compacted, in
+//! milliseconds since 1970.
 
 use bytes::{Bytes, BytesMut};
 
@@ -30,8 +30,8 @@ use crate::types::{Offset, PartitionId, ProducerId, TopicId};
 /// The size of the header in bytes.
 pub(crate) const HEADER_BYTES: usize = 76;
 
-/// The largest frame that is believed when read: a request's records with what the broker adds to
-/// them.
+/// A frame that claims to be larger is not believed. It must fit a request's records with the
+/// fields that the broker adds.
 pub(crate) const MAX_FRAME_BYTES: usize = 64 << 20;
 
 /// What a frame says about its records.
@@ -43,20 +43,20 @@ pub(crate) struct Header {
     pub(crate) base: Offset,
     pub(crate) append_time_ms: i64,
     pub(crate) latest_timestamp_ms: i64,
-    /// Whose batch it is, if it is to be stored exactly once.
+    /// The producer's batch that this is, if it is to be stored exactly once.
     pub(crate) batch: Option<Batch>,
     pub(crate) span: u32,
-    /// When its tombstones were first compacted, if they were; then it is nobody's batch.
+    /// When its tombstones were first compacted, if they were. `batch` is `None` then.
     pub(crate) tombstones_since_ms: Option<i64>,
 }
 
-/// A frame's tombstones have been compacted.
+/// The flag of a frame whose tombstones have been compacted.
 const COMPACTED_TOMBSTONES: u32 = 1;
 
 /// A producer's batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
-    /// Not 0.
+    /// Never 0.
     pub(crate) producer: ProducerId,
     pub(crate) epoch: u32,
     pub(crate) sequence: u64,
@@ -92,7 +92,8 @@ impl Header {
         out[72..76].copy_from_slice(&self.span.to_le_bytes());
     }
 
-    /// Reads the header's fields without checking the frame; with them, the frame's length.
+    /// Reads the header's fields, and in front of them the frame's length, without checking the
+    /// frame.
     pub(crate) fn peek(bytes: &[u8]) -> Option<(usize, Self)> {
         let mut fields = Fields(bytes.get(..HEADER_BYTES)?);
         let length = usize::try_from(fields.u32()?).ok()?;
@@ -126,7 +127,7 @@ impl Header {
     }
 }
 
-/// Where a frame lies: what a look-up that passes it by has to know.
+/// Where a frame lies: the fields that a look-up needs of the frames that it passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) topic: TopicId,
@@ -134,13 +135,13 @@ pub(crate) struct Place {
     pub(crate) base: Offset,
     /// The offset behind the frame's last.
     pub(crate) end: Offset,
-    /// Of the whole frame.
+    /// The length of the whole frame, in bytes.
     pub(crate) length: usize,
 }
 
 impl Place {
-    /// Reads these fields of a header without checking the frame. A look-up does so for a hundred
-    /// frames, so the others are not read.
+    /// Reads only these fields of a header, without checking the frame: a look-up passes a hundred
+    /// frames.
     #[inline]
     pub(crate) fn peek(bytes: &[u8]) -> Option<Self> {
         let header = bytes.first_chunk::<HEADER_BYTES>()?;
@@ -163,7 +164,7 @@ impl Place {
 }
 
 impl Batch {
-    /// Reads the fields of a batch: none of one that is no producer's.
+    /// Reads the fields of a batch; the inner `None` is a batch without a producer.
     #[expect(
         clippy::option_option,
         reason = "the outer says whether there are such fields"
@@ -180,7 +181,7 @@ impl Batch {
     }
 }
 
-/// A frame whose checksum has been found right, or that was built here.
+/// A frame whose checksum was checked, or that was built here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     header: Header,
@@ -188,7 +189,8 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Completes a frame: `bytes` begin with room for the header, the records follow.
+    /// Completes a frame from `bytes`, which have room for the header at the front, then the
+    /// records.
     pub(crate) fn seal(header: Header, mut bytes: BytesMut) -> Self {
         let length =
             u32::try_from(bytes.len()).expect("a request's records are bounded far below 4 GiB");
@@ -204,7 +206,7 @@ impl Frame {
         }
     }
 
-    /// Takes the frame at the front of `bytes`; none if there is none or its checksum is wrong.
+    /// Reads the frame at the front of `bytes`; `None` if there is none, or its checksum is wrong.
     pub(crate) fn decode(bytes: &Bytes) -> Option<Self> {
         let (length, header) = Header::peek(bytes)?;
         let frame = bytes.get(..length)?;
@@ -223,13 +225,13 @@ impl Frame {
         &self.bytes
     }
 
-    /// The records as stored: tag, length, record, again and again.
+    /// The records as stored: tag, length and record, repeated.
     pub(crate) fn records(&self) -> Bytes {
         self.bytes.slice(HEADER_BYTES..)
     }
 
-    /// The same frame. Where it is a small part of `whole` bytes that lie together, its bytes are
-    /// copied: a slice of them would keep them all.
+    /// The same frame, copied if it is a small part of the `whole` bytes in one buffer: a slice
+    /// would keep the whole buffer in memory.
     pub(crate) fn without_others(self, whole: usize) -> Self {
         if self.bytes.len() > whole / 2 {
             return self;

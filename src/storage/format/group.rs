@@ -1,5 +1,5 @@
-//! Changes of consumer groups. A group as a whole is stored as the change that makes a new group
-//! like it.
+//! Changes of consumer groups. A whole group is stored as the change that turns a new group into
+//! it.
 //!
 //! ```text
 //! u64  generation, u32 flags: 1 ephemeral, 2 deleted, 4 instances follow
@@ -13,9 +13,8 @@
 //! u32  partitions that are replayed, then of each: u64 topic, u32 partition, u64 the offset below which they are
 //! u64  of each member that is new or changed: its instance; only where instances follow
 //! ```
-//!
-//! Instances follow where that of a member is not its id: the instance of its first client is, and
-//! of those that were stored before there were instances.
+//! Instances follow if a member has another instance than its id. A member's instance equals its id
+//! for its first client, and for members that were stored before instances existed.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -39,7 +38,7 @@ const MIN_OWNED_BYTES: usize = PLACE_BYTES + 4;
 const MIN_OFFSET_BYTES: usize = PLACE_BYTES + 20;
 const REPLAY_BYTES: usize = PLACE_BYTES + 8;
 
-/// What a group and its change take at least.
+/// The smallest size of a stored group with its change.
 pub(super) const MIN_GROUP_BYTES: usize = 4 + 12 + 5 * 4;
 
 pub(super) fn put_group(out: &mut Vec<u8>, group: &GroupName, change: &GroupChange) {

@@ -8,9 +8,9 @@
 //! 16  u64  id of the directory; not 0
 //! ```
 //!
-//! Checkpoints and segments have the id, too.
+//! Checkpoints and segments have the id too, so a file from another directory is noticed.
 //!
-//! The magic and the version keep their places for ever, so that every version can tell what it
+//! The magic and the version stay at their places for ever, so that every version can say what it
 //! cannot read.
 
 use super::{VERSION, VERSION_WITH_BLOCKS, crc32, fields::Fields};
@@ -26,7 +26,7 @@ pub(crate) struct Identity {
 /// Why a directory cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unreadable {
-    /// It is not one of ours.
+    /// The directory is not one of ours.
     Foreign,
     /// It was written by another version, later or earlier.
     OtherVersion { version: u32 },
@@ -39,7 +39,7 @@ impl Identity {
         self.encode_as(VERSION)
     }
 
-    /// The same of a directory whose segments may have compressed blocks.
+    /// The same file, for a directory whose segments may have compressed blocks.
     pub(crate) fn encode_with_blocks(&self) -> Vec<u8> {
         self.encode_as(VERSION_WITH_BLOCKS)
     }
@@ -50,7 +50,7 @@ impl Identity {
         [&MAGIC[..], &version, &checksum, &id].concat()
     }
 
-    /// As other files name the directory that they belong to, if that is known.
+    /// How other files name the directory that they belong to: 0 if it is not known.
     pub(super) fn to_field(identity: Option<Self>) -> [u8; 8] {
         identity.map_or(0, |identity| identity.id).to_le_bytes()
     }
@@ -79,14 +79,14 @@ impl Identity {
         Ok(Self { id })
     }
 
-    /// The version of the formats in a directory whose file has these bytes, which are sound.
+    /// The version of the formats, from the bytes of a sound file.
     pub(crate) fn version(bytes: &[u8]) -> u32 {
         let version = bytes.get(MAGIC.len()..).and_then(<[u8]>::first_chunk);
         version.copied().map_or(VERSION, u32::from_le_bytes)
     }
 
-    /// An earlier version is believed only with its checksum: a damaged number is no reason to
-    /// refuse.
+    /// An earlier version is believed only if its checksum is right; otherwise the number itself
+    /// may be damaged.
     fn of_earlier(version: u32, mut fields: Fields<'_>) -> Unreadable {
         match (fields.u32(), fields.u64()) {
             (Some(checksum), Some(id))

@@ -8,7 +8,7 @@
 //! 52  i64  requested, milliseconds since 1970
 //! ```
 //!
-//! One that is complete is its token and `before`.
+//! A completed trim is stored as its token and `before` only.
 
 use super::fields::{Fields, put_count};
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 /// How many bytes an encoded trim takes.
 pub(super) const KEY_TRIM_BYTES: usize = 60;
 
-/// How many bytes one takes that is complete.
+/// The size of an encoded trim that is complete.
 pub(super) const COMPLETE_BYTES: usize = Token::BYTES + 8;
 
 impl KeyTrim {
@@ -42,7 +42,7 @@ impl KeyTrim {
     }
 }
 
-/// Trims of several topics: a count, then of each: u64 topic, a trim.
+/// Writes trims of several topics: a count, then of each: u64 topic, a trim.
 pub(super) fn put_key_trims(out: &mut Vec<u8>, trims: &[KnownKeyTrim]) {
     put_count(out, trims.len());
     for known in trims {

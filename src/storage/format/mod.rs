@@ -53,7 +53,7 @@ pub(crate) mod topic_file;
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// The version of every format on disk. A broker refuses a directory of another version: version 1
+/// The version of every format on disk. A broker refuses a directory of another version; version 1
 /// was never released.
 pub(crate) const VERSION: u32 = 2;
 

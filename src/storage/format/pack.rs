@@ -1,8 +1,8 @@
-//! What compaction keeps of frames, packed into fewer frames.
+//! Packs what compaction keeps of many frames into fewer frames.
 //!
-//! A frame covers all of its offsets, whether it has their records or not, and so does one that is
-//! made of several: readers go from frame to frame without a hole, and a hole stays damage. Where
-//! nothing is kept, what is left of any number of frames is one header.
+//! A frame covers all of its offsets, even those whose records are gone, and so does a frame that
+//! is made of several. Readers therefore go from frame to frame without a gap, and a gap always
+//! means damage. Where nothing is kept, a single header is left of any number of frames.
 
 use std::ops::Range;
 
@@ -10,11 +10,12 @@ use bytes::BytesMut;
 
 use super::frame::{Frame, HEADER_BYTES, Header};
 
-/// Records of several frames are put into one up to so many bytes. A point read checks and looks
-/// through one frame: more would make it slow, and less would leave a larger part to headers.
+/// Records of several frames are packed into one up to this size. A point read checks and walks
+/// through one frame: a larger bound would make it slow, and a smaller one would leave more bytes
+/// to headers.
 pub(crate) const PACKED_BYTES: usize = 16 << 10;
 
-/// What a frame says of its tombstones.
+/// The state of a frame's tombstones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tombstones {
     /// It has none.
@@ -28,22 +29,22 @@ pub(crate) enum Tombstones {
 /// What is kept of a frame.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    /// The parts of its records that stay.
+    /// The byte ranges of its records that stay.
     pub(crate) parts: Vec<Range<usize>>,
-    /// How many records these are.
+    /// How many records stay.
     pub(crate) count: u32,
-    /// Of these records.
+    /// The latest timestamp of the records that stay.
     pub(crate) latest_timestamp_ms: i64,
     pub(crate) tombstones: Tombstones,
 }
 
-/// Makes frames of what is kept of others, which come in the order of their offsets.
+/// Packs frames, which must come in the order of their offsets.
 #[derive(Default)]
 pub(crate) struct Packer {
     open: Option<Open>,
 }
 
-/// A frame that may become longer.
+/// A frame that more may be added to.
 struct Open {
     header: Header,
     tombstones: Tombstones,
@@ -51,7 +52,7 @@ struct Open {
 }
 
 impl Kept {
-    /// Whether that is the frame as it is.
+    /// Whether the whole frame is kept.
     pub(crate) fn is_all_of(&self, frame: &Frame) -> bool {
         self.count == frame.header().count
             && self.tombstones.since_ms() == frame.header().tombstones_since_ms
@@ -70,7 +71,7 @@ impl Tombstones {
         }
     }
 
-    /// What a frame says that has both; none if there is no such.
+    /// The state of one frame with the tombstones of two; `None` if one frame cannot express both.
     fn with(self, other: Self) -> Option<Self> {
         match (self, other) {
             (Self::None, other) | (other, Self::None) => Some(other),
@@ -80,7 +81,7 @@ impl Tombstones {
 }
 
 impl Packer {
-    /// Takes what is kept of a frame; adds what is complete.
+    /// Takes what is kept of the next frame, and adds completed frames to `out`.
     pub(crate) fn take(&mut self, frame: &Frame, kept: &Kept, out: &mut Vec<Frame>) {
         if kept.is_all_of(frame) && kept.bytes() >= PACKED_BYTES {
             self.finish(out);
@@ -97,7 +98,7 @@ impl Packer {
         }
     }
 
-    /// Adds the frame that is not complete yet.
+    /// Adds the last frame to `out`.
     pub(crate) fn finish(&mut self, out: &mut Vec<Frame>) {
         if let Some(open) = self.open.take() {
             let header = Header {
@@ -115,7 +116,7 @@ impl Open {
             header: Header {
                 count: kept.count,
                 latest_timestamp_ms: kept.latest_timestamp_ms,
-                // Its batch may be with others now, or not be whole.
+                // The frame may now have records of several batches, or only a part of one.
                 batch: None,
                 ..*frame.header()
             },
@@ -126,7 +127,7 @@ impl Open {
         open
     }
 
-    /// Takes what is kept of the frame behind, if that fits.
+    /// Adds what is kept of the next frame, if it fits; returns whether it did.
     fn take(&mut self, frame: &Frame, kept: &Kept) -> bool {
         let (own, other) = (&self.header, frame.header());
         let is_behind = own.end() == other.base;

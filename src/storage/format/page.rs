@@ -1,17 +1,15 @@
-//! Pages: what the files of a key index consist of behind their header, so that each part can be
-//! checked by itself.
+//! Pages: behind its header, a file of a key index consists of pages, each with its own checksum.
 //!
 //! ```text
 //!     0  4,092 bytes of content, zeros where there is none
 //! 4,092  u32  checksum of the file's salt, the page's number in the file and the content
 //! ```
 //!
-//! The salt says which file a page is of, so that a page from elsewhere is not taken for one of
-//! this file.
+//! The salt identifies the file, so that a page of another file is noticed.
 
 use super::crc32;
 
-/// The size of a page: what a disk reads at least.
+/// The size of a page: the smallest unit that a disk reads.
 pub(crate) const PAGE_BYTES: usize = 4096;
 
 /// How much of a page is content.
@@ -26,7 +24,7 @@ pub(crate) fn seal(page: &mut Page, salt: u32, number: u64) {
     page[CONTENT_BYTES..].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// Whether a page is what was put there.
+/// Whether a page is as [`seal`] left it.
 pub(crate) fn is_sound(page: &Page, salt: u32, number: u64) -> bool {
     page[CONTENT_BYTES..] == checksum(page, salt, number).to_le_bytes()
 }

@@ -1,5 +1,5 @@
-//! Retired files: what earlier versions kept of records that are gone, one file for each partition.
-//! They are read to be made into sorted tables (`sorted_table.rs`), and written no more.
+//! Retired files: how earlier versions kept what they knew of removed records, one file for each
+//! partition. They are only read, to be turned into sorted tables (`sorted_table.rs`).
 //!
 //! ```text
 //! page 0: the header, then zeros
@@ -50,17 +50,17 @@ use super::{
 };
 use crate::types::{Offset, PartitionId, ProducerId, TopicId, Version};
 
-/// What is in front of a block's facts.
+/// The size of a block's head, in front of its facts.
 pub(crate) const BLOCK_HEAD_BYTES: usize = 8;
 
-/// How many blocks a page of the fence is for.
+/// How many rows of the fence fit in a page.
 pub(crate) const FENCE_PER_PAGE: u64 = (CONTENT_BYTES / FENCE_ROW_BYTES) as u64;
 
 const FENCE_ROW_BYTES: usize = 24;
 const MAGIC: [u8; 8] = *b"TFRLRETD";
 const HEADER_BYTES: usize = 80;
 const MOST_FILTER_BLOCKS: u64 = 1 << 40;
-/// No file has as many, and numbers below it can be added and multiplied without care.
+/// No file has as many blocks. Numbers below this can be added and multiplied without overflow.
 const MOST_BLOCKS: u64 = 1 << 48;
 
 const ENTITY: u8 = 0;
@@ -68,7 +68,7 @@ const ERASED: u8 = 1;
 const BATCH: u8 = 2;
 const UNREADABLE: u8 = 3;
 
-/// A fact about a subject that is kept although its records are gone.
+/// A fact that is kept although the records that it is about are gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Retired {
     pub(crate) hash: KeyHash,
@@ -76,15 +76,15 @@ pub(crate) struct Retired {
     pub(crate) identity: Identity,
 }
 
-/// Whose fact it is, and what it says.
+/// What a fact is about, and what its version means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Identity {
-    /// The entity's last record that is gone had this version.
+    /// The version of the last removed record of this entity.
     Entity { key: Bytes },
-    /// As [`Identity::Entity`], of an entity whose key was erased: the token is what can be
-    /// compared in its place.
+    /// As [`Identity::Entity`], for an entity whose key was erased; the token is compared in place
+    /// of the key.
     Erased { token: [u8; 32] },
-    /// What the producer was told of the batch with sequence `version - 1`.
+    /// What the producer was told of its batch with sequence `version - 1`.
     Batch {
         producer: ProducerId,
         epoch: u32,
@@ -92,13 +92,13 @@ pub(crate) enum Identity {
         count: u32,
         append_time_ms: i64,
     },
-    /// The last record of the hash that is gone and could not be read had this version; the key
-    /// index said so.
+    /// The version of the last removed record with this hash, as the key index had it. The record
+    /// itself could not be read.
     Unreadable,
 }
 
 impl Retired {
-    /// Takes a fact from the front of some bytes; none if there is no whole one.
+    /// Reads a fact from the front of `bytes`; `None` if no whole one is there.
     pub(crate) fn take(bytes: &mut Bytes) -> Option<Self> {
         let mut fields = Fields(bytes);
         let (hash, version) = (KeyHash(fields.u64()?), Version(fields.u64()?));
@@ -131,13 +131,13 @@ impl Retired {
     }
 }
 
-/// How many bytes a block takes, as the first of them say.
+/// The size of a block, as its head says.
 pub(crate) fn block_len(head: &Bytes) -> Option<u64> {
     let facts = Fields(head).u32()?;
     Some(BLOCK_HEAD_BYTES as u64 + u64::from(facts))
 }
 
-/// The facts of the block at the front of some bytes; none if it is not what was put there.
+/// The facts of the block at the front of `bytes`; `None` if the block is damaged.
 pub(crate) fn open_block(bytes: &Bytes, salt: u32, position: u64) -> Option<Bytes> {
     let mut fields = Fields(bytes);
     let (len, checksum) = (usize::try_from(fields.u32()?).ok()?, fields.u32()?);
@@ -155,7 +155,7 @@ pub(super) fn block_checksum(block: &[u8], salt: u32, position: u64) -> u32 {
     ])
 }
 
-/// Where a block is, and its first fact.
+/// A block's position and its first fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FenceRow {
     pub(crate) hash: KeyHash,
@@ -164,7 +164,7 @@ pub(crate) struct FenceRow {
 }
 
 impl FenceRow {
-    /// The `nth` row of a page; zeros behind the last one that was put there.
+    /// The `nth` row of a page; zeros behind the last row that was written.
     ///
     /// # Panics
     ///
@@ -191,7 +191,7 @@ pub(crate) struct Header {
     pub(crate) filter_blocks: u64,
     pub(crate) blocks: u64,
     pub(crate) fence_at: u64,
-    /// What the hasher was that made the hashes.
+    /// The fingerprint of the hasher that made the hashes.
     pub(crate) fingerprint: u64,
 }
 
@@ -227,7 +227,8 @@ impl Header {
         possible.then_some(header)
     }
 
-    /// What tells the pages and blocks of this file from all others', known before its facts are.
+    /// What tells this file's pages and blocks from those of all others. It does not depend on the
+    /// facts.
     pub(crate) fn salt(&self) -> u32 {
         let [topic, number, fingerprint] =
             [self.topic.0, self.number, self.fingerprint].map(u64::to_le_bytes);
@@ -239,7 +240,7 @@ impl Header {
         ])
     }
 
-    /// The number of the page behind those of the filter.
+    /// The number of the first page behind the filter.
     pub(crate) fn behind_filter(&self) -> u64 {
         1 + filter::pages_of(self.filter_blocks)
     }
@@ -249,7 +250,7 @@ impl Header {
         self.behind_filter() * PAGE_BYTES as u64
     }
 
-    /// The page and the place in it of the fence's row for a block.
+    /// Where the fence's row for a block is: its page, and the index in that page.
     pub(crate) fn fence_place(&self, block: u64) -> (u64, usize) {
         (
             self.fence_at / PAGE_BYTES as u64 + block / FENCE_PER_PAGE,

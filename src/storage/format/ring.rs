@@ -1,9 +1,9 @@
-//! How the journal's files are in use, kept apart from them, in the file `journal/ring`.
+//! The file `journal/ring`: how each journal file is in use, stored apart from the journal files.
 //!
-//! The file has a block of 4,096 bytes for each journal file, that of `1.journal` first. It is
-//! written when the journal file is taken into use, before any entry is. So a journal file whose own
-//! first block is lost is not taken for a free one, and one that has lost its content, or is gone,
-//! is missed. A block holds the same bytes twice, at 0 and at 2,048:
+//! It has a block of 4,096 bytes for each journal file, beginning with `1.journal`. The block is
+//! written when the journal file is taken into use, before any entry is. So a journal file whose
+//! own first block is damaged is not taken for a free one, and a file that has lost its content or
+//! is gone is noticed. A block has the same bytes twice, at 0 and at 2,048:
 //!
 //! ```text
 //!  0  8 bytes "TFRLRING"
@@ -14,33 +14,33 @@
 //! 32  u64  length of the journal file in bytes
 //! ```
 //!
-//! That nothing is needed is said of a file that was never used, too: zeros say nothing, as they are
-//! what is left of a block that is lost.
+//! A file that was never used has a block with number 0 too. A block of zeros says nothing, because
+//! a damaged block may read as zeros.
 
 use super::{VERSION, crc32, entry::FileHeader, fields::Fields};
 
 const MAGIC: [u8; 8] = *b"TFRLRING";
 const REST_BYTES: usize = 24;
 
-/// Where in a block the second copy is: in another sector.
+/// Where the second copy is in a block: in another sector.
 const COPY_AT: usize = 2048;
 
-/// What a block says of its journal file.
+/// What a block says about its journal file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Use {
     pub(crate) header: FileHeader,
-    /// How long the file is. Entries end there or before.
+    /// The size of the journal file. Entries end there or before.
     pub(crate) bytes: u64,
 }
 
 impl Use {
-    /// Of a file that holds nothing that is needed: it was never used, or is being overwritten.
+    /// The block of a file with nothing that is needed: it was never used, or is being overwritten.
     pub(crate) const FREE: Self = Self {
         header: FileHeader { number: 0, salt: 0 },
         bytes: 0,
     };
 
-    /// The block, as far as it is not zeros.
+    /// The block, without the zeros at its end.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut rest = Vec::with_capacity(REST_BYTES);
         for field in [self.header.number, self.header.salt, self.bytes] {
@@ -55,7 +55,7 @@ impl Use {
         block
     }
 
-    /// None if both copies are damaged, or the block is zeros.
+    /// Reads a block; `None` if both copies are damaged, or the block is zeros.
     pub(crate) fn decode(block: &[u8]) -> Option<Self> {
         Self::decode_copy(block).or_else(|| Self::decode_copy(block.get(COPY_AT..)?))
     }

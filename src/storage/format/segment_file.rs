@@ -30,9 +30,9 @@ use crate::types::{Offset, PartitionId, TopicId};
 /// The size of a segment's header: where its first frame begins.
 pub(crate) const HEADER_BYTES: u64 = 64;
 
-/// A new row is added to the index once this many bytes lie behind the one before. A look-up goes
-/// through so much at most, from frame to frame. The index of a segment then has 0.3 % of its bytes:
-/// 32,768 rows at 256 MiB.
+/// A new row is added to the index once this many bytes lie behind the last row. A look-up steps
+/// through at most this much, from frame to frame. The index then takes 0.3 % of the segment's
+/// size: 32,768 rows for 256 MiB.
 pub(crate) const INDEX_INTERVAL_BYTES: u64 = 8 << 10;
 
 /// The size of an index row.
@@ -47,18 +47,19 @@ pub(crate) struct Header {
     pub(crate) partition: PartitionId,
     pub(crate) base: Offset,
     pub(crate) first_append_time_ms: i64,
-    /// The data directory that it belongs to; earlier segments do not say it.
+    /// The data directory that the segment belongs to; earlier segments do not say it.
     pub(crate) directory: Option<Identity>,
-    /// That it was written anew with a codec, whether or not that made anything smaller.
+    /// How the segment was compressed, if it was written anew with a codec. It is set even if
+    /// nothing became smaller.
     pub(crate) compressed: Option<Compressed>,
 }
 
 /// What a segment was compressed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Compressed {
-    /// The number of the codec, which may be one that is not built in.
+    /// The number of the codec, perhaps one that is not built in.
     pub(crate) codec: NonZeroU32,
-    /// How many bytes header and frames had before.
+    /// The size of header and frames before compression, in bytes.
     pub(crate) unpacked: u64,
 }
 
@@ -136,7 +137,7 @@ impl IndexRow {
         (fields.u32()? == crc32(&[&bytes[..16]])).then_some(row)
     }
 
-    /// A row that was checked before.
+    /// Reads a row that was checked before.
     #[inline]
     pub(crate) fn at(bytes: &[u8; INDEX_ROW_BYTES]) -> Self {
         let u32_at = |at: usize| {
@@ -151,16 +152,16 @@ impl IndexRow {
     }
 }
 
-/// Where the number of records is in the last row of an index.
+/// Where the last row of an index has the number of records.
 pub(crate) const RECORDS_AT: usize = 20;
 
-/// A number of records as it stands there: nothing of one that is too large.
+/// Encodes a number of records for that field; one that is too large is stored as unknown.
 pub(crate) fn encode_records(records: u64) -> [u8; 4] {
     let field = u32::try_from(records + 1).unwrap_or(0);
     field.to_le_bytes()
 }
 
-/// The number of records that the last row of an index says; none if it says none.
+/// The number of records in the last row of an index; `None` if it is unknown.
 pub(crate) fn decode_records(row: &[u8; INDEX_ROW_BYTES]) -> Option<u64> {
     let last = IndexRow::decode(row).is_some();
     let field = Fields(&row[RECORDS_AT..]).u32()?;

@@ -1,6 +1,6 @@
 //! Sorted tables: the files of a key index. A table of *records* says where the records of a range
-//! of offsets are; it is derived from the log. A table of *last versions* has what outlives records
-//! that are gone, and is derived from nothing.
+//! of offsets are; it can be rebuilt from the log. A table of *last versions* keeps what must
+//! outlive removed records, and cannot be rebuilt.
 //!
 //! ```text
 //! page 0: the header, then zeros
@@ -39,12 +39,13 @@
 //!          2  one whose key is not known: nothing
 //! ```
 //!
-//! Each change of what is known of records that are gone gets the next number, from 1 on, and a
-//! table covers the numbers of what it was merged from. So a table that is missing is missed.
+//! Each change to what is known of removed records gets the next number, from 1 on. A table of last
+//! versions covers the numbers of all changes that it was merged from, so a missing table is
+//! noticed.
 //!
-//! The filter and the fence are as large as the rows that were expected need; fewer make them
-//! finer. Between rows and names there may be pages that were never written, because fewer rows came
-//! than were expected.
+//! The filter and the fence are made for the expected number of rows; with fewer rows they are only
+//! more precise. If fewer rows come than were expected, there may be pages between rows and names
+//! that were never written.
 
 use bytes::Bytes;
 
@@ -65,14 +66,15 @@ pub(crate) const ROWS_PER_PAGE: u64 = (CONTENT_BYTES / ROW_BYTES) as u64;
 /// How many numbers of the fence are in a page.
 pub(crate) const FENCE_PER_PAGE: u64 = (CONTENT_BYTES / size_of::<u32>()) as u64;
 
-/// So many bytes say how long a name is; the last of a table may have fewer.
+/// The head of a name, this many bytes, says how long the name is. The last name of a table may be
+/// shorter than that.
 pub(crate) const NAME_HEAD_BYTES: u64 = 5;
 
-/// Rows of more pages than the fence can number are refused, and by far more than a disk holds.
+/// More rows than this are refused: the fence could not number their pages. No disk holds as many.
 const MOST_ROWS: u64 = u32::MAX as u64 * ROWS_PER_PAGE;
 const MOST_FENCE_BITS: u32 = 32;
 const MOST_FILTER_BLOCKS: u64 = 1 << 40;
-/// No file has as many pages, and numbers below it can be added and multiplied without care.
+/// No file has as many pages. Numbers below this can be added and multiplied without overflow.
 const MOST_PAGES: u64 = 1 << 48;
 
 const RECORDS_MAGIC: [u8; 8] = *b"TFRLKEYS";
@@ -88,12 +90,13 @@ const UNREADABLE: u8 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct KeyHash(pub(crate) u64);
 
-/// Record number `version` of a key with this hash is at this place, or was.
+/// The record with this version, of a key with this hash, is at this place, or was when the row was
+/// written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Row {
     pub(crate) hash: KeyHash,
     pub(crate) version: Version,
-    /// The record's offset; of last versions, where its name begins.
+    /// The record's offset; in a table of last versions, where its name begins.
     pub(crate) place: u64,
 }
 
@@ -112,7 +115,7 @@ impl Row {
         Offset(self.place)
     }
 
-    /// Puts the row in a page as its `nth`.
+    /// Writes the row to a page as its `nth`.
     pub(crate) fn put(&self, page: &mut Page, nth: usize) {
         let out = &mut page[nth * ROW_BYTES..][..ROW_BYTES];
         out[0..8].copy_from_slice(&self.hash.0.to_le_bytes());
@@ -120,7 +123,7 @@ impl Row {
         out[16..24].copy_from_slice(&self.place.to_le_bytes());
     }
 
-    /// The `nth` row of a page; zeros behind the last one that was put there.
+    /// The `nth` row of a page; zeros behind the last row that was written.
     ///
     /// # Panics
     ///
@@ -137,7 +140,7 @@ impl Row {
     }
 }
 
-/// The last version of an entity among its records that are gone.
+/// The version of an entity's last record among those that were removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LastVersion {
     pub(crate) hash: KeyHash,
@@ -152,18 +155,18 @@ impl LastVersion {
     }
 }
 
-/// Which entity a last version is of.
+/// The entity that a last version belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
     Entity {
         key: Bytes,
     },
-    /// The key was erased: the token is what can be compared in its place.
+    /// The key was erased; the token is compared in its place.
     Erased {
         token: [u8; 32],
     },
-    /// The key is not known, but for its hash: the record could not be read when it was removed, or
-    /// its name was lost.
+    /// Only the hash of the key is known: the record could not be read when it was removed, or its
+    /// name was lost.
     Unreadable,
 }
 
@@ -183,7 +186,7 @@ impl Name {
         }
     }
 
-    /// How many bytes a name takes, as the first [`NAME_HEAD_BYTES`] of them say.
+    /// The size of a name, as its first [`NAME_HEAD_BYTES`] bytes say.
     pub(crate) fn encoded_len(head: &[u8]) -> Option<u64> {
         let mut fields = Fields(head);
         match fields.array()? {
@@ -194,7 +197,7 @@ impl Name {
         }
     }
 
-    /// The name that is encoded in these bytes and nothing else.
+    /// Decodes a name, which must take all of these bytes.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields(bytes);
         let name = match fields.array()? {
@@ -214,19 +217,19 @@ impl Name {
     }
 }
 
-/// What a table is of.
+/// The kind of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Where records are.
     Records,
-    /// The last versions of records that are gone.
+    /// The last versions of removed records.
     LastVersions,
 }
 
-/// Where the names of a table are.
+/// Where a table's names are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Names {
-    /// The first page of them.
+    /// The first page of names.
     pub(crate) page: u64,
     pub(crate) bytes: u64,
 }
@@ -236,18 +239,18 @@ pub(crate) struct Names {
 pub(crate) struct Header {
     pub(crate) topic: TopicId,
     pub(crate) partition: PartitionId,
-    /// The first offset that the table covers, or the first number.
+    /// The first offset that the table covers; of last versions, the first number.
     pub(crate) from: u64,
-    /// The one behind the last.
+    /// The offset, or number, behind the last that the table covers.
     pub(crate) to: u64,
     pub(crate) rows: u64,
     /// How many different hashes the rows have.
     pub(crate) hashes: u64,
     pub(crate) fence_bits: u32,
     pub(crate) filter_blocks: u64,
-    /// What the hasher was that made the hashes.
+    /// The fingerprint of the hasher that made the hashes.
     pub(crate) fingerprint: u64,
-    /// Of last versions only.
+    /// Only a table of last versions has names.
     pub(crate) names: Option<Names>,
 }
 
@@ -342,7 +345,7 @@ impl Header {
         }
     }
 
-    /// What tells the pages of this table from all others', known before its rows are.
+    /// What tells this table's pages from those of all others. It does not depend on the rows.
     pub(crate) fn salt(&self) -> u32 {
         let [topic, from, to, fingerprint] =
             [self.topic.0, self.from, self.to, self.fingerprint].map(u64::to_le_bytes);
@@ -360,13 +363,13 @@ impl Header {
         ])
     }
 
-    /// The page and the place in it of a hash's block of the filter.
+    /// Where the filter's block for a hash is: its page, and the byte in that page.
     pub(crate) fn filter_place(&self, hash: KeyHash) -> (u64, usize) {
         let (page, at) = filter::place_of(hash.0, self.filter_blocks);
         (1 + page, at)
     }
 
-    /// Which number of the fence belongs to a hash.
+    /// The index of the fence's number for a hash.
     pub(crate) fn fence_of(&self, hash: KeyHash) -> u64 {
         hash.0.checked_shr(64 - self.fence_bits).unwrap_or(0)
     }
@@ -376,7 +379,7 @@ impl Header {
         (1 << self.fence_bits) + 1
     }
 
-    /// The page and the place in it of a number of the fence.
+    /// Where the fence's `nth` number is: its page, and the index in that page.
     pub(crate) fn fence_place(&self, nth: u64) -> (u64, usize) {
         (
             self.first_fence_page() + nth / FENCE_PER_PAGE,
@@ -397,12 +400,12 @@ impl Header {
         self.rows.div_ceil(ROWS_PER_PAGE)
     }
 
-    /// The number of the page behind those of rows.
+    /// The number of the first page behind the rows.
     pub(crate) fn behind_rows(&self) -> u64 {
         self.first_row_page() + self.row_pages()
     }
 
-    /// The number of the page behind all.
+    /// How many pages the file has.
     pub(crate) fn pages(&self) -> u64 {
         match self.names {
             None => self.behind_rows(),
@@ -417,7 +420,7 @@ impl Header {
 }
 
 impl Names {
-    /// The page and the place in it of one of their bytes.
+    /// Where byte `byte` of the names is: its page, and the byte in that page.
     pub(crate) fn place(&self, byte: u64) -> (u64, usize) {
         (
             self.page + byte / CONTENT_BYTES as u64,
@@ -426,12 +429,12 @@ impl Names {
     }
 }
 
-/// How many pages so many rows take.
+/// How many pages this many rows take.
 pub(crate) fn pages_for(rows: u64) -> u64 {
     rows.div_ceil(ROWS_PER_PAGE)
 }
 
-/// The fence bits for so many rows: about one number for each page of rows.
+/// The fence bits for this many rows: about one number of the fence for each page of rows.
 pub(crate) fn fence_bits_for(rows: u64) -> u32 {
     rows.min(MOST_ROWS)
         .div_ceil(ROWS_PER_PAGE)

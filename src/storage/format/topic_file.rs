@@ -1,4 +1,4 @@
-//! The file `topic` in a topic's directory: what the topic is, should the checkpoint be lost.
+//! The file `topic` in a topic's directory: what the topic is, in case the checkpoint is lost.
 //!
 //! ```text
 //!  0  8 bytes "TFRLTOPC"
@@ -30,20 +30,21 @@ const MAGIC: [u8; 8] = *b"TFRLTOPC";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TopicFile {
     pub(crate) id: TopicId,
-    /// Of the hashes in its key indexes.
+    /// The seed of the hashes in its key indexes.
     pub(crate) seed: u64,
     pub(crate) name: TopicName,
     pub(crate) settings: TopicSettings,
-    /// Of each partition, the first offset that has not been trimmed.
+    /// The first offset of each partition that has not been trimmed.
     pub(crate) starts: Vec<Offset>,
-    /// Those that are not complete: readers must not see what a lost checkpoint would bring back.
+    /// Erasures that are not complete. Their records must stay hidden even if the checkpoint is
+    /// lost.
     pub(crate) erasures: Vec<Erasure>,
-    /// The same of trims of entities.
+    /// Trims of entities that are not complete, for the same reason.
     pub(crate) key_trims: Vec<KeyTrim>,
 }
 
 impl TopicFile {
-    /// Adds what it says to what is known of the catalog.
+    /// Adds the topic to a snapshot of the catalog.
     pub(crate) fn add_to(self, snapshot: &mut Snapshot) {
         let topic = self.id;
         snapshot.topics.push(Topic {

@@ -1,4 +1,4 @@
-//! The journal, and what it changes beyond the checkpoint.
+//! Examines the journal, and what it changes beyond the checkpoint.
 
 use std::{
     ops::Range,
@@ -19,19 +19,19 @@ use crate::{
     types::Offset,
 };
 
-/// What the journal looks like.
+/// What was found of the journal.
 pub(super) struct Look {
     pub(super) journal: Journal,
-    /// Acknowledged entries are lost: a start then goes by what segments hold rather than by the
-    /// checkpoint.
+    /// Whether acknowledged entries are lost. Then a start goes by what segments have rather than
+    /// by the checkpoint.
     pub(super) damaged: bool,
 }
 
 /// What the journal has of a partition beyond the checkpoint.
 #[derive(Default)]
 pub(super) struct Tail {
-    /// Offsets whose records are there, or are listed as damaged already; in order, without those
-    /// that touch.
+    /// Offsets whose records are there, or are listed as damaged already. In order; adjacent ranges
+    /// are joined.
     pub(super) offsets: Vec<Range<Offset>>,
     pub(super) records: u64,
 }
@@ -45,7 +45,7 @@ impl Tail {
     }
 }
 
-/// Looks at the journal in `dir` and applies what is behind the checkpoint to the state.
+/// Examines the journal in `dir`, and applies the entries behind the checkpoint to the state.
 pub(super) fn look(
     env: &Env,
     dir: &Path,
@@ -90,7 +90,7 @@ pub(super) fn look(
     })
 }
 
-/// The journal's files in order of their numbers, and what is damaged of them.
+/// The journal's files in the order of their numbers, and what is damaged of them.
 fn list(
     env: &Env,
     dir: &Path,

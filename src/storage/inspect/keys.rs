@@ -1,8 +1,8 @@
-//! A partition's key index: its runs, and the tables of what outlives records that are gone.
+//! Examines a partition's key index: tables of records, and tables of last versions.
 //!
-//! Runs are derived, so damage in them costs nothing but the work of building them anew. Last
-//! versions are not: up to which number there must be tables of them says the checkpoint. A start
-//! that does not go by a checkpoint counts on all there are.
+//! Tables of records are derived, so damage in them only costs the work to rebuild them. Last
+//! versions are not derived; the checkpoint says up to which number there must be tables. A start
+//! without a checkpoint relies on the tables that it finds.
 
 use std::{
     cmp::Reverse,
@@ -33,8 +33,8 @@ use crate::{
 /// How many pages are read at once.
 const PAGES_PER_READ: u64 = 64;
 
-/// Looks at the key index of a partition that ends at `end`. There must be last versions with all
-/// numbers up to `through`; 0 for none.
+/// Examines the key index of a partition that ends at `end`. There must be tables of last versions
+/// for all numbers up to `through`; 0 for none.
 pub(super) fn look(
     env: &Env,
     place: &Place<'_>,
@@ -58,7 +58,7 @@ pub(super) fn look(
     (look_at_runs(env, place, runs, end, damage), looked)
 }
 
-/// The files in a directory. One that is not there or cannot be read was listed with its segments.
+/// The files in a directory; none if it cannot be read, which is reported with the segments.
 fn list(env: &Env, dir: &Path) -> Vec<PathBuf> {
     let entries = env.files.read_dir(dir).unwrap_or_default();
     entries
@@ -75,7 +75,7 @@ fn look_at_runs(
     end: Offset,
     damage: &mut Vec<Damage>,
 ) -> Vec<KeyRun> {
-    // Of runs that overlap, a start takes those that reach further.
+    // Of tables that overlap, a start uses those that reach further.
     named.sort_by_key(|(offsets, _)| (offsets.start, Reverse(offsets.end)));
     let (mut runs, mut covered) = (Vec::new(), Offset::ZERO);
     for (offsets, path) in named {
@@ -104,7 +104,7 @@ fn look_at_runs(
     runs
 }
 
-/// Whether a run is what was written there, as far as it is to be checked.
+/// Whether a table of records is sound, as far as it is to be checked.
 fn check_run(env: &Env, place: &Place<'_>, run: &mut KeyRun) -> io::Result<bool> {
     let covers = run.offsets.start.0..run.offsets.end.0;
     let checked = check_table(env, place, &run.path, (Kind::Records, covers))?;
@@ -112,15 +112,15 @@ fn check_run(env: &Env, place: &Place<'_>, run: &mut KeyRun) -> io::Result<bool>
     Ok(checked.is_sound)
 }
 
-/// What is found of a table.
+/// What was found of a table.
 struct Checked {
-    /// As its header says.
+    /// The number of rows in its header.
     rows: u64,
     bytes: u64,
     is_sound: bool,
 }
 
-/// Looks whether a table is what was written there, as far as it is to be checked.
+/// Checks whether a table is sound, as far as it is to be checked.
 fn check_table(
     env: &Env,
     place: &Place<'_>,
@@ -169,8 +169,8 @@ fn are_pages_sound(file: &dyn File, header: &sorted_table::Header) -> io::Result
     Ok(sound && rest.is_empty() && count == header.rows)
 }
 
-/// Takes the names off the front of some bytes that are whole, and counts them; false if one is
-/// none. The last may have fewer bytes than tell how long a name is.
+/// Takes the complete names off the front of `bytes` and counts them; false if one is malformed.
+/// The last name may be shorter than the head that tells a name's length.
 fn count_names(bytes: &mut Vec<u8>, is_end: bool, count: &mut u64) -> bool {
     let mut at = 0;
     while at < bytes.len() && (is_end || bytes.len() - at >= NAME_HEAD_BYTES as usize) {
@@ -181,7 +181,7 @@ fn count_names(bytes: &mut Vec<u8>, is_end: bool, count: &mut u64) -> bool {
             .ok()
             .and_then(|len| at.checked_add(len));
         let Some(name) = behind.and_then(|behind| bytes.get(at..behind)) else {
-            // It goes on in the next page.
+            // The name continues in the next page.
             break;
         };
         if Name::decode(name).is_none() {
@@ -200,7 +200,7 @@ fn look_at_last_versions(
     mut tables: Vec<(Range<u64>, PathBuf)>,
     damage: &mut Vec<Damage>,
 ) -> Vec<LastVersions> {
-    // Of tables that overlap, a start takes those that reach further.
+    // Of tables that overlap, a start uses those that reach further.
     tables.sort_by_key(|(numbers, _)| (numbers.start, Reverse(numbers.end)));
     let (mut looked, mut covered) = (Vec::new(), 1);
     for (numbers, path) in tables {
@@ -225,8 +225,8 @@ fn look_at_last_versions(
     looked
 }
 
-/// Looks at files of earlier versions, of which a start makes tables with the numbers that have
-/// none.
+/// Examines files of earlier versions, of which a start makes tables for the numbers that no table
+/// covers.
 fn look_at_earlier(
     env: &Env,
     place: &Place<'_>,
@@ -261,7 +261,7 @@ fn is_covered(looked: &[LastVersions], number: u64) -> bool {
     in_use.any(|table| table.numbers.contains(&number))
 }
 
-/// Reports the numbers up to `through` that no file has.
+/// Reports the numbers up to `through` that no file covers.
 fn report_missing(
     place: &Place<'_>,
     looked: &[LastVersions],
@@ -285,7 +285,7 @@ fn report_missing(
     }
 }
 
-/// Whether a file of an earlier version is what was written there, as far as it is to be checked.
+/// Whether a file of an earlier version is sound, as far as it is to be checked.
 fn check_earlier(
     env: &Env,
     place: &Place<'_>,
@@ -334,7 +334,7 @@ fn are_facts_sound(file: &dyn File, header: &retired::Header) -> io::Result<bool
     Ok(sound && facts == header.facts)
 }
 
-/// How many facts are in the block at the front of some bytes of the file; none if it is not sound.
+/// How many facts the block at the front of `bytes` has; `None` if it is damaged.
 fn count_facts(
     file: &dyn File,
     header: &retired::Header,
@@ -372,7 +372,7 @@ fn read_first_page(file: &dyn File, len: u64) -> io::Result<Option<Page>> {
     Ok(Some(page))
 }
 
-/// Whether these pages of a file are sound, and `check` is true of each.
+/// Whether these pages of a file are sound, and `check` accepts each.
 fn are_sound(
     file: &dyn File,
     salt: u32,

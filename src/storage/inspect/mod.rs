@@ -1,11 +1,11 @@
-//! What a data directory holds, found out without writing to it.
+//! Reports what a data directory has, without writing to it.
 //!
-//! A look from outside: it opens files to read only, so it works on a read-only copy. A directory
-//! that a broker is using changes while it is looked at; [`inspect_quiet`] refuses it. Files that
-//! change all the same are damaged at worst.
+//! Files are opened for reading only, so this works on a read-only copy. A directory changes while
+//! a broker uses it; [`inspect_quiet`] refuses such a directory. If files change nevertheless, the
+//! worst that happens is that they are reported as damaged.
 //!
-//! The state is what the next start would make of it: the checkpoint, then the journal behind it.
-//! Damage never ends the look; it is listed.
+//! The reported state is what the next start would find: the checkpoint, then the journal behind
+//! it. Damage never ends the inspection; it is listed.
 //!
 //! Reading order: `report.rs`, the answer; this page; `journal.rs`; `partition.rs`; `keys.rs`.
 
@@ -46,7 +46,7 @@ use crate::{
     types::{Offset, PartitionId, TopicId, TopicName},
 };
 
-/// Why there is nothing to say about a directory.
+/// Why nothing can be reported about a directory.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("directory {} is empty: no broker has used it yet", path.display())]
@@ -55,13 +55,13 @@ pub(crate) enum Error {
     DataDir(#[from] data_dir::Error),
 }
 
-/// A partition as far as it is known without its segments.
+/// What is known of a partition without reading its segments.
 struct KnownPartition {
     at: CheckpointPartition,
     tail: Tail,
 }
 
-/// What checkpoint and journal say.
+/// The state according to checkpoint and journal.
 struct State {
     catalog: Catalog,
     /// How far the logs of each topic reach.
@@ -69,7 +69,7 @@ struct State {
 }
 
 impl State {
-    /// Of the checkpoint, or of the topics' own files if there is none.
+    /// Loads the state from the checkpoint, or from the topics' own files if there is none.
     fn load(env: &Env, checkpoint: Option<&checkpoint::Checkpoint>, dirs: &TopicDirs) -> Self {
         let snapshot = match checkpoint {
             Some(checkpoint) => checkpoint.snapshot(|topic| !dirs.is_deleted(topic)),
@@ -96,7 +96,7 @@ impl State {
         }
     }
 
-    /// Applies a change of the journal.
+    /// Applies a change from the journal.
     fn apply(&mut self, change: &Change) {
         self.catalog.apply(change, Duration::ZERO);
         if let Change::Create {
@@ -117,7 +117,7 @@ impl State {
         }
     }
 
-    /// Applies what a frame of the journal says.
+    /// Applies a frame from the journal.
     fn apply_frame(&mut self, frame: &Header) {
         if let Some(batch) = frame.batch {
             let (topic, partition) = (frame.topic, frame.partition);
@@ -131,7 +131,7 @@ impl State {
         }
     }
 
-    /// The partition of a frame, with the name of its topic, if it is there.
+    /// The partition of a frame, with the name of its topic, if the topic exists.
     fn find(&mut self, frame: &Header) -> Option<(TopicName, &mut KnownPartition)> {
         let name = self.catalog.topics().get(frame.topic)?.name.clone();
         let at = usize::try_from(frame.partition.0).ok()?;
@@ -148,7 +148,7 @@ impl State {
         partitions
     }
 
-    /// The partitions with trims of entities that are not complete, and how many.
+    /// How many trims of entities are not complete, by partition.
     fn key_trims(&self) -> Vec<KeyTrims> {
         let trims = self.catalog.key_trims();
         let mut described = Vec::new();
@@ -184,7 +184,7 @@ impl State {
 }
 
 impl KnownPartition {
-    /// One that starts and ends here.
+    /// An empty partition that starts and ends here.
     fn from(start: Offset) -> Self {
         Self {
             at: CheckpointPartition {
@@ -197,7 +197,7 @@ impl KnownPartition {
     }
 }
 
-/// The topics as their own files describe them.
+/// The topics according to their own files.
 fn snapshot_of_files(env: &Env, dirs: &TopicDirs) -> Snapshot {
     let mut snapshot = Snapshot::default();
     let present = dirs.present.iter();
@@ -212,9 +212,9 @@ fn snapshot_of_files(env: &Env, dirs: &TopicDirs) -> Snapshot {
     snapshot
 }
 
-/// As [`inspect`], of a directory that no broker uses meanwhile.
+/// As [`inspect`], but refuses a directory that a broker uses, and keeps brokers away meanwhile.
 pub(crate) fn inspect_quiet(env: &Env, dir: &Path, verify: bool) -> Result<Report, Error> {
-    // What is not there, or is not a data directory, has errors of its own.
+    // A directory that is missing, or not ours, is reported by `inspect` below.
     let is_there = |file: &Path| env.files.exists(file).unwrap_or(false);
     let _quiet = match is_there(&ownership::path(dir)) || is_there(&dir.join("checkpoint")) {
         true => Some(data_dir::Quiet::hold(env, dir)?),
@@ -223,9 +223,9 @@ pub(crate) fn inspect_quiet(env: &Env, dir: &Path, verify: bool) -> Result<Repor
     inspect(env, dir, verify)
 }
 
-/// Looks at the data directory `dir`. With `verify`, every frame of every segment is checked;
-/// otherwise segments are looked at only as far as their indexes leave questions. The journal is
-/// checked in either case.
+/// Inspects the data directory `dir`. With `verify`, every frame of every segment is checked;
+/// otherwise segments are read only as far as their indexes leave questions. The journal is always
+/// checked.
 pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Error> {
     let mut damage = Vec::new();
     let (id, version) = identify(env, dir, &mut damage)?;
@@ -289,8 +289,8 @@ pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Err
     })
 }
 
-/// Which directory it is, if something says so, and of which version its formats are; refuses one
-/// that is not ours, or of a version that is not known.
+/// Which directory it is, if that can be found out, and the version of its formats. Fails if it is
+/// not ours, or has an unknown version.
 fn identify(
     env: &Env,
     dir: &Path,
@@ -324,7 +324,7 @@ fn load_checkpoint(
     };
     let path = dir.join("checkpoint");
     let read = |path: &Path| Ok(read_or_list(env, path, damage));
-    // A directory that cannot be listed is found out by whatever else is looked at.
+    // If the directory cannot be listed, a later step reports that.
     let newest = checkpoint_file::newest_deltas(&*env.files, &path).unwrap_or_default();
     let looked = checkpoint_file::look(&path, newest, read, is_ours)?;
     let latest = match looked.found {
@@ -350,7 +350,7 @@ fn load_checkpoint(
     Ok((checkpoint, latest))
 }
 
-/// A file's content; what cannot be read is listed as damage and left out.
+/// A file's content; one that cannot be read is listed as damage.
 fn read_or_list(env: &Env, path: &Path, damage: &mut Vec<Damage>) -> Option<Vec<u8>> {
     read_file(&*env.files, path).unwrap_or_else(|error| {
         damage.push(Damage::of_file(
@@ -363,7 +363,7 @@ fn read_or_list(env: &Env, path: &Path, damage: &mut Vec<Damage>) -> Option<Vec<
     })
 }
 
-/// The directories of topics.
+/// The directories of topics, deleted ones apart.
 struct TopicDirs {
     present: Vec<(TopicId, PathBuf)>,
     deleted: Vec<(TopicId, PathBuf)>,
@@ -389,7 +389,7 @@ impl TopicDirs {
                 Some(stem) => (stem, &mut dirs.deleted),
                 None => (&entry.name[..], &mut dirs.present),
             };
-            // What says that a topic is deleted may be a file.
+            // A topic may be marked as deleted by a file.
             let counts = entry.is_dir || stem.len() < entry.name.len();
             if let Some(id) = data_dir::parse_topic(stem).filter(|_| counts) {
                 list.push((id, path.join(&entry.name)));
@@ -411,7 +411,7 @@ impl TopicDirs {
     }
 }
 
-/// Lists a topic's file that is not sound. A topic that was created behind the checkpoint need not
+/// Lists a topic's file that is damaged. A topic that was created behind the checkpoint need not
 /// have one.
 fn check_topic_file(
     env: &Env,

@@ -1,4 +1,4 @@
-//! A partition's segments.
+//! Examines a partition's segments.
 
 use std::{ops::Range, path::PathBuf, sync::Arc};
 
@@ -20,41 +20,42 @@ use crate::{
     types::{Offset, TopicName},
 };
 
-/// Which partition is looked at, and how.
+/// Which partition is examined, and how.
 pub(super) struct Place<'a> {
     pub(super) dir: PathBuf,
     pub(super) identity: Identity,
     pub(super) topic: &'a TopicName,
-    /// Of the hashes in its key index.
+    /// Makes the hashes of its key index.
     pub(super) hasher: &'a KeyHasher,
     pub(super) fingerprint: u64,
-    /// Checkpoint and journal are whole: what segments hold behind the checkpoint does not count.
+    /// Whether checkpoint and journal are whole. Then what segments have behind the checkpoint does
+    /// not count.
     pub(super) whole: bool,
     pub(super) verify: bool,
 }
 
-/// A segment as it is listed, and what it should hold.
+/// A segment as it is listed in the directory, and what it should have.
 struct Expected {
     name: Name,
     base: Offset,
     /// The size of the file.
     bytes: u64,
-    /// How much of the file counts.
+    /// How many bytes of the file count.
     counted: u64,
-    /// Where its offsets end; none if only the segment knows.
+    /// Where its offsets should end; `None` if only its frames tell.
     end: Option<Offset>,
     state: SegmentState,
 }
 
-/// What a segment's frames say.
+/// What the frames of a segment tell.
 struct Frames {
-    /// Behind the last sound frame, and its place in the file.
+    /// The end of the last sound frame, as an offset; below as a position in the file.
     end: Offset,
     end_position: u64,
     records: u64,
-    /// Offsets between sound frames.
+    /// Offsets that are missing between sound frames.
     holes: Vec<Range<Offset>>,
-    /// The index says something else than the frames.
+    /// Whether the index contradicts the frames.
     index_differs: bool,
 }
 
@@ -76,7 +77,7 @@ impl Place<'_> {
     }
 }
 
-/// Looks at a partition.
+/// Examines a partition.
 pub(super) fn look(
     env: &Env,
     place: &Place<'_>,
@@ -91,7 +92,7 @@ pub(super) fn look(
         log::Listed::default()
     });
     let expected = expect(place, &known.at, &listed.segments);
-    // How far everything is accounted for: what is trimmed need not be there.
+    // Up to where every offset is accounted for. Trimmed offsets need not be there.
     let mut reached = known.at.start;
     let mut segments = Vec::new();
     for segment in &expected {
@@ -143,7 +144,7 @@ pub(super) fn look(
     }
 }
 
-/// What each segment should hold, as a start will see it.
+/// What each segment should have, as a start will see it.
 fn expect(place: &Place<'_>, at: &CheckpointPartition, listed: &[(Name, u64)]) -> Vec<Expected> {
     let limit = at.active.map_or(at.end, |active| active.base);
     let state_of = |number: usize, base: Offset| match at.active.filter(|_| place.whole) {
@@ -204,7 +205,7 @@ fn look_at_segment(
             if frames.index_differs && segment.index == IndexState::Sound {
                 segment.index = IndexState::Damaged;
             }
-            // What is written anew from the journal may be torn.
+            // A segment that is written again from the journal may be torn.
             if expected.state != SegmentState::BehindCheckpoint {
                 if !header_is_sound {
                     damage.push(place.damage(path.clone(), None, DamageKind::SegmentHeader));
@@ -230,7 +231,7 @@ fn look_at_segment(
     segment
 }
 
-/// Lists the offsets of a segment that no sound frame has.
+/// Lists the offsets of a segment that no sound frame covers.
 fn list_holes(
     place: &Place<'_>,
     expected: &Expected,
@@ -250,7 +251,7 @@ fn list_holes(
         .iter()
         .for_each(|hole| list(hole, DamageKind::Records));
     let end = expected.end.unwrap_or(frames.end);
-    // Bytes behind the last sound frame are what is left of the records; without them they are in
+    // Bytes behind the last sound frame are the remains of records; without any, the records are in
     // no file.
     let kind = if frames.end_position < expected.counted {
         DamageKind::Records
@@ -260,7 +261,7 @@ fn list_holes(
     list(&(frames.end..end), kind);
 }
 
-/// The index rows of a segment that are of use, and the state of its index.
+/// The usable index rows of a segment, and the state of its index.
 fn look_at_index(env: &Env, place: &Place<'_>, expected: &Expected) -> (Vec<IndexRow>, IndexState) {
     let rows =
         log::load_rows_prefix(env, &place.dir, expected.name, expected.counted).unwrap_or_default();
@@ -279,8 +280,8 @@ fn look_at_index(env: &Env, place: &Place<'_>, expected: &Expected) -> (Vec<Inde
     (rows, state)
 }
 
-/// Goes through a segment's frames: all of them, or from the last that the index knows. Also says
-/// whether the header is sound.
+/// Reads a segment's frames: all of them, or those behind the last index row. Also returns whether
+/// the header is sound.
 fn look_at_frames(
     env: &Env,
     place: &Place<'_>,
@@ -317,7 +318,7 @@ fn read_header(file: &dyn File, len: u64) -> std::io::Result<Option<Header>> {
     Ok(Header::decode(&head))
 }
 
-/// Goes through the frames behind an index row, believing that those before it are sound.
+/// Reads the frames behind an index row, and assumes that those before it are sound.
 fn count_frames(
     file: Arc<dyn File>,
     place: &Place<'_>,
@@ -345,7 +346,7 @@ fn count_frames(
     Ok(frames)
 }
 
-/// Goes through all frames, and compares the index with them.
+/// Reads all frames, and compares the index with them.
 fn check_frames(
     file: Arc<dyn File>,
     place: &Place<'_>,
@@ -367,7 +368,7 @@ fn check_frames(
             let fits = u64::from(row.position) == position
                 && expected.base.plus(u64::from(row.relative)) == frame.header().base
                 && row.latest_before_ms == latest;
-            // Behind damage the rows know more than can be seen now.
+            // Behind damage, the index knows more than the frames can confirm.
             frames.index_differs |=
                 !fits && frames.holes.is_empty() && frame.header().base == frames.end;
         }
@@ -386,7 +387,7 @@ fn check_frames(
     Ok(frames)
 }
 
-/// The next sound frame and its place.
+/// The next sound frame and its position.
 pub(super) fn next_frame(walk: &mut Walk) -> std::io::Result<Option<(u64, Frame)>> {
     while !walk.at_end() {
         let position = walk.position();
@@ -410,7 +411,7 @@ impl Frames {
         }
     }
 
-    /// Takes note of a frame, and of where the walk is behind it.
+    /// Adds a frame; the walk is at position `behind` after it.
     fn take(&mut self, frame: &Frame, behind: u64) {
         let header = frame.header();
         if header.base > self.end {

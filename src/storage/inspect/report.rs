@@ -1,4 +1,4 @@
-//! What is found in a data directory.
+//! The report about a data directory.
 
 use std::{
     fmt,
@@ -12,10 +12,10 @@ use crate::{
     types::{Offset, PartitionId, TopicId, TopicName, TopicSettings},
 };
 
-/// What a data directory holds.
+/// What a data directory has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
-    /// The directory's identity; none if the file that says it is damaged.
+    /// The directory's identity; `None` if its file is damaged.
     pub(crate) id: Option<u64>,
     /// The version of its formats.
     pub(crate) version: u32,
@@ -23,19 +23,20 @@ pub(crate) struct Report {
     pub(crate) journal: Journal,
     /// How many producers are known.
     pub(crate) producers: u64,
-    /// How many consumer groups.
+    /// How many consumer groups there are.
     pub(crate) groups: u64,
-    /// How many offsets they have committed.
+    /// How many offsets the groups have committed.
     pub(crate) group_offsets: u64,
-    /// Those that are not complete: bytes of the entity may be anywhere.
+    /// Erasures that are not complete: bytes of the entity may be anywhere.
     pub(crate) erasures: Vec<Erasure>,
-    /// Trims of entities that are not complete: readers are not shown what segments still have.
+    /// Trims of entities that are not complete: segments still have records that readers are not
+    /// shown.
     pub(crate) key_trims: Vec<KeyTrims>,
-    /// In order of their names.
+    /// The topics, by name.
     pub(crate) topics: Vec<Topic>,
-    /// Directories of deleted topics, and of topics that nothing else knows of.
+    /// Directories of deleted topics, and of topics that are not known otherwise.
     pub(crate) leftovers: Vec<PathBuf>,
-    /// In the order in which it was found: checkpoint, journal, then topic by topic.
+    /// Damage, in the order in which it was found: checkpoint, journal, then topic by topic.
     pub(crate) damage: Vec<Damage>,
 }
 
@@ -44,7 +45,7 @@ pub(crate) struct Report {
 pub(crate) struct Checkpoint {
     /// The state of the file and of its copy.
     pub(crate) copies: [CopyState; 2],
-    /// Entries up to this one are in segments, with what has changed since these.
+    /// Journal entries up to this one are in segments, according to the checkpoint with its deltas.
     pub(crate) applied: Option<u64>,
     /// The journal file that a start reads first.
     pub(crate) journal_file: Option<u64>,
@@ -53,11 +54,11 @@ pub(crate) struct Checkpoint {
 /// The journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Journal {
-    /// In order of their numbers, those without one first.
+    /// The journal's files by number, those without one first.
     pub(crate) files: Vec<JournalFile>,
-    /// The last entry's sequence: where the chain of entries ends.
+    /// The sequence of the last entry.
     pub(crate) end: u64,
-    /// A last write that was never acknowledged; the next start cuts it off. Not damage.
+    /// A last write that was never acknowledged. The next start cuts it off; it is not damage.
     pub(crate) torn: Option<Torn>,
 }
 
@@ -65,14 +66,14 @@ pub(crate) struct Journal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct JournalFile {
     pub(crate) path: PathBuf,
-    /// Number and salt; none if the file has not been used yet.
+    /// The file's number; `None` if it has not been used yet.
     pub(crate) number: Option<u64>,
     pub(crate) salt: Option<u64>,
-    /// Whether a start reads it; otherwise a checkpoint covers what is in it.
+    /// Whether a start reads it; otherwise a checkpoint covers its entries.
     pub(crate) needed: bool,
-    /// How many entries were found. Files that are not needed are not looked into.
+    /// How many entries were found; 0 in files that are not needed, which are not read.
     pub(crate) entries: u64,
-    /// Their sequences, from the first up to behind the last.
+    /// The sequences of these entries.
     pub(crate) sequences: Range<u64>,
 }
 
@@ -98,7 +99,7 @@ pub(crate) struct Erasure {
     pub(crate) id: u64,
     pub(crate) topic: TopicName,
     pub(crate) partition: PartitionId,
-    /// Since 1970.
+    /// In milliseconds since 1970.
     pub(crate) requested_ms: i64,
 }
 
@@ -119,44 +120,43 @@ pub(crate) struct Partition {
     pub(crate) start: Offset,
     /// The offset behind the last record.
     pub(crate) end: Offset,
-    /// Sound records in the journal that are not in a segment yet, as far as a checkpoint says.
+    /// Sound records in the journal that no segment has yet, according to the checkpoint.
     pub(crate) journal_records: u64,
-    /// In order of their bases.
+    /// The segments, by base offset.
     pub(crate) segments: Vec<Segment>,
-    /// The key index, in order of the offsets. What no run covers is looked for in the log, so that
+    /// The tables of records, by offset. Offsets that no table covers are looked up in the log, so
     /// nothing is lost.
     pub(crate) key_runs: Vec<KeyRun>,
-    /// What outlives records that are gone, in order of the tables' numbers, then files of earlier
-    /// versions.
+    /// The tables of last versions, by number, then files of earlier versions.
     pub(crate) last_versions: Vec<LastVersions>,
 }
 
-/// A file of a key index.
+/// A table of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyRun {
     pub(crate) path: PathBuf,
-    /// What it covers.
+    /// The offsets that it covers.
     pub(crate) offsets: Range<Offset>,
-    /// As its header says.
+    /// The number of rows in its header.
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
     pub(crate) state: KeyFileState,
 }
 
-/// A file of the last versions of records that are gone.
+/// A table of last versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LastVersions {
     pub(crate) path: PathBuf,
-    /// What it covers.
+    /// The numbers that it covers.
     pub(crate) numbers: Range<u64>,
-    /// As its header says.
+    /// The number of rows in its header.
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
     pub(crate) state: KeyFileState,
 }
 
 impl LastVersions {
-    /// One that has not been looked at.
+    /// A file that was not examined yet.
     pub(super) fn new(path: PathBuf, numbers: Range<u64>) -> Self {
         Self {
             path,
@@ -168,13 +168,13 @@ impl LastVersions {
     }
 }
 
-/// What a file of a key index is.
+/// The state of a file of a key index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyFileState {
-    /// As far as it was checked.
+    /// Sound, as far as it was checked.
     Sound,
     Damaged,
-    /// Another took its place, or it is ahead of the log: a start removes it.
+    /// Another file has replaced it, or it is ahead of the log: a start removes it.
     LeftOver,
 }
 
@@ -186,87 +186,86 @@ pub(crate) struct Segment {
     /// The offset behind its last record.
     pub(crate) end: Offset,
     pub(crate) bytes: u64,
-    /// Sound records, if every frame was checked; otherwise as many as there are offsets.
+    /// The number of sound records if every frame was checked, otherwise the number of offsets.
     pub(crate) records: u64,
     pub(crate) state: SegmentState,
     pub(crate) index: IndexState,
 }
 
-/// What a segment is.
+/// The state of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SegmentState {
     /// It does not change any more.
     Sealed,
     /// The one that grows.
     Active,
-    /// It was begun behind the checkpoint: a start writes it anew, from the journal.
+    /// It was begun behind the checkpoint: a start writes it again, from the journal.
     BehindCheckpoint,
 }
 
-/// What a segment's index is.
+/// The state of a segment's index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IndexState {
-    /// An active segment has no index, or a part of one.
+    /// The segment is active, so its index is missing or incomplete.
     NotYet,
     Sound,
     Missing,
     Damaged,
 }
 
-/// Something that is not as it was written.
+/// Something that is damaged or missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Damage {
     /// The file.
     pub(crate) path: PathBuf,
-    /// The topic and the partition, where it is known whose records are concerned.
+    /// The topic, and below the partition, whose records are concerned, if that is known.
     pub(crate) topic: Option<TopicName>,
     pub(crate) partition: Option<PartitionId>,
-    /// The records that cannot be read; none if that is not known, or if all can be.
+    /// The records that cannot be read; `None` if that is not known, or if all can be read.
     pub(crate) offsets: Option<Range<Offset>>,
     pub(crate) kind: DamageKind,
 }
 
-/// What is wrong with a file.
+/// What is damaged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DamageKind {
-    /// The operating system does not give its bytes.
+    /// The operating system cannot read the file.
     Unreadable { cause: String },
-    /// The file that says whose the directory is; written anew at the next start.
+    /// The file that identifies the directory; the next start writes it again.
     Identity,
     /// A copy of the checkpoint; the other one is used.
     CheckpointCopy,
-    /// The checkpoint: a start looks through all segments, and has forgotten producers.
+    /// The checkpoint: a start scans all segments, and has forgotten all producers.
     Checkpoint,
-    /// Acknowledged entries of the journal that are lost, from the first up to behind the last.
+    /// Acknowledged entries of the journal, which are lost.
     JournalEntries { sequences: Range<u64> },
     /// A part of an entry.
     JournalItem { sequence: u64 },
-    /// The first block of a journal file; a copy of what it says is used.
+    /// The first block of a journal file; its note is used instead.
     JournalHeader,
-    /// The copies of what the first blocks of journal files say, or some of them.
+    /// Notes about the journal files.
     JournalNotes,
-    /// A journal file that may hold acknowledged entries is not as it was: no start goes on without
-    /// them.
+    /// A journal file that may have acknowledged entries is not as it was: a start fails.
     JournalFile { fault: Fault },
-    /// As `JournalFile`: the operating system does not give its bytes.
+    /// As `JournalFile`; the operating system cannot read it.
     JournalUnreadable { cause: String },
-    /// As `JournalFile`: it is not there.
+    /// As `JournalFile`; it is missing.
     JournalFileMissing { number: u64 },
-    /// The file that says what a topic is; written anew at the next change.
+    /// The file that describes a topic; it is written again at the topic's next change.
     TopicFile,
-    /// The first bytes of a segment. Its records can be read.
+    /// The header of a segment; its records can be read.
     SegmentHeader,
     /// Records in a segment are damaged.
     Records,
     /// Records are in no segment.
     MissingRecords,
-    /// An index that does not fit its segment; built anew when it is needed.
+    /// An index that contradicts its segment; it is rebuilt when needed.
     Index,
-    /// A file of a key index; built anew from the log.
+    /// A table of records; it is rebuilt from the log.
     KeyRun,
-    /// A file of a key index without rows of records that it covers: it hides them.
+    /// A table of records without rows for some of its records, which are hidden by that.
     IncompleteRun,
-    /// A file of what outlives records that are gone, or it is missing.
+    /// A table of last versions is damaged or missing.
     LastVersions,
 }
 
@@ -281,8 +280,8 @@ impl Damage {
         }
     }
 
-    /// Whether records are lost by it, or what is known of those that are gone. What is not lost is
-    /// mended by the next start, or when it is needed.
+    /// Whether records, or last versions of removed records, are lost by this damage. All other
+    /// damage is repaired by the next start, or when needed.
     pub(crate) fn loses_records(&self) -> bool {
         match &self.kind {
             DamageKind::JournalEntries { .. }

@@ -1,7 +1,8 @@
-//! Whether the runs of a key index have a row of every record that they cover.
+//! Checks that the tables of records have a row for every record that they cover.
 //!
-//! A run that lacks rows says of their entities that they have no record there. None is written
-//! like that, but nothing else would notice one: its own checksums are right.
+//! If a table lacks a row, look-ups believe that the entity has no such record. The broker writes
+//! no such table, but if there were one, nothing else would notice, because its checksums would be
+//! right.
 
 use std::collections::BTreeSet;
 
@@ -22,8 +23,8 @@ use crate::{
     types::{Offset, RecordView, Records, Version},
 };
 
-/// Looks for the rows of all records from `start` on in these segments, given by their names and by
-/// how much of their files counts.
+/// Checks that there is a row for each record from `start` on in these segments; each is given with
+/// the number of bytes that count.
 pub(super) fn check(
     env: &Env,
     place: &Place<'_>,
@@ -39,7 +40,7 @@ pub(super) fn check(
     let opened: Vec<Option<SortedTable>> = runs.iter().map(open).collect();
     let mut lacking = BTreeSet::new();
     for (name, counted) in segments {
-        // A segment that cannot be read has been listed.
+        // A segment that cannot be read is listed already.
         let path = name.path(&place.dir);
         let Ok(file) = env.files.open(&path, Open::Read) else {
             continue;
@@ -64,7 +65,7 @@ pub(super) fn check(
     }
 }
 
-/// Calls for each row that a frame has in an index.
+/// Calls `each` for every row that the records of a frame have in an index.
 fn for_each_row(frame: &Frame, hasher: &KeyHasher, mut each: impl FnMut(KeyHash, Version, Offset)) {
     let records = frame.records();
     for element in Records::new(&records).map_while(Result::ok) {
@@ -79,7 +80,7 @@ fn for_each_row(frame: &Frame, hasher: &KeyHasher, mut each: impl FnMut(KeyHash,
     }
 }
 
-/// Whether a run has a row; true where it is damaged, which has been listed.
+/// Whether a table has this row; true if the table is damaged, which is listed already.
 fn has_row(run: &SortedTable, hash: KeyHash, version: Version, offset: Offset) -> bool {
     let Ok(group) = run.group(hash) else {
         return true;

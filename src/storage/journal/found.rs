@@ -1,9 +1,9 @@
-//! What a journal's files are at a start: in use, free, or not to be relied on.
+//! What state a start finds the journal's files in: in use, free, or unusable.
 //!
-//! A file is free only where it is proven that nothing in it is needed: it was never used, or a
-//! checkpoint covers all that it holds. A file that cannot be read, has lost its first block and
-//! its note, or is shorter than it was, may hold entries that were acknowledged. No start goes on
-//! without them, and nothing is written over them.
+//! A file counts as free only if it is proven that nothing in it is needed: it was never used, or a
+//! checkpoint covers all its entries. A file that cannot be read, has lost both its first block and
+//! its note, or is shorter than it was, may have acknowledged entries. Then the start fails, and
+//! nothing is written to that file.
 
 use std::{
     collections::BTreeSet,
@@ -34,14 +34,14 @@ use crate::{
 pub(crate) struct Covered {
     /// Entries up to this one are in segments.
     pub(crate) applied: u64,
-    /// The number of the file that holds the entry behind it, or will.
+    /// The number of the file that has, or will have, the first entry after `applied`.
     pub(crate) journal_file: u64,
-    /// The files that there were.
+    /// The journal files at the time of the checkpoint.
     pub(crate) files: JournalFiles,
 }
 
 impl Covered {
-    /// By this checkpoint.
+    /// What this checkpoint covers.
     pub(crate) fn by(checkpoint: &Checkpoint) -> Self {
         Self {
             applied: checkpoint.applied,
@@ -51,16 +51,16 @@ impl Covered {
     }
 }
 
-/// What was found.
+/// Everything that was found of a journal.
 #[derive(Debug)]
 pub(crate) struct Look {
     pub(crate) files: Vec<Found>,
     pub(super) notes: Vec<Slot>,
-    /// The number of a file that is needed and is not there.
+    /// The number of a file that is needed but missing.
     pub(crate) missing: Option<u64>,
-    /// The highest number that a file has, or is noted to have.
+    /// The highest number that a file has, or that a note or the checkpoint names.
     pub(super) newest: u64,
-    /// Where the notes are, if one of them is damaged.
+    /// The path of the notes, if one of them is damaged.
     pub(crate) damaged_notes: Option<PathBuf>,
 }
 
@@ -75,16 +75,16 @@ pub(crate) struct Found {
     len: u64,
 }
 
-/// What a journal file is.
+/// The state of a journal file.
 #[derive(Debug)]
 pub(crate) enum State {
-    /// It holds entries, or may.
+    /// It has entries, or may have.
     Used(FileHeader),
-    /// As `Used`; its own first block is damaged, and the note is used.
+    /// As `Used`; its first block is damaged, and the note replaces it.
     UsedByNote(FileHeader),
     /// Nothing in it is needed.
     Free,
-    /// It may hold entries that are needed, and is not as it was.
+    /// It may have entries that are needed, but is not as it was.
     Unusable {
         fault: Fault,
         header: Option<FileHeader>,
@@ -93,18 +93,18 @@ pub(crate) enum State {
     Unreadable(FileError),
 }
 
-/// Why a journal file is not as it was.
+/// What is wrong with an unusable journal file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing says which file it is.
+    /// Nothing says which use of the file its bytes are from.
     Header,
-    /// It has become shorter.
+    /// It is shorter than its note says.
     CutShort { bytes: u64, of: u64 },
-    /// It is shorter than journal files are made now, and its length was not noted.
+    /// It is shorter than new journal files are, and has no note with its length.
     Smaller { bytes: u64, of: u64 },
-    /// It was in use, and is as good as new.
+    /// It was in use, but is blank.
     Blank,
-    /// It was used again since it was like this.
+    /// It has an older state: it was used again since.
     Older,
     /// It is not there.
     Gone,
@@ -128,7 +128,7 @@ impl fmt::Display for Fault {
 }
 
 impl Found {
-    /// What to note of a file that has no note, at a start that nothing stops.
+    /// The note to write for a file without one, at a start that goes ahead.
     pub(super) fn to_note(&self) -> Use {
         self.header().map_or(Use::FREE, |header| Use {
             header,
@@ -136,7 +136,7 @@ impl Found {
         })
     }
 
-    /// The header, where there is one.
+    /// The header, if the state has one.
     pub(crate) fn header(&self) -> Option<FileHeader> {
         match &self.state {
             State::Used(header) | State::UsedByNote(header) => Some(*header),
@@ -146,8 +146,8 @@ impl Found {
     }
 }
 
-/// Looks at the journal files of a directory. New files have `file_bytes`, if that is known;
-/// `covered` is none without a whole checkpoint.
+/// Examines the journal files in a directory. `file_bytes` is the size of new files, if it is
+/// known; `covered` is `None` without a whole checkpoint.
 pub(crate) fn look(
     env: &Env,
     dir: &Path,
@@ -180,7 +180,7 @@ pub(crate) fn look(
         .max()
         .unwrap_or(0);
     let missing = match covered {
-        // Where no notes were taken, nobody knows how many there were.
+        // Without notes nobody knows how many files there were.
         Some(covered) if notes.is_empty() && covered.files.noted == 0 => None,
         Some(covered) => missing_from(&files, covered.journal_file, newest),
         None => (1..).zip(&notes).find_map(|(slot, note)| {
@@ -197,14 +197,15 @@ pub(crate) fn look(
     })
 }
 
-/// The number in a journal file's name; none if it is not the name of one.
+/// The number in a journal file's name; `None` if it is not such a name.
 fn slot_of(name: &str) -> Option<u32> {
     let stem = name.strip_suffix(".journal")?;
     let slot: u32 = stem.parse().ok()?;
     (slot > 0 && stem == slot.to_string()).then_some(slot)
 }
 
-/// The first number from `first` to `newest` that no file has: they are given out one by one.
+/// The first number from `first` to `newest` that no file has. Numbers are given out one by one, so
+/// such a file is missing.
 fn missing_from(files: &[Found], first: u64, newest: u64) -> Option<u64> {
     let there: BTreeSet<u64> = files
         .iter()
@@ -214,17 +215,17 @@ fn missing_from(files: &[Found], first: u64, newest: u64) -> Option<u64> {
     (first.max(1)..=newest).find(|number| !there.contains(number))
 }
 
-/// What a file is judged by.
+/// Decides what state each journal file is in.
 struct Judge<'a> {
     env: &'a Env,
     file_bytes: Option<u64>,
     covered: Option<Covered>,
-    /// How many files there are notes for, sound or not.
+    /// How many files have a note, sound or not.
     noted: usize,
 }
 
 impl Judge<'_> {
-    /// The files that there were, and of which nothing is left, not even a note.
+    /// The files that the checkpoint knows, and of which neither the file nor its note is left.
     fn gone(&self, dir: &Path, files: &[Found], notes: &[Slot]) -> Vec<Found> {
         let known = self.covered.unwrap_or_default().files;
         let slots = 1..=known.made.min(known.noted);
@@ -243,7 +244,7 @@ impl Judge<'_> {
         slots.filter(is_gone).map(as_found).collect()
     }
 
-    /// Whether a note was taken of a file before there was one.
+    /// Whether this file has, or had at the checkpoint, a block in the notes.
     fn was_noted(&self, slot: u32) -> bool {
         let known = self.covered.unwrap_or_default().files;
         slot as usize <= self.noted || slot <= known.noted
@@ -268,7 +269,7 @@ impl Judge<'_> {
         }
     }
 
-    /// The first block, or what there is of it, and the file's length.
+    /// The first block, or as much of it as there is, and the file's length.
     fn first_block(&self, path: &Path) -> Result<(Vec<u8>, u64), FileError> {
         let file = self
             .env
@@ -282,7 +283,7 @@ impl Judge<'_> {
         Ok((block, len))
     }
 
-    /// Whether entries of a file with this number may be needed.
+    /// Whether entries of the file with this number may be needed.
     fn needs(&self, number: u64) -> bool {
         self.covered
             .is_none_or(|covered| number >= covered.journal_file)
@@ -294,12 +295,12 @@ impl Judge<'_> {
             return State::Free;
         }
         let fault = match note {
-            // The note is written when the header is durable.
+            // The note is written after the header was synced, so the header cannot be older.
             Slot::Used(used) if used.header.number > own.number => {
                 self.needs(used.header.number).then_some(Fault::Older)
             }
             Slot::Used(used) if used.header == own => self.too_short(own, used.bytes, len),
-            // A crash came between the header and the note: there is no entry yet.
+            // A crash came between writing the header and the note; no entry was written yet.
             Slot::Used(_) => None,
             Slot::Unknown => self.smaller(own, len),
         };
@@ -337,13 +338,13 @@ impl Judge<'_> {
         let bytes = load(self.env, path)?;
         let is_blank = begins_blank && is_blank(&bytes);
         let by_note = match note {
-            // A broker that takes no notes may have used it since.
+            // An older broker without notes may have used the file since.
             Slot::Used(Use::FREE) => {
                 (self.covered.is_none() || self.covers(&bytes)).then_some(State::Free)
             }
             Slot::Used(used) => self.by_note(used, &bytes, is_blank),
             Slot::Unknown if !is_blank => None,
-            // A file is never blank that there was a note for: see `FileHeader::NEVER_USED`.
+            // A file that has a note is never blank: see `FileHeader::NEVER_USED`.
             Slot::Unknown if self.was_noted(slot) => Some(State::Unusable {
                 fault: Fault::Blank,
                 header: None,
@@ -354,7 +355,8 @@ impl Judge<'_> {
         Ok(by_note.unwrap_or_else(|| self.by_entries(&bytes, may_be_new)))
     }
 
-    /// What a file without a header is by its note; none if the note is of an earlier use.
+    /// The state of a file without a header according to its note; `None` if the note is about an
+    /// earlier use.
     fn by_note(&self, used: Use, bytes: &Bytes, is_blank: bool) -> Option<State> {
         let (number, header) = (used.header.number, Some(used.header));
         let is_needed = self.needs(number);
@@ -373,8 +375,8 @@ impl Judge<'_> {
         if let Some(fault) = self.too_short(used.header, used.bytes, bytes.len() as u64) {
             return Some(unusable(fault));
         }
-        // No crash damages a header that was synced: the first entries were lost with it, and
-        // nothing may be left that says so.
+        // No crash damages a synced header, so the disk did, and the first entries may be lost with
+        // it without a trace. Only a sound first entry proves that they are not.
         let has_begun = any_entry(bytes, BLOCK_BYTES as usize).is_some();
         Some(match has_begun || !is_needed {
             true => State::UsedByNote(used.header),
@@ -382,8 +384,8 @@ impl Judge<'_> {
         })
     }
 
-    /// What a file is of which nothing says what it is. Its first entry lies in its second block,
-    /// so without one that is sound it may be that only older ones are left to see.
+    /// The state of a file that has neither header nor note. Its first entry begins in its second
+    /// block; if that entry is not sound, the entries that are left may all be older ones.
     fn by_entries(&self, bytes: &Bytes, may_be_new: bool) -> State {
         let begins_sound = may_be_new || any_entry(bytes, BLOCK_BYTES as usize).is_some();
         if begins_sound && self.covers(bytes) {
@@ -405,7 +407,7 @@ impl Judge<'_> {
     }
 }
 
-/// The entry of any use at this place.
+/// The entry at this byte, whatever its salt.
 fn any_entry(bytes: &Bytes, at: usize) -> Option<entry::Decoded> {
     let rest = bytes.get(at..)?;
     let salt = entry::salt(rest).filter(|_| entry::begins(rest))?;

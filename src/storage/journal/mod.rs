@@ -1,18 +1,19 @@
-//! The journal: the one thing that must be synced to acknowledge.
+//! The journal: the only thing that is synced before appends are acknowledged.
 //!
-//! A ring of preallocated files. A *write* is one or more entries, gathered, padded to whole blocks
-//! and synced once; it never spans two files. When a file is full the next one is taken: one that a
-//! checkpoint has released, or a new one as long as there are fewer than the most allowed. When
-//! neither is to be had, [`Error::Full`] says so, and if a file cannot be opened for a moment,
-//! [`Error::Hindered`]; nothing was written then.
+//! It is a ring of preallocated files. A *write* is one or more entries, padded to whole blocks and
+//! synced once; it never spans two files. When a file is full, the next one is taken: one that a
+//! checkpoint has released, or a new one as long as there are fewer than the most allowed. If there
+//! is neither, the write fails with [`Error::Full`], and if a file cannot be opened for the moment,
+//! with [`Error::Hindered`]; in both cases nothing was written.
 //!
 //! Invariants:
 //! - Entries are numbered without gaps, and each carries the checksum of the one before it.
 //! - A block that holds an entry is not written again before a checkpoint has released its file.
 //! - After a failed write or sync the journal is not used again (the caller sees to that).
 //!
-//! Reading order: this page; `ring.rs`, which file is what; `slots.rs`, what is noted of that apart
-//! from the files; `found.rs`, how a start makes it out; `replay.rs`, how entries are read then.
+//! Reading order: this page; `ring.rs`, which file is used for what; `slots.rs`, the notes about
+//! that, which are stored apart from the files; `found.rs`, how a start finds the state of each
+//! file; `replay.rs`, how a start reads the entries.
 
 mod found;
 mod replay;
@@ -37,15 +38,14 @@ use super::{
 };
 use crate::env::{AlignedBuffer, Env};
 
-/// How many bytes are handed to the disk at once. Measured on the way to its limit: 1 MiB reaches
-/// 80 % of what 8 MiB does.
+/// How many bytes are handed to the disk at once. Measured near the disk's limit, 1 MiB reaches 80
+/// % of the throughput of 8 MiB.
 const CHUNK_BYTES: usize = 2 << 20;
 
 /// How large the journal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// The size of each file in bytes: a multiple of 4,096. No entry can be larger than a file less
-    /// one block.
+    /// The size of each file in bytes: a multiple of 4,096. The largest entry is one block smaller.
     pub(crate) file_bytes: u64,
     /// Most files; at least 2.
     pub(crate) files: u32,
@@ -57,11 +57,11 @@ pub(crate) enum Error {
     /// Every file holds entries that no checkpoint covers. Nothing was written.
     #[error("the journal is full, and no checkpoint has released a file")]
     Full,
-    /// The next file cannot be opened or made at the moment, and nothing is wrong with what is
-    /// stored. Nothing was written.
+    /// The next file cannot be opened or made at the moment; what is stored is intact. Nothing was
+    /// written.
     #[error("the journal cannot go on in its next file: {0}")]
     Hindered(FileError),
-    /// The disk failed; what was written may be there or not.
+    /// The disk failed. The entries may have been written or not.
     #[error(transparent)]
     File(#[from] FileError),
 }
@@ -95,7 +95,7 @@ pub(crate) enum OpenError {
     File(#[from] FileError),
 }
 
-/// The end of the journal, where entries are written.
+/// The writing end of the journal.
 pub(crate) struct Journal {
     ring: Arc<Ring>,
     buffer: AlignedBuffer,
@@ -112,13 +112,13 @@ struct Current {
     position: u64,
 }
 
-/// When something was written, and how long that took.
+/// When a write began, and how long it took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Written {
-    /// By the clock of the environment.
+    /// By the environment's clock.
     pub(crate) begun: Duration,
     pub(crate) write: Duration,
-    /// If it was synced.
+    /// How long the sync took, if there was one.
     pub(crate) sync: Option<Duration>,
 }
 
@@ -132,7 +132,7 @@ pub(crate) struct Tip {
 }
 
 impl Journal {
-    /// A journal that goes on behind `tip`, in a file of its own.
+    /// A journal that continues behind `tip`, in a new file.
     pub(crate) fn new(ring: Arc<Ring>, options: Options, tip: Tip) -> Self {
         ring.give_up(tip.sequence + 1);
         Self {
@@ -151,8 +151,8 @@ impl Journal {
         self.sequence
     }
 
-    /// Writes one entry for each list of items, and syncs them if `sync` is set. One entry is
-    /// always taken; `group` should fit [`Options::capacity`] as a whole.
+    /// Writes one entry for each list of items, and syncs them if `sync` is set. A single entry
+    /// always fits; several should fit [`Options::capacity`] together.
     pub(crate) fn write(&mut self, group: &[&[Item]], sync: bool) -> Result<Written, Error> {
         let begun = self.ring.now();
         let total: usize = group.iter().map(|items| entry::encoded_len(items)).sum();
@@ -195,7 +195,7 @@ impl Journal {
         Ok(written)
     }
 
-    /// Syncs what was written without.
+    /// Syncs what was written without a sync.
     pub(crate) fn sync(&mut self) -> Result<(), FileError> {
         if let Some(current) = &self.current
             && self.durable < self.sequence
@@ -210,8 +210,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Leaves the file in use: entries go on in another, and a checkpoint of all there are releases
-    /// this one.
+    /// Stops using the current file: further entries go to another, so that a checkpoint of all
+    /// entries so far releases this one.
     pub(crate) fn leave_file(&mut self) -> Result<(), FileError> {
         self.sync()?;
         self.current = None;
@@ -228,7 +228,8 @@ impl Journal {
         match self.current.take() {
             Some(current) if current.position + bytes <= self.options.file_bytes => Ok(current),
             full => {
-                // Without its sync a file's entries could be lost while the next file's survive.
+                // Unless it is synced, its entries could be lost while those of the next file
+                // survive.
                 if let Some(full) = &full
                     && self.durable < self.sequence
                 {
@@ -257,7 +258,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Hands what is gathered, a whole number of blocks, to the disk.
+    /// Hands the gathered bytes, whole blocks, to the disk.
     fn write_chunk(&mut self, current: &mut Current) -> Result<(), FileError> {
         let chunk = self.buffer.as_slice();
         current
@@ -272,19 +273,19 @@ impl Journal {
 }
 
 impl Options {
-    /// The bytes of all files.
+    /// The size of all files together, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.file_bytes * u64::from(self.files)
     }
 
-    /// The most that one write can take.
+    /// The most bytes that one write can take.
     pub(crate) fn capacity(&self) -> u64 {
         self.file_bytes - BLOCK_BYTES
     }
 }
 
-/// Opens what recovery found, and what can be written behind it. `covered` is none without a whole
-/// checkpoint.
+/// Opens the journal: what a start must replay, and the end to write to. `covered` is `None`
+/// without a whole checkpoint.
 pub(crate) fn open(
     env: &Env,
     dir: &Path,

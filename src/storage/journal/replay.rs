@@ -1,16 +1,17 @@
 //! Reading the journal after a start.
 //!
-//! [`Replay::survey`] walks the chain of entries and settles where it ends; [`Replay::entries`]
-//! then gives them out. Three things can stop the walk:
+//! [`Replay::survey`] walks along the chain of entries and decides where it ends;
+//! [`Replay::entries`] then returns them. Three things can stop the walk:
 //!
-//! - *The end.* Nothing follows that could belong to this use of the file.
-//! - *A torn tail.* The last write was not synced when the power went. Nobody was answered, so it
-//!   is cut; what there is of it is kept aside.
-//! - *Damage.* A later entry says that the missing one had been synced before. Then acknowledged
-//!   entries are lost: they are reported, and the walk goes on behind them.
+//! - *The end.* No further entry of this use of the file follows.
+//! - *A torn tail.* The last write was not synced when the power failed. It was never acknowledged,
+//!   so it is cut; its bytes are kept in a file of their own.
+//! - *Damage.* A later entry says that the missing one had been synced. Then acknowledged entries
+//!   are lost: they are reported, and the walk continues behind them.
 //!
-//! What is read is synced first: after a mere crash of the process it might be in the operating
-//! system's cache only, and nothing may be visible that a power cut could still take away.
+//! Files are synced before they are read: after a crash of the process alone, their bytes may be in
+//! the operating system's cache only, and nothing may become visible that a power cut could still
+//! take away.
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +36,7 @@ use crate::{
     types::{Offset, PartitionId, TopicId},
 };
 
-/// The journal as it was found.
+/// The journal as a start finds it.
 pub(crate) struct Replay {
     env: Env,
     places: Vec<Place>,
@@ -45,21 +46,21 @@ pub(crate) struct Replay {
     applied: u64,
 }
 
-/// Of each partition, an offset.
+/// An offset for each partition.
 pub(crate) type FirstOffsets = BTreeMap<(TopicId, PartitionId), Offset>;
 
 /// Acknowledged entries that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lost {
     pub(crate) sequences: Range<u64>,
-    /// The sound frames among what is left of them. Whether they were all is not known, so they are
-    /// not served, but they say which records are lost.
+    /// The headers of the sound frames among the remains. Some frames may be missing without a
+    /// trace, so none are served; they only tell which records are lost.
     pub(crate) frames: Vec<frame::Header>,
-    /// How many bytes they took: no partition can have lost more records than that.
+    /// How many bytes the entries took. No partition can have lost more records than that.
     pub(crate) bytes: u64,
 }
 
-/// Where an entry is.
+/// Where an entry lies.
 struct Place {
     path: Arc<Path>,
     salt: u64,
@@ -78,19 +79,18 @@ struct Torn {
 
 /// The walk along the chain.
 struct Walk {
-    /// The sequence that comes next; none until the first entry is found.
+    /// The sequence that must come next; `None` until the first entry is found.
     expected: Option<u64>,
-    /// The checksum of the entry before, where it is known.
+    /// The checksum of the entry before, if it is known.
     previous: Option<u32>,
     places: Vec<Place>,
     lost: Vec<Lost>,
     torn: Option<Torn>,
-    /// Where the chain breaks in the file walked through last.
+    /// Where the chain breaks in the file that was read last.
     broken: Option<Broken>,
 }
 
-/// A place in a file from where on no entry goes on with the chain, with what is left of a write
-/// there.
+/// A range of a file in which no entry continues the chain, with the remains of a write.
 struct Broken {
     path: Arc<Path>,
     salt: u64,
@@ -98,8 +98,8 @@ struct Broken {
 }
 
 impl Replay {
-    /// Finds the entries in the files from number `from_file` on, of which those up to `applied`
-    /// are not needed. Without `applied` all there are.
+    /// Finds the entries in the files from number `from_file` on. Those up to `applied` are not
+    /// needed; without `applied` all are.
     pub(crate) fn survey(
         env: &Env,
         ring: &Ring,
@@ -122,8 +122,8 @@ impl Replay {
         Self::look(env, needed, applied)
     }
 
-    /// As [`survey`](Self::survey) of these files, but nothing is made durable: for a caller that
-    /// only wants to know.
+    /// As [`survey`](Self::survey) of these files, but without syncing them: for a caller that only
+    /// wants to look.
     pub(crate) fn look(
         env: &Env,
         files: Vec<(FileHeader, PathBuf)>,
@@ -152,7 +152,7 @@ impl Replay {
                 .any(|place| !place.whole && place.link.sequence > self.applied)
     }
 
-    /// Whether every entry that there ever was has been found.
+    /// Whether every entry that was ever written has been found.
     pub(crate) fn is_complete(&self) -> bool {
         !self.is_damaged()
             && self
@@ -161,13 +161,13 @@ impl Replay {
                 .is_some_and(|first| first.link.sequence == 1)
     }
 
-    /// The acknowledged entries that are lost as a whole, in order. Behind each of them there is an
-    /// entry that is not.
+    /// The acknowledged entries that are lost completely, in order. A later entry follows each of
+    /// them.
     pub(crate) fn lost(&self) -> &[Lost] {
         &self.lost
     }
 
-    /// Whether there is nothing behind the checkpoint, not even a part of a write.
+    /// Whether nothing follows the checkpoint, not even a part of a write.
     pub(crate) fn is_empty(&self) -> bool {
         self.torn.is_none() && self.lost.is_empty() && self.tip.sequence == self.applied
     }
@@ -177,7 +177,7 @@ impl Replay {
         self.tip
     }
 
-    /// Where a write that was never acknowledged has left bytes.
+    /// Where the remains of a write lie that was never acknowledged.
     pub(crate) fn torn(&self) -> Option<(&Path, Range<u64>)> {
         self.torn
             .as_ref()
@@ -189,7 +189,7 @@ impl Replay {
         self.places.iter().map(|place| (&*place.path, place.link))
     }
 
-    /// The entries that are needed, in order. One file at a time is in memory.
+    /// The needed entries, in order. Only one file at a time is in memory.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Result<Decoded, FileError>> + '_ {
         let mut loaded: Option<(Arc<Path>, Bytes)> = None;
         self.places
@@ -210,7 +210,7 @@ impl Replay {
             })
     }
 
-    /// Of each partition, where its frames in the needed entries begin.
+    /// The first offset that the needed entries have of each partition.
     pub(crate) fn first_offsets(&self) -> Result<FirstOffsets, FileError> {
         let mut first = FirstOffsets::new();
         for entry in self.entries() {
@@ -226,8 +226,8 @@ impl Replay {
         Ok(first)
     }
 
-    /// Keeps the bytes of a torn tail in a file in `dir`, for whoever wants to look; returns the
-    /// file's path.
+    /// Saves the bytes of a torn tail to a file in `dir`, for people to examine; returns the file's
+    /// path.
     pub(crate) fn keep_torn(&self, dir: &Path) -> Result<Option<PathBuf>, FileError> {
         let Some(torn) = &self.torn else {
             return Ok(None);
@@ -288,7 +288,7 @@ impl Walk {
         }
     }
 
-    /// Whether an entry goes on with the chain.
+    /// Whether an entry continues the chain.
     fn follows(&self, decoded: &Decoded) -> bool {
         self.expected
             .is_none_or(|expected| decoded.link.sequence == expected)
@@ -297,9 +297,9 @@ impl Walk {
                 .is_none_or(|previous| decoded.link.previous == previous)
     }
 
-    /// Whether the first entry of a file goes on from an earlier place. The first file of a known
-    /// start may begin before it; and behind a torn tail that a start has cut, the sequences that
-    /// were cut are used again, in the next file.
+    /// Whether the first entry of a file may continue from an earlier place in the chain. There are
+    /// two cases: the walk may begin with entries before the expected one; and after an earlier
+    /// start has cut a torn tail, the next file uses the cut sequences again.
     fn starts_anew(&mut self, decoded: &Decoded) -> bool {
         let (sequence, previous) = (decoded.link.sequence, decoded.link.previous);
         let same =
@@ -311,7 +311,7 @@ impl Walk {
         self.may_begin_with(decoded)
     }
 
-    /// Whether the walk has found nothing yet and can begin with this entry.
+    /// Whether the walk has found nothing yet and may begin with this entry.
     fn may_begin_with(&self, decoded: &Decoded) -> bool {
         self.places.is_empty()
             && self
@@ -334,11 +334,11 @@ impl Walk {
         });
     }
 
-    /// Where the chain has broken: the next entry that counts, if there is proof that what is
-    /// missing had been synced.
+    /// The next entry to continue with behind a break of the chain, if there is proof that the
+    /// missing entries had been synced.
     ///
-    /// The proof is an entry at the beginning of a later write. Before it, in the write of the
-    /// missing entry, there may be others, at any byte.
+    /// The proof is an entry at the beginning of a later write. Sound entries before it, in the
+    /// same write as the missing one, may lie at any byte; the first of them is returned.
     fn find_beyond(&self, bytes: &Bytes, broken: u64, salt: u64) -> Option<(u64, Decoded)> {
         let blocks = (broken.next_multiple_of(BLOCK_BYTES)..bytes.len() as u64)
             .step_by(BLOCK_BYTES as usize);
@@ -357,10 +357,11 @@ impl Walk {
         )
     }
 
-    /// The chain broke in the file before, and the next one begins with an entry that says that
-    /// what is missing had been synced: all of it is in that file, and what is sound of it counts.
-    /// Sequences that a start has cut, and that are used again, are never below that of a file's
-    /// first entry.
+    /// Handles a break in the file before, once the first entry of the next file proves that the
+    /// missing entries had been synced. All of them were in the earlier file, so its sound entries
+    /// behind the break are taken. `until` is the sequence of that first entry. Sequences that an
+    /// earlier start has cut, and that were used again, do not disturb this: they are never below
+    /// the sequence of a file's first entry.
     fn look_back(&mut self, env: &Env, until: u64) -> Result<(), FileError> {
         let Some(Broken {
             path,
@@ -391,14 +392,14 @@ impl Walk {
         }
     }
 
-    /// Whether an entry says that the expected one was synced before it was written.
+    /// Whether an entry says that the expected one had been synced before it was written.
     fn proves_a_loss(&self, decoded: &Decoded) -> bool {
         self.expected.is_none_or(|expected| {
             decoded.link.sequence >= expected && decoded.link.durable >= expected
         })
     }
 
-    /// Takes note that the entries before `sequence` are lost, which took this range of the file.
+    /// Records that the entries before `sequence` are lost, which took this range of the file.
     fn lose_up_to(&mut self, sequence: u64, bytes: &Bytes, range: Range<u64>) {
         let lost = self.expected.unwrap_or(sequence)..sequence;
         if !lost.is_empty() {
@@ -411,7 +412,7 @@ impl Walk {
         }
     }
 
-    /// Takes note of what is left of a write behind the end of the chain.
+    /// Records the remains of a write behind the end of the chain.
     fn end(&mut self, path: &Arc<Path>, bytes: &Bytes, end: u64, salt: u64) {
         let blocks =
             (end.next_multiple_of(BLOCK_BYTES)..bytes.len() as u64).step_by(BLOCK_BYTES as usize);
@@ -435,7 +436,7 @@ impl Walk {
         }
     }
 
-    /// Cuts where an entry that was never acknowledged is not whole.
+    /// Ends the walk. Cuts the chain at the first damaged entry that was never acknowledged.
     fn finish(mut self, env: &Env, applied: Option<u64>) -> Replay {
         let proven = self
             .places
@@ -472,7 +473,7 @@ impl Walk {
             },
         );
         let applied = applied.unwrap_or(0);
-        // What a checkpoint covers is in segments.
+        // Entries that a checkpoint covers are in segments, so they are not lost.
         self.lost
             .iter_mut()
             .for_each(|lost| lost.sequences.start = lost.sequences.start.max(applied + 1));
@@ -492,13 +493,13 @@ impl Walk {
     }
 }
 
-/// A journal file is not as it was a moment ago: another program writes to it.
+/// The error for a journal file that has changed since it was walked: another program writes to it.
 fn changed(path: &Path) -> FileError {
     let error = io::Error::new(io::ErrorKind::InvalidData, "it changes while it is read");
     FileError::when(Action::Read, path)(error)
 }
 
-/// The entry at `position`, or at the next block: a write is padded to whole blocks.
+/// The entry at `position`, or at the next block, because a write is padded to whole blocks.
 fn next_entry(bytes: &Bytes, position: u64, salt: u64) -> Option<(u64, Decoded)> {
     let aligned = position.next_multiple_of(BLOCK_BYTES);
     [position, aligned]
@@ -513,8 +514,8 @@ fn decode_at(bytes: &Bytes, position: u64, salt: u64) -> Option<Decoded> {
     entry::decode(&bytes.slice(at..), salt)
 }
 
-/// The headers of the sound frames in a range of a file. All of the range was written in this use
-/// of the file: writes lie one behind the other, and a later one is sound.
+/// The headers of the sound frames in a range of a file. The whole range is known to be from this
+/// use of the file, because a later write is.
 fn frames_in(bytes: &Bytes, range: Range<u64>) -> Vec<frame::Header> {
     let at = |position: u64| {
         usize::try_from(position)
@@ -540,8 +541,8 @@ fn looks_like_an_entry(bytes: &Bytes, position: u64, salt: u64) -> bool {
         .is_some_and(|rest| entry::has_salt(rest, salt))
 }
 
-/// Reads a journal file. It was there when the directory was read: without it, what it holds would
-/// be taken for nothing.
+/// Reads a journal file, which must exist: it was listed a moment ago, and if it counted as empty,
+/// its entries would be lost.
 pub(super) fn load(env: &Env, path: &Path) -> Result<Bytes, FileError> {
     let read = read_file(&*env.files, path)?;
     let gone = || FileError::when(Action::Open, path)(io::ErrorKind::NotFound.into());

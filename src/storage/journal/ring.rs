@@ -1,4 +1,4 @@
-//! Which journal file is what: in use, released, or not there yet.
+//! Which journal file is used for what: in use, released, or not made yet.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -27,12 +27,13 @@ use crate::{
     },
 };
 
-/// The files of a journal. Shared by the writer of entries and by the one who releases files.
+/// The files of a journal, shared by the thread that writes entries and the one that releases
+/// files.
 pub(crate) struct Ring {
     env: Env,
     dir: PathBuf,
     options: Options,
-    /// What the files are used for, apart from the files.
+    /// The notes about what the files are used for, stored apart from them.
     notes: Slots,
     state: Mutex<State>,
 }
@@ -45,7 +46,7 @@ pub(crate) struct RingFile {
     pub(crate) header: FileHeader,
 }
 
-/// A file that is open, and not in use yet.
+/// A file that is open but not in use yet.
 struct Opened {
     path: PathBuf,
     handle: Arc<dyn File>,
@@ -62,30 +63,31 @@ struct UsedFile {
 struct State {
     /// The files with entries that no checkpoint covers, oldest first.
     used: Vec<UsedFile>,
-    /// Files whose entries are not needed any more. The oldest is used first: what is left of the
-    /// journal then never has a gap, and a start without a checkpoint does not see a topic created
-    /// and not deleted.
+    /// Files whose entries are not needed any more. The oldest is used first, so the entries that
+    /// remain on disk never have a gap: otherwise a start without a checkpoint might find that a
+    /// topic was created, but not that it was deleted.
     free: VecDeque<PathBuf>,
-    /// Files whose entries are not needed, and must be gone before the file is used.
+    /// Files whose entries are not needed, and must be overwritten before the file is used again.
     not_overwritten: VecDeque<PathBuf>,
-    /// Only blank files may be taken into use.
+    /// Whether only blank files may be taken into use.
     is_overwriting: bool,
-    /// The next file could not be opened when it was last tried, and nothing is wrong with it.
+    /// Whether the last try to open the next file failed, though nothing is wrong with the file.
     is_hindered: bool,
-    /// Files not in use that have been written with zeros, and with nothing since.
+    /// Unused files that have been filled with zeros and not written since.
     blank: BTreeSet<PathBuf>,
-    /// Room for the next file, found ahead. Its header is written when it is taken into use.
+    /// The next file, prepared ahead. Its header is written when it is taken into use.
     next: Option<PathBuf>,
     next_number: u64,
     /// Where the entries of the newest file end.
     end: u64,
     created: u32,
-    /// The file in use takes no more entries: from this sequence on they go to the upcoming file.
+    /// Set if the file in use takes no more entries: from this sequence on they go to the next
+    /// file.
     given_up: Option<u64>,
 }
 
 impl Ring {
-    /// Finds the files of a journal. Refuses one with a file that may hold entries, and cannot be
+    /// Opens the files of a journal. Fails if a file may have entries that are needed but cannot be
     /// relied on.
     pub(super) fn open(
         env: &Env,
@@ -93,15 +95,16 @@ impl Ring {
         options: Options,
         covered: Option<Covered>,
     ) -> Result<Self, OpenError> {
-        // After a mere crash of the process, files may be there whose names a power cut would take.
+        // After a crash of the process alone, the names of some files may not be durable yet.
         env.files
             .sync_dir(dir)
             .map_err(FileError::when(Action::Sync, dir))?;
         let found = found::look(env, dir, Some(options.file_bytes), covered)?;
-        // Before anything is written: the next start must find what this one did.
+        // Before anything is written, so that the next start finds what this one did.
         let found = refuse(found, dir)?;
         let notes = Slots::open(env, dir, options.files, &found.notes, &found.files)?;
-        // Entries that a later start must read go to a file that the checkpoint does not cover.
+        // New entries must go to a file that the checkpoint does not cover, or the next start would
+        // skip them.
         let behind_checkpoint = covered.map_or(1, |covered| covered.journal_file);
         let mut state = State {
             used: Vec::new(),
@@ -155,17 +158,17 @@ impl Ring {
             .collect()
     }
 
-    /// What the clock of the environment says.
+    /// The time of the environment's clock.
     pub(super) fn now(&self) -> Duration {
         self.env.clock.elapsed()
     }
 
-    /// How many files hold entries that no checkpoint covers, and how many there can be.
+    /// How many files have entries that no checkpoint covers, and how many files there can be.
     pub(crate) fn fill(&self) -> (usize, usize) {
         (self.lock().used.len(), self.options.files as usize)
     }
 
-    /// How many bytes of the files cannot take entries before a checkpoint releases them.
+    /// How many bytes of the files cannot take entries until a checkpoint releases them.
     pub(crate) fn used_bytes(&self) -> u64 {
         let state = self.lock();
         let files = state.used.len() as u64 * self.options.file_bytes;
@@ -175,12 +178,12 @@ impl Ring {
         }
     }
 
-    /// Takes note of where the entries of the file in use end.
+    /// Records where the entries of the file in use end.
     pub(super) fn note_end(&self, position: u64) {
         self.lock().end = position;
     }
 
-    /// What there is of files, for a start to know which of them are gone.
+    /// The files there are, for the checkpoint: a later start knows by it which ones are gone.
     pub(crate) fn files(&self) -> JournalFiles {
         let state = self.lock();
         JournalFiles {
@@ -190,7 +193,7 @@ impl Ring {
         }
     }
 
-    /// The number of the file that holds this entry, or will.
+    /// The number of the file that has, or will have, this entry.
     pub(crate) fn file_of(&self, sequence: u64) -> u64 {
         let state = self.lock();
         let holder = state.used.iter().rev().find(|file| file.first <= sequence);
@@ -198,7 +201,7 @@ impl Ring {
         holder.map_or(state.next_number, |file| file.header.number)
     }
 
-    /// Releases the files before this number: a durable checkpoint covers their entries.
+    /// Releases the files before this number, whose entries a durable checkpoint covers.
     pub(crate) fn release_before(&self, number: u64) {
         let mut state = self.lock();
         let keep = state
@@ -212,20 +215,20 @@ impl Ring {
         }
     }
 
-    /// Gives up the files in use: entries from this sequence on go to the upcoming one. A
-    /// checkpoint then covers the whole of what was in use, and a start behind it has nothing to
-    /// read.
+    /// Stops using the files in use: entries from this sequence on go to the next file. A
+    /// checkpoint then covers everything in the old ones, and a start behind it has nothing to
+    /// replay.
     pub(crate) fn give_up(&self, sequence: u64) {
         self.lock().given_up = Some(sequence);
     }
 
-    /// Whether there is no file at all.
+    /// Whether no file was ever made.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().created == 0
     }
 
-    /// Makes sure that there is a second file, so that a full disk never keeps the journal from
-    /// going on behind a checkpoint.
+    /// Makes sure that there are two files, so that even on a full disk the journal can switch to
+    /// the other one behind a checkpoint.
     pub(crate) fn ensure_two(&self) -> Result<(), FileError> {
         let mut state = self.lock();
         while state.created < 2 {
@@ -237,15 +240,14 @@ impl Ring {
         Ok(())
     }
 
-    /// Begins to remove what released files still have: everything of which a checkpoint says that
-    /// it is in segments. From here to the end of [`overwrite`](Self::overwrite), only files that
-    /// hold nothing are taken into use.
+    /// First step of overwriting the entries in released files, which a checkpoint covers. From now
+    /// to the end of [`overwrite`](Self::overwrite), only blank files are taken into use.
     ///
-    /// Zeros over the files not in use come first, one file at a time, so that there is one to go
-    /// on in as long as there are others.
+    /// This step fills the unused files with zeros, one at a time, so that the journal has a file
+    /// to continue in.
     pub(crate) fn begin_overwriting(&self) -> Result<(), FileError> {
-        // While one is written, a round of housekeeping may release others; not for ever, as every
-        // one is then blank.
+        // Housekeeping may release further files meanwhile. The loop ends, because each round
+        // leaves one more file blank.
         for _ in 0..=2 * self.options.files {
             let Some(path) = self.take_unused() else {
                 break;
@@ -272,9 +274,9 @@ impl Ring {
         Ok(())
     }
 
-    /// Writes zeros over everything in files that have been released, and lets them be used again.
-    /// Also after an error since [`begin_overwriting`](Self::begin_overwriting): the journal is
-    /// short of the files until then.
+    /// Second step: fills the files that were released since with zeros, and lets them be used
+    /// again. It must also be called after an error in between, because the journal cannot use
+    /// these files until then.
     pub(crate) fn overwrite(&self) -> Result<(), FileError> {
         loop {
             let path = {
@@ -293,7 +295,7 @@ impl Ring {
         }
     }
 
-    /// Takes the oldest file that is not in use and not blank, so that nobody else does.
+    /// Takes the oldest unused file that is not blank out of the ring, so that nobody else uses it.
     fn take_unused(&self) -> Option<PathBuf> {
         let state = &mut *self.lock();
         if let Some(next) = state.next.take() {
@@ -309,8 +311,8 @@ impl Ring {
         state.free.remove(oldest)
     }
 
-    /// Makes a file blank. What says that it is in use goes first: of a file that was written over
-    /// in part, a start must not see the rest.
+    /// Makes a file blank. First the note and the header go, which say that the file is in use, so
+    /// that a start never reads a file that is overwritten in part.
     fn write_zeros(&self, path: &Path) -> Result<(), FileError> {
         self.notes.put(slot_of(path), Use::FREE)?;
         let file = match self.env.files.open(path, Open::Write) {
@@ -328,7 +330,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Finds room for the next file, so that no append waits for that.
+    /// Prepares the next file, so that no append waits for it.
     pub(crate) fn prepare_next(&self) -> Result<(), FileError> {
         let mut state = self.lock();
         if state.next.is_none() {
@@ -337,9 +339,9 @@ impl Ring {
         Ok(())
     }
 
-    /// Takes the next file into use, for entries from this sequence on. If there is none to be had,
-    /// nothing was written, and the file in use is given up: nothing more may be written to it, and
-    /// a checkpoint can release it.
+    /// Takes the next file into use, for entries from this sequence on. If there is none, nothing
+    /// is written and the current file takes no more entries either, so that a checkpoint can
+    /// release it.
     pub(super) fn take_next(&self, first_sequence: u64) -> Result<RingFile, Error> {
         let mut state = self.lock();
         let Opened { path, handle } = match self.open_next(&mut state) {
@@ -371,7 +373,7 @@ impl Ring {
         handle
             .sync_data()
             .map_err(FileError::when(Action::Sync, &path))?;
-        // Only now: the note must not be ahead of the file.
+        // Only now: the note must never be ahead of the file.
         let bytes = self.options.file_bytes;
         self.notes.put(slot_of(&path), Use { header, bytes })?;
         state.next_number += 1;
@@ -388,7 +390,7 @@ impl Ring {
         })
     }
 
-    /// The next file, open, which no call that fails takes out of the ring; none if there is none.
+    /// Opens the next file; `None` if there is none. If opening fails, the file stays in the ring.
     fn open_next(&self, state: &mut State) -> Result<Option<Opened>, FileError> {
         if state.next.is_none() {
             state.next = self.find_room(state, Fill::Reserved)?;
@@ -411,7 +413,7 @@ impl Ring {
         if state.free.is_empty() && state.created < self.options.files {
             let path = self.dir.join(format!("{}.journal", state.created + 1));
             match self.create(&path, fill) {
-                // Another file will be released, or there will be room again.
+                // Not an error: another file will be released, or the disk will have room again.
                 Err(error) if error.is_disk_full() => return Ok(None),
                 created => created?,
             }
@@ -424,7 +426,8 @@ impl Ring {
         Ok(state.free.pop_front())
     }
 
-    /// A start that was cut off, or other options, may have left a released file too short.
+    /// Enlarges a released file that is too short: a start was cut off, or the options have
+    /// changed.
     fn ensure_room(&self, path: &Path, fill: Fill) -> Result<(), FileError> {
         let file = match self.env.files.open(path, Open::Write) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -441,8 +444,8 @@ impl Ring {
         Ok(())
     }
 
-    /// Makes a file that is not in use and that somebody has removed. Its note goes first: of a new
-    /// file, a start must not expect what the old one held.
+    /// Makes a file again that is not in use and that somebody has removed. First its note is
+    /// cleared, or a start would expect the old entries in the new file.
     fn make_again(&self, path: &Path, fill: Fill) -> Result<(), FileError> {
         tracing::warn!(path = %path.display(), "a journal file that held nothing needed is gone; another is made");
         self.notes.put(slot_of(path), Use::FREE)?;
@@ -454,7 +457,7 @@ impl Ring {
         let files = &*self.env.files;
         let file = match files.open(path, Open::Create) {
             Ok(file) => file,
-            // A start that was cut off left it.
+            // A start that was cut off has left the file.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => files
                 .open(path, Open::Write)
                 .map_err(FileError::when(Action::Open, path))?,
@@ -472,7 +475,7 @@ impl Ring {
             put_zeros(&*file, 0..self.options.file_bytes)
                 .map_err(FileError::when(Action::Write, path))?;
         }
-        // So that one that has lost its content is not taken for this one.
+        // The header tells a new file from one that has lost its content.
         file.write_all_at(&[&FileHeader::NEVER_USED.encode()], 0)
             .map_err(FileError::when(Action::Write, path))?;
         file.sync_data()
@@ -485,7 +488,7 @@ impl Ring {
     }
 }
 
-/// Stops a start at which a file may hold entries, and cannot be relied on.
+/// Fails the start if a file may have entries that are needed but cannot be relied on.
 fn refuse(mut found: Look, dir: &Path) -> Result<Look, OpenError> {
     let ring = slots::path(dir);
     let is_bad = |file: &Found| {
@@ -526,11 +529,11 @@ fn put_zeros(file: &dyn File, range: Range<u64>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// How a new file gets its room.
+/// How a new file gets its space.
 ///
-/// A sync into a file that was only reserved also records which parts are written now: measured,
-/// 140 us instead of 95. So a file that is prepared ahead is written with zeros; one that an append
-/// waits for is not.
+/// A sync of a file that was only reserved must also record which parts have been written: it takes
+/// 140 us instead of 95, as measured. So a file that is prepared ahead is filled with zeros; one
+/// that an append waits for is only reserved.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fill {
     Reserved,

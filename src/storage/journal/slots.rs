@@ -1,7 +1,8 @@
-//! The file `ring`: what each journal file is used for, as far as it was noted.
+//! The file `ring`: notes about what each journal file is used for.
 //!
-//! A note is durable before an entry goes to the file that it is about. The file `ring` is made when
-//! it is missing, and a directory without it works: then journal files are known by themselves only.
+//! A note is durable before any entry is written to the journal file that it is about. If the file
+//! `ring` is missing, it is made; a directory without it works, but then only the journal files
+//! themselves say what they are used for.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,15 +18,15 @@ use crate::{
     },
 };
 
-/// What is noted of a journal file.
+/// The note about a journal file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Slot {
-    /// Nothing can be said: there is no note, or it is damaged.
+    /// There is no note, or it is damaged.
     Unknown,
     Used(Use),
 }
 
-/// The file `ring`, open to take notes.
+/// The file `ring`, open for writing notes.
 pub(super) struct Slots {
     path: PathBuf,
     file: Option<Arc<dyn File>>,
@@ -33,12 +34,12 @@ pub(super) struct Slots {
     count: u32,
 }
 
-/// Where the notes of the journal in `dir` are.
+/// The path of the notes of the journal in `dir`.
 pub(super) fn path(dir: &Path) -> PathBuf {
     dir.join("ring")
 }
 
-/// The notes of the journal in `dir`, that of `1.journal` first; none without a file.
+/// The notes of the journal in `dir`, that of `1.journal` first; empty if there is no file.
 pub(super) fn read(env: &Env, dir: &Path) -> Result<Vec<Slot>, FileError> {
     let bytes = read_file(&*env.files, &path(dir))?.unwrap_or_default();
     Ok(blocks(&bytes).map(decode).collect())
@@ -61,7 +62,7 @@ fn decode(block: &[u8]) -> Slot {
 }
 
 impl Slot {
-    /// The number of the file, if it is noted to be in use.
+    /// The number of the file, if the note says that it is in use.
     pub(super) fn number(self) -> Option<u64> {
         match self {
             Self::Used(used) if used != Use::FREE => Some(used.header.number),
@@ -71,11 +72,12 @@ impl Slot {
 }
 
 impl Slots {
-    /// Opens the notes in `dir`, with room for so many journal files. `notes` are those that there
-    /// are; for those that are missing or damaged, `found` says what to note. A full disk is no
-    /// reason to fail.
+    /// Opens the notes in `dir`, with room for `count` journal files. `notes` are the existing
+    /// ones; where one is missing or damaged, `found` says what to write. A full disk is not an
+    /// error.
     ///
-    /// Only after nothing was found that stops the start: what is noted here is believed.
+    /// Call it only after the start found nothing that stops it: later starts believe what is
+    /// written here.
     pub(super) fn open(
         env: &Env,
         dir: &Path,
@@ -130,7 +132,7 @@ impl Slots {
     }
 }
 
-/// Writes the notes on so many files anew, with what was found where nothing is noted.
+/// Writes the notes for `count` files anew; where there was none, from what was found.
 fn write_notes(
     env: &Env,
     path: &Path,
@@ -144,7 +146,7 @@ fn write_notes(
             (Slot::Used(used), _) => used,
             (Slot::Unknown, None) => Use::FREE,
             (Slot::Unknown, Some(file)) => {
-                // The note must not outlive what it is about.
+                // The note must not survive a power cut that takes away what it says.
                 let handle = env
                     .files
                     .open(&file.path, Open::Write)

@@ -1,5 +1,5 @@
-//! Files of retired facts: what earlier versions have written in place of tables of last versions.
-//! They are read from front to back to make a table of each, and for nothing else.
+//! Files of retired facts, which earlier versions wrote in place of tables of last versions. They
+//! are read from front to back once, to turn each into a table.
 
 use std::{ops::Range, path::Path};
 
@@ -27,15 +27,15 @@ const EXTENSION: &str = "retired";
 
 /// A file of retired facts.
 pub(crate) struct Earlier {
-    /// What a table made from it covers.
+    /// The numbers that the table made from this file will cover.
     numbers: Range<u64>,
     header: Header,
     file: Paged,
 }
 
 impl Earlier {
-    /// Opens the file at `path` of this partition, written with the hasher of this fingerprint, of
-    /// which a table is to cover these numbers. Looks at its header only.
+    /// Opens the file at `path`, which must be of this partition and written with the hasher of
+    /// this fingerprint. The table made from it will cover `numbers`. Reads the header only.
     pub(super) fn open(
         files: &dyn FileSystem,
         path: &Path,
@@ -74,7 +74,7 @@ impl Earlier {
         })
     }
 
-    /// What a table made from it covers.
+    /// The numbers that the table made from this file will cover.
     pub(crate) fn numbers(&self) -> Range<u64> {
         self.numbers.clone()
     }
@@ -84,8 +84,8 @@ impl Earlier {
         self.file.path()
     }
 
-    /// Writes a table of the last versions in it, beside it. What cannot be read of it stays lost,
-    /// as in a damaged table. When this returns, the table is durable, and the file can be removed.
+    /// Writes its last versions to a table beside it. What cannot be read stays lost, as in a
+    /// damaged table. When this returns, the table is durable, and the file can be removed.
     pub(crate) fn convert(
         &self,
         files: &dyn FileSystem,
@@ -138,7 +138,7 @@ impl Earlier {
     }
 }
 
-/// What a fact says of an entity. What producers were told of their batches is not kept any more.
+/// The last version that a fact tells; `None` for a producer's batch, which is not kept any more.
 fn last_version_of(fact: Retired) -> Option<LastVersion> {
     let name = match fact.identity {
         retired::Identity::Entity { key } => Name::Entity { key },
@@ -153,12 +153,12 @@ fn last_version_of(fact: Retired) -> Option<LastVersion> {
     })
 }
 
-/// The number of the file of retired facts that has this name; none if that is not such a name.
+/// The number in the name of a file of retired facts; `None` for any other name.
 pub(in crate::storage) fn number_of(path: &Path) -> Option<u64> {
     (path.extension()? == EXTENSION).then(|| parse_number(path.file_stem()?.to_str()?))?
 }
 
-/// The number that such a file was to have which was not finished.
+/// The number in the name of a file that an earlier version did not finish.
 pub(super) fn number_of_unfinished(path: &Path) -> Option<u64> {
     parse_number(path.file_stem()?.to_str()?)
 }

@@ -7,25 +7,26 @@ use siphasher::sip::SipHasher13;
 pub(crate) use crate::storage::format::sorted_table::KeyHash;
 use crate::types::TopicId;
 
-/// Makes the hashes of one topic: SipHash-1-3 with keys that clients do not know. Look-ups take
-/// time in the number of keys with one hash, and a client that could choose keys of one hash
-/// would make them slow.
+/// Hashes the keys of one topic, by SipHash-1-3 with a seed that clients do not know. A look-up
+/// goes through all keys with the same hash, so a client that could choose such keys would make
+/// look-ups slow.
 #[derive(Clone, Copy)]
 pub(crate) struct KeyHasher {
     keys: SipHasher13,
-    /// What has nothing to do with the hash of any key.
+    /// A second hasher, independent of the hashes of keys.
     apart: SipHasher13,
-    /// Which bits of a hash are kept: all, but in tests that want different keys of one hash.
+    /// Which bits of a hash are kept. All of them, except in tests that need different keys with
+    /// equal hashes.
     mask: u64,
 }
 
 impl KeyHasher {
-    /// The hasher of a topic in a data directory with this secret seed.
+    /// The hasher of a topic, with the topic's secret seed.
     pub(crate) fn new(topic: TopicId, seed: u64) -> Self {
         Self::with_mask(topic, seed, u64::MAX)
     }
 
-    /// As [`KeyHasher::new`], with only these bits of each hash.
+    /// As [`KeyHasher::new`], but keeps only the bits in `mask`.
     pub(crate) fn with_mask(topic: TopicId, seed: u64, mask: u64) -> Self {
         Self {
             keys: SipHasher13::new_with_keys(topic.0, seed),
@@ -39,13 +40,14 @@ impl KeyHasher {
         KeyHash(self.keys.hash(key) & self.mask)
     }
 
-    /// A number that other hashers do not have: hashes of one say nothing to another.
+    /// A number that identifies the hasher: a table made with another hasher cannot be used with
+    /// this one.
     pub(crate) fn fingerprint(&self) -> u64 {
         self.apart.hash(b"fingerprint") ^ !self.mask
     }
 }
 
-/// The keys stay secret.
+/// Does not show the secret keys.
 impl fmt::Debug for KeyHasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyHasher").finish_non_exhaustive()

@@ -1,12 +1,12 @@
 //! The last versions of a partition's records that are gone.
 //!
-//! Each time that segments are about to be removed, what they say is written to a table with the
-//! next number, and the checkpoint that lets them go says up to which number there must be tables.
-//! Tables whose numbers lie one behind the other are merged into one that covers them all. So what
-//! is missing is known, and a crash at any moment leaves all numbers covered.
+//! Before segments are removed, the last versions of their entities are written to a table with the
+//! next number. The checkpoint that allows the removal says up to which number tables must exist.
+//! Tables with adjacent numbers are merged into one that covers all their numbers. So a missing
+//! table is noticed, and a crash at any moment leaves all numbers covered.
 //!
-//! A look-up goes from the newest table to the oldest, and asks their filters. If it comes to
-//! numbers that are lost before it comes to the entity, its version is not known.
+//! A look-up goes from the newest table to the oldest and asks their filters first. If it comes to
+//! lost numbers before it finds the entity, the entity's version is not known.
 
 use std::{collections::BTreeSet, ops::Range, path::Path, sync::Arc};
 
@@ -26,13 +26,13 @@ pub(crate) struct LastVersions {
     pub(super) tables: Vec<Arc<SortedTable>>,
     /// In the order of their numbers.
     pub(super) lost: Vec<Lost>,
-    /// Files of earlier versions, of which tables are to be made before anybody looks.
+    /// Files of earlier versions. Tables must be made of them before anything is looked up.
     pub(super) earlier: Vec<Arc<Earlier>>,
-    /// The first numbers of tables that are not merged because they are damaged.
+    /// The first numbers of damaged tables, which are not merged.
     damaged: BTreeSet<u64>,
 }
 
-/// Numbers of which nothing can be read.
+/// Numbers whose tables cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lost {
     pub(crate) numbers: Range<u64>,
@@ -40,7 +40,7 @@ pub(crate) struct Lost {
 }
 
 impl LastVersions {
-    /// The highest number that there is; 0 if nothing is gone.
+    /// The highest number; 0 if no record is gone.
     pub(crate) fn through(&self) -> u64 {
         let ends = [
             self.tables.last().map(|table| table.numbers().end),
@@ -56,33 +56,34 @@ impl LastVersions {
         self.tables.len()
     }
 
-    /// What cannot be read.
+    /// The numbers that are lost.
     pub(crate) fn lost(&self) -> &[Lost] {
         &self.lost
     }
 
-    /// The next file of an earlier version of which a table is to be made.
+    /// The next file of an earlier version to make a table of.
     pub(crate) fn next_earlier(&self) -> Option<&Arc<Earlier>> {
         self.earlier.first()
     }
 
-    /// Whether everything is known that was ever kept, and can be asked for now.
+    /// Whether every number is covered by a table that can be read now.
     pub(crate) fn is_whole(&self) -> bool {
         self.lost.is_empty() && self.earlier.is_empty()
     }
 
-    /// Whether all filters are in memory, mostly: they may be asked while a lock is held.
+    /// Whether all tables are mapped: their filters are then mostly in memory, and may be asked
+    /// under a lock.
     pub(crate) fn is_mapped(&self) -> bool {
         self.tables.iter().all(|table| table.is_mapped())
     }
 
-    /// Whether there may be something of a hash.
+    /// Whether a table may have rows of a hash.
     pub(crate) fn may_have(&self, hash: KeyHash) -> bool {
         let may_have = |table: &Arc<SortedTable>| table.may_have(hash).unwrap_or(true);
         !self.is_whole() || self.tables.iter().any(may_have)
     }
 
-    /// The tables that may have something of one of these hashes.
+    /// The tables that may have rows of one of these hashes.
     pub(crate) fn with_any(&self, hashes: &[KeyHash]) -> Vec<Arc<SortedTable>> {
         let has_any = |table: &&Arc<SortedTable>| {
             let mut hashes = hashes.iter();
@@ -91,14 +92,15 @@ impl LastVersions {
         self.tables.iter().filter(has_any).cloned().collect()
     }
 
-    /// The last version of an entity, by its hash, and by what says whether a name is its own.
+    /// Looks for the last version of an entity. `is_its_name` says whether a name is the entity's
+    /// own.
     pub(crate) fn find(
         &self,
         hash: KeyHash,
         is_its_name: impl Fn(&Name) -> bool,
     ) -> Result<Option<Version>, Unread> {
         let mut of_hash = None;
-        // All numbers from this one on have been looked at.
+        // All numbers from this one on have been searched.
         let mut looked = u64::MAX;
         for table in self.tables.iter().rev() {
             self.none_lost(table.numbers().end..looked)?;
@@ -111,9 +113,9 @@ impl LastVersions {
                 let row = group.row(at)?;
                 let last = Unread::unless_damaged(table.last_version(&row));
                 match last.map_err(Unread::Unavailable)? {
-                    // Its key is lost. Versions go on behind it: one too many is left out where by
-                    // chance another key has the hash, and none is given out twice. That other may
-                    // have a higher one in an older table.
+                    // The key of this row is lost, so the entity continues behind its version. If
+                    // another key has the hash by chance, versions are skipped, but none is given
+                    // out twice. An older table may have a higher version of the entity itself.
                     None => of_hash = of_hash.max(Some(row.version)),
                     Some(last) if last.name == Name::Unreadable => {
                         of_hash = of_hash.max(Some(row.version));
@@ -129,7 +131,7 @@ impl LastVersions {
         Ok(of_hash)
     }
 
-    /// The highest version of a hash up to this one, as far as it is known.
+    /// The highest known version of a hash that is not above `through`.
     pub(crate) fn highest_of_hash(&self, hash: KeyHash, through: Version) -> Version {
         let mut highest = Version::NONE;
         for table in &self.tables {
@@ -144,9 +146,9 @@ impl LastVersions {
         highest
     }
 
-    /// Whether a table says as much already as this row would, which names no key. A later table is
-    /// asked first, so such a row must not hide a higher version that an earlier one has of the
-    /// key.
+    /// Whether a row with a token need not be added, because a table already has this version of
+    /// the hash, or a later one. It must not be added then: the newest table is asked first, and
+    /// the row would hide the higher version.
     pub(crate) fn has_token_or_later(&self, last: &LastVersion) -> bool {
         let all = Version(u64::MAX);
         matches!(last.name, Name::Erased { .. })
@@ -159,7 +161,7 @@ impl LastVersions {
         self.tables.push(table);
     }
 
-    /// Puts a table in the place of those with the numbers that it covers: it was made from them.
+    /// Puts a table in the place of those that it was made from, whose numbers it covers.
     pub(crate) fn replace(&mut self, table: Arc<SortedTable>) {
         let numbers = table.numbers();
         let is_in = |other: Range<u64>| numbers.start <= other.start && other.end <= numbers.end;
@@ -172,14 +174,15 @@ impl LastVersions {
         self.tables.insert(at, table);
     }
 
-    /// Takes note that this table is damaged, and is not merged.
+    /// Marks a table as damaged, so that it is not merged.
     pub(crate) fn leave_unmerged(&mut self, path: &Path) {
         let table = self.tables.iter().find(|table| table.path() == path);
         self.damaged
             .extend(table.map(|table| table.numbers().start));
     }
 
-    /// Tables to be merged into one. Where there are to be `few`, small ones are merged early.
+    /// Which tables to merge into one, if any. With `few`, small tables are merged as soon as there
+    /// are two.
     pub(crate) fn plan_merge(&self, few: bool) -> Option<&[Arc<SortedTable>]> {
         let is_damaged = |table: &Arc<SortedTable>| self.damaged.contains(&table.numbers().start);
         let adjacent = self.tables.chunk_by(|one, next| {
@@ -194,7 +197,7 @@ impl LastVersions {
         None
     }
 
-    /// Whether a file is one of these.
+    /// Whether the file at `path` is in use here.
     pub(crate) fn uses(&self, path: &Path) -> bool {
         self.tables.iter().any(|table| table.path() == path)
             || self.earlier.iter().any(|earlier| earlier.path() == path)

@@ -1,12 +1,13 @@
-//! Merging sorted tables: when, and how.
+//! When sorted tables are merged, and how.
 //!
-//! Tables are of *tiers* by their rows, each four times as large as the one before. Adjacent tables
-//! are merged when together they are of a higher tier than each of them. So a row is written at
-//! most once per tier, and as long as tables come in about one size, each tier has fewer than four.
-//! Tables of hot keys wait for more of them.
+//! A table is in a *tier* by its number of rows; each tier is four times as large as the one below.
+//! Adjacent tables are merged when their sum is in a higher tier than each of them. So a row is
+//! written at most once per tier, and while new tables are of about the same size, each tier has
+//! fewer than four. Tables with many rows per key, those of hot keys, wait for more tables before
+//! they are merged.
 //!
-//! So a trim costs what the keys of its segments take, times the tiers there are, spread over many
-//! trims: none of them writes the last versions of all keys.
+//! A trim therefore costs as much as the keys of its segments take, times the number of tiers,
+//! spread over many trims. No trim writes the last versions of all keys.
 
 use std::{
     cmp::Reverse,
@@ -29,46 +30,47 @@ use crate::{
 /// How many tables of a tier are merged, and how much larger the next tier is.
 const RADIX: u64 = 4;
 
-/// The same of tables of hot keys. Merging these buys little: such keys are found in memory, and
-/// others are told apart by filters that are small enough to stay in a processor's cache.
+/// How many tables of hot keys of a tier are merged. Merging these gains little: hot keys are found
+/// in memory, and a look-up of another key is answered by filters small enough to stay in a
+/// processor's cache.
 const HOT_RADIX: usize = 16;
 
-/// Tables with so many rows of each key, on average, are of hot keys.
+/// Tables with at least this many rows per key, on average, are tables of hot keys.
 const HOT_ROWS: u64 = 8;
 
-/// More tables of hot keys than this are merged even where their sizes do not fit.
+/// If there are more adjacent tables of hot keys than this, some are merged whatever their sizes.
 const MOST_HOT: usize = 2 * HOT_RADIX;
 
-/// How many tables there should be in all partitions. Each is a mapping of the process, of which
-/// Linux allows 65,530.
+/// The most tables that all partitions should have together. Each is a mapping of the process, of
+/// which Linux allows 65,530.
 pub(crate) const MOST_TABLES: usize = 30_000;
 
 /// The tiers of one kind of tables.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tiers {
-    /// Tables below this many rows are of the lowest tier: they are merged whatever comes of it.
+    /// Tables with fewer rows than this are in the lowest tier, whose tables are merged whatever
+    /// their sum.
     small: u64,
     /// The tier of the largest tables that are merged.
     highest: u32,
-    /// More tables than this between two that are left alone are merged even where their sizes do
-    /// not fit.
+    /// If more tables than this lie between two that are too large to merge, some are merged
+    /// whatever their sizes.
     most: usize,
 }
 
 impl Tiers {
-    /// Of records. 2^18 rows take 6 MiB. The tier behind the highest begins at 2^18 · 4^4 = 2^26
-    /// rows, 1.6 GB: rows of records that large are left alone, for nothing is left out by merging
-    /// them. There may be three tables of each tier.
+    /// The tiers of tables of records. 2^18 rows take 6 MiB. Tables from 2^18 · 4^4 = 2^26 rows on,
+    /// 1.6 GB, are above the highest tier and are not merged, because merging tables of records
+    /// drops almost no rows. Each tier may have three tables.
     pub(crate) const RECORDS: Self = Self {
         small: 1 << 18,
         highest: 4,
         most: 15,
     };
 
-    /// Of last versions. 2^12 rows take about 200 KB, so that even trims of few keys do not write
-    /// much more than those. There is no tier that is left alone: of keys that come again and again
-    /// all but the newest of their last versions are left out by merging. 2^12 · 4^20 rows are more
-    /// than a disk holds.
+    /// The tiers of tables of last versions. 2^12 rows take about 200 KB, so even trims of few keys
+    /// do not write much more than their own rows. No tier is too large to merge, because merging
+    /// drops all but the newest last version of a key. 2^12 · 4^20 rows are more than a disk holds.
     pub(crate) const LAST_VERSIONS: Self = Self {
         small: 1 << 12,
         highest: 20,
@@ -86,19 +88,19 @@ impl Tiers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) rows: u64,
-    /// Different ones, of its rows.
+    /// How many different hashes its rows have.
     pub(crate) hashes: u64,
 }
 
-/// Which of the tables, given by their sizes and in the order of what they cover, to merge into
-/// one. Where there are to be `few`, small ones are merged as soon as there are two.
+/// Decides which adjacent tables to merge, given their sizes in the order of what they cover. With
+/// `few`, small tables are merged as soon as there are two.
 pub(crate) fn plan(tables: &[Size], tiers: Tiers, few: bool) -> Option<Range<usize>> {
     (0..=tiers.highest)
         .find_map(|tier| plan_tier(tables, tiers, tier, few))
         .or_else(|| plan_crowded(tables, tiers))
 }
 
-/// Adjacent tables of a tier or lower that together are of a higher one.
+/// Adjacent tables of at most this tier whose sum is in a higher one.
 fn plan_tier(tables: &[Size], tiers: Tiers, tier: u32, few: bool) -> Option<Range<usize>> {
     let enough = if tier == 0 {
         0
@@ -115,7 +117,8 @@ fn plan_tier(tables: &[Size], tiers: Tiers, tier: u32, few: bool) -> Option<Rang
     })
 }
 
-/// The cheapest neighbours where there are too many tables of sizes that do not fit.
+/// The adjacent tables that cost least to merge, where there are too many that the tiers leave
+/// alone.
 fn plan_crowded(tables: &[Size], tiers: Tiers) -> Option<Range<usize>> {
     let most = |stretch: &Range<usize>| {
         if are_hot(&tables[stretch.clone()]) {
@@ -132,7 +135,7 @@ fn plan_crowded(tables: &[Size], tiers: Tiers) -> Option<Range<usize>> {
         .map(|(first, window)| first..first + window.len())
 }
 
-/// The longest stretches of adjacent tables of at most this tier.
+/// The longest runs of adjacent tables of at most this tier.
 fn stretches(tables: &[Size], tiers: Tiers, tier: u32) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
     let is_low = move |table: &Size| tiers.tier_of(table.rows) <= tier;
@@ -158,7 +161,7 @@ fn are_hot(tables: &[Size]) -> bool {
 /// Why tables were not merged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The result could not be written, or one of them cannot be read at the moment.
+    /// The result could not be written, or one of the tables cannot be read at the moment.
     #[error(transparent)]
     File(#[from] FileError),
     /// One of them is damaged.
@@ -175,13 +178,13 @@ impl From<Unread> for Error {
     }
 }
 
-/// Merges tables of records that lie one behind the other into one that covers their offsets, with
-/// the rows of offsets that are to be kept: `about` so many, if that is known. When this returns,
-/// it is durable, and the merged ones can be removed.
+/// Merges adjacent tables of records into one that covers all their offsets. Keeps the rows whose
+/// offsets `is_kept` accepts; `about` is their expected number, if it is known. When this returns,
+/// the result is durable, and the merged tables can be removed.
 ///
 /// # Panics
 ///
-/// If there are none, or they do not lie one behind the other.
+/// If there are no tables, or they are not adjacent.
 pub(crate) fn merge(
     files: &dyn FileSystem,
     dir: &Path,
@@ -204,10 +207,10 @@ pub(crate) fn merge(
     Ok(writer.finish()?)
 }
 
-/// As [`merge`], of last versions. Of those of one entity the highest is kept; an entity and an
-/// erased token are never taken for the same.
+/// As [`merge`], for tables of last versions. Keeps the highest version of each entity; an entity
+/// and an erased token never count as the same.
 ///
-/// `edit` puts something else in the place of each name, or leaves it; hash and version stay.
+/// `edit` may replace each name; hash and version stay.
 pub(crate) fn merge_last_versions(
     files: &dyn FileSystem,
     dir: &Path,
@@ -232,7 +235,7 @@ pub(crate) fn merge_last_versions(
     Ok(writer.finish()?)
 }
 
-/// Writes last versions of one hash, but for those of an entity of which a later one is known.
+/// Writes last versions with the same hash, except those of an entity with a later one among them.
 fn push_latest(
     writer: &mut TableWriter<'_>,
     same_hash: &mut Vec<LastVersion>,
@@ -268,12 +271,12 @@ fn content(tables: &[Arc<SortedTable>]) -> Content {
     }
 }
 
-/// The rows of some tables in the order of one, each with the number of its table. Ends at damage.
+/// The rows of several tables in order, each with the index of its table. Stops at damage.
 struct Merged<'a> {
     scans: Vec<Scan<'a>>,
     /// The next row of each scan that has one, with the scan's number.
     heads: BinaryHeap<Reverse<(Row, usize)>>,
-    /// Met before it was asked for.
+    /// An error that a scan met before its row was asked for.
     unread: Option<Unread>,
 }
 

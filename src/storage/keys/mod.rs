@@ -10,21 +10,20 @@
 //!   the other                        out           durable
 //! ```
 //!
-//! Rows are ordered by a hash of the key and hold nothing else of it: the log is the truth, and who
-//! looks up compares with the record at the row's offset. A run may be missing or damaged: it is
-//! written again from the log.
+//! Rows are sorted by a hash of the key and have nothing else of the key. The log is the truth: a
+//! look-up compares the key with that of the record at the row's offset. A table may be missing or
+//! damaged; it is then rebuilt from the log.
 //!
-//! What outlives records that are gone, the last version of an entity, cannot be had from the log.
-//! It lies in sorted tables of its own, which name their entities, and damage in them is never
-//! passed over.
+//! The log cannot rebuild what must outlive removed records: the last version of an entity. That is
+//! in sorted tables of their own, which name their entities, and damage in them is never ignored.
 //!
-//! There is one format of files, with one writer, reader and way to merge. Nothing here decides
-//! when to write, merge or remove, and nothing reads the log.
+//! All tables have the same file format, with one writer, one reader and one way to merge. Nothing
+//! here decides when to write, merge or remove a table, and nothing reads the log.
 //!
-//! Reading order: this page; `table.rs`, what is in memory; `sorted_table.rs` and what writes one,
-//! `table_writer.rs`; `merge.rs`; `last_versions.rs`; `files.rs`; `set.rs`, what is found at a
-//! start; `salvage.rs`; `earlier.rs`, files of earlier versions. Underneath: `hash.rs`,
-//! `new_file.rs`, `paged.rs`.
+//! Reading order: this page; `table.rs`, the rows in memory; `sorted_table.rs`, a table on disk,
+//! and `table_writer.rs`, which writes one; `merge.rs`; `last_versions.rs`; `files.rs`; `set.rs`,
+//! what a start finds; `salvage.rs`; `earlier.rs`, files of earlier versions. Below these:
+//! `hash.rs`, `new_file.rs`, `paged.rs`.
 
 pub(crate) mod earlier;
 mod files;

@@ -1,4 +1,4 @@
-//! Writing an immutable file: under another name until it is whole.
+//! Writing an immutable file under a temporary name until it is complete.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,13 +13,13 @@ use crate::{
     },
 };
 
-/// The extension of a file that is not whole yet.
+/// The extension of an incomplete file.
 pub(super) const NEW: &str = "new";
 
-/// How much is gathered for one write.
+/// How many bytes are gathered for one write.
 const WRITE_BYTES: usize = 64 * PAGE_BYTES;
 
-/// A file on its way to its name. Dropped before it is finished, it is removed.
+/// A file under its temporary name. It is removed if it is dropped before it is finished.
 pub(super) struct NewFile<'a> {
     files: &'a dyn FileSystem,
     file: Arc<dyn File>,
@@ -30,7 +30,7 @@ pub(super) struct NewFile<'a> {
 }
 
 impl<'a> NewFile<'a> {
-    /// Begins the file that is to be at `path`. Leftovers of an earlier attempt are removed.
+    /// Begins the file that will be at `path`. Removes the remains of an earlier attempt.
     pub(super) fn create(files: &'a dyn FileSystem, path: PathBuf) -> Result<Self, FileError> {
         let new = path.with_extension(NEW);
         remove_file(files, &new)?;
@@ -89,26 +89,26 @@ impl Drop for NewFile<'_> {
         if self.finished {
             return;
         }
-        // Whoever writes reports what went wrong before; a leftover costs room until the next
-        // start, and no more.
+        // The caller reports the error that came first. The file only takes space until the next
+        // start.
         if let Err(error) = remove_file(self.files, &self.new) {
             tracing::warn!(%error, "what was written of an index stays");
         }
     }
 }
 
-/// Pages that are written one behind the other to one part of a file.
+/// Consecutive pages of one part of a file.
 pub(super) struct PageStream {
     salt: u32,
     /// The number of the page that is being filled.
     number: u64,
     page: Box<Page>,
-    /// Sealed pages before it that are not yet written.
+    /// Sealed pages before it that are not written yet.
     sealed: Vec<u8>,
 }
 
 impl PageStream {
-    /// The pages from this number on.
+    /// Begins at the page with this number.
     pub(super) fn new(salt: u32, number: u64) -> Self {
         Self {
             salt,
@@ -128,13 +128,13 @@ impl PageStream {
         &mut self.page
     }
 
-    /// Goes on to the next page.
+    /// Seals the page and begins the next.
     pub(super) fn turn(&mut self, out: &mut NewFile<'_>) -> Result<(), FileError> {
         page::seal(&mut self.page, self.salt, self.number);
         self.leave(out)
     }
 
-    /// Goes on to the next page, and leaves this one as nobody can read it.
+    /// Makes the page unreadable on purpose and begins the next.
     pub(super) fn turn_unsound(&mut self, out: &mut NewFile<'_>) -> Result<(), FileError> {
         page::seal(&mut self.page, self.salt, self.number);
         self.page[PAGE_BYTES - 1] ^= 0xff;
@@ -152,7 +152,7 @@ impl PageStream {
         }
     }
 
-    /// Goes on to the page of this number, unless that has been reached.
+    /// Continues to the page with this number, unless it has been reached.
     pub(super) fn turn_to(&mut self, number: u64, out: &mut NewFile<'_>) -> Result<(), FileError> {
         while self.number < number {
             self.turn(out)?;

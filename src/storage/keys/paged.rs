@@ -1,4 +1,4 @@
-//! A file of pages, each checked before it is believed.
+//! A file of pages, each of which is checked before it is used.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use crate::storage::{
     read_only::{Maps, ReadOnly},
 };
 
-/// A part of a file is not what was written there.
+/// A part of a file is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} is damaged at byte {position}", path.display())]
 pub(crate) struct Damaged {
@@ -33,7 +33,7 @@ pub(crate) enum Unusable {
     /// It is not one of ours, of another version, or its header is damaged.
     #[error("{} has no sound header", path.display())]
     Header { path: PathBuf },
-    /// It is of another partition, or another file of this one.
+    /// It belongs to another partition, or is another file of this one.
     #[error("{} holds what belongs under another name", path.display())]
     Misplaced { path: PathBuf },
     /// It was written with another hasher.
@@ -48,10 +48,10 @@ pub(crate) enum Unusable {
     },
 }
 
-/// Why a part of a file is not known.
+/// Why a part of a file could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unread {
-    /// It is not what was written there.
+    /// It is damaged.
     #[error(transparent)]
     Damaged(#[from] Damaged),
     /// It cannot be read at the moment.
@@ -60,7 +60,7 @@ pub(crate) enum Unread {
 }
 
 impl Unread {
-    /// What was read; none if it is damaged.
+    /// What was read; `None` if it is damaged.
     pub(crate) fn unless_damaged<T>(read: Result<T, Self>) -> Result<Option<T>, FileError> {
         match read {
             Ok(read) => Ok(Some(read)),
@@ -76,7 +76,7 @@ pub(super) struct Paged {
     content: ReadOnly,
     maps: Maps,
     salt: u32,
-    /// A bit for each of the pages that stay checked.
+    /// A bit for each page below `kept`: whether the page was checked.
     checked: Box<[AtomicU64]>,
 }
 
@@ -84,7 +84,7 @@ pub(super) struct Paged {
 #[derive(Clone)]
 pub(super) enum PageRef<'a> {
     Mapped(&'a Page),
-    /// The bytes of one that was read.
+    /// A page that was read from a file.
     Read(Bytes),
 }
 
@@ -101,8 +101,8 @@ impl Deref for PageRef<'_> {
 }
 
 impl Paged {
-    /// The pages below `kept` are checked at their first use only, if the file is mapped; they are
-    /// the ones that look-ups come back to.
+    /// If the file is mapped, the pages below `kept` are checked only when they are first used;
+    /// look-ups use these again and again.
     pub(super) fn new(path: PathBuf, content: ReadOnly, salt: u32, kept: u64) -> Self {
         let maps = Maps::default();
         let content = maps.count(content);
@@ -124,7 +124,7 @@ impl Paged {
         &self.path
     }
 
-    /// Closes it. Whether nobody has bytes of its map.
+    /// Closes the file. Returns whether nobody has bytes of its map.
     pub(super) fn close(&mut self) -> bool {
         self.content = ReadOnly::nothing();
         !self.maps.has_any()
@@ -134,12 +134,12 @@ impl Paged {
         self.salt
     }
 
-    /// Whether a page costs no more than an access to memory, mostly.
+    /// Whether reading a page mostly costs no more than an access to memory.
     pub(super) fn is_mapped(&self) -> bool {
         matches!(self.content, ReadOnly::Mapped(_))
     }
 
-    /// The bytes from `position` on, as many as wanted, or fewer at the end of the file.
+    /// `wanted` bytes from `position` on, or fewer at the end of the file.
     pub(super) fn read(&self, position: u64, wanted: u64) -> Result<Bytes, Unread> {
         let read = self.content.read(position, wanted);
         read.map_err(|error| self.unread(error, position))
@@ -155,7 +155,7 @@ impl Paged {
         }
     }
 
-    /// A page that stays checked.
+    /// A page below `kept`, which is checked only once.
     #[inline]
     pub(super) fn kept_page(&self, number: u64) -> Result<PageRef<'_>, Unread> {
         let word = usize::try_from(number / 64)
@@ -165,7 +165,7 @@ impl Paged {
             return self.page(number);
         };
         let bit = 1 << (number % 64);
-        // Relaxed: the bit says nothing of other memory, for the file's bytes do not change.
+        // Relaxed is enough: the bit guards no other memory, as the file's bytes do not change.
         if word.load(Ordering::Relaxed) & bit == 0 {
             self.page(number)?;
             word.fetch_or(bit, Ordering::Relaxed);

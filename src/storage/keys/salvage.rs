@@ -1,8 +1,8 @@
-//! Writing a damaged table of last versions anew, without what cannot be read.
+//! Rewrites a damaged table of last versions without the parts that cannot be read.
 //!
-//! What it had in pages of rows that are damaged is lost already: every look-up that might need it
-//! says so. In the new table a page that nobody can read stands for them, so that look-ups go on
-//! saying so, and the bytes are gone. Where only a name is damaged, hash and version stay.
+//! The last versions in damaged pages of rows are lost already, and every look-up that might need
+//! them fails. The new table has an unreadable page in their place, so look-ups keep failing, and
+//! the damaged bytes are gone. If only a name is damaged, hash and version are kept.
 
 use std::path::Path;
 
@@ -22,16 +22,15 @@ use crate::{
     types::Version,
 };
 
-/// A part of a damaged file: its last versions in order, or none if it cannot be read.
+/// A part of a damaged file: its last versions in order, or `None` if it cannot be read.
 pub(super) type Part = Option<Vec<LastVersion>>;
 
-/// A page that cannot be read stands for one or more others, and the one before it is filled up: so
-/// many rows take the place of at least one page of rows.
+/// How many rows one unreadable page may cost: it replaces at least one page of rows, and the page
+/// before it is filled up.
 const LOST_ROWS: u64 = 2 * ROWS_PER_PAGE;
 
-/// Writes the last versions of `old` that can be read to a table of the same name, as `edit` has
-/// them: it leaves their hashes and versions as they are. When this returns, the new table is
-/// durable.
+/// Rewrites the table `old` under the same name, with the last versions that can be read. `edit`
+/// may replace their names. When this returns, the new table is durable.
 pub(crate) fn salvage(
     files: &dyn FileSystem,
     dir: &Path,
@@ -49,7 +48,7 @@ pub(crate) fn salvage(
         from: header.from,
         to: header.to,
         expected_rows: rows_with_lost(header.rows, header.row_pages()),
-        // The filter is to be as large as that of the old table.
+        // So that the filter gets the size of the old table's.
         expected_hashes: filter::hashes_for(header.filter_blocks),
     };
     let mut names = old.names();
@@ -75,18 +74,18 @@ pub(crate) fn salvage(
     write_parts(writer, parts, |page| known_page(old.filter_page(page)))
 }
 
-/// How many rows there are at most when some of so many parts are lost.
+/// The most rows that the new table can have if some of `parts` parts are lost.
 pub(super) fn rows_with_lost(rows: u64, parts: u64) -> u64 {
     rows.saturating_add(parts.saturating_mul(LOST_ROWS))
 }
 
-/// A page of a damaged file's filter; none if it is damaged too.
+/// A page of a damaged file's filter; `None` if this page is damaged too.
 pub(super) fn known_page(page: Result<PageRef<'_>, Unread>) -> Result<Option<Page>, FileError> {
     Ok(Unread::unless_damaged(page)?.map(|page| *page))
 }
 
-/// Writes the parts of a damaged file that can be read. `known` gives the pages of its filter, as
-/// [`TableWriter::push_lost`] wants them.
+/// Writes the parts of a damaged file that can be read. `known` returns the pages of its filter,
+/// see [`TableWriter::push_lost`].
 pub(super) fn write_parts(
     mut writer: TableWriter<'_>,
     parts: impl Iterator<Item = Result<Part, FileError>>,

@@ -1,4 +1,4 @@
-//! The files of a partition's index: what is found of them at a start, and their removal.
+//! The files of a partition's key index: finding them at a start, and removing them.
 
 use std::{
     cmp::Reverse,
@@ -26,34 +26,35 @@ use crate::{
     types::Offset,
 };
 
-/// What a directory holds of a partition's index.
+/// What a partition's directory has of its key index.
 pub(crate) struct Found {
     /// Tables of records in the order of their offsets, no two of which overlap.
     pub(crate) runs: Vec<Arc<SortedTable>>,
-    /// The offsets that they do not cover: of the log, and between tables of what was before it.
+    /// The offsets of the log, and any between tables before it, that no table covers.
     pub(crate) gaps: Vec<Range<Offset>>,
     pub(crate) last_versions: LastVersions,
-    /// What must be removed ([`remove`]) before the log goes on.
+    /// Files that must be removed ([`remove`]) before anything is appended to the log.
     pub(crate) stale: Vec<PathBuf>,
 }
 
-/// Whose index it is.
+/// The partition whose index it is.
 #[derive(Clone, Copy)]
 pub(crate) struct Owner<'a> {
     pub(crate) files: &'a dyn FileSystem,
     pub(crate) dir: &'a Path,
     pub(crate) identity: Identity,
-    /// Of the hasher that made the hashes.
+    /// The fingerprint of the hasher that made the hashes.
     pub(crate) fingerprint: u64,
 }
 
-/// Looks for the index of a log of the offsets in `log`, of which there must be last versions with
-/// all numbers up to `through`.
+/// Finds the index of a log with the offsets `log`. Tables of last versions must exist for all
+/// numbers up to `through`.
 ///
-/// Of tables that overlap, those that reach further count: a crash at the end of a merge leaves the
-/// result with what was merged. Tables of records that reach beyond the log's end are stale: they
-/// have rows of records that were not durable, and the offsets will be others'. Those below the
-/// log's start are not: rows of trimmed records may still be wanted.
+/// Of tables that overlap, those that reach further are used: a crash at the end of a merge leaves
+/// the result beside what was merged. Tables of records that reach beyond the end of the log are
+/// stale: they have rows of records that were not durable, whose offsets other records will get.
+/// Tables below the start of the log are not stale, because rows of trimmed records may still be
+/// needed.
 pub(crate) fn list(owner: Owner<'_>, log: Range<Offset>, through: u64) -> Result<Found, FileError> {
     let names = Names::list(owner.files, owner.dir)?;
     let (last_versions, stale) = find_last_versions(owner, &names, through)?;
@@ -85,7 +86,7 @@ pub(crate) fn list(owner: Owner<'_>, log: Range<Offset>, through: u64) -> Result
     Ok(found)
 }
 
-/// The last versions alone, looked for again.
+/// Finds the tables of last versions again, without the rest.
 pub(crate) fn list_last_versions(
     owner: Owner<'_>,
     through: u64,
@@ -94,8 +95,8 @@ pub(crate) fn list_last_versions(
     Ok(find_last_versions(owner, &names, through)?.0)
 }
 
-/// The highest number of last versions that a file is named after; 0 if there are none. Where no
-/// checkpoint says which there must be, those that are there count.
+/// The highest number in the names of tables of last versions; 0 if there are none. Used where no
+/// checkpoint says which tables must exist.
 pub(crate) fn highest_number(files: &dyn FileSystem, dir: &Path) -> Result<u64, FileError> {
     let names = Names::list(files, dir)?;
     let of_tables = names.last_versions.iter().map(|(range, _)| range.end - 1);
@@ -103,8 +104,8 @@ pub(crate) fn highest_number(files: &dyn FileSystem, dir: &Path) -> Result<u64, 
     Ok(of_tables.chain(of_earlier).max().unwrap_or(0))
 }
 
-/// Removes files of an index. When this returns, they do not come back: a stale table that
-/// reappeared after the log has gone on would hide what was appended since.
+/// Removes files of an index, durably: if a stale table came back after more was appended, it would
+/// hide the new records.
 pub(crate) fn remove(
     files: &dyn FileSystem,
     dir: &Path,
@@ -117,8 +118,8 @@ pub(crate) fn remove(
     sync(files, dir)
 }
 
-/// Removes the index of a topic that has none: earlier versions made one of producers' batches.
-/// With last versions, if no checkpoint counts on them.
+/// Removes the index of a topic that has none any more: earlier versions indexed producers'
+/// batches. Removes last versions too, if no checkpoint relies on them.
 pub(crate) fn remove_all(
     files: &dyn FileSystem,
     dir: &Path,
@@ -134,7 +135,8 @@ pub(crate) fn remove_all(
     remove(files, dir, &paths)
 }
 
-/// Removes the tables that were merged into `result`, which may have taken the name of one of them.
+/// Removes the tables that were merged into `result`, which may have replaced one of them under its
+/// name.
 pub(crate) fn remove_merged(
     files: &dyn FileSystem,
     dir: &Path,
@@ -148,15 +150,15 @@ pub(crate) fn remove_merged(
         leaving.push((table, Leaving::open(files, table.path())));
     }
     remove(files, dir, &paths)?;
-    // Behind that: a file that is shortened has no name any more.
+    // Only now, because a file may be shortened only when its name is gone.
     for (table, leaving) in leaving {
         table.leave(leaving, freeing);
     }
     Ok(())
 }
 
-/// Removes all that may name entities and is not in use: tables of last versions that were merged,
-/// and what was not finished.
+/// Removes unused files that may have keys of entities: tables of last versions that were merged,
+/// and unfinished files.
 pub(crate) fn remove_unused(
     files: &dyn FileSystem,
     dir: &Path,
@@ -176,16 +178,16 @@ fn sync(files: &dyn FileSystem, dir: &Path) -> Result<(), FileError> {
         .map_err(FileError::when(Action::Sync, dir))
 }
 
-/// A file by what its name says it covers.
+/// A file, with the range in its name.
 type Named = (Range<u64>, PathBuf);
 
-/// The files of an index in a directory, by their names. The widest of those with one start come
-/// first.
+/// The files of an index in a directory, by their names. Of files with the same start, the widest
+/// comes first.
 #[derive(Default)]
 struct Names {
     records: Vec<Named>,
     last_versions: Vec<Named>,
-    /// Files of earlier versions, with their numbers.
+    /// Files of earlier versions, each with its number.
     earlier: Vec<(u64, PathBuf)>,
     unfinished: Vec<PathBuf>,
 }
@@ -230,7 +232,7 @@ fn is_unfinished(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == NEW) && is_named()
 }
 
-/// Opens a table; what it is that makes it unusable, unless that may pass.
+/// Opens a table. The inner error says why it is unusable; the outer one may pass.
 fn open(owner: Owner<'_>, path: &Path) -> Result<Result<SortedTable, Unusable>, FileError> {
     let opened = SortedTable::open(owner.files, path, owner.identity, owner.fingerprint);
     unless_passing(opened)
@@ -243,9 +245,9 @@ fn unless_passing<T>(opened: Result<T, Unusable>) -> Result<Result<T, Unusable>,
     }
 }
 
-/// The last versions among these files, and those of the files that nobody needs. What is to be
-/// removed because of what is found, or relied upon, is durable when this returns: a table may have
-/// got its name in the moment the process before was killed.
+/// Finds the tables of last versions, and the files that nobody needs. The directory is synced
+/// before this returns, because the caller relies on these tables to remove others: a table may
+/// have got its name just before the last process was killed.
 fn find_last_versions(
     owner: Owner<'_>,
     names: &Names,
@@ -320,7 +322,7 @@ fn missing(tables: &[Arc<SortedTable>], end: u64) -> Vec<Range<u64>> {
     missing
 }
 
-/// Adds files of earlier versions that have these numbers; returns the number behind the last.
+/// Adds the files of earlier versions for these numbers; returns the number behind the last.
 fn find_earlier(
     owner: Owner<'_>,
     names: &Names,
@@ -361,9 +363,8 @@ fn report_lost(error: &impl fmt::Display) {
     );
 }
 
-/// The parts of a range of offsets that runs, which are in order, do not cover; also before it,
-/// from the first run on: runs are merged with their neighbours, and no two may have anything
-/// between them.
+/// The offsets in `log` that no table covers, and those between tables before it: adjacent tables
+/// are merged, so there must be no gap between them. The tables are in order.
 fn gaps(runs: &[Arc<SortedTable>], log: Range<Offset>) -> Vec<Range<Offset>> {
     let (mut gaps, mut covered) = (
         Vec::new(),

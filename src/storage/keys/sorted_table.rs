@@ -1,9 +1,9 @@
-//! A sorted table: an immutable file with the rows of a range of offsets, or the last versions of
+//! A sorted table: an immutable file with the rows of a range of offsets, or with last versions of
 //! records that are gone.
 //!
-//! A look-up asks the filter first, which is one access to memory; then the fence names the page or
-//! two that have the hash's rows, or, of a key with very many, the pages to search. Pages of the
-//! filter and of the fence are checked when they are first used, pages of rows and of names at each
+//! A look-up asks the filter first, which costs one access to memory. Then the fence says which
+//! pages may have the hash's rows: one or two, or more for a key with very many rows. Pages of the
+//! filter and the fence are checked when they are first used, pages of rows and of names at each
 //! use.
 
 use std::{
@@ -41,13 +41,13 @@ use crate::{
 pub(crate) struct SortedTable {
     header: Header,
     file: Paged,
-    /// Its file, once that has no name any more: its room is given back when nobody has the table.
+    /// Set once the file has lost its name: its space is freed when the table is dropped.
     leaving: OnceLock<(Leaving, Arc<Freeing>)>,
 }
 
 impl SortedTable {
-    /// Writes a table of these rows of records, which come in order; when this returns, it is
-    /// durable.
+    /// Writes a table of records from these rows, which must be in order; it is durable when this
+    /// returns.
     pub(crate) fn write(
         files: &dyn FileSystem,
         dir: &Path,
@@ -59,7 +59,7 @@ impl SortedTable {
         writer.finish()
     }
 
-    /// As [`write`](Self::write), of last versions.
+    /// As [`write`](Self::write), for a table of last versions.
     pub(crate) fn write_last_versions<'l>(
         files: &dyn FileSystem,
         dir: &Path,
@@ -73,8 +73,8 @@ impl SortedTable {
         writer.finish()
     }
 
-    /// Opens the table at `path` of this partition, written with the hasher of this fingerprint.
-    /// Looks at its header only.
+    /// Opens the table at `path`, which must be of this partition and written with the hasher of
+    /// this fingerprint. Reads the header only.
     pub(crate) fn open(
         files: &dyn FileSystem,
         path: &Path,
@@ -136,14 +136,15 @@ impl SortedTable {
         self.file.path()
     }
 
-    /// Takes note of its file, which is about to lose its name.
+    /// Keeps the file open, which is about to lose its name.
     pub(crate) fn leave(&self, leaving: Option<Leaving>, freeing: &Arc<Freeing>) {
         if let Some(leaving) = leaving {
             self.leaving.set((leaving, Arc::clone(freeing))).ok();
         }
     }
 
-    /// Whether its filter is in memory, mostly: it may be asked while a lock is held.
+    /// Whether the table is mapped: its filter is then mostly in memory, and may be asked under a
+    /// lock.
     pub(crate) fn is_mapped(&self) -> bool {
         self.file.is_mapped()
     }
@@ -153,7 +154,7 @@ impl SortedTable {
         self.header.rows
     }
 
-    /// How large it is, which decides what is merged.
+    /// Its size, by which merges are planned.
     pub(crate) fn size(&self) -> Size {
         Size {
             rows: self.header.rows,
@@ -170,12 +171,12 @@ impl SortedTable {
         &self.header
     }
 
-    /// The last version that a row is of.
+    /// The last version that a row stands for.
     pub(crate) fn last_version(&self, row: &Row) -> Result<LastVersion, Unread> {
         self.names().last_version(row)
     }
 
-    /// The names of its rows, to be read in any order; in theirs it costs least.
+    /// A reader of its names. Reading them in their order costs least.
     pub(super) fn names(&self) -> NameReader<'_> {
         NameReader {
             table: self,
@@ -188,7 +189,7 @@ impl SortedTable {
         self.file.kept_page(number)
     }
 
-    /// The rows in the page of rows of this number, counted from 0.
+    /// The rows of page `number` of rows, counted from 0.
     pub(super) fn rows_in_page(&self, number: u64) -> Result<Vec<Row>, Unread> {
         let page = self.row_page(number)?;
         let rows = self.header.rows - number * ROWS_PER_PAGE;
@@ -196,7 +197,8 @@ impl SortedTable {
         Ok((0..rows).map(|nth| Row::at(&page, nth)).collect())
     }
 
-    /// Whether there may be rows of a hash. Of a hundred that are not there, fewer than one may be.
+    /// Whether there may be rows of a hash. For a hash without rows, this is wrongly true in less
+    /// than one of a hundred cases.
     #[inline]
     pub(crate) fn may_have(&self, hash: KeyHash) -> Result<bool, Unread> {
         let (number, at) = self.header.filter_place(hash);
@@ -207,8 +209,8 @@ impl SortedTable {
         Ok(filter::may_have(block, hash.0))
     }
 
-    /// As [`SortedTable::may_have`] of each hash, answered in `found`. The questions do not wait
-    /// for each other's memory.
+    /// As [`SortedTable::may_have`] for each hash, answered in `found`. Asking together lets the
+    /// accesses to memory overlap.
     pub(crate) fn may_have_each(
         &self,
         hashes: &[KeyHash],
@@ -228,7 +230,7 @@ impl SortedTable {
             checked: RefCell::new(None),
         };
         group.rows.start = group.first_not(|row| row.hash < hash)?;
-        // Most groups end in the page they begin in; the next is then not looked at.
+        // Most groups end in the page in which they begin; then the next page is not read.
         let page_end = (group.rows.start / ROWS_PER_PAGE + 1) * ROWS_PER_PAGE;
         let all = group.rows.end;
         if page_end < all {
@@ -243,7 +245,7 @@ impl SortedTable {
         Ok(group)
     }
 
-    /// All rows in order. Ends at damage.
+    /// All rows in order. Stops at damage.
     pub(crate) fn scan(&self) -> Scan<'_> {
         Scan {
             table: self,
@@ -252,7 +254,7 @@ impl SortedTable {
         }
     }
 
-    /// The rows of the pages that may have rows of a hash.
+    /// The rows of all pages that may have rows of a hash.
     fn near(&self, hash: KeyHash) -> Result<Range<u64>, Unread> {
         let nth = self.header.fence_of(hash);
         let first = self
@@ -281,7 +283,7 @@ impl SortedTable {
         self.file.damaged_at(page * PAGE_BYTES as u64)
     }
 
-    /// The page of rows of this number, checked.
+    /// Page `number` of rows, checked.
     fn row_page(&self, number: u64) -> Result<PageRef<'_>, Unread> {
         self.file.page(self.header.first_row_page() + number)
     }
@@ -297,12 +299,12 @@ impl Drop for SortedTable {
     }
 }
 
-/// Rows of a table that lie one behind the other: those of one hash, by version. Different keys
-/// of that hash are mixed.
+/// Consecutive rows of a table: all rows of one hash, by version. If several keys have the hash,
+/// their rows are mixed.
 pub(crate) struct Group<'a> {
     table: &'a SortedTable,
     rows: Range<u64>,
-    /// The page that was checked last, with its number: most rows are looked at next to each other.
+    /// The page that was checked last, with its number: the next row is mostly in the same page.
     checked: RefCell<Option<(u64, PageRef<'a>)>>,
 }
 
@@ -332,14 +334,15 @@ impl Group<'_> {
         self.row_at(self.rows.start + at as u64)
     }
 
-    /// The place of the first row that has this version or a later one; the end if there is none.
+    /// The index of the first row with this version or a later one; the end if there is none.
     pub(crate) fn lower_bound(&self, version: Version) -> Result<usize, Unread> {
         let first = self.first_not(|row| row.version < version)?;
         Ok(usize::try_from(first - self.rows.start).expect("it is among the group's rows"))
     }
 
-    /// The first of the rows of which `before` is not true, if it is true of a first part of them.
-    /// Looks at the first rows of pages to find the page, then only into that one.
+    /// The first row for which `before` is false; `before` must be true for a first part of the
+    /// rows and false for the rest. Finds the page by the first rows of pages, then searches that
+    /// page only.
     fn first_not(&self, before: impl Fn(&Row) -> bool) -> Result<u64, Unread> {
         if self.rows.is_empty() {
             return Ok(self.rows.start);
@@ -369,7 +372,7 @@ impl Group<'_> {
         Ok(low)
     }
 
-    /// Row number `number` of the table.
+    /// Row `number` of the table.
     fn row_at(&self, number: u64) -> Result<Row, Unread> {
         let wanted = number / ROWS_PER_PAGE;
         let mut checked = self.checked.borrow_mut();
@@ -416,7 +419,7 @@ impl Iterator for Scan<'_> {
 }
 
 impl Scan<'_> {
-    /// What to report of rows that are not in order, which only a damaged table has.
+    /// The error for rows that are not in order, which only a damaged table has.
     pub(super) fn damaged(&self) -> Damaged {
         let page = self.table.header.first_row_page() + self.next.saturating_sub(1) / ROWS_PER_PAGE;
         self.table.file.damaged_at(page * PAGE_BYTES as u64)
@@ -426,12 +429,12 @@ impl Scan<'_> {
 /// Reads the names of a table of last versions.
 pub(super) struct NameReader<'a> {
     table: &'a SortedTable,
-    /// The page that was checked last, with its number: names lie next to each other.
+    /// The page that was checked last, with its number: the next name is mostly in the same page.
     page: Option<(u64, PageRef<'a>)>,
 }
 
 impl NameReader<'_> {
-    /// The last version that a row is of.
+    /// The last version that a row stands for.
     pub(super) fn last_version(&mut self, row: &Row) -> Result<LastVersion, Unread> {
         Ok(LastVersion {
             hash: row.hash,
@@ -451,7 +454,7 @@ impl NameReader<'_> {
         Name::decode(&name).ok_or_else(damaged)
     }
 
-    /// So many bytes of the names, all of which the file has.
+    /// `len` bytes of the names, which must be within them.
     fn bytes(&mut self, names: &Names, at: u64, len: u64) -> Result<Vec<u8>, Unread> {
         let end = at + len;
         let mut bytes = Vec::with_capacity(usize::try_from(len).expect("a file has as many"));
@@ -480,7 +483,7 @@ pub(in crate::storage) fn table_path(dir: &Path, kind: Kind, covers: Range<u64>)
     ))
 }
 
-/// Of what kind a table of this name is, and what it covers; none if that is not a table's name.
+/// The kind of a table, and what it covers, by its name; `None` for any other name.
 pub(in crate::storage) fn named(path: &Path) -> Option<(Kind, Range<u64>)> {
     let its_own = path.extension()?;
     let kind = [Kind::Records, Kind::LastVersions]
@@ -489,14 +492,14 @@ pub(in crate::storage) fn named(path: &Path) -> Option<(Kind, Range<u64>)> {
     Some((kind, covered_by_stem(path)?))
 }
 
-/// What a table of this name covers, whatever the extension.
+/// What a table covers, by its name without the extension.
 pub(super) fn covered_by_stem(path: &Path) -> Option<Range<u64>> {
     let (from, to) = path.file_stem()?.to_str()?.split_once('-')?;
     let covers = parse_number(from)?..parse_number(to)?;
     (!covers.is_empty()).then_some(covers)
 }
 
-/// The number that is written in a name as 20 digits.
+/// Reads a number of 20 digits.
 pub(super) fn parse_number(digits: &str) -> Option<u64> {
     let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| digits.parse().ok()).flatten()

@@ -1,9 +1,9 @@
 //! The newest rows of a partition, in memory.
 //!
-//! Every keyed append passes here, so nothing is allocated for a record by itself: keys lie one
-//! behind the other in one buffer, entries in one vector, and a hash table has the entries'
-//! numbers. The first row of an entry is part of it; further rows have a vector of their own, for
-//! the few keys that have many.
+//! Every append with a key comes through here, so no record costs an allocation of its own: all
+//! keys lie in one buffer, all entries in one vector, and a hash table has the entries' indexes. An
+//! entry has its key's first row; further rows are in a vector of their own, for the few keys that
+//! have many.
 
 use hashbrown::HashTable;
 
@@ -13,37 +13,38 @@ use crate::{
     types::{Offset, Version},
 };
 
-/// A key's place in its table.
+/// A key's entry in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct EntryId(u32);
 
-/// In place of the offset of a record that is lost.
+/// Stands for the offset of a lost record.
 const LOST: u32 = u32::MAX;
 
-/// In place of the number of a vector of rows: there is none.
+/// Stands for the index of a vector of rows where there is none.
 const NONE: u32 = u32::MAX;
 
-/// How much the bytes of keys may grow between one [`Table::has_room`] and the next: far more than
-/// a request has.
+/// How far the keys' bytes may grow between two calls of [`Table::has_room`]: far more than one
+/// request has.
 const KEY_BYTES_AHEAD: usize = 1 << 30;
 
-/// As [`KEY_BYTES_AHEAD`], of entries.
+/// As [`KEY_BYTES_AHEAD`], for the number of entries.
 const ENTRIES_AHEAD: usize = 1 << 30;
 
-/// The bytes of keys that are large: they do not double when they grow.
+/// From this size on, the buffer of keys grows by an eighth rather than to double its size.
 const LARGE_BYTES: usize = 64 << 10;
 
-/// A key with so many rows is hot.
+/// A key with at least this many rows is hot.
 const HOT_ROWS: u32 = 8;
 
-/// Most hot keys that a table hands on, and most bytes that these have: some megabytes in all.
+/// Most hot keys that a table passes on to its successor, and most bytes of these: some megabytes
+/// in all.
 const MOST_HOT: usize = 1 << 16;
 const MOST_HOT_BYTES: usize = 4 << 20;
 
-/// Most bytes of a hot key that is handed on: of longer ones a file is read.
+/// The longest hot key that is passed on; versions of longer ones are looked up in files.
 const MOST_HOT_KEY_BYTES: u32 = 1 << 10;
 
-/// A key with its rows. Offsets are relative to where the table starts.
+/// A key with its rows. Offsets are relative to the table's start.
 #[derive(Debug)]
 struct Entry {
     hash: KeyHash,
@@ -51,12 +52,12 @@ struct Entry {
     base: Version,
     /// Where the key's bytes begin.
     bytes_at: u32,
-    /// How many there are.
+    /// How many bytes the key has.
     bytes_len: u32,
-    /// How many rows, with lost ones.
+    /// How many rows it has, lost ones included.
     rows: u32,
     first: u32,
-    /// Which of [`Table::more`] has the other rows.
+    /// Which vector of [`Table::more`] has the other rows.
     more: u32,
 }
 
@@ -73,7 +74,7 @@ pub(crate) struct Table {
     entries: Vec<Entry>,
     bytes: Vec<u8>,
     more: Vec<Vec<u32>>,
-    /// What all of `more` have room for.
+    /// The capacity of all vectors of `more` together.
     more_capacity: usize,
     rows: usize,
 }
@@ -92,8 +93,9 @@ impl Table {
         }
     }
 
-    /// An empty table for rows from this offset on, behind this one, that knows the versions of its
-    /// hot keys: they come again at once, and would have to be looked for in files.
+    /// An empty table for rows from this offset on, which follow this table's. It knows the
+    /// versions of this table's hot keys already: these come again at once, and would have to be
+    /// looked up in files.
     pub(crate) fn successor(&self, from: Offset) -> Self {
         let mut next = Self::new(from);
         for entry in self
@@ -153,7 +155,7 @@ impl Table {
             .map(EntryId)
     }
 
-    /// Adds a key that has no entry, with the version it had before any row of this table.
+    /// Adds an entry for a key that has none, with the version of the key before this table's rows.
     pub(crate) fn insert(&mut self, hash: KeyHash, key: &[u8], version: Version) -> EntryId {
         debug_assert!(self.find(hash, key).is_none(), "a key has one entry");
         let number = u32::try_from(self.entries.len()).expect(NO_ROOM);
@@ -176,7 +178,7 @@ impl Table {
         EntryId(number)
     }
 
-    /// Lets what is large grow by an eighth, so that little is counted that is not used.
+    /// Grows a large buffer by an eighth, so that little unused memory is counted.
     fn make_room(&mut self, bytes: usize) {
         let len = self.bytes.len();
         if len >= LARGE_BYTES && self.bytes.capacity() - len < bytes {
@@ -190,7 +192,7 @@ impl Table {
         self.entry(id).version()
     }
 
-    /// Adds a key's next row; offsets grow from call to call. Returns the row's version.
+    /// Adds a key's next row and returns its version. Offsets must grow from call to call.
     #[inline]
     pub(crate) fn push(&mut self, id: EntryId, offset: Offset) -> Version {
         let relative = self.relative(offset);
@@ -199,12 +201,12 @@ impl Table {
         self.version(id)
     }
 
-    /// Adds a row whose version is known, from a record that is read again. Versions that are left
-    /// out are those of records that are lost. A version that the key is already at, or past,
+    /// Adds a row with a known version, from a record that is read again. Versions that are skipped
+    /// since the key's last row count as lost records. A version that the key has reached already
     /// changes nothing.
     ///
-    /// What is left out before the first row of a key is not taken for lost: those records are
-    /// older than the table, or unknown to whoever said at which version the key was.
+    /// Versions that are skipped before a key's first row do not count as lost: their records are
+    /// older than this table, or were not known when the entry was added.
     pub(crate) fn push_at(&mut self, id: EntryId, offset: Offset, version: Version) {
         let latest = self.version(id);
         if version <= latest {
@@ -228,7 +230,7 @@ impl Table {
         self.push(id, offset);
     }
 
-    /// Where a version's record is; none if it is lost, or its row is not in this table.
+    /// The offset of a version's record; `None` if it is lost, or this table does not have its row.
     #[inline]
     pub(crate) fn offset_of(&self, id: EntryId, version: Version) -> Option<Offset> {
         let entry = self.entry(id);
@@ -243,13 +245,13 @@ impl Table {
         (relative != LOST).then(|| self.from.plus(u64::from(relative)))
     }
 
-    /// The versions that this table knows of a key: those behind the first of the two, up to
-    /// the second.
+    /// The versions of a key that this table has rows of: those after the first version returned,
+    /// up to the second.
     pub(crate) fn versions(&self, id: EntryId) -> (Version, Version) {
         (self.entry(id).base, self.version(id))
     }
 
-    /// About how much memory the table takes.
+    /// The table's size in memory, roughly.
     pub(crate) fn bytes(&self) -> usize {
         self.numbers.allocation_size()
             + self.entries.capacity() * size_of::<Entry>()
@@ -268,16 +270,16 @@ impl Table {
         self.entries.len()
     }
 
-    /// Whether a request's records at offsets below `until` are sure to fit. A table without room
-    /// is to be written out.
+    /// Whether the records of any request at offsets below `until` fit. If not, the table must be
+    /// written out first.
     pub(crate) fn has_room(&self, until: Offset) -> bool {
         until.0.saturating_sub(self.from.0) <= u64::from(LOST)
             && self.bytes.len() <= u32::MAX as usize - KEY_BYTES_AHEAD
             && self.entries.len() <= u32::MAX as usize - ENTRIES_AHEAD
     }
 
-    /// All rows as a run has them: by hash, then version, then offset. One key's rows at a time
-    /// are taken out of the table, which has them in a sixth of the memory.
+    /// All rows in the order of a sorted table: by hash, then version, then offset. They are built
+    /// one key at a time, because the table holds them in a sixth of their memory.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> + '_ {
         let mut order: Vec<u32> = (0..).take(self.entries.len()).collect();
         order.sort_unstable_by_key(|&number| self.entries[number as usize].hash);
@@ -363,8 +365,8 @@ impl Table {
         self.more_capacity += more.capacity() - before;
     }
 
-    /// The offset of the last row of a key that has one. It is never a lost one: a row always
-    /// follows those.
+    /// The offset of a key's last row. It is never a lost one, because a lost row is always
+    /// followed by another. The key must have a row.
     fn last(&self, id: EntryId) -> u32 {
         let entry = self.entry(id);
         self.more
@@ -374,9 +376,9 @@ impl Table {
             .unwrap_or(entry.first)
     }
 
-    /// Forgets a key's rows, if there are any, and lets the next have the version behind
-    /// `version`: more versions are missing than there are offsets for their records, so that the
-    /// rows before are of another history.
+    /// Drops a key's rows and lets the next row have the version after `version`. Used when more
+    /// versions are missing than there are offsets for their records, so the rows before belong to
+    /// another history.
     fn restart(&mut self, id: EntryId, version: Version) {
         let entry = &mut self.entries[id.0 as usize];
         let more = self.more.get_mut(entry.more as usize);

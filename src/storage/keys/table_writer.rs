@@ -1,6 +1,5 @@
-//! Writing a sorted table, front to back in several places at once: rows come sorted by hash, and
-//! the filter, the fence and the names grow with the hash as well. So memory does not grow with the
-//! table.
+//! Writes a sorted table from front to back in several places at once: rows come sorted by hash,
+//! and filter, fence and names are in the same order. So the memory does not grow with the table.
 
 use std::path::Path;
 
@@ -25,38 +24,39 @@ use crate::{
     },
 };
 
-/// What a table is to hold.
+/// What a table will contain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Content {
     pub(crate) kind: Kind,
     pub(crate) identity: Identity,
-    /// Of the hasher that made the hashes.
+    /// The fingerprint of the hasher that made the hashes.
     pub(crate) fingerprint: u64,
     /// The first offset that the table covers; of last versions, the first number.
     pub(crate) from: u64,
-    /// The one behind the last.
+    /// The offset, or number, behind the last that the table covers.
     pub(crate) to: u64,
-    /// About how many rows there will be, or more. The file is laid out for them. There are never
-    /// more last versions than that.
+    /// Roughly how many rows there will be, or more: the file is laid out for this number. A table
+    /// of last versions must not get more.
     pub(crate) expected_rows: u64,
-    /// As `expected_rows`, of different hashes.
+    /// As `expected_rows`, for the number of different hashes.
     pub(crate) expected_hashes: u64,
 }
 
-/// A table that is being written. Dropped before [`TableWriter::finish`], nothing is left of it.
+/// A table while it is being written. Nothing is left of it if it is dropped before
+/// [`TableWriter::finish`].
 pub(crate) struct TableWriter<'a> {
     files: &'a dyn FileSystem,
     out: NewFile<'a>,
-    /// Rows, hashes and bytes of names are those so far.
+    /// With the numbers of rows, hashes and bytes of names so far.
     header: Header,
     filter: PageStream,
     fence: PageStream,
     rows: PageStream,
     in_page: usize,
     names: PageStream,
-    /// The name that is being added.
+    /// A buffer for the encoded name.
     name: Vec<u8>,
-    /// The next number of the fence.
+    /// The index of the next number of the fence.
     next_fence: u64,
     last: Option<Row>,
 }
@@ -66,7 +66,7 @@ impl<'a> TableWriter<'a> {
     ///
     /// # Panics
     ///
-    /// If it is to cover nothing.
+    /// If the range that it covers is empty.
     pub(crate) fn create(
         files: &'a dyn FileSystem,
         dir: &Path,
@@ -109,7 +109,7 @@ impl<'a> TableWriter<'a> {
         })
     }
 
-    /// Adds a row, which must not come before the one added last.
+    /// Adds a row, which must not sort before the last one added.
     pub(crate) fn push(&mut self, row: Row) -> Result<(), FileError> {
         debug_assert!(
             self.last.is_none_or(|last| last <= row),
@@ -129,7 +129,7 @@ impl<'a> TableWriter<'a> {
         Ok(())
     }
 
-    /// Adds a last version, which must not come before the one added last by hash and version.
+    /// Adds a last version, which must not sort before the last one added.
     pub(crate) fn push_last_version(&mut self, last: &LastVersion) -> Result<(), FileError> {
         let place = self.header.names.map_or(0, |names| names.bytes);
         let mut name = std::mem::take(&mut self.name);
@@ -144,17 +144,17 @@ impl<'a> TableWriter<'a> {
         })
     }
 
-    /// Adds a page that cannot be read, in the place of last versions of a damaged table which are
-    /// lost: of hashes from that of the row before on, and up to `to`. What comes next must not lie
-    /// before that. `known` gives the pages of the damaged table's filter, which is as large as
-    /// this one's and knows which hashes there were; none of one that is damaged itself.
+    /// Adds an unreadable page in place of last versions that are lost from a damaged table: those
+    /// with hashes from that of the last row added up to `to`. What is added next must not sort
+    /// before `to`. `known` returns the pages of the damaged table's filter, which has the size of
+    /// this one and knows which hashes there were; `None` for a page that is damaged itself.
     pub(super) fn push_lost(
         &mut self,
         to: KeyHash,
         known: impl Fn(u64) -> Result<Option<Page>, FileError>,
     ) -> Result<(), FileError> {
         let from = self.last.map_or(KeyHash(0), |last| last.hash);
-        // A page is full but for the last: the one before ends with its last row again and again.
+        // All pages but the last must be full, so the last row is repeated to the end of the page.
         while let Some(last) = self.last
             && !(self.in_page == 0 || self.in_page == ROWS_PER_PAGE as usize)
         {
@@ -169,7 +169,7 @@ impl<'a> TableWriter<'a> {
         self.copy_filter(from, to, known)
     }
 
-    /// Writes the rest and gives the table its name; when this returns, it is durable.
+    /// Completes the table and gives it its name; it is durable when this returns.
     pub(crate) fn finish(mut self) -> Result<SortedTable, FileError> {
         if self.in_page > 0 {
             self.end_row_page()?;
@@ -209,7 +209,7 @@ impl<'a> TableWriter<'a> {
         Ok(())
     }
 
-    /// Takes over what is known of the hashes from one to another.
+    /// Copies the filter's blocks for the hashes `from` to `to`.
     fn copy_filter(
         &mut self,
         from: KeyHash,
@@ -247,12 +247,12 @@ impl<'a> TableWriter<'a> {
         Ok(())
     }
 
-    /// Lets the fence point to the page of rows that is being filled for all hashes above the last
-    /// page's up to this one.
+    /// Points the fence to the page of rows that is being filled, for all hashes above the last
+    /// page's, up to `last`.
     ///
     /// # Panics
     ///
-    /// If names begin in that page: there are more rows than were expected.
+    /// If that page is where the names begin: there are more rows than were expected.
     fn point_fence_to_row_page(&mut self, last: KeyHash) -> Result<(), FileError> {
         let number = self.rows.number();
         assert!(
@@ -289,7 +289,7 @@ impl<'a> TableWriter<'a> {
         Ok(())
     }
 
-    /// Ends the last page of names. Without any, the file ends with its rows.
+    /// Completes the last page of names. A table without names ends with its rows.
     fn end_names(&mut self) -> Result<(), FileError> {
         let behind_rows = self.header.behind_rows();
         if let Some(names) = &mut self.header.names

@@ -1,6 +1,6 @@
-//! What sealed segments were compressed with, and which of them have not been.
+//! How sealed segments are compressed, and which are not yet.
 //!
-//! A segment says it in its header, and is asked once: it does not change.
+//! A segment's header says it. It is read once, because it does not change.
 
 use std::io;
 
@@ -10,18 +10,18 @@ use crate::{
     types::Offset,
 };
 
-/// What there is to compress in a log.
+/// The uncompressed segments of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Uncompressed {
-    /// Where the first segment begins.
+    /// Where the first of them begins.
     pub(crate) base: Offset,
-    /// Of all segments.
+    /// The size of all of them.
     pub(crate) bytes: u64,
 }
 
 impl LogReader<'_> {
-    /// The sealed segments that end at `before` at most and are as they were appended; none if
-    /// there are no such, but for those that are left alone.
+    /// The uncompressed sealed segments that end at `before` or earlier, without those that are
+    /// left alone; `None` if there are none.
     pub(crate) fn uncompressed(&self, before: Offset) -> io::Result<Option<Uncompressed>> {
         let view = self.log.view();
         let mut found: Option<Uncompressed> = None;
@@ -41,7 +41,7 @@ impl LogReader<'_> {
         Ok(found)
     }
 
-    /// What cannot be read counts as if it were compressed.
+    /// A segment that cannot be read counts as compressed.
     fn is_compressed(&self, sealed: &Sealed) -> io::Result<bool> {
         match self.segments.compressed(&sealed.segment) {
             Err(error) if fault::of_reading(&error) == Meaning::Damage => Ok(true),
@@ -49,7 +49,7 @@ impl LogReader<'_> {
         }
     }
 
-    /// Leaves the sealed segment that begins there as it is until the next start.
+    /// Leaves the sealed segment that begins at `base` uncompressed until the next start.
     pub(crate) fn leave_alone(&self, base: Offset) {
         let view = self.log.view();
         if let Some(sealed) = view.find(base).filter(|sealed| sealed.base() == base) {
@@ -57,7 +57,8 @@ impl LogReader<'_> {
         }
     }
 
-    /// How many bytes of disk compression saves. What cannot be read counts as it is.
+    /// How many bytes on disk compression saves. A segment that cannot be read counts as
+    /// uncompressed.
     pub(crate) fn saved_bytes(&self) -> u64 {
         let view = self.log.view();
         let mut saved = 0;
@@ -68,7 +69,7 @@ impl LogReader<'_> {
         saved
     }
 
-    /// How many bytes a part had before it was compressed.
+    /// The size of a part before compression, in bytes.
     pub(crate) fn unpacked_bytes(&self, part: &Part) -> io::Result<u64> {
         if !part.is_sealed {
             return Ok(part.bytes);

@@ -1,8 +1,8 @@
-//! How many records a log has behind an offset.
+//! How many records a log has from an offset on.
 //!
-//! Where nothing was written anew there is one for each offset. Of a segment that was, the last row
-//! of its index says how many it has; a segment of which that is not known is estimated, and so is
-//! one that is counted in part, by how much of its bytes the part has.
+//! A segment that was not written anew has one record for each offset. For one that was, the last
+//! row of its index has the number. If that is missing, the number is estimated; so it is if only a
+//! part of the segment counts, by that part's share of the bytes.
 
 use std::{
     io,
@@ -20,13 +20,14 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
     pub(crate) records: u64,
-    /// Whether they were counted; else it is estimated.
+    /// Whether the number is exact; otherwise it is an estimate.
     pub(crate) is_exact: bool,
 }
 
 impl LogReader<'_> {
-    /// The records that are stored from an offset up to this high watermark. Those that are trimmed
-    /// of entities count until their bytes are gone: where there may be any, this is an estimate.
+    /// The number of records from `from` up to the high watermark `end`. Records that were trimmed
+    /// by entity count until their bytes are gone, so the number is an estimate where there may be
+    /// such.
     pub(crate) fn count(&self, from: Offset, end: Offset) -> Count {
         let view = self.log.view();
         let from = from.max(view.start);
@@ -44,13 +45,13 @@ impl LogReader<'_> {
         count
     }
 
-    /// Whether there may be records from an offset on that are trimmed of their entities, and whose
-    /// bytes are not gone.
+    /// Whether there may be records from an offset on that were trimmed by entity but whose bytes
+    /// are not gone.
     pub(crate) fn has_trimmed(&self, from: Offset) -> bool {
         from < self.log.view().hidden.trimmed().end()
     }
 
-    /// How many of a segment's offsets behind this one have no record, and whether that is certain.
+    /// How many of a segment's offsets from `from` on have no record, and whether that is exact.
     fn gone(&self, sealed: &Sealed, from: Offset) -> (u64, bool) {
         if sealed.segment.written() == Written::First {
             return (0, true);
@@ -59,7 +60,7 @@ impl LogReader<'_> {
             return (0, false);
         };
         if records == 0 {
-            // Wherever they were.
+            // No offset has one, so this is exact.
             return (sealed.end.0 - from.max(sealed.base()).0, true);
         }
         let all_gone = (sealed.end.0 - sealed.base().0).saturating_sub(records);
@@ -67,7 +68,8 @@ impl LogReader<'_> {
             return (all_gone, true);
         }
         let behind = sealed.end.0 - from.0;
-        // Of where they are, only the bytes are known.
+        // Which records lie behind `from` is not known; assume that they are spread evenly over the
+        // bytes.
         let part = self.part_behind(sealed, from).unwrap_or(1.0);
         #[expect(
             clippy::cast_possible_truncation,
@@ -79,7 +81,7 @@ impl LogReader<'_> {
         (behind.saturating_sub(records), false)
     }
 
-    /// Which part of a segment's bytes are frames behind this offset, about.
+    /// Roughly which part of a segment's bytes lies behind this offset.
     fn part_behind(&self, sealed: &Sealed, from: Offset) -> io::Result<f64> {
         let content = self.segments.sealed(&sealed.segment)?;
         let relative = from.0 - sealed.base().0;
@@ -94,7 +96,7 @@ impl LogReader<'_> {
 }
 
 impl Segment {
-    /// How many records it has, if it was written anew and that was noted.
+    /// The number of records, if the segment was written anew and its index has the number.
     fn records(&self, env: &Env) -> Option<u64> {
         match self.records.load(Ordering::Relaxed) {
             0 => {
@@ -118,8 +120,8 @@ impl Segment {
     }
 }
 
-/// Notes how many records a segment has, in the last of so many rows of its index. What cannot be
-/// written is estimated.
+/// Writes a segment's number of records to the last of the `rows` rows of its index. If that fails,
+/// the number will be estimated.
 pub(super) fn note_records(env: &Env, segment: &Arc<Segment>, rows: usize, records: u64) {
     segment.records.store(records + 1, Ordering::Relaxed);
     let path = segment.name().index_path(&segment.dir());

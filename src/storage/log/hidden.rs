@@ -1,5 +1,5 @@
-//! What readers are not shown of a log although its files still have it: erased entities, and what
-//! was trimmed of entities.
+//! What readers of a log are not shown although its files still have it: erased entities, and
+//! records trimmed by entity.
 
 use std::sync::Arc;
 
@@ -16,24 +16,22 @@ use crate::{
     types::{Offset, RecordView, Version},
 };
 
-/// What is hidden in a partition because its bytes are not gone yet, as it is at one moment.
-/// Nothing as long as there was nothing: nearly every partition is like that, and a broker has
-/// many.
+/// What is hidden in a partition at one moment, because its bytes are not gone yet. Nearly every
+/// partition hides nothing, and then it takes no memory.
 #[derive(Clone, Default)]
 pub(crate) struct Hidden {
     erased: Option<Arc<Sorted<Erased>>>,
     trimmed: Trimmed,
 }
 
-/// The entities of a partition that were trimmed and whose bytes are not gone yet, as they are at
-/// one moment.
+/// The entities of a partition at one moment that were trimmed and whose bytes are not gone yet.
 #[derive(Clone, Default)]
 pub(crate) struct Trimmed(Option<Arc<Sorted<KeyTrim>>>);
 
-/// Entities of which something is hidden.
+/// Entities with hidden records.
 #[derive(Clone)]
 struct Sorted<E> {
-    /// By the hashes of their keys.
+    /// Sorted by the hashes of their keys.
     entities: Vec<E>,
     /// Nothing is hidden from this offset on.
     end: Offset,
@@ -46,7 +44,7 @@ struct Erased {
     end: Offset,
 }
 
-/// An entity of which something is hidden before an offset.
+/// An entity with hidden records before an offset.
 trait Entity: Copy {
     fn token(&self) -> &Token;
     fn end(&self) -> Offset;
@@ -79,10 +77,11 @@ impl<E: Entity> Sorted<E> {
         Some(Arc::new(Self { entities, end }))
     }
 
-    /// The entity of a key.
+    /// Finds the entity of a key.
     ///
-    /// A hash is had in nanoseconds, the digest in a token in half a microsecond: only keys whose
-    /// hash is that of one of these cost that, however many there are of both.
+    /// Comparing hashes takes nanoseconds, computing a token's digest half a microsecond. So the
+    /// digest is computed only for entities whose hash is equal to the key's, however many entities
+    /// there are.
     fn find(&self, hash: KeyHash, key: &[u8]) -> Option<&E> {
         let first = self
             .entities
@@ -95,22 +94,22 @@ impl<E: Entity> Sorted<E> {
 }
 
 impl Hidden {
-    /// Whether nothing was erased or trimmed, and nothing of it completed, between these.
+    /// Whether both are the same value: nothing was erased or trimmed, or completed, between them.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.has_same_erasures(other) && is_same(&self.trimmed.0, &other.trimmed.0)
     }
 
-    /// The same of erasures alone.
+    /// The same for erasures alone.
     pub(crate) fn has_same_erasures(&self, other: &Self) -> bool {
         is_same(&self.erased, &other.erased)
     }
 
-    /// What is trimmed of entities.
+    /// The trimmed entities.
     pub(crate) fn trimmed(&self) -> &Trimmed {
         &self.trimmed
     }
 
-    /// The frame without what is hidden; none if it has nothing of it.
+    /// The frame without what is hidden; `None` if nothing of it is hidden.
     pub(crate) fn edit(&self, hasher: &KeyHasher, frame: &Frame) -> Option<Frame> {
         let ends = [
             self.erased.as_ref().map(|erased| erased.end),
@@ -122,7 +121,7 @@ impl Hidden {
         edit(frame, |record| self.left_of(hasher, record))
     }
 
-    /// The record without what is erased; none if it is trimmed.
+    /// The record without what was erased; `None` if it was trimmed.
     pub(super) fn hide(&self, hasher: &KeyHasher, found: FoundRecord) -> Option<FoundRecord> {
         if self.erased.is_none() && self.trimmed.is_empty() {
             return Some(found);
@@ -138,7 +137,7 @@ impl Hidden {
         }
     }
 
-    /// What is left of a record.
+    /// What readers see of a record.
     fn left_of(&self, hasher: &KeyHasher, record: &RecordView<'_>) -> Left {
         let (Some(key), Some(offset)) = (record.key, record.offset.map(Offset)) else {
             return Left::All;
@@ -158,12 +157,12 @@ impl Hidden {
 }
 
 impl Trimmed {
-    /// Whether there are none.
+    /// Whether no entity is trimmed.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Nothing is trimmed from this offset on.
+    /// Records from this offset on are not trimmed.
     pub(crate) fn end(&self) -> Offset {
         self.0.as_ref().map_or(Offset::ZERO, |trimmed| trimmed.end)
     }
@@ -173,14 +172,14 @@ impl Trimmed {
         self.0.iter().flat_map(|trimmed| &trimmed.entities)
     }
 
-    /// The version below which a key's records are gone, if it is one of these.
+    /// The version below which a key's records are gone, if its entity is trimmed.
     pub(crate) fn start_of(&self, hash: KeyHash, key: &[u8]) -> Option<Version> {
         let trim = self.0.as_ref()?.find(hash, key)?;
         Some(trim.before)
     }
 
-    /// Whether a record is trimmed. One that has been erased before is not known by its key any
-    /// more: what is left of it stays.
+    /// Whether a record is trimmed. A record that was erased before has no key any more, so what is
+    /// left of it stays.
     pub(crate) fn has(&self, hasher: &KeyHasher, record: &RecordView<'_>) -> bool {
         let Some(trimmed) = &self.0 else {
             return false;
@@ -206,7 +205,7 @@ fn is_same<T>(one: &Option<Arc<T>>, other: &Option<Arc<T>>) -> bool {
 }
 
 impl Log {
-    /// Hides what is erased: readers are not shown it from now on.
+    /// Hides an erased entity from readers, from now on.
     pub(crate) fn hide(&mut self, erasure: &Erasure) {
         let (token, end) = (erasure.token, erasure.end);
         let mut entities = self.erased_entities();
@@ -216,7 +215,7 @@ impl Log {
         self.change_view(|view| view.hidden.erased = Sorted::of(entities));
     }
 
-    /// Takes note that no file has what was erased.
+    /// Ends hiding an erased entity: no file has its bytes any more.
     pub(crate) fn end_hiding(&mut self, token: &Token) {
         let mut entities = self.erased_entities();
         entities.retain(|entity| entity.token != *token);
@@ -229,7 +228,7 @@ impl Log {
         erased.map_or_else(Vec::new, |erased| erased.entities.clone())
     }
 
-    /// Hides what these trims have taken, and nothing else of what others may have.
+    /// Replaces the set of trimmed entities whose records are hidden.
     pub(crate) fn set_trimmed(&mut self, trims: Vec<KeyTrim>) {
         self.change_view(|view| view.hidden.trimmed = Trimmed(Sorted::of(trims)));
     }

@@ -1,11 +1,11 @@
-//! The index of a segment: where frames begin, for about every 8 KiB.
+//! The index of a segment: the positions of frames, one for about every 8 KiB.
 //!
-//! A sealed segment's index is mapped, as the segment itself is, and costs no memory of its own.
-//! One that grows has a row for about every 64 KiB in memory, for there may be very many of these;
-//! its other rows are in memory until they are stored.
+//! The index of a sealed segment is mapped, like the segment, and takes no memory of its own. A
+//! growing segment keeps a row in memory for about every 64 KiB, because there may be very many
+//! such segments; its other rows stay in memory only until they are stored.
 //!
-//! An index is derived: it is built from the frames where it is missing or damaged, and whoever
-//! goes by it notices if there is no such frame.
+//! An index is derived. It is rebuilt from the frames if it is missing or damaged, and whoever uses
+//! a row checks that a frame is there.
 
 use std::{io, path::Path};
 
@@ -25,33 +25,34 @@ use crate::{
 /// How far apart the rows are that stay in memory while a segment grows.
 pub(super) const SPARSE_BYTES: u64 = 64 << 10;
 
-/// An index that is smaller than this is read into memory: each map counts (`segment.rs`).
+/// An index smaller than this is read into memory rather than mapped, because the number of maps is
+/// limited (`segment.rs`).
 const SMALL_BYTES: u64 = 16 << 10;
 
-/// How far from where it should be a row is looked for first.
+/// How far around its estimated place a row is searched first.
 const NEAR_ROWS: usize = 4;
 
-/// The rows of a sealed segment, in order; the last stands for the segment's end. They were checked
-/// when they were opened.
+/// The rows of a sealed segment, in order; the last one stands for the segment's end. They were
+/// checked when the index was opened.
 pub(super) struct Rows(Bytes);
 
-/// The rows of a segment that grows.
+/// The rows of a growing segment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GrowingRows {
-    /// One for about every 64 KiB, to go by.
+    /// One row for about every 64 KiB, for look-ups.
     sparse: Vec<IndexRow>,
-    /// Those that the index file does not have, in order.
+    /// The rows that the index file does not have yet, in order.
     unstored: Vec<IndexRow>,
     last: Option<IndexRow>,
 }
 
 impl Rows {
-    /// These, which are in order.
+    /// These rows, which must be in order.
     pub(super) fn of(rows: &[IndexRow]) -> Self {
         Self(encode(rows).into())
     }
 
-    /// The rows of the index that is there; none unless it is sound and reaches the segment's end.
+    /// Opens a stored index; `None` unless it is sound and reaches the segment's end.
     pub(super) fn open(
         env: &Env,
         segment: &Segment,
@@ -77,12 +78,12 @@ impl Rows {
         Ok(reaches_end.then(|| Self(bytes.slice(..len * INDEX_ROW_BYTES))))
     }
 
-    /// How many there are.
+    /// How many rows there are.
     pub(super) fn len(&self) -> usize {
         self.0.len() / INDEX_ROW_BYTES
     }
 
-    /// The row at this place, if there is one.
+    /// The row with this index, if there is one.
     #[inline]
     pub(super) fn get(&self, at: usize) -> Option<IndexRow> {
         let row = self.0.get(at * INDEX_ROW_BYTES..)?;
@@ -94,11 +95,10 @@ impl Rows {
         self.get(self.len().checked_sub(1)?)
     }
 
-    /// The place of the last row that is not behind an offset, which is relative to the segment's
-    /// base.
+    /// The index of the last row at or before an offset, which is relative to the segment's base.
     ///
-    /// Frames are mostly of about one size, so it is looked for where it would be if they all were:
-    /// a search by halves alone would go all over the index.
+    /// Frames are mostly of about the same size, so the search begins where the row would be if
+    /// they all were. A plain binary search would touch pages all over the index.
     pub(super) fn before(&self, relative: u64) -> Option<usize> {
         let last = self.last()?;
         let is_before = |at: usize| {
@@ -109,7 +109,8 @@ impl Rows {
         let within = relative.min(u64::from(last.relative)) * (len as u64 - 1);
         let guess = within.checked_div(u64::from(last.relative)).unwrap_or(0);
         let guess = usize::try_from(guess).map_or(0, |guess| guess.min(len - 1));
-        // What is sought is among these: the first `low` rows are before, those from `high` on not.
+        // The boundary is between these: the first `low` rows are at or before the offset, those
+        // from `high` on are not.
         let (mut low, mut high, mut step) = (0, len, NEAR_ROWS);
         if is_before(guess) {
             low = guess + 1;
@@ -128,13 +129,13 @@ impl Rows {
             .checked_sub(1)
     }
 
-    /// The place of the last row before which nothing is as late as this timestamp.
+    /// The index of the last row before which every record has an earlier timestamp.
     pub(super) fn before_time(&self, timestamp_ms: i64) -> Option<usize> {
         let is_before = |row: &IndexRow| row.latest_before_ms < timestamp_ms;
         self.first_not(0..self.len(), is_before).checked_sub(1)
     }
 
-    /// The first place among these whose row is not so; all are before it that are.
+    /// The first index in `among` whose row is not so; all rows before it are.
     fn first_not(&self, among: std::ops::Range<usize>, is_so: impl Fn(&IndexRow) -> bool) -> usize {
         let (mut low, mut high) = (among.start, among.end);
         while low < high {
@@ -150,7 +151,7 @@ impl Rows {
 }
 
 impl GrowingRows {
-    /// With these, none of which are in the index file as it will be.
+    /// Begins with these rows, all of which are still to be written to the index file.
     pub(super) fn of(rows: Vec<IndexRow>) -> Self {
         let mut all = Self::default();
         rows.into_iter().for_each(|row| all.push(row));
@@ -171,28 +172,28 @@ impl GrowingRows {
         self.last
     }
 
-    /// A row to begin looking for an offset from, which is relative to the segment's base.
+    /// The row from which to search for an offset, which is relative to the segment's base.
     pub(super) fn before(&self, relative: u64) -> Option<IndexRow> {
         last_of(&self.sparse, |row| u64::from(row.relative) <= relative)
     }
 
-    /// The same for a timestamp: nothing as late is before it.
+    /// The row from which to search for a timestamp: all records before it are earlier.
     pub(super) fn before_time(&self, timestamp_ms: i64) -> Option<IndexRow> {
         last_of(&self.sparse, |row| row.latest_before_ms < timestamp_ms)
     }
 
-    /// Those that the index file does not have.
+    /// The rows that the index file does not have yet.
     pub(super) fn unstored(&self) -> &[IndexRow] {
         &self.unstored
     }
 
-    /// The same, which the caller stores.
+    /// Takes the rows that the index file does not have; the caller stores them.
     pub(super) fn take_unstored(&mut self) -> Vec<IndexRow> {
         std::mem::take(&mut self.unstored)
     }
 }
 
-/// The last of the first rows that are so.
+/// The last row of the first part of `rows` for which `is_so` is true.
 fn last_of(rows: &[IndexRow], is_so: impl Fn(&IndexRow) -> bool) -> Option<IndexRow> {
     let behind = rows.partition_point(is_so);
     behind.checked_sub(1).map(|at| rows[at])
@@ -202,7 +203,7 @@ fn encode(rows: &[IndexRow]) -> Vec<u8> {
     rows.iter().flat_map(IndexRow::encode).collect()
 }
 
-/// The rows of an index as far as they are sound: in order, and within the segment.
+/// The sound rows at the front of an index: in order, and within the segment.
 fn sound_rows(bytes: &[u8], segment_bytes: u64) -> impl Iterator<Item = IndexRow> {
     let rows = bytes.chunks_exact(INDEX_ROW_BYTES);
     let mut last: Option<IndexRow> = None;
@@ -218,8 +219,8 @@ fn sound_rows(bytes: &[u8], segment_bytes: u64) -> impl Iterator<Item = IndexRow
     })
 }
 
-/// The rows of an index file as far as they are sound. An error is a passing one: an index that is
-/// damaged or missing has no rows, and is built again.
+/// The sound rows at the front of an index file. An index that is damaged or missing has no rows
+/// and is rebuilt; an error is one that may pass.
 pub(in crate::storage) fn load_rows_prefix(
     env: &Env,
     dir: &Path,
@@ -237,8 +238,8 @@ pub(in crate::storage) fn load_rows_prefix(
     Ok(sound_rows(&bytes, segment_bytes).collect())
 }
 
-/// Writes index rows behind the first `behind`, which are there; without any, to a new file. That
-/// an index cannot be written is only worth a warning.
+/// Writes rows to the index file behind its first `behind` rows; if that is 0, to a new file. If
+/// this fails, it only logs a warning, because an index can be rebuilt.
 pub(super) fn store_rows(env: &Env, segment: &Segment, rows: &[IndexRow], behind: usize) {
     let path = segment.name().index_path(&segment.dir());
     let write = || {

@@ -1,9 +1,10 @@
-//! Large frames that were looked into, kept for the next look-up.
+//! Large frames that were searched for a record, kept for the next look-up.
 //!
-//! One record out of a frame costs reading and checking all of it, and going through the records
-//! before. For a frame of 16 MiB with a quarter of a million records that is milliseconds, and
-//! look-ups of neighbours come by the hundred. So such a frame is kept for a while, checked, with
-//! the places of its records. Smaller frames cost less than keeping books of them.
+//! To find a record, the whole frame must be read and checked, and the records before it passed.
+//! For a frame of 16 MiB with a quarter of a million records this takes milliseconds, and look-ups
+//! of neighbouring records come by the hundred. So such a frame is kept in memory for a while,
+//! checked, with the positions of its records. For smaller frames that is not worth the
+//! bookkeeping.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,21 +20,21 @@ use crate::{
 /// A frame, and where each of its records is.
 pub(super) struct KeptFrame {
     frame: Frame,
-    /// Where each element begins within the records.
+    /// Where each record's element begins in the records' bytes.
     elements: Vec<u32>,
 }
 
-/// Where a frame's bytes come from: what has been written anew may have others for the same
-/// offsets.
+/// Which file a frame's bytes come from: a segment that was written anew may have other bytes for
+/// the same offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Written {
-    /// As the journal had it, in memory or in a segment.
+    /// The bytes as the journal had them, in memory or in a segment.
     First,
-    /// With the segment that begins there, the so manieth time.
+    /// The segment with this base, at this revision.
     Anew(Offset, u32),
 }
 
-/// Which frame is kept.
+/// Identifies a kept frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) topic: TopicId,
@@ -42,7 +43,7 @@ pub(super) struct Key {
     pub(super) base: Offset,
 }
 
-/// The frames that are kept. The least recently used goes first when they have too many bytes.
+/// The kept frames. If they take too many bytes, the least recently used one goes.
 #[derive(Default)]
 pub(super) struct KeptFrames {
     frames: BTreeMap<Key, Kept>,
@@ -56,12 +57,12 @@ struct Kept {
 }
 
 impl KeptFrame {
-    /// Whether a frame of so many bytes is one to be kept.
+    /// Whether a frame of this size is to be kept.
     pub(super) fn is_large(bytes: usize) -> bool {
         bytes >= LARGE_FRAME_BYTES
     }
 
-    /// The frame with its records found.
+    /// Finds the records of a frame.
     pub(super) fn new(frame: Frame) -> Arc<Self> {
         let short = |at: usize| u32::try_from(at).expect("a frame is far below 4 GiB");
         let elements = Records::new(&frame.records())
@@ -105,7 +106,7 @@ impl KeptFrame {
 }
 
 impl KeptFrames {
-    /// The frame with an offset.
+    /// The kept frame that covers an offset.
     pub(super) fn find(
         &mut self,
         identity: Identity,
@@ -148,8 +149,8 @@ impl KeptFrames {
         let before = self.frames.insert(key, kept);
         self.bytes -= before.map_or(0, |before| before.frame.bytes());
         while self.bytes > KEPT_FRAMES_BYTES {
-            // Finding the oldest looks at all, 512 at most; the frame that takes its place cost far
-            // more than that.
+            // Looks at all frames, 512 at most; reading the frame that needs the room has cost far
+            // more.
             let Some(oldest) = self
                 .frames
                 .iter()
@@ -165,7 +166,7 @@ impl KeptFrames {
         }
     }
 
-    /// Lets go of these frames.
+    /// Drops the kept frames for which `these` is true.
     pub(super) fn forget(&mut self, these: impl Fn(&Key) -> bool) {
         let bytes = &mut self.bytes;
         self.frames.retain(|key, kept| {

@@ -6,25 +6,25 @@
 //!        immutable, mapped for reading         positioned reads   memory
 //! ```
 //!
-//! A frame enters at the tail when its journal entry is durable ([`Log::apply`]); from then on it
-//! can be read. A [`Writer`] moves frames from the tail into the active segment, seals that when it
-//! is full or old, and syncs; nobody waits for it. What has been trimmed is removed once a
-//! checkpoint says so.
+//! A frame is added to the tail when its journal entry is durable ([`Log::apply`]); from then on it
+//! can be read. In the background, a [`Writer`] moves frames from the tail to the active segment,
+//! seals that when it is full or old, and syncs. Trimmed segments are removed when a checkpoint
+//! allows it.
 //!
-//! Readers go by a [`View`], which never changes: where the log starts, its segments, and what is
-//! hidden in them. Only what comes behind the sealed segments is looked up under the log's lock.
+//! Readers use a [`View`], which never changes: where the log starts, its segments, and what is
+//! hidden in them. Only frames behind the sealed segments are looked up under the log's lock.
 //!
 //! Invariants:
 //! - Every offset from `start` to `end` is in exactly one place, and a frame in a segment is the
 //!   frame that the journal had, unless the segment was written anew.
-//! - A segment's bytes never change; only the active one grows, at its end, and only through its
-//!   [`Writer`]. Sealed ones that are written anew, such as when records are erased, give way to
-//!   one with another name (`rewrite.rs`).
-//! - A segment's name never stands for two files, and its file is there as long as a view has it.
-//! - A hole between two frames is damage, found by whoever reads across it.
+//! - A segment's bytes never change; only the active segment grows, at its end, and only through
+//!   its [`Writer`]. When sealed segments are written anew, for example to erase records, a segment
+//!   with another name replaces them (`rewrite.rs`).
+//! - A segment's name never stands for two files, and its file exists as long as a view has it.
+//! - A gap between two frames is damage, which any read across it reports.
 //!
 //! Reading order: this page, the state; `view.rs`; `read.rs`, `time.rs`; `writer.rs`; `open.rs`,
-//! what is done at a start; `name.rs`, `segment.rs`, `index.rs`; `rewrite.rs`, `output.rs`,
+//! which opens a log at a start; `name.rs`, `segment.rs`, `index.rs`; `rewrite.rs`, `output.rs`,
 //! `removed.rs`, `present.rs`.
 
 mod compressed;
@@ -80,7 +80,7 @@ use super::format::{
 };
 use crate::types::{Offset, PartitionId, TopicId};
 
-/// Which partition a log is.
+/// The partition that a log is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) topic: TopicId,
@@ -90,26 +90,26 @@ pub(crate) struct Identity {
 /// The state of a partition's log. Does no I/O: its owner guards it with a lock.
 pub(crate) struct Log {
     identity: Identity,
-    /// Where its topic is, for all logs of that.
+    /// The directory of the topic, shared by all its logs.
     topic_dir: Arc<Path>,
-    /// What readers get without the lock.
+    /// What readers see without the lock.
     published: Arc<Published>,
     end: Offset,
-    /// How far the view's growing segment has come; there is one if and only if that is there.
+    /// The state of the view's growing segment; `Some` exactly if there is one.
     active: Option<Active>,
     tail: VecDeque<Tailed>,
     tail_bytes: usize,
-    /// Of all frames that were added since it was opened.
+    /// The size of all frames that were added since the log was opened.
     appended_bytes: u64,
     last_append_time_ms: i64,
-    /// Of how many of the trimmed segments all is kept that must be kept: the next checkpoint lets
-    /// them be removed.
+    /// The last versions of this many trimmed segments are durable, so the next checkpoint allows
+    /// their removal.
     retired: usize,
-    /// How many of these the checkpoint under way lets go.
+    /// How many of these segments the checkpoint that is being written allows to remove.
     leaving: usize,
-    /// What is in no view any more and has a file.
+    /// Segments that are in no view any more but still have files.
     gone: Vec<Gone>,
-    /// The number of the file that has what was kept; 0 for none.
+    /// The highest number of a table of last versions; 0 for none.
     retired_file: u64,
 }
 
@@ -117,11 +117,11 @@ pub(crate) struct Log {
 #[derive(Clone, Debug)]
 struct Active {
     base: Offset,
-    /// Behind the last record in the file.
+    /// The offset behind the last record in the file.
     end: Offset,
-    /// Bytes of the file that hold header and frames.
+    /// The size of header and frames in the file, in bytes.
     bytes: u64,
-    /// How many the frames have that were noted.
+    /// How many records the frames have that were noted.
     records: u64,
     rows: GrowingRows,
     first_append_time_ms: i64,
@@ -129,17 +129,17 @@ struct Active {
     latest_timestamp_ms: i64,
 }
 
-/// A frame in memory, with what is held as long as it is there.
+/// A frame in memory, and the charge for its memory.
 struct Tailed {
     frame: Frame,
     _charge: Charge,
 }
 
-/// Whatever pays for a frame's memory; dropped when the frame is in a segment.
+/// What accounts for a frame's memory; dropped when the frame is in a segment.
 pub(crate) type Charge = Option<Arc<dyn Send + Sync>>;
 
 impl Log {
-    /// The log of a partition that has no records yet, of the topic that is kept in `topic_dir`.
+    /// The log of a partition without records. The topic's directory is `topic_dir`.
     pub(crate) fn new(identity: Identity, topic_dir: Arc<Path>) -> Self {
         Self {
             identity,
@@ -158,7 +158,7 @@ impl Log {
         }
     }
 
-    /// Which partition it is.
+    /// The partition that the log is of.
     pub(crate) fn identity(&self) -> Identity {
         self.identity
     }
@@ -173,7 +173,7 @@ impl Log {
         self.end
     }
 
-    /// The bytes of the frames that are in no segment.
+    /// The size of the frames that are in no segment, in bytes.
     pub(crate) fn tail_bytes(&self) -> usize {
         self.tail_bytes
     }
@@ -183,12 +183,12 @@ impl Log {
         !self.tail.is_empty()
     }
 
-    /// The append time of the last frame; the earliest there is if there is none.
+    /// The append time of the last frame; the earliest possible time if there is none.
     pub(crate) fn last_append_time_ms(&self) -> i64 {
         self.last_append_time_ms
     }
 
-    /// Segments, and bytes in them and in memory.
+    /// The number of segments, and the bytes in them and in memory.
     pub(crate) fn size(&self) -> (usize, u64) {
         let active = self.active.as_ref().map_or(0, |active| active.bytes);
         let view = self.view();
@@ -198,7 +198,7 @@ impl Log {
         )
     }
 
-    /// Adds a frame whose journal entry is durable. One that is there already is passed over, so
+    /// Adds a frame whose journal entry is durable. A frame that the log has already is ignored, so
     /// that entries can be replayed over a log that has some of them.
     pub(crate) fn apply(&mut self, frame: Frame, charge: Charge) {
         let header = *frame.header();
@@ -215,12 +215,12 @@ impl Log {
         });
     }
 
-    /// Passes over offsets whose records are lost: reading them will say so.
+    /// Skips offsets whose records are lost: reading them will report the loss.
     pub(crate) fn apply_loss(&mut self, end: Offset) {
         self.set_end(self.end.max(end));
     }
 
-    /// Trims: the log starts at `before`, if it did not start further on already.
+    /// Trims the log: it starts at `before` from now on, unless it starts later already.
     pub(crate) fn trim(&mut self, before: Offset) {
         let before = before.min(self.end);
         if before > self.start() {
@@ -228,7 +228,7 @@ impl Log {
         }
     }
 
-    /// Where the log stands, for a checkpoint; frames in the tail do not count.
+    /// The state of the log for a checkpoint. Frames in the tail are not part of it.
     pub(crate) fn checkpoint(&self) -> checkpoint::Partition {
         checkpoint::Partition {
             start: self.start(),
@@ -242,10 +242,10 @@ impl Log {
         }
     }
 
-    /// The first offset of which there is a record, trimmed or not, or should be: what is not
-    /// trimmed and in no file is lost, and not removed. A segment counts until it is being removed:
-    /// before that, a crash may bring it back as one whose records are not in any file of retired
-    /// facts.
+    /// The first offset that has a record, trimmed or not, or should have one: a record that is
+    /// neither trimmed nor in a file is lost, not removed. A segment counts until it is being
+    /// removed, because before that a crash may bring it back, although no table of last versions
+    /// may cover its records.
     pub(crate) fn first_kept(&self) -> Offset {
         let view = self.view();
         let sealed = view.sealed.first().map(Sealed::base);
@@ -255,22 +255,22 @@ impl Log {
         first.min(view.start)
     }
 
-    /// Where its files are.
+    /// The directory of its files.
     pub(crate) fn dir(&self) -> Arc<Path> {
         let name = self.identity.partition.to_string();
         self.topic_dir.join(name).into()
     }
 
-    /// The offsets of segments that are trimmed as a whole, and of which something must be kept;
-    /// none if there are no such.
+    /// The offsets of segments that are trimmed completely and whose last versions are not kept
+    /// yet; `None` if there are none.
     pub(crate) fn trimmed(&self) -> Option<std::ops::Range<Offset>> {
         let view = self.view();
         let trimmed = &view.sealed[self.retired..view.trimmed];
         Some(trimmed.first()?.base()..trimmed.last()?.end)
     }
 
-    /// Takes note that what must be kept of trimmed segments up to `end` is in a file: they can be
-    /// removed.
+    /// Notes that the last versions of trimmed segments up to `end` are durable in a table: the
+    /// segments can be removed.
     pub(crate) fn retire(&mut self, end: Offset, file: u64) {
         let view = self.view();
         let trimmed = &view.sealed[..view.trimmed];
@@ -279,17 +279,17 @@ impl Log {
         self.retired_file = file;
     }
 
-    /// The number of the file that has what was kept of removed segments; 0 for none.
+    /// The highest number of a table of last versions; 0 for none.
     pub(crate) fn retired_file(&self) -> u64 {
         self.retired_file
     }
 
-    /// As [`retire`](Self::retire), when nothing is trimmed and the file was written anew.
+    /// Sets that number, when nothing was trimmed.
     pub(crate) fn set_retired_file(&mut self, file: u64) {
         self.retired_file = file;
     }
 
-    /// Behind the last record, or the last lost one, that is not in the tail.
+    /// The end of what is in segments: behind their last record, lost ones included.
     fn written_end(&self) -> Offset {
         self.tail.front().map_or(self.end, |first| {
             let written = self.active.as_ref().map(|active| active.end);
@@ -317,8 +317,7 @@ impl Active {
         }
     }
 
-    /// Takes note of a frame that begins at the end of the file; returns the index row that it
-    /// gets, if it gets one.
+    /// Adds a frame that begins at the end of the file, with an index row if one is due.
     fn note(&mut self, frame: &super::format::frame::Header, length: usize) {
         let (behind, before) = match self.rows.last() {
             Some(last) => {
@@ -327,20 +326,20 @@ impl Active {
             }
             None => (segment_file::HEADER_BYTES, self.base),
         };
-        // Rows are in order, also where damage has brought a frame out of its place.
+        // Rows are in order even if damage has moved a frame.
         if self.bytes - behind >= segment_file::INDEX_INTERVAL_BYTES && frame.base > before {
             self.rows.push(self.row(frame.base));
         }
         self.bytes += length as u64;
         self.records += u64::from(frame.count);
-        // A stale frame that damage brought back does not take the end back.
+        // A stale frame that damage has brought back does not move the end back.
         self.end = self.end.max(frame.end());
         self.latest_timestamp_ms = self.latest_timestamp_ms.max(frame.latest_timestamp_ms);
         self.last_append_ms = self.last_append_ms.max(frame.append_time_ms);
     }
 
-    /// The rows that the index file does not have when the segment ends here: the last stands for
-    /// its end.
+    /// The rows that the index file still needs if the segment ends here. The last one stands for
+    /// the segment's end.
     fn last_rows(&self) -> Vec<IndexRow> {
         let mut rows = self.rows.unstored().to_vec();
         rows.push(self.row(self.end));

@@ -7,13 +7,12 @@
 //! X.log.new               what is being written, and is no segment yet
 //! ```
 //!
-//! A name never stands for two files. Offsets are not used twice, and where segments are written
-//! anew, the new one has a higher revision than the one that began at the same offset. So a segment
-//! that is in memory is known by its name, whatever becomes of its file.
+//! A name never stands for two files: offsets are not used twice, and a segment that is written
+//! anew gets a higher revision than the one before with the same base. So a segment in memory is
+//! identified by its name, whatever happens to its file.
 //!
-//! A file that was written anew takes the place of all older ones that begin in its offsets, from
-//! the moment at which it has its name. What a crash has left of those is removed by the next
-//! start.
+//! As soon as a file that was written anew has its name, it replaces all older files that begin
+//! within its offsets. If a crash leaves any of those, the next start removes them.
 
 use std::path::{Path, PathBuf};
 
@@ -26,21 +25,21 @@ use crate::{
     types::Offset,
 };
 
-/// What a file is called that is not a segment yet: no other kind of file ends so.
+/// The end of an unfinished segment's file name. No other kind of file ends like this.
 const UNFINISHED: &str = ".log.new";
 
 /// The name of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::storage) struct Name {
     base: Offset,
-    /// How many segments that began here it has come into the place of.
+    /// How many times a segment with this base was written anew.
     revision: u32,
-    /// Where its offsets end, which only the name of one that was written anew says.
+    /// Where its offsets end; only the names of segments that were written anew have this.
     end: Option<Offset>,
 }
 
 impl Name {
-    /// Of a segment as it is rolled.
+    /// The name of a new segment.
     pub(in crate::storage) fn first(base: Offset) -> Self {
         Self {
             base,
@@ -49,7 +48,7 @@ impl Name {
         }
     }
 
-    /// Of what takes the place of this segment and of those behind it, up to `end`.
+    /// The name of the segment that replaces this one and those behind it, up to `end`.
     pub(super) fn anew(self, end: Offset) -> Self {
         Self {
             base: self.base,
@@ -67,7 +66,7 @@ impl Name {
         self.revision
     }
 
-    /// Where its offsets end, if the name says it.
+    /// Where its offsets end, if the name has it.
     pub(super) fn end(self) -> Option<Offset> {
         self.end
     }
@@ -95,7 +94,7 @@ impl Name {
         }
     }
 
-    /// The name that a file has; none for another kind of file.
+    /// Reads a segment's file name; `None` for another kind of file.
     fn parse(file: &str) -> Option<Self> {
         let stem = file.strip_suffix(".log")?;
         let mut parts = stem.split('-');
@@ -114,20 +113,20 @@ impl Name {
     }
 }
 
-/// A number of so many digits.
+/// A number of exactly `count` digits.
 fn number(digits: &str, count: usize) -> Option<u64> {
     let is_number = digits.len() == count && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| digits.parse().ok()).flatten()
 }
 
-/// What a log's directory has. Other files are none of ours.
+/// The segment files in a log's directory. Other files are ignored.
 #[derive(Default)]
 pub(in crate::storage) struct Listed {
     /// The segments in the order of their offsets, with the sizes of their files.
     pub(in crate::storage) segments: Vec<(Name, u64)>,
-    /// Segments in whose place others are.
+    /// Segments that others have replaced.
     superseded: Vec<Name>,
-    /// Files that were being written.
+    /// Files that were not finished.
     unfinished: Vec<String>,
 }
 
@@ -167,8 +166,7 @@ pub(in crate::storage) fn list(files: &dyn FileSystem, dir: &Path) -> Result<Lis
 }
 
 impl Listed {
-    /// Removes what is no part of the log any more, or never was: what an earlier process had not
-    /// come to remove, or to finish.
+    /// Removes replaced and unfinished segments, which an earlier process has left.
     pub(super) fn remove_leftovers(
         &self,
         files: &dyn FileSystem,
@@ -182,7 +180,7 @@ impl Listed {
                 .sync_dir(dir)
                 .map_err(FileError::when(Action::Sync, dir))
         };
-        // The names of those in their place may not be durable yet.
+        // The names of the segments that replace them may not be durable yet.
         sync()?;
         for name in &self.superseded {
             remove_file(files, &name.path(dir))?;
@@ -191,12 +189,12 @@ impl Listed {
         for name in &self.unfinished {
             remove_file(files, &dir.join(name))?;
         }
-        // They may have what has been erased.
+        // The removed files may have had erased records, so their removal must be durable.
         sync()
     }
 }
 
-/// Removes what was being written of segments when that failed, and could not be removed then.
+/// Removes unfinished segments whose writing has failed and that could not be removed then.
 pub(crate) fn remove_unfinished(files: &dyn FileSystem, dir: &Path) -> Result<(), FileError> {
     let unfinished = list(files, dir)?.unfinished;
     Listed {
@@ -206,7 +204,8 @@ pub(crate) fn remove_unfinished(files: &dyn FileSystem, dir: &Path) -> Result<()
     .remove_leftovers(files, dir)
 }
 
-/// How many bytes a segment's file has; none where the disk cannot say: its readers are told.
+/// The size of a segment's file; 0 if the disk cannot tell, because reading it will report the
+/// damage.
 fn size_of_file(files: &dyn FileSystem, path: &Path) -> Result<u64, FileError> {
     let size = files
         .open(path, Open::Read)

@@ -1,9 +1,9 @@
 //! Opening a log after a start.
 //!
-//! With a checkpoint a log is *cut* back to it: what was written to segments since is in the
-//! journal too and comes back from there. Without one, or when the journal is damaged, it is
-//! *scanned*: a sound frame in a segment is always a frame that was acknowledged, since nothing is
-//! put there before it is durable in the journal.
+//! With a checkpoint, a log is *cut* back to the checkpoint: what was written to segments since is
+//! also in the journal and is applied again from there. Without one, or if the journal is damaged,
+//! the log is *scanned*: a sound frame in a segment was certainly acknowledged, because frames are
+//! written to segments only after they are durable in the journal.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -26,7 +26,7 @@ use crate::{
 };
 
 impl Log {
-    /// Opens a log as a checkpoint says, cutting off what came later.
+    /// Opens a log as the checkpoint describes it, and cuts off what was written later.
     pub(crate) fn cut(
         identity: Identity,
         topic_dir: Arc<Path>,
@@ -61,7 +61,7 @@ impl Log {
         Ok(log)
     }
 
-    /// A sealed segment that was found.
+    /// A sealed segment as it was found.
     fn sealed(&self, name: Name, end: Offset, bytes: u64) -> Sealed {
         Sealed {
             segment: self.segment(name),
@@ -75,7 +75,7 @@ impl Log {
         Segment::new(Arc::clone(&self.topic_dir), self.identity, name)
     }
 
-    /// Begins at an offset, with these segments.
+    /// Sets the start and the sealed segments.
     fn begin(&mut self, start: Offset, mut sealed: Vec<Sealed>) {
         // A sealed segment reaches up to the next one.
         for at in 1..sealed.len() {
@@ -101,7 +101,7 @@ impl Log {
             }
             cut => cut?,
         };
-        // For a sealed one, of which not all can be read: what comes next goes to another.
+        // The segment cannot be read completely, so it is sealed; the next frames go to another.
         if let Some(bytes) = found {
             let last_append_ms = Some(self.last_append_time_ms);
             sealed.push(Sealed {
@@ -112,7 +112,8 @@ impl Log {
         Ok(())
     }
 
-    /// Cuts the active segment; how many bytes there are of it if these are too few.
+    /// Cuts the active segment to the checkpoint's length. Returns its actual length if it is too
+    /// short.
     fn try_cut_active(
         &mut self,
         at: checkpoint::Active,
@@ -138,7 +139,7 @@ impl Log {
                 .map_err(FileError::when(Action::Sync, &path))?;
         }
         let active = self.load_active(&segment, at.len, Trust::Index, segments)?;
-        // The checkpoint knows the end also where damage hides it.
+        // The checkpoint knows the end even if damage hides it.
         let active = Active {
             end: self.end,
             bytes: at.len,
@@ -148,12 +149,12 @@ impl Log {
         Ok(None)
     }
 
-    /// Opens a log without a checkpoint: as far as its segments hold sound frames. What is found is
-    /// made durable.
+    /// Opens a log without a checkpoint, up to the last sound frame in its segments, and syncs what
+    /// it finds.
     ///
-    /// The journal has the frames from `redo_from` on. There, what is not sound had not been
-    /// synced: the log is cut, and the journal's frames are applied again. Before, or without it,
-    /// what is not sound is damage, and what is behind it stays.
+    /// The journal has all frames from `redo_from` on. From there, anything that is not sound was
+    /// not synced: the log is cut there, and the journal's frames are applied again. Before that,
+    /// or without a journal, anything that is not sound is damage, and what lies behind it is kept.
     pub(crate) fn scan(
         identity: Identity,
         topic_dir: Arc<Path>,
@@ -176,7 +177,8 @@ impl Log {
             if let Some((next, _)) = found.peek() {
                 sealed.push(log.sealed(*name, next.base(), *bytes));
             } else if let Some(end) = name.end() {
-                // One that was written anew does not grow. It is read for its last append time.
+                // A segment that was written anew does not grow. It is read for its last append
+                // time only.
                 let last = log.sealed(*name, end, *bytes);
                 let trust = Trust::Frames {
                     redo_from: Offset(u64::MAX),
@@ -213,14 +215,14 @@ impl Log {
         Ok(log)
     }
 
-    /// Has a segment grow from where it is.
+    /// Makes a segment the active one, which grows from its current end.
     pub(super) fn grow(&mut self, segment: Arc<Segment>, active: Active) {
         self.active = Some(active);
         self.change_view(|view| view.growing = Some(segment));
     }
 
-    /// The state of a segment's end, up to `bytes`: from its index as far as that is trusted, then
-    /// from its frames.
+    /// Finds the end of a segment of `bytes` bytes: by its index as far as that is trusted, then by
+    /// its frames.
     fn load_active(
         &mut self,
         segment: &Arc<Segment>,
@@ -247,8 +249,7 @@ impl Log {
             Trust::Frames { .. } => Vec::new(),
         };
         let walk_from = |position| segment.walk(Source::File(file.clone()), bytes, position);
-        // The end of the log follows from the last row, so that is believed only if there is such a
-        // frame.
+        // The last row decides where the log ends, so it is believed only if its frame is there.
         while let Some(last) = rows.last() {
             let mut walk = walk_from(u64::from(last.position));
             let frame = if walk.at_end() {
@@ -274,7 +275,7 @@ impl Log {
                 if matches!(trust, Trust::Frames { redo_from } if active.end >= redo_from) {
                     break;
                 }
-                // Damage has sound frames behind it; a torn tail has none.
+                // Damage is followed by sound frames, a torn tail is not.
                 walk.resync().map_err(reading)?;
                 continue;
             };
@@ -287,12 +288,11 @@ impl Log {
     }
 }
 
-/// What of a segment's end can be believed.
+/// How far a segment's file can be trusted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trust {
-    /// All of it was synced, and the index may say where things are.
+    /// Everything was synced, and the index can be used.
     Index,
-    /// Only sound frames; from this offset on they may have been written without having been
-    /// synced.
+    /// Only sound frames count. Those from `redo_from` on may not have been synced.
     Frames { redo_from: Offset },
 }

@@ -1,5 +1,4 @@
-//! The file of a segment that is written anew, from its beginning to its end: with its frames as
-//! they are, or compressed.
+//! The file of a segment that is written anew, from front to back; its frames may be compressed.
 
 use std::{num::NonZeroU32, path::Path};
 
@@ -17,7 +16,7 @@ use crate::{
     },
 };
 
-/// How much is gathered for one write.
+/// How many bytes are gathered for one write.
 pub(super) const WRITE_BYTES: usize = 1 << 20;
 
 /// A file that is written from its beginning.
@@ -25,14 +24,14 @@ pub(super) struct Output<'a> {
     file: &'a dyn File,
     path: &'a Path,
     buffer: Vec<u8>,
-    /// Where the buffer goes.
+    /// The position in the file at which the buffer will be written.
     position: u64,
     unsynced: u64,
-    /// Compresses frames, if they are to be.
+    /// Set if frames are to be compressed.
     blocks: Option<BlockWriter>,
-    /// What is ready to be put.
+    /// Frames and blocks that are ready to be written.
     units: Vec<Unit>,
-    /// How many bytes there would be without compression.
+    /// The size of the file without compression, so far.
     unpacked: u64,
 }
 
@@ -66,8 +65,8 @@ impl Output<'_> {
         }
     }
 
-    /// Writes these frames, and takes note of where they are. The last of them may be written only
-    /// when the block is finished that they are in.
+    /// Writes these frames and records where they are. The last of them may be written later, when
+    /// their block is complete.
     pub(super) fn put_frames(
         &mut self,
         frames: &mut Vec<Frame>,
@@ -82,7 +81,7 @@ impl Output<'_> {
         self.put_units(active)
     }
 
-    /// Writes the frames that wait for others.
+    /// Writes the frames that wait for their block to fill.
     pub(super) fn finish_block(&mut self, active: &mut Active) -> Result<(), FileError> {
         if let Some(blocks) = &mut self.blocks {
             blocks.finish(&mut self.units);
@@ -100,7 +99,7 @@ impl Output<'_> {
         Ok(())
     }
 
-    /// Writes a header again, with what is known at the end; one that is damaged stays as it is.
+    /// Writes the header again with what is known only at the end. A damaged header stays as it is.
     pub(super) fn put_header(&mut self, header: &[u8]) -> Result<Option<Compressed>, FileError> {
         let Some(decoded) = Header::decode(header) else {
             return Ok(None);

@@ -1,6 +1,6 @@
-//! Parts of frames, read again without the rest of them.
+//! Reading parts of frames again, without the rest of them.
 //!
-//! Nothing here is checked: whoever reads a part again knows what it was.
+//! Nothing is checked here: the caller has checked the frame before.
 
 use std::{io, ops::Range};
 
@@ -27,7 +27,7 @@ impl FilePart {
         self.len as usize
     }
 
-    /// A part of it; none if it does not reach so far.
+    /// A part of this part; `None` if the range does not fit.
     pub(crate) fn slice(&self, range: Range<usize>) -> Option<Self> {
         let (start, end) = (
             u32::try_from(range.start).ok()?,
@@ -42,9 +42,9 @@ impl FilePart {
 }
 
 impl Cursor {
-    /// Where these frames lie, the last of which ends where the cursor is; none for those that did
-    /// not come from a file, or were compressed there. If there is damage between them, the first
-    /// are not where this says.
+    /// Where these frames lie in a file, if the last of them ends at the cursor; `None` for a frame
+    /// that was not read from a file, or was compressed there. If there is damage between the
+    /// frames, the positions of the first ones are wrong.
     pub(crate) fn parts(&self, frames: &[Frame]) -> Vec<Option<FilePart>> {
         let mut parts = vec![None; frames.len()];
         let Some(hint) = self.in_file().filter(|hint| !hint.is_compressed) else {
@@ -70,7 +70,7 @@ impl Cursor {
 }
 
 impl LogReader<'_> {
-    /// What lies there; none if the segment is not in this view of the log any more.
+    /// Reads a part; `None` if its segment is not in this view of the log any more.
     pub(crate) fn read_part(&self, view: &View, part: &FilePart) -> io::Result<Option<Bytes>> {
         let Some(segment) = view.named(part.base, part.revision) else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! A log as retention sees it: the parts that go as a whole, and how old each is.
+//! A log as retention sees it: the parts that can only be removed whole, and the age of each.
 
 use std::io;
 
@@ -11,21 +11,21 @@ use crate::{
     types::Offset,
 };
 
-/// A part of a log.
+/// A part of a log: a segment, or the tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) base: Offset,
-    /// Behind its last record.
+    /// The offset behind its last record.
     pub(crate) end: Offset,
     pub(crate) bytes: u64,
-    /// When its last record was appended; none if that is not known before it is read.
+    /// When its last record was appended; `None` if its segment must be read to know.
     pub(crate) last_append_ms: Option<i64>,
-    /// Whether it is a sealed segment, which can go.
+    /// Whether it is a sealed segment; only these can be removed.
     pub(crate) is_sealed: bool,
 }
 
 impl Log {
-    /// What there is, the oldest first: sealed segments, the active one, the tail.
+    /// The parts, oldest first: sealed segments, the active one, the tail.
     fn parts_by_age<'a>(&'a self, view: &'a View) -> impl Iterator<Item = Part> + 'a {
         let start = view.start;
         let sealed = view.live().iter().map(|segment| Part {
@@ -54,19 +54,19 @@ impl Log {
         sealed.chain(active).chain(tail)
     }
 
-    /// Bytes of all frames that were added since it was opened.
+    /// The size of all frames that were added since the log was opened.
     pub(crate) fn appended_bytes(&self) -> u64 {
         self.appended_bytes
     }
 
-    /// The part that has the first record from this offset on.
+    /// The part with the first record from this offset on.
     pub(crate) fn part_from(&self, offset: Offset) -> Option<Part> {
         let view = self.view();
         let mut parts = self.parts_by_age(&view);
         parts.find(|part| part.end > offset)
     }
 
-    /// Takes note of when the last record of a sealed segment was appended.
+    /// Remembers when the last record of a sealed segment was appended.
     pub(crate) fn note_last_append(&mut self, base: Offset, last_append_ms: i64) {
         self.change_view(|view| {
             let mut segments = view.sealed.iter_mut();
@@ -76,7 +76,7 @@ impl Log {
         });
     }
 
-    /// Bytes of all segments that have files, also of those that are trimmed and not removed yet.
+    /// The size of all segment files, including trimmed ones that are not removed yet.
     pub(crate) fn bytes_on_disk(&self) -> u64 {
         let sealed: u64 = self.view().sealed.iter().map(|segment| segment.bytes).sum();
         let gone: u64 = self.gone.iter().map(|gone| gone.bytes).sum();
@@ -86,7 +86,7 @@ impl Log {
 }
 
 impl LogReader<'_> {
-    /// When the last record of a sealed segment was appended; none if it cannot be read any more.
+    /// When the last record of a sealed segment was appended; `None` if it cannot be read any more.
     pub(crate) fn last_append_ms(&self, part: &Part) -> io::Result<Option<i64>> {
         let view = self.log.view();
         let Some(sealed) = view.find(part.base) else {
@@ -101,7 +101,7 @@ impl LogReader<'_> {
     fn read_last_append_ms(&self, sealed: &Sealed) -> io::Result<Option<i64>> {
         let content = self.segments.sealed(&sealed.segment)?;
         let rows = &content.rows;
-        // The last row stands for the segment's end.
+        // The last row stands for the segment's end, so the last frames are behind the one before.
         let before_end = rows.len().checked_sub(2).and_then(|at| rows.get(at));
         let from = before_end.map_or(0, |row| u64::from(row.position));
         let mut walk = content.walk(&sealed.segment, from);
@@ -117,7 +117,7 @@ impl LogReader<'_> {
         Ok(last)
     }
 
-    /// Runs a closure over the parts of the log, under its lock, with the bytes of all of them.
+    /// Calls `look` under the log's lock, with the parts of the log and their size together.
     pub(crate) fn with_parts<T>(
         &self,
         look: impl FnOnce(&mut dyn Iterator<Item = Part>, u64) -> T,

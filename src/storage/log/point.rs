@@ -1,9 +1,9 @@
-//! Reading the frame of one offset.
+//! Reading the frame of a single offset.
 //!
-//! A read in order checks every frame that it passes. A look-up of one record cannot afford that:
-//! from the index row before it, up to 8 KiB of frames, it goes by the frames' lengths and checks
-//! only the frame that it came for. If that is not found so, the careful way through the segment
-//! says what is the matter. A frame that is large is kept for the look-ups that follow (`kept.rs`).
+//! A sequential read checks every frame that it passes. A look-up of one record cannot afford that:
+//! it starts at the index row before the offset, steps over up to 8 KiB of frames by their lengths,
+//! and checks only the frame that it came for. If that fails, a careful read through the segment
+//! finds out why. Large frames are kept in memory for the next look-ups (`kept.rs`).
 
 use std::{io, ops::Range, sync::Arc};
 
@@ -29,11 +29,11 @@ use crate::{
     types::{Offset, RecordView, Records},
 };
 
-/// How much is read at once of a segment that is not mapped, beside what lies between two index
-/// rows: a small frame.
+/// How much is read of a segment that is not mapped, beyond the distance of two index rows: room
+/// for a small frame.
 const BESIDE_BYTES: u64 = 4 << 10;
 
-/// One frame.
+/// Enough for one frame.
 const ONE: Enough = Enough {
     bytes: 1,
     records: 1,
@@ -42,14 +42,14 @@ const ONE: Enough = Enough {
 /// A frame and one of its records.
 pub(crate) struct FoundRecord {
     pub(super) frame: Bytes,
-    /// From the record's tag on.
+    /// The range of the record's element in the frame, from the tag on.
     element: Range<usize>,
-    /// Where in the element the record's own encoding begins.
+    /// Where the record's own encoding begins in the frame.
     encoded_at: usize,
 }
 
 impl FoundRecord {
-    /// A record that lies by itself: tag, length, record.
+    /// A record on its own: tag, length and record.
     pub(crate) fn from_element(element: Vec<u8>) -> Self {
         let encoded = Records::new(&element)
             .next()
@@ -62,7 +62,7 @@ impl FoundRecord {
         }
     }
 
-    /// The record of a frame that has this element.
+    /// The record at this range of a frame's records.
     pub(super) fn in_frame(frame: &Frame, element: Range<usize>) -> Self {
         let bytes = frame.bytes();
         let mut records = Records::new(&bytes[element.clone()]);
@@ -77,8 +77,8 @@ impl FoundRecord {
         }
     }
 
-    /// The same, without its frame, unless that is little more than the record: a slice of a frame
-    /// keeps all of it, 16 MiB for some bytes.
+    /// The same record without its frame, unless the frame is little more than the record.
+    /// Otherwise a few bytes would keep a frame of up to 16 MiB in memory.
     pub(crate) fn by_itself(self) -> Self {
         if self.element.len() > self.frame.len() / 2 {
             return self;
@@ -90,7 +90,7 @@ impl FoundRecord {
         }
     }
 
-    /// The record as one of a run: tag, length, record.
+    /// The record as it stands in a run of records: tag, length, record.
     pub(crate) fn element(&self) -> Bytes {
         self.frame.slice(self.element.clone())
     }
@@ -100,36 +100,36 @@ impl FoundRecord {
         self.frame.slice(self.encoded_at..self.element.end)
     }
 
-    /// The record.
+    /// The record, parsed.
     pub(crate) fn view(&self) -> RecordView<'_> {
         RecordView::parse(&self.frame[self.encoded_at..self.element.end])
             .expect("the frame's checksum was right, and the broker wrote it")
     }
 }
 
-/// A frame that was found for one of its records.
+/// A frame in which a record is to be found.
 enum FoundFrame {
     Small(Frame),
     Large(Arc<KeptFrame>),
 }
 
-/// What the quick way to a frame came to.
+/// The result of the quick way to a frame.
 enum Seek {
     Found(FoundFrame),
-    /// What lies there is no sound frame with the offset.
+    /// No sound frame with the offset was found on the quick way.
     NotFound,
 }
 
 impl LogReader<'_> {
-    /// The record at an offset, trimmed or not; none if its segment has been removed, or it is not
-    /// in its frame.
+    /// The record at an offset, trimmed or not; `None` if its segment was removed, or its frame
+    /// does not have it.
     pub(crate) fn record_at(&self, offset: Offset) -> Result<Option<FoundRecord>, ReadError> {
         let (_, place) = self.log.locate(offset, ONE);
         let found = self.frame_in(place, offset)?;
         Ok(found.and_then(|frame| frame.record(offset)))
     }
 
-    /// The same as a view has it, if its segments reach so far.
+    /// The same in `view`, if its segments reach that far, else in the log as it is now.
     pub(crate) fn record_in(
         &self,
         view: &View,
@@ -142,8 +142,8 @@ impl LogReader<'_> {
         Ok(found.and_then(|frame| frame.record(offset)))
     }
 
-    /// What there is to say of a record in the segments of a view, at a glance: its frame is not
-    /// checked. None where that takes more than a look.
+    /// Calls a function on the record at an offset without checking its frame. `None` if the record
+    /// cannot be reached that quickly.
     pub(crate) fn glance<T>(
         &self,
         view: &View,
@@ -165,8 +165,8 @@ impl LogReader<'_> {
         Some(look(&RecordView::parse(encoded).ok()?))
     }
 
-    /// The record at an offset as readers may see it; none if it was trimmed, or it is not in its
-    /// frame.
+    /// The record at an offset as readers may see it; `None` if it was trimmed, or its frame does
+    /// not have it.
     pub(crate) fn shown_record_at(
         &self,
         offset: Offset,
@@ -181,14 +181,14 @@ impl LogReader<'_> {
         Ok(record.and_then(|record| view.hidden.hide(hasher, record)))
     }
 
-    /// The frame that holds an offset, trimmed or not; none if its segment has been removed.
+    /// The frame that covers an offset, trimmed or not; `None` if its segment was removed.
     pub(crate) fn frame_at(&self, offset: Offset) -> Result<Option<Frame>, ReadError> {
         let (_, place) = self.log.locate(offset, ONE);
         let found = self.frame_in(place, offset)?;
         Ok(found.map(|frame| frame.frame().clone()))
     }
 
-    /// The frame that holds an offset, which is at this place.
+    /// The frame that covers an offset, given where the offset is.
     fn frame_in(
         &self,
         place: Result<Place, ReadError>,
@@ -211,14 +211,14 @@ impl LogReader<'_> {
             Place::Sealed(sealed) => sealed.segment.written(),
             Place::End | Place::Tail(_) | Place::Growing(_) => Written::First,
         };
-        // Those behind it may lie together with it.
+        // Frames behind it may be in the same buffer.
         let together = frames.iter().map(|frame| frame.bytes().len()).sum();
         let frame = frames.into_iter().next();
         let frame = frame.map(|frame| frame.without_others(together));
         Ok(frame.map(|frame| self.look_into(written, frame)))
     }
 
-    /// The frame with the places of its records if it is large.
+    /// Keeps the frame, with the positions of its records, if it is large.
     fn look_into(&self, written: Written, frame: Frame) -> FoundFrame {
         let header = frame.header();
         let identity = Identity {
@@ -273,8 +273,8 @@ impl LogReader<'_> {
         self.hop_file(segment, &file, part, SPARSE_BYTES, offset)
     }
 
-    /// Goes from frame to frame of a part of a file, as [`seek`] does. The frame should begin among
-    /// so many of its first bytes.
+    /// Seeks in a part of a file, as [`seek`] does in memory. The frame should begin within its
+    /// first `first` bytes.
     fn hop_file(
         &self,
         segment: &Segment,
@@ -293,7 +293,7 @@ impl LogReader<'_> {
         if frame.end <= window.len() {
             return Ok(self.decode(segment, &window.slice(frame), offset));
         }
-        // The frame goes on behind the window.
+        // The frame is longer than the bytes that were read.
         let at = part.start + frame.start as u64;
         let bytes = read_up_to(file, at, frame.len() as u64, part.end)?;
         Ok(self.decode(segment, &bytes, offset))
@@ -332,7 +332,7 @@ impl FoundFrame {
     }
 }
 
-/// Whether a frame is to be kept, or what a block has, of which the header is here.
+/// Whether the frame or the block with this header is large enough to be kept.
 fn is_large(header: Option<&[u8]>) -> bool {
     let header = header.unwrap_or_default();
     let length = match block::is_block(header) {
@@ -342,8 +342,8 @@ fn is_large(header: Option<&[u8]>) -> bool {
     length.is_some_and(KeptFrame::is_large)
 }
 
-/// Goes from frame to frame by their lengths, from a position up to the frame with this offset:
-/// where that lies, of which only the header need be there.
+/// Steps from frame to frame by their lengths, beginning at `from`, to the frame with this offset.
+/// Returns the frame's range; only its header must be in `bytes`.
 fn seek(bytes: &[u8], from: usize, identity: Identity, offset: Offset) -> Option<Range<usize>> {
     let mut at = from;
     loop {
@@ -361,7 +361,7 @@ fn seek(bytes: &[u8], from: usize, identity: Identity, offset: Offset) -> Option
     }
 }
 
-/// The record at an offset within a frame.
+/// Finds the record at an offset in a frame.
 pub(crate) fn find_record(frame: &Frame, offset: Offset) -> Option<FoundRecord> {
     let records = frame.records();
     let (element, encoded) = find_in(&records, frame.header(), offset)?;
@@ -373,7 +373,8 @@ pub(crate) fn find_record(frame: &Frame, offset: Offset) -> Option<FoundRecord> 
     })
 }
 
-/// The record at an offset among those of a frame: its element and its encoding.
+/// Finds the record at an offset among a frame's records: the range of its element, and its
+/// encoding.
 fn find_in<'r>(
     records: &'r [u8],
     header: &frame::Header,

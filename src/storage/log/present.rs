@@ -1,9 +1,9 @@
-//! Which offsets of a part of a log still have records.
+//! Which offsets in a part of a log still have records.
 //!
-//! Segments that were never written anew have all of theirs, and so has what cannot be read, for
-//! all that anybody knows. Of the others each record's offset goes into a Bloom filter, in memory
-//! that does not grow with them: so a few offsets count as there that are not, and none that is
-//! there is left out.
+//! All offsets do in segments that were never written anew. Offsets that cannot be read count as
+//! having records, because nobody knows. For other segments, the offset of each record is added to
+//! a Bloom filter of fixed size: a few offsets without a record then count as having one, but never
+//! the reverse.
 
 use std::{io, ops::Range};
 
@@ -21,11 +21,11 @@ use crate::{
     types::{Offset, RecordView, Records},
 };
 
-/// The offsets of a part of a log that have records, and a few more.
+/// The offsets in a part of a log that have records, and by mistake a few more.
 pub(crate) struct Present {
-    /// All of these count, in order.
+    /// Ranges in which all offsets count, in order.
     whole: Vec<Range<Offset>>,
-    /// A filter of those between.
+    /// The filter for the offsets between these ranges.
     blocks: Vec<Block>,
 }
 
@@ -39,7 +39,7 @@ impl Present {
         }
     }
 
-    /// How much memory it takes, but for some bytes of each segment.
+    /// Its size in memory, except for a few bytes per segment.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.blocks)
     }
@@ -87,14 +87,14 @@ impl Present {
     }
 }
 
-/// Neighbours are to be far from each other: a multiplication by 2^64 divided by the golden ratio.
+/// Spreads neighbouring offsets: a multiplication by 2^64 divided by the golden ratio.
 fn hash_of(offset: Offset) -> u64 {
     offset.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl LogReader<'_> {
-    /// Which of these offsets have records, if they are `most` or fewer; in about `most_bytes` of
-    /// memory.
+    /// Which of these offsets have records, using about `most_bytes` of memory; `None` if there are
+    /// more than `most` records.
     pub(crate) fn present(
         &self,
         offsets: &Range<Offset>,
@@ -106,7 +106,7 @@ impl LogReader<'_> {
             return Ok(None);
         }
         let mut present = Present::new(most, most_bytes);
-        // What is not trimmed and has no segment is lost.
+        // Offsets that are not trimmed and in no segment are lost.
         if let Some(first) = view.sealed.first() {
             present.add_whole(view.start..first.base());
         }
@@ -120,7 +120,7 @@ impl LogReader<'_> {
         Ok(Some(present))
     }
 
-    /// About how many records these offsets have, by the frames' headers.
+    /// Roughly how many records these offsets have, according to the frames' headers.
     fn count_records(&self, view: &View, offsets: &Range<Offset>) -> io::Result<u64> {
         let spans = |range: Range<Offset>| {
             let end = range.end.min(offsets.end);
@@ -141,7 +141,7 @@ impl LogReader<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            // Where files are not mapped, reading the headers costs what reading all does.
+            // Without a map, reading the headers would cost as much as reading everything.
             let ReadOnly::Mapped(bytes) = &content.bytes else {
                 continue;
             };
@@ -160,7 +160,7 @@ impl LogReader<'_> {
                     walk.resync()?;
                     continue;
                 };
-                // What is missing before it is damaged.
+                // Offsets that are missing before the frame are damaged.
                 present.add_whole(next..frame.header().base);
                 present.add_frame(&frame);
                 next = next.max(frame.header().end());
@@ -176,8 +176,8 @@ impl LogReader<'_> {
     }
 }
 
-/// How many records there are among these offsets, in frames from a position on; as far as there
-/// are frames.
+/// How many records the frames from `position` on have among these offsets. Stops where no frame
+/// follows.
 fn count_in(bytes: &[u8], position: u64, offsets: &Range<Offset>) -> u64 {
     let mut at = usize::try_from(position).unwrap_or(usize::MAX);
     let mut count = 0;
@@ -193,7 +193,7 @@ fn count_in(bytes: &[u8], position: u64, offsets: &Range<Offset>) -> u64 {
     count
 }
 
-/// Where a frame or a block lies, and how many records it has.
+/// Where the frame or block at the front of `bytes` lies, and how many records it has.
 fn peek(bytes: &[u8]) -> Option<(Place, u32)> {
     block::peek(bytes).or_else(|| {
         let (_, header) = Header::peek(bytes)?;

@@ -1,7 +1,7 @@
 //! Reading a log by offset.
 //!
-//! What is sealed is found in the view, and needs no lock. Of what comes behind, the place is
-//! looked up under the log's lock; bytes are fetched and checked without it.
+//! Sealed segments are found in the view, without a lock. What lies behind them is located under
+//! the log's lock; reading and checking the bytes needs no lock.
 
 use std::{io, num::NonZeroU32, sync::Arc};
 
@@ -27,19 +27,18 @@ use crate::{
 pub(crate) struct Cursor {
     /// The offset to read next.
     pub(crate) next: Offset,
-    /// Where to go on, if the reader came from a file.
+    /// The position to continue at, if the last read was from a file.
     hint: Option<Hint>,
 }
 
-/// A position in a segment where a frame or block begins that is not behind the offset to read
-/// next.
+/// A position in a segment where a frame or block begins, at or before the next offset to read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hint {
     /// The segment's name.
     pub(super) base: Offset,
     pub(super) revision: u32,
     pub(super) position: NonZeroU32,
-    /// Frames before it were in blocks, and lie nowhere as they are.
+    /// The frames before it were in blocks, so the file does not have their bytes as they are.
     pub(super) is_compressed: bool,
 }
 
@@ -54,11 +53,12 @@ pub(crate) enum ReadError {
         to: Offset,
         cause: String,
     },
-    /// It cannot be read at the moment; nothing says that it is damaged.
+    /// The storage cannot be read at the moment; nothing says that it is damaged.
     Unavailable(FileError),
 }
 
-/// How much is read at once: at least a frame, and no more where it comes to one of these.
+/// When a read has enough: it takes at least one frame, and stops when it reaches one of these
+/// bounds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Enough {
     pub(crate) bytes: usize,
@@ -76,16 +76,16 @@ pub(super) enum Place {
     End,
     Tail(Vec<Frame>),
     Growing(Growing),
-    /// In the view.
+    /// In a sealed segment of the view.
     Sealed(Sealed),
 }
 
-/// A segment that grows, as far as it has come.
+/// A growing segment, up to its current end.
 pub(super) struct Growing {
     pub(super) segment: Arc<Segment>,
     pub(super) end: Offset,
     pub(super) bytes: u64,
-    /// Where to begin looking.
+    /// Where to start searching.
     pub(super) position: u64,
 }
 
@@ -93,7 +93,7 @@ pub(super) struct Growing {
 struct From<'a> {
     segment: &'a Segment,
     end: Offset,
-    /// Where to begin looking.
+    /// Where to start searching.
     position: u64,
 }
 
@@ -105,7 +105,7 @@ struct Taken {
 }
 
 impl Taken {
-    /// Adds a frame, of which the records from an offset on are wanted.
+    /// Counts a frame, whose records from an offset on are wanted.
     fn add(&mut self, frame: &Frame, from: Offset) {
         let header = frame.header();
         let wanted = header.end().0.saturating_sub(from.0);
@@ -119,7 +119,7 @@ impl Taken {
 }
 
 impl Enough {
-    /// About so many bytes.
+    /// A bound of about this many bytes.
     pub(crate) fn of_bytes(bytes: usize) -> Self {
         let records = u64::MAX;
         Self { bytes, records }
@@ -131,15 +131,16 @@ impl Cursor {
         Self { next, hint: None }
     }
 
-    /// Where the cursor is in a file, if it came from one.
+    /// The cursor's position in a file, if the last read was from one.
     pub(super) fn in_file(&self) -> Option<Hint> {
         self.hint
     }
 }
 
 impl LogReader<'_> {
-    /// The frames from the cursor on: at least one, unless the cursor is at the high watermark, and
-    /// about `max_bytes`. The first may begin before the cursor. Moves the cursor behind the last.
+    /// Reads frames from the cursor on: about `max_bytes`, and at least one, unless the cursor is
+    /// at the high watermark. The first frame may begin before the cursor. Moves the cursor behind
+    /// the last one.
     pub(crate) fn read(
         &self,
         cursor: &mut Cursor,
@@ -149,9 +150,8 @@ impl LogReader<'_> {
             .map(|(frames, _)| frames)
     }
 
-    /// The frames from the cursor on, with what is not to be shown of them: at least one, unless
-    /// the cursor is at the high watermark, and until they are enough. The first may begin before
-    /// the cursor. Moves the cursor behind the last.
+    /// As [`read`](Self::read), until there is `enough`. Also returns what must be hidden from
+    /// readers in these frames.
     pub(crate) fn read_with_hidden(
         &self,
         cursor: &mut Cursor,
@@ -165,14 +165,13 @@ impl LogReader<'_> {
         Ok((frames, view.hidden.clone()))
     }
 
-    /// Whether what comes from an offset on, at most up to this offset, is in memory, and no more
-    /// than so many bytes.
+    /// Whether all frames from `from` up to `to` are in memory, and take no more than `bytes`.
     pub(crate) fn has_in_memory(&self, from: Offset, to: Offset, bytes: usize) -> bool {
         self.log.view().find(from).is_none() && self.log.lock().has_in_tail(from, to, bytes)
     }
 
-    /// The frames from the cursor on, also of what has been trimmed and not removed yet: for those
-    /// who keep the books of the log.
+    /// As [`read`](Self::read), but reads trimmed records too if they are not removed yet: for the
+    /// broker's own bookkeeping.
     pub(crate) fn read_trimmed(
         &self,
         cursor: &mut Cursor,
@@ -183,7 +182,7 @@ impl LogReader<'_> {
         self.read_place(&place?, cursor, enough)
     }
 
-    /// The frames from the cursor on, which is at this place.
+    /// Reads frames from the cursor on, given where it is.
     pub(super) fn read_place(
         &self,
         place: &Place,
@@ -249,8 +248,8 @@ impl LogReader<'_> {
 }
 
 impl From<'_> {
-    /// Collects frames, beginning where the index says. An index is never trusted over the log:
-    /// what seems damaged from there is looked at from the segment's beginning.
+    /// Collects frames, starting where the index says. If that seems damaged, it starts again at
+    /// the segment's beginning, because an index is never trusted over the log.
     fn collect(
         &self,
         cursor: &mut Cursor,
@@ -265,8 +264,8 @@ impl From<'_> {
         }
     }
 
-    /// Collects the frames that the cursor wants; a hole or damage before the first of them is an
-    /// error, behind it an end.
+    /// Collects the frames from the cursor on. A gap or damage before the first of them is an
+    /// error; behind the first, the read ends there.
     fn collect_from(
         &self,
         cursor: &mut Cursor,
@@ -276,7 +275,7 @@ impl From<'_> {
         let unreadable = |next, error| unreadable(self.segment, next..self.end, error);
         let (mut frames, mut taken) = (Vec::new(), Taken::default());
         let mut next = cursor.next;
-        // A block was taken apart as a whole, and would be again.
+        // A block is read to its end, because the next read would have to decompress it again.
         while (frames.is_empty() || !taken.is(enough) || walk.is_in_block()) && !walk.at_end() {
             match take_frame(&mut walk, next) {
                 Ok(Some(frame)) if frame.header().base <= next => {
@@ -314,8 +313,8 @@ impl From<'_> {
     }
 }
 
-/// What an I/O error means: what a segment holds of these offsets is lost, or cannot be read at the
-/// moment.
+/// The error for offsets that could not be read: they are lost, or cannot be read at the moment,
+/// depending on the I/O error.
 pub(super) fn unreadable(
     segment: &Segment,
     offsets: std::ops::Range<Offset>,
@@ -330,7 +329,7 @@ pub(super) fn unreadable(
 }
 
 impl Cursor {
-    /// Where it is in a segment, if it came from there.
+    /// The cursor's position in this segment, if the last read was from there.
     fn position_in(&self, segment: &Segment) -> Option<u64> {
         let name = segment.name();
         let hint = self
@@ -341,7 +340,7 @@ impl Cursor {
 }
 
 impl LogLock {
-    /// Where an offset is, with the view that says so.
+    /// Where an offset is, and the view in which it is there.
     pub(super) fn locate(
         &self,
         next: Offset,
@@ -353,7 +352,8 @@ impl LogLock {
             return (view, Ok(place));
         }
         let log = self.lock();
-        // What was behind the sealed segments may have been sealed meanwhile.
+        // The view is taken again, because frames behind the sealed segments may have been sealed
+        // meanwhile.
         let view = self.view();
         let place = log.locate(&view, next, enough);
         (view, place)
@@ -442,7 +442,8 @@ impl Log {
         true
     }
 
-    /// The records from `next` to where the log goes on are lost.
+    /// The error for offsets that are in no place: the records from `next` to where the log
+    /// continues are lost.
     fn hole(&self, view: &View, next: Offset) -> ReadError {
         let sealed = view.sealed.iter().map(Sealed::base);
         let active = self.active.iter().map(|active| active.base);
@@ -457,19 +458,19 @@ impl Log {
 }
 
 impl Active {
-    /// Where to begin looking for an offset.
+    /// Where in the file to start searching for an offset.
     fn position_before(&self, offset: Offset) -> u64 {
         let row = self.rows.before(offset.0 - self.base.0);
         row.map_or(HEADER_BYTES, |row| u64::from(row.position))
     }
 }
 
-/// The next sound frame that reaches behind `next`, stepping over damage; none at the segment's
-/// end. A frame that begins behind `next` means that those before it are lost, and is not stepped
-/// over.
+/// The next sound frame that ends behind `next`; steps over damage. `None` at the segment's end. If
+/// the frame begins behind `next`, the records between are lost, and the walk stays before the
+/// frame.
 ///
-/// Frames are checked also where they are only passed: a damaged length would lead past sound ones.
-/// With an index that is 64 KiB, some microseconds.
+/// Frames that are only passed are checked too, because a damaged length would lead past sound
+/// frames. With an index, at most 64 KiB are passed, which takes some microseconds.
 fn take_frame(walk: &mut Walk, next: Offset) -> io::Result<Option<Frame>> {
     while !walk.at_end() {
         match walk.frame()? {
@@ -486,9 +487,9 @@ fn take_frame(walk: &mut Walk, next: Offset) -> io::Result<Option<Frame>> {
     Ok(None)
 }
 
-/// The sound frame with `next`, or the one that comes closest behind it, from here to the segment's
-/// end. `beyond`, which is here and lies further on, may be out of its place: a misdirected write
-/// puts it before frames that are intact.
+/// The sound frame with `next`, or else the next one behind it, in the rest of the segment.
+/// `beyond`, the frame that was found here, may be out of place: a misdirected write can put a
+/// later frame before intact ones.
 fn closest_frame(walk: &mut Walk, next: Offset, beyond: Frame) -> io::Result<Frame> {
     let mut closest = beyond;
     while closest.header().base > next && !walk.at_end() {

@@ -1,8 +1,8 @@
-//! What becomes of segments that are in no view any more: trimmed ones, and those in whose place
-//! others are.
+//! Removing segments that are in no view any more: trimmed ones, and those that others have
+//! replaced.
 //!
-//! Their files stay as long as a reader has a view with them. Whoever removes files looks for those
-//! that nobody has any more.
+//! Their files stay as long as a reader has a view with them. The files are removed later, once
+//! nobody has such a view.
 
 use std::sync::Arc;
 
@@ -16,29 +16,29 @@ use crate::storage::{
 pub(super) struct Gone {
     pub(super) segment: Arc<Segment>,
     pub(super) bytes: u64,
-    /// Whether it may have what must be gone for good: then its removal is made durable.
+    /// Whether it was replaced. It may have erased records, so its removal is made durable.
     pub(super) is_replaced: bool,
 }
 
 impl Log {
-    /// Whether the next checkpoint lets segments be removed.
+    /// Whether the next checkpoint will allow segments to be removed.
     pub(crate) fn has_retired(&self) -> bool {
         self.leaving < self.retired
     }
 
-    /// Takes note that a checkpoint is being written, which lets segments be removed that can be
-    /// by now. Whether it lets any.
+    /// Notes that a checkpoint is being written, which allows all segments to be removed that are
+    /// ready now. Returns whether there are any.
     pub(crate) fn begin_leaving(&mut self) -> bool {
         self.leaving = self.retired;
         self.leaving > 0
     }
 
-    /// Whether there are segments that are in no view any more and have files.
+    /// Whether there are segments that are in no view but still have files.
     pub(crate) fn has_gone(&self) -> bool {
         !self.gone.is_empty()
     }
 
-    /// Takes what the last checkpoint has let go out of the view.
+    /// Takes the segments out of the view that the last checkpoint allows to remove.
     fn leave(&mut self) {
         let leaving = std::mem::take(&mut self.leaving);
         if leaving == 0 {
@@ -57,21 +57,21 @@ impl Log {
 
     /// Takes the segments that nobody reads any more.
     fn take_unused(&mut self) -> Vec<Gone> {
-        // Nobody else can get one that only this list has.
+        // If only this list has a segment, nobody can get it any more.
         let is_unused = |gone: &mut Gone| Arc::strong_count(&gone.segment) == 1;
         self.gone.extract_if(.., is_unused).collect()
     }
 }
 
-/// Removes the files of trimmed segments that a durable checkpoint lets go. Whether all are removed
-/// that are in no view: others are in use.
+/// Removes the files of trimmed segments, as far as a durable checkpoint allows it. Returns whether
+/// no segment is left that is in no view; any left are still in use.
 pub(crate) fn remove_trimmed(log: &LogLock, segments: &OpenSegments) -> Result<bool, FileError> {
     log.lock().leave();
     remove_gone(log, segments)
 }
 
-/// Removes the files of segments that are in no view, unless somebody reads them. Whether all are
-/// removed. The caller keeps others from removing files meanwhile.
+/// Removes the files of segments that are in no view and that nobody reads. Returns whether none
+/// are left. The caller makes sure that nobody else removes files meanwhile.
 pub(crate) fn remove_gone(log: &LogLock, segments: &OpenSegments) -> Result<bool, FileError> {
     let unused = log.lock().take_unused();
     if !unused.is_empty() {
@@ -84,7 +84,7 @@ pub(crate) fn remove_gone(log: &LogLock, segments: &OpenSegments) -> Result<bool
     Ok(log.lock().gone.is_empty())
 }
 
-/// Removes the files of segments of one log, which nobody has any more.
+/// Removes the files of a log's segments that nobody uses any more.
 fn remove_files(these: &[Gone], segments: &OpenSegments) -> Result<(), FileError> {
     let files = &*segments.env.files;
     let mut leaving = Vec::new();

@@ -1,22 +1,22 @@
-//! Writing sealed segments anew: one with some of its frames changed, or several adjacent ones as
-//! one.
+//! Writing sealed segments anew: one segment with some of its frames changed, or several adjacent
+//! ones as one.
 //!
-//! Everything that changes what sealed segments have goes this way, as a filter of their frames:
-//! erasure is one, and so is compression, which changes none of them. Frames keep their offsets.
-//! Of what is damaged nobody can tell what it holds, so zeros take its place: it is as long as
-//! before, and is reported as before.
+//! Every change of sealed segments works like this, as a filter over their frames: erasure,
+//! compaction, and compression, which changes no frame. Frames keep their offsets. Nobody can tell
+//! what damaged bytes contained, so zeros of the same length take their place, and the damage is
+//! reported as before.
 //!
-//! Until the new segment is installed it is in a file that is none of the log's. From the moment at
-//! which that has its name it counts instead of the old ones, also for a start after a crash
-//! (`name.rs`); then it takes their place in the view, and their files are removed when nobody
-//! reads them any more. Whoever was reading the old ones goes on doing so.
+//! The new segment is first written to a file that is not part of the log. As soon as that file
+//! gets its final name, it replaces the old ones, even for a start after a crash (`name.rs`). Then
+//! the new segment replaces them in the view, and their files are removed when nobody reads them
+//! any more. Readers of the old segments are not disturbed.
 //!
-//! Only segments are written anew that a durable checkpoint knows as sealed: behind it a start cuts
-//! the log back, and applies the journal to what it finds.
+//! Only segments that a durable checkpoint knows as sealed are written anew: everything behind the
+//! checkpoint is cut off by a start, and applied again from the journal.
 //!
-//! Segments may be trimmed and removed while they are being written anew. So that they do not come
-//! back, whoever installs the new one keeps segments from being removed for that moment, and
-//! nothing is installed for those that are gone.
+//! Segments may be trimmed and removed while they are being written anew. To keep them from coming
+//! back, removal is blocked while a new segment is installed, and nothing is installed for segments
+//! that are gone.
 
 use std::{io, ops::Range, path::PathBuf, sync::Arc};
 
@@ -47,37 +47,37 @@ use crate::{
     types::Offset,
 };
 
-/// Sealed segments that are to be written anew, as one.
+/// Sealed segments that are to be written anew as one.
 pub(crate) struct Rewrite<'a> {
     segments: &'a OpenSegments,
     old: Vec<Old>,
-    /// What is written in the place of the first one's header.
+    /// The header to write: that of the first old segment, or zeros if it is damaged.
     header: Bytes,
-    /// Whether that is another one.
+    /// Whether it differs from the old one's.
     header_is_new: bool,
-    /// What the new segment's frames are compressed with, if they are.
+    /// How the new segment is compressed, if it is.
     method: Option<Method>,
 }
 
-/// One that is to be written anew.
+/// A segment that is to be written anew.
 struct Old {
     sealed: Sealed,
     content: ReadOnly,
 }
 
-/// Says what is written in the place of frames.
+/// Decides what is written in place of each frame.
 pub(crate) trait Edit {
-    /// Whether a segment with damage is written anew all the same, with zeros in its place.
+    /// Whether segments with damage are written anew too, with zeros in its place.
     const TAKES_DAMAGE: bool;
 
-    /// Takes the next frame; adds what is to be written, of this one or of earlier ones.
+    /// Takes the next frame, and adds what is ready to be written to `out`.
     fn take(&mut self, frame: Frame, out: &mut Vec<Frame>);
 
-    /// Adds what is still to be written before damage, or the end.
+    /// Adds what is still to be written to `out`, before damage or the end.
     fn finish(&mut self, out: &mut Vec<Frame>);
 }
 
-/// The same frames; what is damaged is left alone.
+/// Keeps all frames; segments with damage are left alone.
 pub(crate) struct Same;
 
 impl Edit for Same {
@@ -90,7 +90,7 @@ impl Edit for Same {
     fn finish(&mut self, _: &mut Vec<Frame>) {}
 }
 
-/// Each frame by itself: another one, or the same.
+/// Edits each frame on its own.
 struct Each<F>(F);
 
 impl<F: Fn(&Frame) -> Option<Frame>> Edit for Each<F> {
@@ -103,8 +103,8 @@ impl<F: Fn(&Frame) -> Option<Frame>> Edit for Each<F> {
     fn finish(&mut self, _: &mut Vec<Frame>) {}
 }
 
-/// A segment that has been written anew, and is not in the place of the old ones yet. Dropped,
-/// nothing is left of it.
+/// A segment that was written anew but has not replaced the old ones yet. If it is dropped, its
+/// file is removed.
 pub(crate) struct Rewritten<'a> {
     segments: &'a OpenSegments,
     old: Vec<Sealed>,
@@ -112,12 +112,12 @@ pub(crate) struct Rewritten<'a> {
     name: Name,
     /// Base, length and index rows.
     active: Active,
-    /// What its header says.
+    /// The compression that its header says.
     compressed: Option<Compressed>,
 }
 
 impl<'a> Rewrite<'a> {
-    /// The sealed segment at `base`, trimmed or not; none if it is gone already.
+    /// The sealed segment at `base`, trimmed or not; `None` if it is gone already.
     pub(crate) fn of(
         log: &'a LogLock,
         segments: &'a OpenSegments,
@@ -130,8 +130,8 @@ impl<'a> Rewrite<'a> {
         }
     }
 
-    /// The sealed segments that make up these offsets, to be written as one: there are some that
-    /// begin and end there, none of which is trimmed, and together they are not too large for a
+    /// The sealed segments that cover exactly these offsets, to be written as one. `None` if there
+    /// are no such segments, one of them is trimmed, or together they are too large for one
     /// segment.
     pub(crate) fn of_several(
         log: &'a LogLock,
@@ -189,24 +189,25 @@ impl<'a> Rewrite<'a> {
         }))
     }
 
-    /// Has the frames compressed that are written, or not. What was compressed before is as it was
-    /// appended, unless this says so again.
+    /// Sets how the new segment is compressed. Without a method, compressed frames are stored as
+    /// they were appended.
     pub(crate) fn compressed(mut self, method: Option<Method>) -> Self {
         self.method = method;
         self
     }
 
-    /// Whether the first one's header is sound.
+    /// Whether the first segment's header is sound.
     pub(crate) fn has_header(&self) -> bool {
         !self.header_is_new
     }
 
-    /// How many bytes they have.
+    /// The size of the old segments' files, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.old.iter().map(|old| old.content.len()).sum()
     }
 
-    /// How many bytes they have uncompressed: what the new one may take, and what is gone through.
+    /// The size of the old segments uncompressed: at most what the new one takes, and how much is
+    /// read.
     pub(crate) fn room(&self) -> Result<u64, FileError> {
         let mut room = 0;
         for old in &self.old {
@@ -216,7 +217,7 @@ impl<'a> Rewrite<'a> {
         Ok(room)
     }
 
-    /// Whether there is a frame that `edit` has another one for, or damage.
+    /// Whether anything would change: `edit` replaces a frame, or there is damage.
     pub(crate) fn is_needed(
         &self,
         edit: impl Fn(&Frame) -> Option<Frame>,
@@ -239,8 +240,7 @@ impl<'a> Rewrite<'a> {
         Ok(false)
     }
 
-    /// Calls for each frame, until one of them is enough; whether there was one, and none if it
-    /// came to damage first.
+    /// Whether `is_it` is true for some frame; `None` if damage comes before such a frame.
     pub(crate) fn find_frame(
         &self,
         mut is_it: impl FnMut(&Frame) -> bool,
@@ -258,7 +258,7 @@ impl<'a> Rewrite<'a> {
         Ok(Some(false))
     }
 
-    /// Writes them to another file, with the frames that `edit` has for some of theirs.
+    /// Writes the new segment, with the frames that `edit` replaces.
     pub(crate) fn write(
         self,
         edit: impl Fn(&Frame) -> Option<Frame>,
@@ -267,8 +267,8 @@ impl<'a> Rewrite<'a> {
         Ok(written.expect("damage is written as zeros"))
     }
 
-    /// Writes them to another file, with the frames that come out of the edit; none if there is
-    /// damage that the edit does not take.
+    /// Writes the new segment, with the frames that come out of the edit; `None` if there is
+    /// damage, and the edit does not take damage.
     pub(crate) fn write_edited<E: Edit>(
         self,
         edit: &mut E,
@@ -282,8 +282,7 @@ impl<'a> Rewrite<'a> {
         let new = files
             .open(&path, Open::Create)
             .map_err(FileError::when(Action::Create, &path))?;
-        // From here on the file is removed if anything fails: a full disk must not be kept full by
-        // it.
+        // From here on the file is removed if anything fails, so that it does not fill a full disk.
         let mut rewritten = Rewritten {
             segments: self.segments,
             old: self.old.iter().map(|old| old.sealed.clone()).collect(),
@@ -327,7 +326,7 @@ impl<'a> Rewrite<'a> {
 }
 
 impl Old {
-    /// Whether a part of the file has anything but zeros.
+    /// Whether this part of the file has any byte that is not zero.
     fn has_bytes(&self, part: Range<u64>) -> Result<bool, FileError> {
         let mut at = part.start;
         while at < part.end {
@@ -346,7 +345,7 @@ impl Old {
         self.sealed.segment.walk(source, self.content.len(), 0)
     }
 
-    /// What comes next, which the walk steps over.
+    /// The next frame or damage; the walk moves behind it.
     fn next(&self, walk: &mut Walk) -> Result<Part, FileError> {
         let from = walk.position();
         if let Some(frame) = walk.frame().map_err(self.reading())? {
@@ -358,14 +357,14 @@ impl Old {
         Ok(Part::Damaged(from.min(end)..walk.position().min(end)))
     }
 
-    /// For `map_err`.
+    /// Makes a read error of this segment, for `map_err`.
     fn reading(&self) -> impl FnOnce(io::Error) -> FileError {
         let path = self.sealed.segment.path();
         move |error| FileError::when(Action::Read, &path)(error)
     }
 }
 
-/// A segment's header; zeros for one that is damaged.
+/// A segment's header; zeros if it is damaged.
 fn sound_header(header: &Bytes) -> Bytes {
     if Header::decode(header).is_some() {
         header.clone()
@@ -375,7 +374,7 @@ fn sound_header(header: &Bytes) -> Bytes {
 }
 
 impl Rewritten<'_> {
-    /// Puts it in the place of the old ones, if these are still there. The caller keeps segments
+    /// Replaces the old segments by the new one, if they are still there. The caller keeps segments
     /// from being removed meanwhile.
     pub(crate) fn install(mut self, log: &LogLock) -> Result<(), FileError> {
         let files = &*self.segments.env.files;
@@ -390,7 +389,7 @@ impl Rewritten<'_> {
         files
             .rename(&self.name.unfinished_path(&self.dir), &path)
             .map_err(FileError::when(Action::Rename, &path))?;
-        // From here on it counts, whatever becomes of the old ones.
+        // From here on the new segment counts, whatever happens to the old ones.
         sync_parent(files, &path)?;
         let segment = log.lock().segment(self.name);
         segment.note_compressed(self.compressed);
@@ -414,10 +413,10 @@ impl Rewritten<'_> {
 impl Drop for Rewritten<'_> {
     fn drop(&mut self) {
         if self.old.is_empty() {
-            // Installed, it has another name.
+            // It was installed, so the file has another name now.
             return;
         }
-        // Whoever writes reports what went wrong before.
+        // The caller reports the error that came first.
         let path = self.name.unfinished_path(&self.dir);
         if let Err(error) = remove_file(&*self.segments.env.files, &path) {
             tracing::warn!(%error, "what was written of a segment stays until the next erasure or start");
@@ -433,7 +432,7 @@ impl Log {
         ranges.map(|segment| segment.base()..segment.end).collect()
     }
 
-    /// Whether the view has all of these, and several of them are not trimmed.
+    /// Whether the view has all of these segments, and, if there are several, none is trimmed.
     fn has_all(&self, these: &[Sealed]) -> bool {
         let view = self.view();
         let at = view
@@ -447,7 +446,7 @@ impl Log {
             && (these.len() == 1 || at >= view.trimmed)
     }
 
-    /// Puts a segment in the place of these, which the view has.
+    /// Replaces these segments of the view by one.
     fn replace(&mut self, these: &[Sealed], segment: Arc<Segment>, active: &Active) {
         let last_append_ms = Some(active.last_append_ms).filter(|ms| *ms > i64::MIN);
         let new = Sealed {
@@ -464,8 +463,8 @@ impl Log {
             view.sealed.splice(at..at + these.len(), [new]);
         });
         if these.len() > 1 {
-            // Some may have been trimmed meanwhile, and what must be kept of them is kept. It is
-            // once more when this one is.
+            // Some of them may have been trimmed meanwhile, and their last versions written. They
+            // will be written again when the new segment is trimmed.
             self.retired = self.retired.min(at);
             self.leaving = self.leaving.min(at);
         }
@@ -477,9 +476,9 @@ impl Log {
     }
 }
 
-/// What a segment is made of.
+/// A piece of a segment.
 enum Part {
     Frame(Frame),
-    /// Bytes that are no sound frame of the partition.
+    /// Bytes that are not a sound frame of the partition.
     Damaged(Range<u64>),
 }

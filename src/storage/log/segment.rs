@@ -1,8 +1,8 @@
 //! Segments, and how many of them are kept open.
 //!
-//! A segment stands for one file as long as it lives, whatever becomes of the log, so what was
-//! opened of it can be used by whoever has the segment. Whether it is open makes no difference to
-//! anybody.
+//! A [`Segment`] stands for the same file as long as it lives, whatever happens to the log. So what
+//! was opened of it can be used by everyone who has the segment, and closing it changes nothing but
+//! speed.
 
 use std::{
     io,
@@ -39,28 +39,28 @@ use crate::{
     types::{Offset, TopicId},
 };
 
-/// No more segments are open than this, whatever is asked for: a large one takes two maps, with its
-/// index, of the 65,530 that the kernel allows by default, and key indexes have theirs.
+/// A hard limit on open segments, whatever is configured. A large segment takes two maps, one for
+/// its index, of the 65,530 that the kernel allows by default; key indexes need maps too.
 const MOST_OPEN: usize = 16_384;
 
-/// A segment's file. It is removed only when nothing has the segment any more but the list of those
-/// that are to be removed.
+/// A segment's file. It is removed only when just the list of segments to remove still has the
+/// segment.
 pub(crate) struct Segment {
-    /// Where its topic is, for all segments of that.
+    /// The directory of the topic, shared by all its segments.
     topic_dir: Arc<Path>,
     identity: Identity,
     name: Name,
-    /// What is open of it, if it is: as a sealed segment,
+    /// The bytes and index, while it is open as a sealed segment.
     content: ArcSwapOption<Content>,
-    /// and as one that grows.
+    /// The file, while it is open as a growing segment.
     file: ArcSwapOption<GrowingFile>,
-    /// How many segments had been opened when it was used last.
+    /// The value of [`OpenSegments::opened`] when it was last used.
     used: AtomicU64,
-    /// How many records it has, and one more; 0 where that is not known. See `count.rs`.
+    /// The number of records plus one; 0 if it is not known. See `count.rs`.
     pub(super) records: AtomicU64,
-    /// What its header says of compression, once somebody has looked.
+    /// The compression that its header says, once it was read.
     compressed: OnceLock<Option<Compressed>>,
-    /// It is not to be compressed.
+    /// Whether it must not be compressed.
     is_left_alone: AtomicBool,
     maps: Maps,
 }
@@ -71,30 +71,30 @@ pub(super) struct Content {
     pub(super) rows: Rows,
 }
 
-/// The file of a segment that grows.
+/// The file of a growing segment.
 struct GrowingFile(Arc<dyn File>);
 
-/// Which segments are open: sealed ones as maps, where they can be, with their index, growing ones
-/// as files. The least recently used are closed when there are too many: the kernel allows 65,530
-/// maps by default, and often 1,024 files.
+/// Which segments are open: sealed ones as maps if possible, with their index, growing ones as
+/// files. If there are too many, the least recently used are closed: by default the kernel allows
+/// 65,530 maps, and often 1,024 files.
 pub(crate) struct OpenSegments {
     pub(super) env: Env,
     most: usize,
-    /// Most of them that are open as files.
+    /// Most segments that are open as files.
     most_files: usize,
-    /// What new segments say of the data directory that they belong to.
+    /// The data directory's identity, for the headers of new segments.
     pub(super) directory: Option<identity::Identity>,
     open: Mutex<Vec<OpenSegment>>,
-    /// How many have been opened so far.
+    /// How many segments were opened so far.
     opened: AtomicU64,
     frames: Mutex<KeptFrames>,
-    /// Held by whoever writes an index that was missing.
+    /// Held while a missing index is written.
     indexing: Mutex<()>,
-    /// The files of segments that are gone.
+    /// Frees the space of removed segments.
     freeing: Arc<Freeing>,
 }
 
-/// A segment of which something is open.
+/// A segment that is open.
 struct OpenSegment {
     segment: Weak<Segment>,
     is_file: bool,
@@ -116,7 +116,7 @@ impl Segment {
         })
     }
 
-    /// Whether it is not to be compressed.
+    /// Whether it must not be compressed.
     pub(super) fn is_left_alone(&self) -> bool {
         self.is_left_alone.load(Ordering::Relaxed)
     }
@@ -125,9 +125,9 @@ impl Segment {
         self.is_left_alone.store(true, Ordering::Relaxed);
     }
 
-    /// Takes note of what its header says of compression.
+    /// Remembers the compression that its header says.
     pub(super) fn note_compressed(&self, compressed: Option<Compressed>) {
-        // What is known of a file does not change.
+        // Setting it again does no harm: a file's compression does not change.
         self.compressed.set(compressed).ok();
     }
 
@@ -166,7 +166,7 @@ impl Segment {
         Walk::new(source, len, self.identity, self.base(), position)
     }
 
-    /// Its file as it was opened, which counts as mapped from now on if it is.
+    /// Counts an opened file as in use, if it is mapped.
     pub(super) fn mapped(&self, opened: ReadOnly) -> ReadOnly {
         self.maps.count(opened)
     }
@@ -183,7 +183,8 @@ impl Segment {
 }
 
 impl Content {
-    /// Where a frame is to be looked for: from the last index row before it up to the next.
+    /// The range in which to search for a frame: from the last index row at or before it to the
+    /// next row.
     #[inline]
     pub(super) fn stretch_of(&self, segment: &Segment, offset: Offset) -> Range<u64> {
         let before = self.rows.before(offset.0.saturating_sub(segment.base().0));
@@ -215,25 +216,25 @@ impl OpenSegments {
         }
     }
 
-    /// Keeps at most `most_files` of them open as files. A map needs no descriptor; a file does,
-    /// and there are often few.
+    /// Keeps at most `most_files` of them open as files, which need descriptors; maps do not, and
+    /// descriptors are often few.
     pub(crate) fn with_files(mut self, most_files: usize) -> Self {
         self.most_files = most_files.max(1);
         self
     }
 
-    /// The files of segments that are gone, whose room is not given back.
+    /// Frees the space of removed segments.
     pub(crate) fn freeing(&self) -> &Arc<Freeing> {
         &self.freeing
     }
 
-    /// Has new segments say that they belong to this data directory.
+    /// Sets the data directory that new segments name.
     pub(crate) fn of_directory(mut self, directory: identity::Identity) -> Self {
         self.directory = Some(directory);
         self
     }
 
-    /// The bytes and the index of a sealed segment. An index is built if there is none.
+    /// The bytes and the index of a sealed segment. A missing index is built.
     pub(super) fn sealed(&self, segment: &Arc<Segment>) -> io::Result<Arc<Content>> {
         if let Some(content) = segment.content.load_full() {
             self.note_use(segment);
@@ -270,10 +271,10 @@ impl OpenSegments {
         content
     }
 
-    /// What a sealed segment was compressed with, if it was.
+    /// How a sealed segment was compressed, if it was.
     pub(super) fn compressed(&self, segment: &Segment) -> io::Result<Option<Compressed>> {
         if segment.name.revision() == 0 {
-            // Frames go to it as they were appended.
+            // A segment that was not written anew has its frames as they were appended.
             return Ok(None);
         }
         if let Some(compressed) = segment.compressed.get() {
@@ -287,13 +288,13 @@ impl OpenSegments {
         Ok(compressed)
     }
 
-    /// How many bytes a sealed segment had before it was compressed.
+    /// The size of a sealed segment before compression, in bytes.
     pub(super) fn unpacked_bytes(&self, sealed: &Sealed) -> io::Result<u64> {
         let compressed = self.compressed(&sealed.segment)?;
         Ok(compressed.map_or(sealed.bytes, |compressed| compressed.unpacked))
     }
 
-    /// The file of a segment that grows, or did when the caller took the view.
+    /// The file of a segment that grows, or that grew when the caller took the view.
     pub(super) fn growing(&self, segment: &Arc<Segment>) -> io::Result<Arc<dyn File>> {
         if let Some(file) = &*segment.file.load() {
             self.note_use(segment);
@@ -305,14 +306,14 @@ impl OpenSegments {
         Ok(file)
     }
 
-    /// Keeps the file of a segment that grows.
+    /// Keeps the file of a growing segment open.
     pub(super) fn keep_file(&self, segment: &Arc<Segment>, file: Arc<dyn File>) {
         segment.file.store(Some(Arc::new(GrowingFile(file))));
         self.keep(segment, true);
     }
 
-    /// Reads something. If that fails for a reason that passes, such as a lack of file descriptors
-    /// or maps, it lets go of all that is open and tries once more.
+    /// Calls `read`. If it fails for a reason that may pass, such as a lack of file descriptors or
+    /// maps, closes all open segments and calls it once more.
     fn trying_again<T>(&self, read: impl Fn() -> io::Result<T>) -> io::Result<T> {
         match read() {
             Err(error) if fault::of_reading(&error) == Meaning::Passing => {
@@ -323,16 +324,16 @@ impl OpenSegments {
         }
     }
 
-    /// Closes every segment that nobody uses; they are opened again when they are needed.
+    /// Closes all open segments; they are opened again when needed.
     pub(crate) fn let_go(&self) {
         let open = std::mem::take(&mut *lock(&self.open));
-        // Closing files takes longer than a lock should be held.
+        // Outside the lock, because closing files takes long.
         for segment in open.iter().filter_map(|open| open.segment.upgrade()) {
             segment.close();
         }
     }
 
-    /// Closes a segment: it is not used any more as it was.
+    /// Closes a segment whose file is about to change its use.
     pub(super) fn close(&self, segment: &Arc<Segment>) {
         lock(&self.open).retain(|open| !open.is(segment));
         segment.close();
@@ -350,7 +351,7 @@ impl OpenSegments {
         lock(&self.frames).forget(|frame| frame.topic == topic);
     }
 
-    /// Forgets the frames that were looked into of a segment.
+    /// Drops the kept frames of a segment.
     pub(super) fn forget_frames(&self, segment: &Segment, end: Offset) {
         let (identity, written) = (segment.identity, segment.written());
         let offsets = segment.base()..end;
@@ -361,7 +362,7 @@ impl OpenSegments {
         });
     }
 
-    /// The frame with this offset, if it is one that is kept.
+    /// The kept frame that covers this offset, if there is one.
     pub(super) fn kept_frame(
         &self,
         identity: Identity,
@@ -378,13 +379,14 @@ impl OpenSegments {
 
     fn note_use(&self, segment: &Segment) {
         let now = self.opened.load(Ordering::Relaxed);
-        // Nearly always it is so already, and then nothing is written that other threads read.
+        // Mostly it is `now` already; then nothing is written, so other threads' caches are not
+        // disturbed.
         if segment.used.load(Ordering::Relaxed) != now {
             segment.used.store(now, Ordering::Relaxed);
         }
     }
 
-    /// Takes note that a segment has been opened, and closes another if there are too many.
+    /// Adds a segment that was opened, and closes another if there are too many.
     fn keep(&self, segment: &Arc<Segment>, is_file: bool) {
         let mut open = lock(&self.open);
         self.opened.fetch_add(1, Ordering::Relaxed);
@@ -394,7 +396,7 @@ impl OpenSegments {
             segment: Arc::downgrade(segment),
             is_file,
         });
-        // Both look at all; an opened file costs far more than that.
+        // Both look at all open segments; opening a file costs far more than that.
         if is_file && open.iter().filter(|open| open.is_file).count() > self.most_files {
             close_oldest(&mut open, |open| open.is_file);
         }
@@ -409,14 +411,14 @@ impl OpenSegment {
         std::ptr::eq(self.segment.as_ptr(), Arc::as_ptr(segment))
     }
 
-    /// When it was used last: one that is gone, before all others.
+    /// When it was last used; 0 if the segment is gone.
     fn used(&self) -> u64 {
         let segment = self.segment.upgrade();
         segment.map_or(0, |segment| segment.used.load(Ordering::Relaxed))
     }
 }
 
-/// Closes the least recently used of these.
+/// Closes the least recently used segment for which `of` is true.
 fn close_oldest(open: &mut Vec<OpenSegment>, of: impl Fn(&OpenSegment) -> bool) {
     let these = open.iter().enumerate().filter(|(_, open)| of(open));
     let Some((at, _)) = these.min_by_key(|(_, open)| open.used()) else {
@@ -431,7 +433,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a segment has, from its frames.
+/// Reads the state of a segment from its frames.
 fn walk_through(segment: &Segment, bytes: &ReadOnly) -> io::Result<Active> {
     let mut active = Active::new(segment.base(), 0);
     let mut walk = segment.walk(Source::of(bytes), bytes.len(), 0);

@@ -1,4 +1,4 @@
-//! Finding the offset of a time.
+//! Finding an offset by timestamp.
 
 use std::{io, sync::Arc};
 
@@ -16,7 +16,7 @@ use crate::{
     types::{Offset, RecordView, Records},
 };
 
-/// What comes behind the sealed segments.
+/// What lies behind the sealed segments.
 struct Behind {
     active: Option<Active>,
     tail: Vec<Frame>,
@@ -25,7 +25,7 @@ struct Behind {
 
 impl LogReader<'_> {
     /// The first offset whose record has this timestamp or a later one; the high watermark if there
-    /// is none. Damaged records are passed over.
+    /// is none. Damaged records are skipped.
     pub(crate) fn find_time(&self, timestamp_ms: i64) -> Result<Offset, ReadError> {
         let (view, behind) = self.log.behind_sealed();
         let start = view.start;
@@ -33,7 +33,7 @@ impl LogReader<'_> {
             match self.find_in_sealed(sealed, start, timestamp_ms) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
-                // Missing, which its readers are told.
+                // The segment is missing; a read of it will report that.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     let offsets = start.max(sealed.base())..sealed.end;
@@ -93,7 +93,7 @@ impl LogReader<'_> {
 }
 
 impl LogLock {
-    /// The view, and what a search by time looks through behind its sealed segments.
+    /// The view, and what a search by time must look at behind the sealed segments.
     fn behind_sealed(&self) -> (Guard<Arc<View>>, Behind) {
         let log = self.lock();
         let behind = Behind {
@@ -105,7 +105,7 @@ impl LogLock {
     }
 }
 
-/// Where to begin looking: at a row, or at the segment's beginning.
+/// Where to start searching: at a row, or at the segment's beginning.
 fn position_of(row: Option<IndexRow>) -> u64 {
     row.map_or(0, |row| u64::from(row.position))
 }

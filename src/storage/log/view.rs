@@ -1,9 +1,9 @@
-//! What readers see of a log beside its newest frames: one value that never changes.
+//! What readers see of a log, except its newest frames: one value that never changes.
 //!
-//! Whatever changes the segments of a log, the files of its key index, where it starts or what is
-//! hidden in it makes another view, which takes the place of the one before as a whole. A reader
-//! takes the view that there is and goes by it to the end: the files of its segments stay as long
-//! as it has it, and nothing in them changes.
+//! Every change of the log's segments, its key index, its start or what is hidden makes a new view,
+//! which replaces the old one as a whole. A reader takes the current view and uses it to the end:
+//! the files of its segments exist as long as the reader has the view, and their content does not
+//! change.
 
 use std::sync::{
     Arc, OnceLock,
@@ -19,52 +19,52 @@ use crate::{
     types::Offset,
 };
 
-/// What there is of a log, but for the frames that come behind its sealed segments.
+/// The state of a log, except for the frames behind its sealed segments.
 #[derive(Clone, Default)]
 pub(crate) struct View {
     /// The first offset that has not been trimmed.
     pub(super) start: Offset,
-    /// The sealed segments that have files, the oldest first.
+    /// The sealed segments that have files, oldest first.
     pub(super) sealed: Vec<Sealed>,
-    /// How many of these are trimmed as a whole.
+    /// How many of these are trimmed completely.
     pub(super) trimmed: usize,
-    /// What the others take.
+    /// The size of the other sealed segments, in bytes.
     pub(super) bytes: u64,
-    /// The segment that grows.
+    /// The growing segment, if there is one.
     pub(super) growing: Option<Arc<Segment>>,
-    /// The erased entities whose bytes are in files yet.
+    /// The erased entities, and records trimmed by entity, whose bytes are still in files.
     pub(super) hidden: Hidden,
     /// The files of the key index.
     pub(super) index: Arc<keys::Files>,
 }
 
-/// A sealed segment: from its base up to the next one's.
+/// A sealed segment; it reaches from its base to that of the next one.
 #[derive(Clone)]
 pub(super) struct Sealed {
     pub(super) segment: Arc<Segment>,
     pub(super) end: Offset,
     pub(super) bytes: u64,
-    /// When its last record was appended; none if nobody has looked since the start.
+    /// When its last record was appended; `None` if nobody has read that since the start.
     pub(super) last_append_ms: Option<i64>,
 }
 
-/// What readers get of a log without its lock.
+/// What readers see of a log without its lock.
 pub(super) struct Published {
     view: ArcSwap<View>,
     /// The high watermark.
     end: AtomicU64,
 }
 
-/// A log behind the lock under which it changes, and what readers get without that.
+/// A log behind its lock, and what readers see without the lock.
 pub(crate) struct LogLock {
     log: OrderedMutex<Log, rank::Log>,
     published: Arc<Published>,
 }
 
 impl Published {
-    /// Of a log that has nothing.
+    /// The state of an empty log.
     pub(super) fn nothing() -> Self {
-        // There are many of these.
+        // Shared, because there are many empty logs.
         static NOTHING: OnceLock<Arc<View>> = OnceLock::new();
         Self {
             view: ArcSwap::new(Arc::clone(NOTHING.get_or_init(Arc::default))),
@@ -81,19 +81,19 @@ impl LogLock {
         }
     }
 
-    /// Locks it; a panic elsewhere has not left anything half done that matters after it.
+    /// Locks the log. A panic of another thread leaves nothing half done that matters here.
     pub(crate) fn lock(&self) -> OrderedGuard<'_, Log> {
         self.log.lock()
     }
 
-    /// What readers see now.
+    /// The current view.
     pub(crate) fn view(&self) -> Guard<Arc<View>> {
         self.published.view.load()
     }
 
     /// Where the log starts, and its high watermark.
     pub(crate) fn range(&self) -> (Offset, Offset) {
-        // In this order: a start is never behind the end that there was.
+        // In this order, so that the start is not behind the end.
         let start = self.view().start;
         (start, Offset(self.published.end.load(Ordering::Acquire)))
     }
@@ -111,12 +111,12 @@ impl View {
         self.start
     }
 
-    /// Behind the last sealed segment that is not trimmed; none if there is none.
+    /// The end of the last sealed segment that is not trimmed; `None` if there is none.
     pub(crate) fn sealed_end(&self) -> Option<Offset> {
         self.live().last().map(|sealed| sealed.end)
     }
 
-    /// What is not to be shown although files have it.
+    /// What readers must not be shown although files have it.
     pub(crate) fn hidden(&self) -> &Hidden {
         &self.hidden
     }
@@ -126,8 +126,8 @@ impl View {
         &self.index
     }
 
-    /// Whether it says all that there is to say of an offset, because its segments reach behind
-    /// that or it is trimmed: whatever becomes of the record there, the view has what there was.
+    /// Whether the view has all there is to know about an offset: its segments reach behind it, or
+    /// it is trimmed. The answer stays true whatever happens to the record later.
     pub(crate) fn reaches(&self, offset: Offset) -> bool {
         let end = self.sealed.last().map_or(self.start, |last| last.end);
         offset < end.max(self.start)
@@ -145,7 +145,7 @@ impl View {
         (found.base() <= offset).then_some(found)
     }
 
-    /// The segment of this name, if it is there and not trimmed.
+    /// The segment with this name, if the view has it and it is not trimmed.
     pub(super) fn named(&self, base: Offset, revision: u32) -> Option<&Arc<Segment>> {
         let is_it = |segment: &&Arc<Segment>| {
             let name: Name = segment.name();
@@ -157,7 +157,7 @@ impl View {
         sealed.into_iter().chain(&self.growing).find(is_it)
     }
 
-    /// Brings what follows from the rest up to date.
+    /// Recomputes the fields that depend on others.
     fn settle(&mut self) {
         let start = self.start;
         self.trimmed = self.sealed.partition_point(|segment| segment.end <= start);
@@ -166,23 +166,23 @@ impl View {
 }
 
 impl Log {
-    /// What readers see now.
+    /// The current view.
     pub(super) fn view(&self) -> Guard<Arc<View>> {
         self.published.view.load()
     }
 
-    /// Moves the high watermark; what comes before it can be read from now on.
+    /// Moves the high watermark: records before it can be read from now on.
     pub(super) fn set_end(&mut self, end: Offset) {
         self.end = end;
         self.published.end.store(end.0, Ordering::Release);
     }
 
-    /// Puts other files in the place of those of the key index.
+    /// Changes the files of the key index.
     pub(crate) fn change_index(&mut self, change: impl FnOnce(&mut keys::Files)) {
         self.change_view(|view| change(Arc::make_mut(&mut view.index)));
     }
 
-    /// Puts another view in the place of the one that there is.
+    /// Replaces the view by a changed copy.
     pub(super) fn change_view(&mut self, change: impl FnOnce(&mut View)) {
         let mut view = View::clone(&self.view());
         change(&mut view);

@@ -1,4 +1,4 @@
-//! A walk over a segment's frames, with or without damage in it.
+//! A walk over a segment's frames, which can step over damage.
 
 use std::{io, sync::Arc};
 
@@ -25,12 +25,12 @@ const WINDOW_BYTES: usize = 1 << 20;
 pub(in crate::storage) enum Source {
     /// A map of the whole file.
     Map(Bytes),
-    /// The file, by positioned reads.
+    /// The file, read by position.
     File(Arc<dyn File>),
 }
 
 impl Source {
-    /// A file that does not change.
+    /// The source for a file that does not change.
     pub(in crate::storage) fn of(file: &ReadOnly) -> Self {
         match file {
             ReadOnly::Mapped(bytes) => Self::Map(bytes.clone()),
@@ -39,8 +39,7 @@ impl Source {
     }
 }
 
-/// A place in a segment. Where several frames lie in one block, each of them is at the place of
-/// the block.
+/// A place in a segment. All frames of a block are at the block's position.
 pub(in crate::storage) struct Walk {
     source: Source,
     /// Where the segment's frames end.
@@ -49,15 +48,15 @@ pub(in crate::storage) struct Walk {
     /// Where the segment starts in the partition.
     base: Offset,
     position: u64,
-    /// What was read last, from `window_at` on.
+    /// The bytes that were read last; they begin at `window_at`.
     window: Bytes,
     window_at: u64,
-    /// The block that is here, if it was taken apart.
+    /// The block at this place, if it was decompressed.
     block: Option<OpenBlock>,
     has_opened_blocks: bool,
 }
 
-/// A block, and how many bytes of its frames the walk has stepped over.
+/// A decompressed block, and how many bytes of its frames the walk has passed.
 struct OpenBlock {
     block: Block,
     at: usize,
@@ -94,7 +93,7 @@ impl Walk {
         }
     }
 
-    /// Where the walk is.
+    /// The current position.
     pub(in crate::storage) fn position(&self) -> u64 {
         self.position
     }
@@ -104,7 +103,7 @@ impl Walk {
         self.position >= self.len
     }
 
-    /// The frame here, checked; none if there is none of this partition or it is damaged.
+    /// The frame at this place, checked; `None` if it is damaged or of another partition.
     pub(in crate::storage) fn frame(&mut self) -> io::Result<Option<Frame>> {
         if let Some(open) = &self.block {
             return Ok(open.block.frame(open.at));
@@ -128,12 +127,12 @@ impl Walk {
         Ok(first)
     }
 
-    /// Whether there are frames in the block here that the walk has not stepped over.
+    /// Whether the block at this place has frames that the walk has not passed.
     pub(in crate::storage) fn is_in_block(&self) -> bool {
         self.block.is_some()
     }
 
-    /// Whether any frame was in a block.
+    /// Whether any frame so far was in a block.
     pub(in crate::storage) fn has_opened_blocks(&self) -> bool {
         self.has_opened_blocks
     }
@@ -151,8 +150,7 @@ impl Walk {
         }
     }
 
-    /// Steps over damage: to the next place where a sound frame of this partition begins, or to the
-    /// end.
+    /// Steps over damage, to the next sound frame of this partition or to the end.
     pub(in crate::storage) fn resync(&mut self) -> io::Result<()> {
         let topic = self.identity.topic.0.to_le_bytes();
         let partition = self.identity.partition.0.to_le_bytes();
@@ -169,7 +167,7 @@ impl Walk {
                     return Ok(());
                 }
             }
-            // The next window begins early enough to hold a mark that this one cut.
+            // The next window begins early enough to include a mark that this window cut in two.
             let seen = window.len().saturating_sub(MARK_AT + mark.len()).max(1);
             self.position += seen as u64;
             if window.len() < WINDOW_BYTES {
@@ -186,7 +184,7 @@ impl Walk {
         frame
     }
 
-    /// Whether a frame belongs here: a file may have been given another segment's name.
+    /// Whether a frame belongs here. It may not if a file has got the name of another segment.
     fn is_ours(&self, place: &Place) -> bool {
         place.topic == self.identity.topic
             && place.partition == self.identity.partition
@@ -200,8 +198,8 @@ impl Walk {
             .is_some_and(|end| end <= self.len)
     }
 
-    /// The header of the frame here. Where it has to be read, it is read alone: the frame may be
-    /// larger than a window, which would be read for nothing then.
+    /// The header of the frame at this place. It is read without the frame, because a frame may be
+    /// larger than a window, which would then be read in vain.
     fn head(&mut self) -> io::Result<Bytes> {
         let at = self.position;
         let end = self.len.min(at + frame::HEADER_BYTES as u64).max(at);
@@ -242,5 +240,5 @@ impl Walk {
     }
 }
 
-/// Where in a frame's header topic and partition stand.
+/// Where a frame's header has topic and partition.
 const MARK_AT: usize = 8;

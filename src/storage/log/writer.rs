@@ -23,28 +23,29 @@ use crate::{
     types::{Offset, TopicSettings},
 };
 
-/// A segment is synced once this much of it is not: what is left to the operating system piles up
-/// and is then written all at once, in the way of the journal.
+/// A segment is synced once this much of it is unsynced. Otherwise the operating system gathers
+/// more and writes it all at once, which slows the journal down.
 const SYNC_STEP_BYTES: u64 = 8 << 20;
 
 /// Most bytes given to the operating system in one write.
 const WRITE_BYTES: usize = 4 << 20;
 
-/// The end of a log's active segment. There is one for each log, used by one thread at a time.
+/// Writes to the end of a log's active segment. Each log has one writer, which one thread uses at a
+/// time.
 #[derive(Default)]
 pub(crate) struct Writer {
     unsynced: u64,
-    /// Index rows that are in the index file.
+    /// How many index rows the index file has.
     stored_rows: usize,
-    /// The segment's name is not durable yet, or its directory's is not.
+    /// Whether the segment's name, or its directory's, is not durable yet.
     new_names: bool,
-    /// The directory has been used since the start: its own name may not be durable.
+    /// Whether the name of the log's directory is known to be durable.
     dir_is_durable: bool,
 }
 
 impl Writer {
-    /// Moves some of the frames before `end` from the tail into segments; how many bytes, and none
-    /// if there are no such frames.
+    /// Moves some of the frames before `end` from the tail to segments. Returns how many bytes;
+    /// `None` if there are no such frames.
     pub(crate) fn write_some(
         &mut self,
         log: &LogLock,
@@ -64,7 +65,7 @@ impl Writer {
         }
     }
 
-    /// Appends frames to the active segment, then moves them there for readers.
+    /// Appends frames to the active segment, then moves them from the tail for readers too.
     fn append(
         &mut self,
         log: &LogLock,
@@ -97,7 +98,7 @@ impl Writer {
                 log.tail_bytes -= moved.frame.bytes().len();
             }
             if log.tail.is_empty() {
-                // One that was long once must not keep its room: there are many logs.
+                // A tail that was long once must not keep its memory, because there are many logs.
                 log.tail = VecDeque::new();
             }
         }
@@ -107,8 +108,7 @@ impl Writer {
         Ok(bytes)
     }
 
-    /// Seals the active segment, if there is one, and starts the next with the frame that comes
-    /// first.
+    /// Seals the active segment, if there is one, and starts the next with the frame `first`.
     fn roll(
         &mut self,
         log: &LogLock,
@@ -120,8 +120,8 @@ impl Writer {
             let log = log.lock();
             (log.segment(Name::first(first.header().base)), log.dir())
         };
-        // Its name becomes durable with the next checkpoint; so does one that was there before a
-        // crash.
+        // The directory's name becomes durable with the next checkpoint, even if it existed before
+        // a crash.
         ensure_dir(&*segments.env.files, &dir)?;
         let header = Header {
             topic: segment.identity().topic,
@@ -201,7 +201,7 @@ impl Writer {
         sync_together(&mut [(self, log)], segments)
     }
 
-    /// What a sync of the active segment is about; none if nothing of it is to be synced.
+    /// What a sync of the active segment must do; `None` if all of it is synced.
     fn unsynced(
         &self,
         log: &LogLock,
@@ -233,21 +233,20 @@ impl Writer {
         }))
     }
 
-    /// Takes note that all of the active segment has been synced, and writes the index rows that
-    /// there are by now.
+    /// Notes that the whole active segment was synced, and writes the index rows so far.
     fn note_synced(&mut self, log: &LogLock, segments: &OpenSegments) {
         self.unsynced = 0;
         self.new_names = false;
         let Some((segment, rows)) = log.lock().take_unstored_rows() else {
             return;
         };
-        // What could not be stored is missing when the index is opened, which is then rebuilt.
+        // If this fails, the index is incomplete when it is opened, and is rebuilt.
         store_rows(&segments.env, &segment, &rows, self.stored_rows);
         self.stored_rows += rows.len();
     }
 
-    /// Whether the name of the log's directory is durable, as far as is known; from now on it is,
-    /// because the caller sees to that.
+    /// Whether the name of the log's directory is known to be durable. Call it only if you make it
+    /// durable: from now on it counts as such.
     pub(crate) fn take_dir_is_durable(&mut self) -> bool {
         std::mem::replace(&mut self.dir_is_durable, true)
     }
@@ -270,19 +269,19 @@ impl Writer {
     }
 }
 
-/// What is to be synced of an active segment.
+/// The unsynced part of an active segment.
 struct Unsynced {
     path: PathBuf,
-    /// Its file, if that is.
+    /// Its file, if bytes of it are unsynced.
     file: Option<Arc<dyn File>>,
-    /// Where what is to be synced of the file begins.
+    /// Where the unsynced bytes begin.
     from: u64,
-    /// The directory that has its name, if that is.
+    /// The directory, if the file's name is not durable.
     dir: Option<PathBuf>,
 }
 
-/// Makes the active segments of logs durable: their bytes, their lengths and their names. Nobody
-/// else uses the writers meanwhile.
+/// Makes the active segments of several logs durable: their bytes, lengths and names. Nobody else
+/// uses the writers meanwhile.
 pub(crate) fn sync_together(
     logs: &mut [(&mut Writer, &LogLock)],
     segments: &OpenSegments,
@@ -292,7 +291,7 @@ pub(crate) fn sync_together(
         unsynced.extend(writer.unsynced(log, segments)?);
     }
     if unsynced.len() > 1 {
-        // What is being written when the first is synced is committed with it by the file system.
+        // The file system then commits all of them together with the first sync.
         for one in &unsynced {
             if let Some(file) = &one.file {
                 file.begin_writing(one.from);
@@ -316,7 +315,8 @@ pub(crate) fn sync_together(
     Ok(())
 }
 
-/// Creates a segment's file. A write that the disk had no room for may have left a beginning of it.
+/// Creates a segment's file. Removes one that is there already: a part that was written before the
+/// disk was full.
 fn create(files: &dyn FileSystem, path: &Path) -> Result<Arc<dyn File>, FileError> {
     let mut created = files.open(path, Open::Create);
     if matches!(&created, Err(error) if error.kind() == ErrorKind::AlreadyExists) {
@@ -326,7 +326,7 @@ fn create(files: &dyn FileSystem, path: &Path) -> Result<Arc<dyn File>, FileErro
     created.map_err(FileError::when(Action::Create, path))
 }
 
-/// Syncs each of these; of what fails, the first is told.
+/// Syncs all of these; returns the first error.
 fn sync_each(files: &dyn FileSystem, these: Vec<(&Path, ToSync<'_>)>) -> Result<(), FileError> {
     let (paths, these): (Vec<_>, Vec<_>) = these.into_iter().unzip();
     for (path, synced) in paths.into_iter().zip(files.sync_all(&these)) {
@@ -336,32 +336,32 @@ fn sync_each(files: &dyn FileSystem, these: Vec<(&Path, ToSync<'_>)>) -> Result<
 }
 
 impl Log {
-    /// The segment that grows, and how far it has come.
+    /// The growing segment and its state.
     fn growing(&self) -> Option<(Arc<Segment>, &Active)> {
         let segment = self.view().growing.clone();
         segment.zip(self.active.as_ref())
     }
 
-    /// The segment that grows, and what its index file lacks when it is sealed now.
+    /// The growing segment, and the rows that its index file still needs if it is sealed now.
     fn index_of_growing(&self) -> Option<(Arc<Segment>, Vec<IndexRow>)> {
         let (segment, active) = self.growing()?;
         Some((segment, active.last_rows()))
     }
 
-    /// The segment that grows, and what its index file lacks, which the caller stores; none if
-    /// there is nothing.
+    /// The growing segment, and the rows that its index file lacks, which the caller stores; `None`
+    /// if there are none.
     fn take_unstored_rows(&mut self) -> Option<(Arc<Segment>, Vec<IndexRow>)> {
         let segment = self.view().growing.clone()?;
         let rows = self.active.as_mut()?.rows.take_unstored();
         (!rows.is_empty()).then_some((segment, rows))
     }
 
-    /// Seals the segment that grows.
+    /// Makes the growing segment a sealed one.
     fn seal(&mut self) {
         let Some(active) = self.active.take() else {
             return;
         };
-        // The offsets up to the tail are this segment's, also those that are lost.
+        // All offsets up to the tail belong to this segment, even those whose records are lost.
         let tail = self.tail.front().map(|first| first.frame.header().base);
         let end = tail.unwrap_or(self.end).max(active.end);
         self.change_view(|view| {
@@ -376,8 +376,8 @@ impl Log {
     }
 }
 
-/// The frames before `end` that the active segment takes next, with the segment; without it, the
-/// first frame for a new one.
+/// The frames before `end` that the active segment takes next, with the segment. If it cannot take
+/// the first one, that frame alone, for a new segment.
 fn next_batch(
     log: &Log,
     settings: &TopicSettings,
