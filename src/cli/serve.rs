@@ -59,7 +59,8 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     let runtime =
         runtime.map_err(|error| Failure::Unusable(format!("cannot start threads: {error}")))?;
     runtime.spawn(trim_now_and_then());
-    let auth = Arc::new(Auth::new(config.grants().clone(), config.exposure()));
+    let auth = Auth::new(config.grants().clone(), config.exposure());
+    let auth = Arc::new(auth.with_certificates(config.certificates().clone()));
     runtime.spawn(Watched::new(flags.clone(), Arc::clone(&auth), file).watch());
     let result = runtime.block_on(serve(config, env, auth, certificates));
     // A read of a slow disk that nobody waits for any more is not waited for either.

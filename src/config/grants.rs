@@ -11,7 +11,9 @@ use toml::{
 };
 
 use super::Error;
-use crate::server::{Grant, Grants, NamePattern, Operation, Operations, Principal};
+use crate::server::{
+    CertificateName, Grant, Grants, NamePattern, Operation, Operations, Principal,
+};
 
 /// The tables that are no settings.
 pub(super) const ROLE: &str = "role";
@@ -226,17 +228,39 @@ fn principal(text: &str) -> Result<NamePattern, String> {
             "{text} may do everything and needs no grant; leave it out"
         ));
     }
+    if let Some(name) = text.strip_prefix(Principal::CERTIFICATE) {
+        certificate(name)?;
+    }
     let is_of_a_kind = |kind: &&str| text.strip_prefix(kind).is_some_and(|name| !name.is_empty());
     let is_known =
         text == "*" || text == Principal::ANONYMOUS || Principal::KINDS.iter().any(is_of_a_kind);
     let pattern = NamePattern::parse(text).filter(|_| is_known);
     pattern.ok_or_else(|| {
         format!(
-            "{text:?} is no principal; it is \"{}\" or \"token:NAME\", which may end with a *, and \
-             \"*\" is everybody",
+            "{text:?} is no principal; it is \"{}\", \"token:NAME\" or \"certificate:CN:NAME\", \
+             which may end with a *, and \"*\" is everybody",
             Principal::ANONYMOUS
         )
     })
+}
+
+/// Whether a certificate can have this name, with its kind, or names that begin so.
+fn certificate(name: &str) -> Result<(), String> {
+    let prefix = name.strip_suffix('*');
+    for kind in CertificateName::ALL.map(CertificateName::kind) {
+        let behind = name
+            .strip_prefix(kind)
+            .and_then(|text| text.strip_prefix(':'));
+        let begins_kind = prefix.is_some_and(|prefix| format!("{kind}:").starts_with(prefix));
+        if begins_kind || behind.is_some_and(|name| !name.is_empty()) {
+            return Ok(());
+        }
+    }
+    Err(format!(
+        "no certificate has the name {name:?}; behind \"certificate:\" come the kind of the name \
+         ({}), a colon and the name, such as \"certificate:CN:billing\"",
+        CertificateName::ALL.map(CertificateName::kind).join(", ")
+    ))
 }
 
 /// Whether all that a grant names has to do with each other.

@@ -49,6 +49,7 @@ pub(crate) struct Config {
     pub(crate) insecure: bool,
     http_listen: HttpListen,
     tls: tls::Tls,
+    certificates: server::CertificateNames,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,
     journal_file_bytes: u64,
@@ -113,6 +114,7 @@ impl Default for Config {
             insecure: false,
             http_listen: HttpListen::Auto,
             tls: tls::Tls::default(),
+            certificates: server::CertificateNames::default(),
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
             journal_file_bytes: limits::JOURNAL_FILE_BYTES,
@@ -187,6 +189,11 @@ impl Config {
     /// Who may do what.
     pub(crate) fn grants(&self) -> &server::Grants {
         &self.grants
+    }
+
+    /// Who callers with a certificate are.
+    pub(crate) fn certificates(&self) -> &server::CertificateNames {
+        &self.certificates
     }
 
     /// Whether callers of other machines who do not say who they are may do everything where

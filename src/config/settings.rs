@@ -1,6 +1,8 @@
 //! The table of settings, and the sources that go through it.
 
-use super::{Config, Error, Sources, environment::OF_COMMANDS, error::Problem, listen::HttpListen};
+use super::{
+    Config, Error, Sources, environment::OF_COMMANDS, error::Problem, listen::HttpListen, tls,
+};
 use crate::{
     budget::{self, Name},
     types::{parse_bytes, parse_millis},
@@ -36,7 +38,7 @@ macro_rules! part_setting {
 }
 
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
-pub(super) const SETTINGS: [Setting; 37] = [
+pub(super) const SETTINGS: [Setting; 38] = [
     Setting {
         name: "data_dir",
         set: |config, text| set(&mut config.data_dir, path(text)),
@@ -80,6 +82,10 @@ pub(super) const SETTINGS: [Setting; 37] = [
     Setting {
         name: "tls.client_any_usage",
         set: |config, text| set(&mut config.tls.client_any_usage, boolean(text)),
+    },
+    Setting {
+        name: "tls.principal",
+        set: |config, text| set(&mut config.certificates, tls::names(text)),
     },
     Setting {
         name: "log.format",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Error, Sources};
 use crate::{
-    server::TlsFiles,
+    server::{CertificateName, CertificateNames, TlsFiles},
     tls::{Clients, File},
 };
 
@@ -81,4 +81,17 @@ pub(crate) fn setting_of(file: File) -> &'static str {
         File::Key => "tls.key",
         File::ClientCa => "tls.client_ca",
     }
+}
+
+/// Which names of a certificate say who its owner is, parted by commas.
+pub(super) fn names(text: &str) -> Result<CertificateNames, String> {
+    let mut names = Vec::new();
+    for kind in text.split(',') {
+        let name = CertificateName::named(kind.trim()).filter(|name| !names.contains(name));
+        names.push(name.ok_or_else(|| {
+            let kinds = CertificateName::ALL.map(CertificateName::kind).join(", ");
+            format!("it is some of {kinds}, each once, with commas between them")
+        })?);
+    }
+    Ok(CertificateNames(names))
 }

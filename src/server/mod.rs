@@ -58,7 +58,10 @@ use tracing::{error, info, warn};
 
 pub(crate) use self::{
     admin::AdminSocket,
-    auth::{Auth, Exposure, Grant, Grants, NamePattern, Operation, Operations, Principal},
+    auth::{
+        Auth, CertificateName, CertificateNames, Exposure, Grant, Grants, NamePattern, Operation,
+        Operations, Principal,
+    },
     certificates::{Certificates, TlsFiles},
     connections::tcp,
     http::Http,

@@ -15,7 +15,7 @@ use tokio::{
 use tonic::Extensions;
 
 use super::{
-    auth::Entrance,
+    auth::{CertificateNames, Entrance, Principal},
     http2::window,
     limits::{Options, most_connections},
     reads::{Reads, Shares},
@@ -84,7 +84,7 @@ pub(super) struct Peer {
     /// Where it has come in.
     pub(super) entrance: Entrance,
     /// Who the client is by its certificate.
-    certificate: Option<Arc<PeerIdentity>>,
+    certificate: Option<Arc<Certificate>>,
     _counted: Option<Arc<Counted>>,
 }
 
@@ -117,8 +117,35 @@ impl Peer {
     /// Knows its client by a certificate from here on, if there is one.
     pub(super) fn known_by(self, certificate: Option<PeerIdentity>) -> Self {
         Self {
-            certificate: certificate.map(Arc::new),
+            certificate: certificate.map(|identity| Arc::new(Certificate::of(identity))),
             ..self
+        }
+    }
+
+    /// Whose certificate the client has shown; none if it has shown none. An authority of
+    /// `tls.client_ca` has signed it, and it was valid then.
+    pub(super) fn certified(&self, names: &CertificateNames) -> Option<Principal> {
+        let Certificate {
+            identity,
+            principal,
+        } = &**self.certificate.as_ref()?;
+        let principal = principal.get_or_init(|| names.principal(identity));
+        Some(principal.clone())
+    }
+}
+
+/// A client's certificate, and who that is.
+#[derive(Debug)]
+struct Certificate {
+    identity: PeerIdentity,
+    principal: OnceLock<Principal>,
+}
+
+impl Certificate {
+    fn of(identity: PeerIdentity) -> Self {
+        Self {
+            identity,
+            principal: OnceLock::new(),
         }
     }
 }
@@ -264,13 +291,6 @@ pub(super) fn pulse(extensions: &Extensions) -> Option<Pulse> {
 pub(super) fn address(extensions: &Extensions) -> String {
     let peer = extensions.get::<Peer>();
     peer.map_or_else(String::new, |peer| peer.address.to_string())
-}
-
-/// Who the client is by the certificate with which it has connected; none if it has shown none. An
-/// authority of `tls.client_ca` has signed it, and it was valid then.
-#[allow(dead_code, reason = "principals are made of it")]
-pub(super) fn certificate(extensions: &Extensions) -> Option<Arc<PeerIdentity>> {
-    extensions.get::<Peer>()?.certificate.clone()
 }
 
 /// What holds the producers of the connection that a request came by.

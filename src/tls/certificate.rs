@@ -5,8 +5,12 @@ use std::net::IpAddr;
 use rustls::pki_types::CertificateDer;
 use x509_cert::{
     Certificate,
-    der::Decode,
-    ext::pkix::{SubjectAltName, name::GeneralName},
+    der::{Decode, oid::db::rfc4519::COMMON_NAME},
+    ext::pkix::{
+        SubjectAltName,
+        name::{DirectoryString, GeneralName},
+    },
+    name::Name,
     time::Time,
 };
 
@@ -19,6 +23,8 @@ pub(crate) struct PeerIdentity {
     /// The subject as RFC 4514 writes it, which begins with what is most particular:
     /// `CN=billing,OU=Shop,O=Example`. Empty if the certificate has none.
     pub(crate) subject: String,
+    /// The common name of the subject, the most particular one where it has several.
+    pub(crate) common_name: Option<String>,
     /// Its other names, each with its kind, in the certificate's order: `DNS:billing.example`,
     /// `URI:spiffe://example/billing`, `email:a@example`, `IP:10.0.0.1`. Other kinds are left out.
     pub(crate) alternative_names: Vec<String>,
@@ -33,9 +39,22 @@ impl PeerIdentity {
         let names = names.map_or_else(Vec::new, |(_, names)| names.0);
         Ok(Self {
             subject: certificate.subject().to_string(),
+            common_name: common_name(certificate.subject()),
             alternative_names: names.iter().filter_map(text_of).collect(),
         })
     }
+}
+
+fn common_name(subject: &Name) -> Option<String> {
+    let mut found = None;
+    for attribute in subject.iter() {
+        if attribute.oid == COMMON_NAME
+            && let Ok(text) = DirectoryString::try_from(&attribute.value)
+        {
+            found = Some(text.value().into_owned());
+        }
+    }
+    found
 }
 
 fn text_of(name: &GeneralName) -> Option<String> {

@@ -52,9 +52,54 @@ fn grants_and_roles_are_read() {
     assert_eq!(*Config::default().grants(), Grants::default());
 }
 
-/// What is said of a file that is wrong.
-fn problem(text: &str) -> String {
-    load(text).expect_err("it is wrong").to_string()
+/// Of each file that is wrong, this is said.
+fn assert_said(wrong: &[(String, &str)]) {
+    for (text, expected) in wrong {
+        let problem = load(text).expect_err("it is wrong").to_string();
+        assert!(
+            problem.contains(expected),
+            "{problem:?} does not say {expected:?}"
+        );
+    }
+}
+
+#[test]
+fn names_that_no_certificate_can_have_are_refused() {
+    assert_said(&[
+        (
+            "[[grant]]\nprincipals = [\"certificate:billing\"]\noperations = [\"admin\"]"
+                .to_owned(),
+            "line 2: no certificate has the name \"billing\"; behind \"certificate:\" come the",
+        ),
+        (
+            "[[grant]]\nprincipals = [\"certificate:CN:\"]\noperations = [\"admin\"]".to_owned(),
+            "line 2: no certificate has the name \"CN:\"",
+        ),
+        (
+            "[tls]\nprincipal = \"CN,cn\"".to_owned(),
+            "line 2: tls.principal cannot be \"CN,cn\": it is some of URI, CN, DNS, email,",
+        ),
+        (
+            "[tls]\nprincipal = \"CN,CN\"".to_owned(),
+            "line 2: tls.principal cannot be \"CN,CN\"",
+        ),
+    ]);
+}
+
+#[test]
+fn certificates_are_principals_by_name_and_by_how_names_begin() {
+    for name in [
+        "CN:billing",
+        "URI:spiffe://example/*",
+        "subject:CN=a,O=b",
+        "DNS:*",
+        "U*",
+        "*",
+    ] {
+        let principals = format!("[[grant]]\nprincipals = [\"certificate:{name}\"]\n");
+        let loaded = load(&format!("{principals}operations = [\"admin\"]"));
+        assert!(loaded.is_ok(), "{name}: {loaded:?}");
+    }
 }
 
 #[test]
@@ -144,11 +189,5 @@ fn what_is_wrong_is_told_with_its_line_and_what_to_do() {
             "line 4: the role \"a\" is there twice",
         ),
     ];
-    for (text, expected) in wrong {
-        let problem = problem(&text);
-        assert!(
-            problem.contains(expected),
-            "{problem:?} does not say {expected:?}"
-        );
-    }
+    assert_said(&wrong);
 }

@@ -49,6 +49,7 @@ fn every_documented_value_is_read_and_not_just_accepted() {
             "data_dir" => "/elsewhere",
             "tls.certificate" | "tls.key" | "tls.client_ca" => "a.pem",
             "tls.client_required" => "false",
+            "tls.principal" => "email, subject",
             "tls.client_any_usage" => "true",
             "listen" | "http.listen" => "[::1]:1",
             "insecure" => "true",

@@ -30,7 +30,8 @@ pub(super) struct Caller {
 /// What a caller has shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Proof {
-    /// Nothing that could lose its value while the connection is open.
+    /// Nothing that could lose its value while the connection is open: a certificate counts from
+    /// its beginning to its end.
     Nothing,
     /// The token with this id.
     Token { id: u64, expires_ms: i64 },
@@ -92,7 +93,7 @@ fn bearer(authorization: &[u8]) -> Option<&str> {
 }
 
 impl Caller {
-    /// One who has shown nothing.
+    /// One who has shown nothing in this call.
     pub(super) fn unproven(principal: Principal) -> Self {
         Self {
             principal,

@@ -121,19 +121,29 @@ impl<S> Identify<S> {
         let peer = request.extensions().get::<Peer>();
         let entrance = peer.map_or_else(Entrance::default, |peer| peer.entrance);
         let address = peer.map_or_else(Arc::default, Peer::address);
-        let caller = self.caller(request.headers(), entrance)?;
+        let caller = self.caller(request.headers(), entrance, peer)?;
         let length = Length::of(request.uri().path());
         let at = (entrance, address);
         Ok(Access::new(&self.authority, caller, at, length))
     }
 
-    fn caller(&self, headers: &HeaderMap, entrance: Entrance) -> Result<Caller, Unauthenticated> {
+    /// Who calls: a token says more than the certificate of the connection that it comes by.
+    fn caller(
+        &self,
+        headers: &HeaderMap,
+        entrance: Entrance,
+        peer: Option<&Peer>,
+    ) -> Result<Caller, Unauthenticated> {
         if entrance == Entrance::Administrators {
             return Ok(Caller::unproven(Principal::local_admin()));
         }
         let mut shown = headers.get_all(AUTHORIZATION).iter();
         let Some(authorization) = shown.next() else {
-            return Ok(Caller::unproven(Principal::anonymous()));
+            let names = &self.authority.auth.certificates;
+            let certified = peer.and_then(|peer| peer.certified(names));
+            return Ok(Caller::unproven(
+                certified.unwrap_or_else(Principal::anonymous),
+            ));
         };
         if shown.next().is_some() {
             return Err(Unauthenticated::Malformed);

@@ -19,6 +19,7 @@ mod access;
 mod asks;
 mod audit;
 mod authority;
+mod certificate;
 mod cut;
 mod grants;
 mod identify;
@@ -39,6 +40,7 @@ pub(super) use self::{
     identify::{Entrance, Identify},
 };
 pub(crate) use self::{
+    certificate::{CertificateName, CertificateNames},
     grants::{Grant, Grants, NamePattern, Operation, Operations},
     principal::Principal,
 };
@@ -59,6 +61,8 @@ pub(crate) enum Exposure {
 pub(crate) struct Auth {
     grants: watch::Sender<Arc<Grants>>,
     exposure: Exposure,
+    /// Who callers with a certificate are.
+    certificates: CertificateNames,
 }
 
 impl Auth {
@@ -66,6 +70,15 @@ impl Auth {
         Self {
             grants: watch::Sender::new(Arc::new(grants)),
             exposure,
+            certificates: CertificateNames::default(),
+        }
+    }
+
+    /// Knows callers with a certificate by these of its names.
+    pub(crate) fn with_certificates(self, certificates: CertificateNames) -> Self {
+        Self {
+            certificates,
+            ..self
         }
     }
 

@@ -15,7 +15,13 @@ impl Principal {
     pub(crate) const LOCAL_ADMIN: &'static str = "local-admin";
 
     /// How the names of those begin who say who they are.
-    pub(crate) const KINDS: [&'static str; 1] = ["token:"];
+    pub(crate) const KINDS: [&'static str; 2] = [Self::TOKEN, Self::CERTIFICATE];
+
+    const TOKEN: &'static str = "token:";
+
+    /// Behind it come the kind of the certificate's name, a colon, and the name: names of different
+    /// kinds never meet either.
+    pub(crate) const CERTIFICATE: &'static str = "certificate:";
 
     pub(crate) fn anonymous() -> Self {
         Self(Self::ANONYMOUS.into())
@@ -27,7 +33,12 @@ impl Principal {
 
     /// Whoever has a token of this name.
     pub(crate) fn token(name: &str) -> Self {
-        Self(format!("token:{name}").into())
+        Self(format!("{}{name}", Self::TOKEN).into())
+    }
+
+    /// Whoever has a certificate with this name.
+    pub(super) fn certificate(kind: &str, name: &str) -> Self {
+        Self(format!("{}{kind}:{name}", Self::CERTIFICATE).into())
     }
 
     pub(crate) fn as_str(&self) -> &str {

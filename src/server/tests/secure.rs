@@ -23,15 +23,15 @@ use crate::{
         sim::{SimClock, SimDisk, SimRandom},
     },
     server::{
-        Certificates, Options, TlsFiles,
+        CertificateNames, Certificates, Options, Principal, TlsFiles,
         certificates::stage,
         connections::Connections,
         notices::{Notice, Notices},
-        peer::{self, Peers},
+        peer::{Peer, Peers},
         stop,
     },
     tls::{
-        Acceptor, ClientStream, Clients, Connector, PeerIdentity, Trust,
+        Acceptor, ClientStream, Clients, Connector, Trust,
         tests::authority::{Authority, Issued},
     },
 };
@@ -92,7 +92,7 @@ struct Served {
     incoming: mpsc::Sender<io::Result<DuplexStream>>,
     notices: Arc<Notices>,
     /// By whom calls came.
-    callers: Arc<Mutex<Vec<Option<PeerIdentity>>>>,
+    callers: Arc<Mutex<Vec<Option<Principal>>>>,
     _stop: stop::Stop,
 }
 
@@ -116,10 +116,9 @@ fn serve_within(handshake_timeout: Duration, acceptor: Arc<Acceptor>) -> Served 
     let (said, seen) = (Arc::clone(&notices), Arc::clone(&callers));
     tokio::spawn(async move {
         let service = tower::service_fn(move |request: Request<Body>| {
-            let caller = peer::certificate(&tonic_extensions(&request));
-            seen.lock()
-                .expect("nobody panics")
-                .push(caller.map(|caller| PeerIdentity::clone(&caller)));
+            let peer = request.extensions().get::<Peer>().expect("it has one");
+            let caller = peer.certified(&CertificateNames::default());
+            seen.lock().expect("nobody panics").push(caller);
             async { Ok::<_, std::convert::Infallible>(Response::new(Body::empty())) }
         });
         let clock = Env::system().clock;
@@ -133,19 +132,6 @@ fn serve_within(handshake_timeout: Duration, acceptor: Arc<Acceptor>) -> Served 
         callers,
         _stop: stop,
     }
-}
-
-/// As tonic hands them on.
-fn tonic_extensions(request: &Request<Body>) -> tonic::Extensions {
-    let mut extensions = tonic::Extensions::new();
-    extensions.insert(
-        request
-            .extensions()
-            .get::<peer::Peer>()
-            .expect("sound")
-            .clone(),
-    );
-    extensions
 }
 
 impl Served {
@@ -197,11 +183,8 @@ async fn a_call_knows_the_certificate_of_its_client() {
     let stream = served.connect(&connector(&authority, Some(&client))).await;
     served.call(stream.expect("sound")).await.expect("sound");
     let callers = served.callers.lock().expect("nobody panics").clone();
-    let subjects: Vec<_> = callers
-        .into_iter()
-        .map(|caller| caller.expect("known").subject)
-        .collect();
-    assert_eq!(subjects, ["CN=billing"]);
+    let caller = callers.into_iter().next().flatten().expect("it is known");
+    assert_eq!(caller.as_str(), "certificate:CN:billing");
 }
 
 #[tokio::test]

@@ -99,6 +99,7 @@ fn a_client_is_who_its_certificate_names() {
         PeerIdentity::of(&certificate).unwrap(),
         PeerIdentity {
             subject: "O=Example,CN=billing\\, \\\"EU\\\"".to_owned(),
+            common_name: Some("billing, \"EU\"".to_owned()),
             alternative_names: [
                 "DNS:billing.example",
                 "URI:spiffe://example/billing",

@@ -2,12 +2,13 @@
 
 use std::{fs, path::Path, process::Command};
 
+use rcgen::{ExtendedKeyUsagePurpose, SanType};
 use tempfile::TempDir;
 
 use super::{
     Serve, assert_does_not_start, assert_fails, free_port, run, serve, started, temporary, text,
 };
-use crate::authority::{Authority, Issued};
+use crate::authority::{Authority, Issued, named, with_usage};
 
 /// A folder with files of a broker and its clients.
 struct Files {
@@ -100,6 +101,98 @@ fn commands_show_a_certificate_where_one_is_asked_for() {
     // In TLS 1.3 a client is connected before the broker has refused it: the reason comes with its
     // first call, or just before it, and then that call says no more than that it was cut off.
     assert_fails(&unknown, 5, &[]);
+}
+
+#[test]
+fn a_certificate_is_a_principal_that_grants_know_and_a_token_goes_before_it() {
+    let (files, data) = (Files::new(), temporary());
+    let mut params = named("reader");
+    let uri = "spiffe://example/reader".try_into().expect("ASCII");
+    params.subject_alt_names = vec![SanType::URI(uri)];
+    let reader = with_usage(params, ExtendedKeyUsagePurpose::ClientAuth);
+    files.put("reader", &files.authority.issue(reader));
+    files.write(
+        "taffrail.toml",
+        r#"
+[[role]]
+name = "writers"
+principals = ["certificate:CN:billing"]
+
+[[grant]]
+roles = ["writers"]
+operations = ["append", "topic-admin"]
+topics = ["orders"]
+
+[[grant]]
+principals = ["certificate:URI:spiffe://example/*"]
+operations = ["read"]
+topics = ["orders"]
+"#,
+    );
+    let mut command = files.serve(data.path());
+    let ca = files.path("ca.pem");
+    command.args([
+        "--tls-client-ca",
+        &ca,
+        "--config",
+        &files.path("taffrail.toml"),
+    ]);
+    let broker = Serve::spawn(&mut command);
+    let by = |name: &str, args: &[&str], input: &[u8]| {
+        let (certificate, key) = (
+            files.path(&format!("{name}.pem")),
+            files.path(&format!("{name}.key")),
+        );
+        let shown = [
+            "--tls-ca",
+            &ca,
+            "--tls-cert",
+            &certificate,
+            "--tls-key",
+            &key,
+        ];
+        broker.run_with(&[args, &shown].concat(), input)
+    };
+    let done = |output: &std::process::Output| {
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    };
+    done(&by("client", &["topic", "create", "orders"], b""));
+    done(&by("client", &["produce", "orders"], b"one\n"));
+    let read = by("reader", &["consume", "orders"], b"");
+    done(&read);
+    assert_eq!(text(&read.stdout), "one\n");
+    let denied = by("reader", &["produce", "orders"], b"two\n");
+    let says = "certificate:URI:spiffe://example/reader may not do \"append\" on any topic";
+    assert_fails(&denied, 4, &[says]);
+    let denied = by("client", &["topic", "create", "other"], b"");
+    let says = "certificate:CN:billing may not do \"topic-admin\" on topic \"other\"";
+    assert_fails(&denied, 4, &[says]);
+
+    let socket = format!("unix:{}", data.path().display());
+    let created = run(
+        &[
+            "token",
+            "create",
+            "t",
+            "--expires",
+            "1d",
+            "--server",
+            &socket,
+        ],
+        b"",
+    );
+    done(&created);
+    let token = text(&created.stdout);
+    let denied = by(
+        "reader",
+        &["consume", "orders", "--token", token.trim()],
+        b"",
+    );
+    assert_fails(
+        &denied,
+        4,
+        &["token:t may not do \"read\" on topic \"orders\""],
+    );
 }
 
 #[test]

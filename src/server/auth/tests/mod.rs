@@ -1,5 +1,6 @@
 //! Who calls, and what they may do.
 
+mod certificates;
 mod grants;
 mod guarded;
 mod requests;
