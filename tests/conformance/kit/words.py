@@ -34,11 +34,14 @@ def values(given):
 
 
 def records(step):
-    """The records of a step: `values`, with one `key` where there is one; `bytes`, one of this size; or `records`."""
+    """The records of a step: `values`, with one `key`, or with `keys_of` so many of them in turn; `bytes`, one of this size,
+    or as many as `times` says; or `records`."""
     if "bytes" in step:
         step = {**step, "values": [(FILLING * (step["bytes"] // 16 + 1))[: step["bytes"]]] * step.get("times", 1)}
     if "values" in step:
         own = {"key": step["key"]} if "key" in step else {}
+        if "keys_of" in step:
+            return [{"key": str(int(value) % step["keys_of"]), "value": value} for value in values(step["values"])]
         return [{**own, "value": value} for value in values(step["values"])]
     return step["records"]
 

@@ -83,7 +83,7 @@ class World:
         self.other = taffrail.Client(f"unix:{path}")
 
     def token(self):
-        create = [self.broker.binary, "token", "create", "conformance", "--server", f"unix:{self.folder}/data"]
+        create = [self.broker.binary, "token", "create", "conformance", "--expires", "1d", "--server", f"unix:{self.folder}/data"]
         return subprocess.run(create, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
     def metric(self, name):

@@ -117,7 +117,7 @@ final class Runner {
   private void connect(JsonObject c) throws IOException {
     Client.Builder builder = Client.to(text(c, "address")).timeout(time(c, "timeout_ms", 30_000));
     if (c.has("gzip")) {
-      throw new Unsupported();
+      builder.gzip();
     }
     if (c.has("ca")) {
       builder.credentials(TlsChannelCredentials.newBuilder().trustManager(new File(text(c, "ca"))).build());

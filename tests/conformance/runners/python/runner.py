@@ -48,8 +48,11 @@ class Threads:
     async def following(self, records):
         return await asyncio.to_thread(next, records, None)
 
-    def cancel(self, _):
-        raise Unsupported
+    async def cancel(self, task, reading):
+        """A call of grpcio for threads cannot be cancelled by another one, but for a read, which can be closed."""
+        if not isinstance(reading, taffrail.Reading):
+            raise Unsupported
+        reading.close()
 
 
 class Asyncio:
@@ -64,7 +67,7 @@ class Asyncio:
     async def following(self, records):
         return await anext(records, None)
 
-    def cancel(self, task):
+    async def cancel(self, task, _):
         task.cancel()
 
 
@@ -79,7 +82,7 @@ class Runner:
         loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(THREADS))
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             command = json.loads(line)
-            self.tasks[command["id"]] = asyncio.create_task(self.answer(command))
+            self.tasks[command["id"]] = (asyncio.create_task(self.answer(command)), command)
 
     async def answer(self, command):
         answer = {"id": command["id"]}
@@ -216,7 +219,8 @@ class Runner:
         return {"offsets": [[topic, partition, str(at)] for (topic, partition), at in sorted(offsets.items())]}
 
     async def cancel(self, c):
-        self.style.cancel(self.tasks[c["what"]])
+        task, command = self.tasks[c["what"]]
+        await self.style.cancel(task, self.named.get(command.get("of")))
 
     def client(self, c):
         return self.named[c["client"]]

@@ -3,13 +3,18 @@ package dev.taffrail;
 import com.google.protobuf.ByteString;
 import dev.taffrail.v1.*;
 import dev.taffrail.v1.Record;
+import io.grpc.CallOptions;
+import io.grpc.Channel;
 import io.grpc.ChannelCredentials;
+import io.grpc.ClientCall;
+import io.grpc.ClientInterceptor;
 import io.grpc.Context;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
 import io.grpc.Metadata;
+import io.grpc.MethodDescriptor;
 import io.grpc.TlsChannelCredentials;
 import io.grpc.stub.MetadataUtils;
 import java.time.Duration;
@@ -39,6 +44,7 @@ public final class Client implements AutoCloseable {
     private ChannelCredentials credentials;
     private Duration timeout = Duration.ofSeconds(30);
     private String token;
+    private boolean isCompressed;
 
     private Builder(String address) {
       this.address = address;
@@ -53,6 +59,12 @@ public final class Client implements AutoCloseable {
     /** Sent along with every call as {@code authorization: Bearer TOKEN}. */
     public Builder token(String token) {
       this.token = token;
+      return this;
+    }
+
+    /** Compresses what is sent. What the broker sends is compressed in any case where that is worth it. */
+    public Builder gzip() {
+      isCompressed = true;
       return this;
     }
 
@@ -80,7 +92,17 @@ public final class Client implements AutoCloseable {
         headers.put(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER), "Bearer " + token);
         channel.intercept(MetadataUtils.newAttachHeadersInterceptor(headers));
       }
+      if (isCompressed) {
+        channel.intercept(new Gzip());
+      }
       return new Client(channel.build(), timeout);
+    }
+  }
+
+  private static final class Gzip implements ClientInterceptor {
+    @Override
+    public <Q, R> ClientCall<Q, R> interceptCall(MethodDescriptor<Q, R> method, CallOptions options, Channel next) {
+      return next.newCall(method, options.withCompression("gzip"));
     }
   }
 
