@@ -1,8 +1,8 @@
-//! Access tokens: callers whom the broker knows by a secret, of which only a hash is kept.
+//! Access tokens: a caller proves who it is by a secret, of which the broker keeps a hash only.
 //!
-//! A token is a text, `taffrail_ID_SECRET`: 64 bits by which it is found, and 256 random ones that
-//! nobody can guess. The hash is of the whole text. As what is hashed is random, one round of
-//! SHA-256 is enough: there is no dictionary to try.
+//! A token is a text, `taffrail_ID_SECRET`: 64 bits by which the broker finds it, and 256 random
+//! bits that nobody can guess. The whole text is hashed. Because the secret is random, one round of
+//! SHA-256 is enough: no dictionary would help to guess it.
 
 use std::{collections::BTreeMap, hint::black_box};
 
@@ -14,17 +14,17 @@ const PREFIX: &str = "taffrail_";
 const ID_DIGITS: usize = 16;
 const SECRET_DIGITS: usize = 64;
 
-/// What is known of a token.
+/// What the broker keeps of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AccessToken {
     pub(crate) id: u64,
-    /// The name of the principal; several tokens may have it, so that one can be replaced while
-    /// both count.
+    /// The name of the principal. Several tokens may have the same one, so that one token can be
+    /// replaced by another without a gap.
     pub(crate) name: String,
     pub(crate) hash: [u8; 32],
-    /// In milliseconds since 1970, as is the next.
+    /// In milliseconds since 1970, like `expires_ms`.
     pub(crate) created_ms: i64,
-    /// From then on it counts no more.
+    /// From this time on the token is not accepted.
     pub(crate) expires_ms: i64,
 }
 
@@ -34,12 +34,12 @@ pub(crate) fn text(id: u64, secret: [u64; 4]) -> String {
     format!("{PREFIX}{id:016x}_{a:016x}{b:016x}{c:016x}{d:016x}")
 }
 
-/// What is kept of a token.
+/// The hash of a token's text.
 pub(crate) fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
-/// The id in a text that looks like a token; none of any other.
+/// The id in a text that looks like a token; `None` for any other text.
 pub(crate) fn id_in(text: &str) -> Option<u64> {
     let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
     let is_hex = |text: &str, digits| {
@@ -51,7 +51,8 @@ pub(crate) fn id_in(text: &str) -> Option<u64> {
 }
 
 impl AccessToken {
-    /// Whether this is its text. How long that takes does not depend on how much of it is right.
+    /// Whether `text` is this token's. How long that takes does not depend on how much of the text
+    /// is right.
     pub(crate) fn is(&self, text: &str) -> bool {
         let mut differences = 0;
         for (kept, given) in self.hash.iter().zip(hash(text)) {
@@ -65,7 +66,7 @@ impl AccessToken {
     }
 }
 
-/// The tokens that there are, by their ids.
+/// All tokens, by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AccessTokens(BTreeMap<u64, AccessToken>);
 
@@ -74,12 +75,12 @@ impl AccessTokens {
         self.0.get(&id)
     }
 
-    /// All of them, in the order of their ids.
+    /// All tokens, in the order of their ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &AccessToken> {
         self.0.values()
     }
 
-    /// Whether there is room for another one.
+    /// Whether there is room for another token.
     pub(super) fn have_room(&self, now_ms: i64) -> bool {
         let mut count = 0;
         for token in self.0.values() {
@@ -88,8 +89,8 @@ impl AccessTokens {
         count < limits::MAX_ACCESS_TOKENS
     }
 
-    /// Adds one. Where there are many, those that had expired when it was made are forgotten: until
-    /// then callers are told that theirs has expired.
+    /// Adds a token. If there are many, forgets those that had expired when the new one was made;
+    /// until then, callers who use an expired token are told so.
     pub(super) fn add(&mut self, token: AccessToken) {
         if self.0.len() >= limits::MAX_ACCESS_TOKENS {
             let now_ms = token.created_ms;

@@ -1,5 +1,5 @@
-//! What changes named state: the facts that a journal entry has beside the frames it carries. Their
-//! bytes are in `storage/format/change.rs`.
+//! Changes of the catalog: durable facts, which a journal entry carries beside frames. Their
+//! encoding is in `storage/format/change.rs`.
 
 use super::{AccessToken, Erasure, KeyTrim, Token, groups::GroupChange};
 use crate::types::{
@@ -9,7 +9,7 @@ use crate::types::{
 /// A durable fact about topics, producers, entities and consumer groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// There is a new topic.
+    /// A new topic.
     Create {
         topic: TopicId,
         seed: u64,
@@ -24,30 +24,30 @@ pub(crate) enum Change {
         topic: TopicId,
         settings: TopicSettings,
     },
-    /// A partition's log starts here, if it did not start further on already.
+    /// A partition's log starts here, unless it starts later already.
     Trim {
         topic: TopicId,
         partition: PartitionId,
         before: Offset,
     },
-    /// A producer has this epoch now; an earlier one appends no more.
+    /// A producer has this epoch; earlier epochs are fenced.
     OpenProducer {
         producer: ProducerId,
         epoch: u32,
         name: String,
     },
-    /// A producer is not known any more.
+    /// A producer is forgotten.
     ForgetProducer { producer: ProducerId },
-    /// An entity's records are erased for every reader; their bytes are to be removed.
+    /// An entity's records are erased for every reader; their bytes are still to be removed.
     Erase { topic: TopicId, erasure: Erasure },
-    /// The bytes are removed.
+    /// The bytes of an erasure are gone.
     ErasureComplete { id: u64 },
-    /// A topic has so many partitions now, if it did not have more already.
+    /// A topic has this many partitions, unless it has more already.
     AddPartitions { topic: TopicId, partitions: u32 },
     /// An entity's records below a version are gone for every reader.
     TrimKey { topic: TopicId, trim: KeyTrim },
-    /// The bytes of records that trims of entities have taken are removed: of these keys, below
-    /// these versions.
+    /// The bytes of records that were trimmed by entity are gone: for each of these keys, the
+    /// records below a version.
     KeysTrimmed {
         topic: TopicId,
         partition: PartitionId,
@@ -58,9 +58,9 @@ pub(crate) enum Change {
         group: GroupName,
         change: GroupChange,
     },
-    /// There is a new access token.
+    /// A new access token.
     CreateToken { token: AccessToken },
-    /// An access token counts no more.
+    /// An access token is revoked.
     RevokeToken { id: u64 },
 }
 
@@ -69,12 +69,12 @@ impl Change {
         matches!(self, Self::Group { .. })
     }
 
-    /// Whether all that changes by it is how far a group has come: nothing that anybody waits for.
+    /// Whether the change only moves committed offsets, which nobody waits for.
     pub(crate) fn is_of_offsets(&self) -> bool {
         self.is_of_group() && !self.moves_partitions()
     }
 
-    /// Whether members of a group come or go by it, or get or lose partitions.
+    /// Whether it makes members of a group join or leave, or changes the owner of partitions.
     pub(crate) fn moves_partitions(&self) -> bool {
         let Self::Group { change, .. } = self else {
             return false;

@@ -1,5 +1,5 @@
-//! What may be asked of topics and entities. Nothing is changed here: that is for the change that
-//! whoever asks makes of the answer. Producers have decisions of their own: `producers/decide.rs`.
+//! Decides whether requests about topics and entities are allowed. Nothing is changed here: the
+//! caller makes a change from the answer. Decisions about producers are in `producers/decide.rs`.
 
 use std::collections::BTreeMap;
 
@@ -8,31 +8,32 @@ use crate::types::{
     Keys, SettingError, TOPIC_SETTINGS, TopicId, TopicName, TopicSetting, TopicSettings, limits,
 };
 
-/// Why something may not be.
+/// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The name is taken.
     TopicExists,
     /// The topic is deleted.
     UnknownTopic,
-    /// There are so many partitions already.
+    /// There would be more partitions than allowed; so many exist already.
     TooManyPartitions { existing: usize },
     /// The topic has more partitions already.
     FewerPartitions { existing: u32 },
-    /// Its keys belong in the partitions they are in.
+    /// Records with versions belong to the partition of their key, so its number of partitions
+    /// cannot change.
     Versioned,
     /// A setting does not exist, cannot have the value, or cannot be changed.
     Setting(SettingError),
-    /// Too many erasures wait to be complete.
+    /// Too many erasures are not complete yet.
     TooManyErasures,
-    /// As many trims of entities are waiting as may be.
+    /// Too many trims of entities are not complete yet.
     TooManyKeyTrims,
-    /// There are as many access tokens as may be.
+    /// There are too many access tokens.
     TooManyAccessTokens,
 }
 
 impl Catalog {
-    /// Whether a topic of this name may be created, where there may be so many partitions in all.
+    /// Whether a topic with this name may be created. `most` bounds the number of all partitions.
     pub(crate) fn decide_create(
         &self,
         name: &TopicName,
@@ -50,7 +51,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// How many partitions a topic gets that is to have so many, where there may be so many in all.
+    /// How many partitions must be added for a topic to have `partitions` of them. `most` bounds
+    /// the number of all partitions.
     pub(crate) fn decide_add_partitions(
         &self,
         topic: TopicId,
@@ -72,12 +74,12 @@ impl Catalog {
         Ok(added)
     }
 
-    /// The topic that is to be deleted or trimmed.
+    /// The topic, which a request deletes or trims.
     pub(crate) fn decide_topic(&self, topic: TopicId) -> Result<&Topic, Refusal> {
         self.topics.get(topic).ok_or(Refusal::UnknownTopic)
     }
 
-    /// The settings of a topic of which some are to have these values, some their defaults.
+    /// A topic's settings after some are set to new values and some reset to their defaults.
     pub(crate) fn decide_alter(
         &self,
         topic: TopicId,
@@ -94,7 +96,7 @@ impl Catalog {
         Ok(altered)
     }
 
-    /// Whether an entity of a topic may be erased.
+    /// Whether an entity of the topic may be erased.
     pub(crate) fn decide_erase(&self, topic: TopicId) -> Result<(), Refusal> {
         self.decide_topic(topic)?;
         if self.erasures.count_waiting() >= limits::MAX_ERASURES {
@@ -103,7 +105,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Whether an access token may be made, at this time in milliseconds since 1970.
+    /// Whether an access token may be created now; `now_ms` is in milliseconds since 1970.
     pub(crate) fn decide_create_token(&self, now_ms: i64) -> Result<(), Refusal> {
         match self.access_tokens.have_room(now_ms) {
             true => Ok(()),
@@ -111,7 +113,7 @@ impl Catalog {
         }
     }
 
-    /// Whether an entity of a topic may be trimmed.
+    /// Whether an entity of the topic may be trimmed.
     pub(crate) fn decide_trim_key(&self, topic: TopicId, trim: &KeyTrim) -> Result<(), Refusal> {
         self.decide_topic(topic)?;
         let is_known = self.key_trims.has(((topic, trim.partition), trim.token));
@@ -122,7 +124,7 @@ impl Catalog {
     }
 }
 
-/// Settings of which some have these values, some their defaults.
+/// Settings with some set to new values and some reset to their defaults.
 pub(crate) fn altered(
     settings: &TopicSettings,
     set: &BTreeMap<String, String>,

@@ -1,10 +1,10 @@
-//! Erasures of entities: which there are, and which of them are complete.
+//! Erasures of entities, and which of them are complete.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::types::{Offset, PartitionId, TopicId, Version, limits};
 
-/// What stands for the key of an erased entity; `storage/format/erasure.rs` says how it is made.
+/// Stands for the key of an erased entity; `storage/format/erasure.rs` says how it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Token(pub(crate) [u8; Token::BYTES]);
 
@@ -12,7 +12,7 @@ impl Token {
     /// The size of a token.
     pub(crate) const BYTES: usize = 32;
 
-    /// The first one in their order.
+    /// The first token in the order of tokens.
     pub(crate) const FIRST: Self = Self([0; Self::BYTES]);
 }
 
@@ -22,15 +22,15 @@ pub(crate) struct Erasure {
     pub(crate) id: u64,
     pub(crate) partition: PartitionId,
     pub(crate) token: Token,
-    /// Behind the last record that is erased.
+    /// The offset behind the last erased record.
     pub(crate) end: Offset,
-    /// The version of that record; [`Version::UNKNOWN`] where records that may be the entity's were
-    /// damaged when it was erased. Whatever it is, all of its records before `end` are erased.
+    /// The version of the last erased record; [`Version::UNKNOWN`] if records that may be the
+    /// entity's were damaged at the time. In any case all its records before `end` are erased.
     pub(crate) through: Version,
     pub(crate) requested_ms: i64,
 }
 
-/// An erasure, and how far it has come.
+/// An erasure, and whether it is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KnownErasure {
     pub(crate) topic: TopicId,
@@ -39,43 +39,43 @@ pub(crate) struct KnownErasure {
     pub(crate) erasure: Erasure,
 }
 
-/// All erasures that are known.
+/// All known erasures.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Erasures {
     known: BTreeMap<u64, KnownErasure>,
-    /// Those that are complete, in the order in which they became so.
+    /// The ids of completed erasures, in the order of their completion.
     complete: VecDeque<u64>,
 }
 
 impl Erasures {
-    /// The erasure of an id.
+    /// The erasure with an id.
     pub(crate) fn get(&self, id: u64) -> Option<&KnownErasure> {
         self.known.get(&id)
     }
 
-    /// All of them, in the order of their ids.
+    /// All erasures, in the order of their ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &KnownErasure> {
         self.known.values()
     }
 
-    /// Those whose bytes are not gone yet.
+    /// Erasures whose bytes are not gone yet.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &KnownErasure> {
         self.iter().filter(|known| !known.complete)
     }
 
-    /// How many there are of those.
+    /// How many erasures are not complete yet.
     pub(super) fn count_waiting(&self) -> usize {
         self.known.len() - self.complete.len()
     }
 
-    /// All of them, so that adding one after the other gives the same again: those that are
-    /// complete in the order in which they became so.
+    /// All erasures, completed ones in the order of their completion: adding them one by one
+    /// restores the same state.
     pub(super) fn snapshot(&self) -> Vec<KnownErasure> {
         let complete = self.complete.iter().filter_map(|id| self.get(*id));
         self.waiting().chain(complete).cloned().collect()
     }
 
-    /// Adds an erasure, unless it is there.
+    /// Adds an erasure, unless it is known already.
     pub(super) fn add(&mut self, known: KnownErasure) {
         let (id, complete) = (known.erasure.id, known.complete);
         if self.known.contains_key(&id) {
@@ -87,7 +87,7 @@ impl Erasures {
         }
     }
 
-    /// The bytes of an erasure are gone.
+    /// Marks an erasure as complete: its bytes are gone.
     pub(super) fn complete(&mut self, id: u64) {
         if let Some(known) = self.known.get_mut(&id).filter(|known| !known.complete) {
             known.complete = true;
@@ -95,7 +95,7 @@ impl Erasures {
         }
     }
 
-    /// Forgets the one that has been complete for longest, if there are too many.
+    /// Remembers a completed erasure; if there are too many, forgets the one completed first.
     fn remember(&mut self, id: u64) {
         self.complete.push_back(id);
         if self.complete.len() > limits::MAX_ERASURES
@@ -105,7 +105,7 @@ impl Erasures {
         }
     }
 
-    /// Forgets what was erased in a topic that is deleted.
+    /// Forgets the erasures in a deleted topic.
     pub(super) fn forget_topic(&mut self, topic: TopicId) {
         self.known.retain(|_, known| known.topic != topic);
         let known = &self.known;

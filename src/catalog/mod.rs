@@ -1,22 +1,24 @@
-//! The catalog: named state that outlives the process, as one state machine. Topics, with their
-//! settings and where their partitions start; producers; erasures and trims of entities; consumer
-//! groups; access tokens.
+//! The catalog: named, durable state, as one state machine. It has topics, with their settings and
+//! the starts of their partitions; producers; erasures and trims of entities; consumer groups; and
+//! access tokens.
 //!
-//! What is asked for is decided first (`decide.rs`), which changes nothing. [`Catalog::apply`]
-//! takes a durable [`Change`] and is the only mutation, live, in recovery and where a data
-//! directory is inspected. [`Catalog::snapshot_of_topics`] is what a checkpoint stores, and of
-//! producers and groups what they say themselves. Nothing here does I/O, takes a lock, draws a
-//! random number or reads a clock.
+//! A request is first decided (`decide.rs`), which changes nothing. [`Catalog::apply`] takes a
+//! durable [`Change`] and is the only mutation, whether live, in recovery or when a data directory
+//! is inspected. A checkpoint stores [`Catalog::snapshot_of_topics`], and snapshots of producers
+//! and groups, which these make themselves. Nothing here does I/O, takes a lock, draws a random
+//! number or reads a clock.
 //!
-//! A broker holds two. What is *planned* ([`Planned`]) has had every change that is durable or
-//! queued, and decides; what is *applied* is behind it by what is queued, and is what others are
-//! shown and a checkpoint stores. Both get the same changes in the journal's order, so they agree
-//! when nothing is queued.
+//! A broker has two catalogs. The *planned* one ([`Planned`]) has had every change that is durable
+//! or queued, and decides. The *applied* one has had durable changes only; it is what clients see
+//! and what a checkpoint stores. Both get the same changes in the journal's order, so they are
+//! equal when nothing is queued.
 //!
-//! Time is told to it, and it says when something is over next: [`Planned::next_deadline`]. What
-//! comes of that say producers and groups ([`Planned::on_groups_deadline`]).
+//! The caller tells the catalog the time, and asks it for its next deadline:
+//! [`Planned::next_deadline`]. Producers and groups then say what to change
+//! ([`Planned::on_groups_deadline`]).
 //!
-//! Records are not here, but for what their frames say of producers: [`Catalog::apply_batch`].
+//! Records are not here, except for what their frames say about producers:
+//! [`Catalog::apply_batch`].
 
 pub(crate) mod access_tokens;
 mod change;
@@ -57,22 +59,22 @@ pub(crate) struct Catalog {
     access_tokens: AccessTokens,
 }
 
-/// All that a catalog holds.
+/// Everything in a catalog.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Snapshot {
-    /// In the order of their names.
+    /// By name.
     pub(crate) topics: Vec<Topic>,
-    /// In the order of their ids.
+    /// By id.
     pub(crate) producers: Vec<Known>,
     pub(crate) erasures: Vec<KnownErasure>,
     pub(crate) key_trims: Vec<KnownKeyTrim>,
     pub(crate) groups: groups::Snapshot,
-    /// In the order of their ids.
+    /// By id.
     pub(crate) access_tokens: Vec<AccessToken>,
 }
 
 impl Catalog {
-    /// With nothing in it, and this much room for producers.
+    /// An empty catalog with this much room for producers.
     pub(crate) fn new(room: Room) -> Self {
         Self {
             topics: Topics::default(),
@@ -104,13 +106,14 @@ impl Catalog {
         &self.groups
     }
 
-    /// What groups wait for, and what is noted of them, is no durable state.
+    /// Mutable access, for state of groups that is not durable: what they wait for, and what they
+    /// note for checkpoints.
     pub(crate) fn groups_mut(&mut self) -> &mut Groups {
         &mut self.groups
     }
 
-    /// Applies a durable change, as of `now` on the monotonic clock. All changes from some point
-    /// on, applied again in their order, lead to the same state.
+    /// Applies a durable change; `now` is on the monotonic clock. Applying all changes from some
+    /// point on again, in order, leads to the same state.
     pub(crate) fn apply(&mut self, change: &Change, now: Duration) {
         match change {
             Change::Create {
@@ -171,8 +174,8 @@ impl Catalog {
         }
     }
 
-    /// Applies a change of a group, but for what is said of topics that are deleted: a checkpoint
-    /// may know that before the change is replayed.
+    /// Applies a change of a group, without what it says about deleted topics: a checkpoint may
+    /// have the deletion before the change is replayed.
     fn apply_group(&mut self, group: &GroupName, change: &GroupChange, now: Duration) {
         let topics = &self.topics;
         let is_there = |(topic, partition)| topics.has_partition(topic, partition);
@@ -184,8 +187,8 @@ impl Catalog {
         self.groups.apply(group, &change, now);
     }
 
-    /// Applies what a durable frame says of the producer that numbered it. Nothing if its topic is
-    /// deleted: a checkpoint may know that before the frame is replayed.
+    /// Applies what a durable frame says about its producer. Does nothing if the topic is deleted:
+    /// a checkpoint may have the deletion before the frame is replayed.
     pub(crate) fn apply_batch(
         &mut self,
         producer: ProducerId,
@@ -200,7 +203,7 @@ impl Catalog {
         }
     }
 
-    /// As [`apply_batch`](Self::apply_batch), and it is remembered where it is stored.
+    /// As [`apply_batch`](Self::apply_batch), and remembers where the batch is stored.
     pub(crate) fn apply_stored(
         &mut self,
         producer: ProducerId,
@@ -216,8 +219,8 @@ impl Catalog {
         }
     }
 
-    /// Topics, erasures, trims of entities and access tokens, for a checkpoint: producers and
-    /// groups may be many, and are taken in parts.
+    /// Topics, erasures, trims of entities and access tokens, for a checkpoint. Producers and
+    /// groups may be many, so they are taken in parts elsewhere.
     pub(crate) fn snapshot_of_topics(&self) -> Snapshot {
         Snapshot {
             topics: self.topics.iter().cloned().collect(),
@@ -229,7 +232,7 @@ impl Catalog {
         }
     }
 
-    /// What a snapshot was taken of, as of `now`.
+    /// Restores a catalog from a snapshot; `now` is the current time.
     pub(crate) fn restore(snapshot: Snapshot, room: Room, now: Duration) -> Self {
         let mut restored = Self {
             producers: Producers::restore(
@@ -255,8 +258,8 @@ impl Catalog {
         restored
     }
 
-    /// Adds a topic, unless it is there. One that has its name was deleted, by a change that is
-    /// lost to damage.
+    /// Adds a topic, unless it exists already. Another topic with the same name must have been
+    /// deleted, by a change that was lost to damage, so it is removed.
     fn add_topic(&mut self, topic: Topic) {
         if let Some(deleted) = self.topics.named(&topic.name).filter(|id| *id != topic.id) {
             self.remove_topic(deleted);
@@ -264,7 +267,7 @@ impl Catalog {
         self.topics.add(topic);
     }
 
-    /// Removes a topic, with what was known of it.
+    /// Removes a topic, and all that was known about it.
     fn remove_topic(&mut self, topic: TopicId) {
         if self.topics.remove(topic) {
             self.producers.forget_topic(topic);

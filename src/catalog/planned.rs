@@ -1,16 +1,15 @@
-//! The catalog with what is queued.
+//! The catalog with all queued changes.
 //!
-//! Where the journal has no room for long, changes that nothing queued behind them counts on are
-//! refused, all at once. Then what is planned goes back to what is applied, and what is still
-//! queued is planned again.
+//! If the journal has no room for long, all queued changes that no later one relies on are refused
+//! at once. Then the planned state is reset to the applied state, and the changes that are still
+//! queued are planned again.
 //!
-//! Producers and groups are left out of that. Their changes are never refused, because appends and
-//! commits that are queued behind them count on them; so there is nothing to take back, and 100,000
-//! producers with what connections hold of them need not be copied for every refusal. It also is
-//! why the deletion of a topic, which may be refused, leaves the sequences of producers and the
-//! offsets of groups for it until it is applied: nobody asks about them meanwhile. For the same
-//! reason decisions about groups count on no topic whose creation or deletion may be refused
-//! ([`Settled`]).
+//! Producers and groups are not reset. Their changes are never refused, because appends and commits
+//! queued behind them rely on them. So there is nothing to take back, and 100,000 producers with
+//! the connections that hold them need not be copied for every refusal. For the same reason, the
+//! deletion of a topic, which may be refused, keeps the topic's sequences of producers and offsets
+//! of groups until it is applied; nobody asks for them meanwhile. And decisions about groups rely
+//! on no topic whose creation or deletion may still be refused ([`Settled`]).
 
 use std::{ops::Deref, time::Duration};
 
@@ -26,7 +25,7 @@ use crate::types::{GroupName, TopicId, TopicName};
 pub(crate) struct Planned(Catalog);
 
 impl Planned {
-    /// With nothing queued.
+    /// A copy of the applied catalog, with nothing queued.
     pub(crate) fn of(applied: &Catalog) -> Self {
         Self(Catalog {
             topics: applied.topics.clone(),
@@ -38,17 +37,18 @@ impl Planned {
         })
     }
 
-    /// What appends say of producers goes straight to them: nothing takes it back.
+    /// Mutable access to producers: their changes are planned directly, because they are never
+    /// taken back.
     pub(crate) fn producers_mut(&mut self) -> &mut Producers {
         &mut self.0.producers
     }
 
-    /// What groups wait for is decided about where changes are.
+    /// Mutable access to groups: their waits are decided here, where changes are planned.
     pub(crate) fn groups_mut(&mut self) -> &mut Groups {
         &mut self.0.groups
     }
 
-    /// What comes of waits of groups that are over by now: see [`Groups::on_deadline`].
+    /// The changes for waits of groups that have ended by now: see [`Groups::on_deadline`].
     pub(crate) fn on_groups_deadline(
         &mut self,
         durable: &dyn Fn(TopicId) -> Option<u32>,
@@ -64,8 +64,8 @@ impl Planned {
         changes
     }
 
-    /// When something is over next, on the clock whose time the catalog is told: for producers and
-    /// for groups.
+    /// The next deadline of producers or groups, on the clock by which the catalog is told the
+    /// time.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let deadlines = [
             self.0.producers.next_deadline(),
@@ -74,7 +74,7 @@ impl Planned {
         deadlines.into_iter().flatten().min()
     }
 
-    /// A change is queued.
+    /// Plans a change that is queued.
     pub(crate) fn plan(&mut self, change: &Change, now: Duration) {
         match change {
             Change::Delete { topic } => {
@@ -87,7 +87,7 @@ impl Planned {
         }
     }
 
-    /// A change that was planned is applied.
+    /// Notes that a planned change was applied.
     pub(crate) fn settle(&mut self, change: &Change) {
         if let Change::Delete { topic } = change {
             self.0.producers.forget_topic(*topic);
@@ -95,7 +95,8 @@ impl Planned {
         }
     }
 
-    /// All changes that can be refused have been; these are still queued.
+    /// Resets after all changes that can be refused were refused; `queued` are the ones still
+    /// queued.
     pub(crate) fn take_back<'a>(
         &mut self,
         applied: &Catalog,
@@ -117,11 +118,11 @@ impl Planned {
     }
 }
 
-/// The topics that a decision about groups may count on: durable, and not about to be deleted.
-/// Whatever is refused later, it leaves these.
+/// The topics that decisions about groups may rely on: durable and not about to be deleted. They
+/// stay, whatever is refused later.
 pub(crate) struct Settled<'a> {
     pub(crate) planned: &'a Planned,
-    /// How many partitions a topic has that is durable.
+    /// The number of partitions of a topic, if the topic is durable.
     pub(crate) durable: &'a dyn Fn(TopicId) -> Option<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! Topics: which there are, their settings, and where the logs of their partitions start.
+//! Topics: their settings, and the offsets at which the logs of their partitions start.
 
 use std::{collections::BTreeMap, ops::Bound};
 
@@ -9,11 +9,11 @@ use crate::types::{Offset, PartitionId, TopicId, TopicName, TopicSettings};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Topic {
     pub(crate) id: TopicId,
-    /// Of the hashes in its key indexes: known to nobody who chooses keys.
+    /// The seed of the hashes in its key indexes. It is secret from clients, which choose the keys.
     pub(crate) seed: u64,
     pub(crate) name: TopicName,
     pub(crate) settings: TopicSettings,
-    /// Of each partition, the first offset that has not been trimmed.
+    /// The first offset of each partition that has not been trimmed.
     pub(crate) starts: Vec<Offset>,
 }
 
@@ -26,45 +26,45 @@ pub(crate) struct Topics {
 }
 
 impl Topics {
-    /// The topic of an id.
+    /// The topic with an id.
     pub(crate) fn get(&self, id: TopicId) -> Option<&Topic> {
         self.by_id.get(&id)
     }
 
-    /// The id of the topic that has this name.
+    /// The id of the topic with this name.
     pub(crate) fn named(&self, name: &TopicName) -> Option<TopicId> {
         self.by_name.get(name).copied()
     }
 
-    /// All of them, in the order of their names.
+    /// All topics, by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Topic> {
         self.by_name.values().filter_map(|id| self.by_id.get(id))
     }
 
-    /// How many there are.
+    /// How many topics there are.
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    /// How many partitions they have.
+    /// How many partitions all topics have.
     pub(crate) fn partitions(&self) -> usize {
         self.partitions
     }
 
-    /// Whether there is such a partition.
+    /// Whether this partition exists.
     pub(crate) fn has_partition(&self, topic: TopicId, partition: PartitionId) -> bool {
         let topic = self.by_id.get(&topic);
         topic.is_some_and(|topic| topic.starts.get(at(partition)).is_some())
     }
 
-    /// Where the log of a partition starts; at 0 if there is no such partition.
+    /// The offset at which a partition's log starts; 0 if the partition does not exist.
     pub(crate) fn start(&self, topic: TopicId, partition: PartitionId) -> Offset {
         let topic = self.by_id.get(&topic);
         let start = topic.and_then(|topic| topic.starts.get(at(partition)));
         start.copied().unwrap_or_default()
     }
 
-    /// Adds a topic, unless it is there.
+    /// Adds a topic, unless it exists.
     pub(super) fn add(&mut self, topic: Topic) {
         if self.by_id.contains_key(&topic.id) {
             return;
@@ -74,7 +74,7 @@ impl Topics {
         self.by_id.insert(topic.id, topic);
     }
 
-    /// Removes a topic; false if there is none.
+    /// Removes a topic; returns false if it does not exist.
     pub(super) fn remove(&mut self, id: TopicId) -> bool {
         let Some(topic) = self.by_id.remove(&id) else {
             return false;
@@ -84,14 +84,14 @@ impl Topics {
         true
     }
 
-    /// A topic has these settings now.
+    /// Changes a topic's settings.
     pub(super) fn alter(&mut self, id: TopicId, settings: &TopicSettings) {
         if let Some(topic) = self.by_id.get_mut(&id) {
             topic.settings = settings.clone();
         }
     }
 
-    /// A topic has so many partitions now, if it did not have more already.
+    /// Raises a topic's number of partitions, unless it has more already.
     pub(super) fn add_partitions(&mut self, id: TopicId, partitions: u32) {
         let count = usize::try_from(partitions).unwrap_or(usize::MAX);
         if let Some(topic) = self.by_id.get_mut(&id)
@@ -102,7 +102,7 @@ impl Topics {
         }
     }
 
-    /// The log of a partition starts here, if it did not start further on already.
+    /// Raises the start of a partition's log, unless it starts later already.
     pub(super) fn trim(&mut self, id: TopicId, partition: PartitionId, before: Offset) {
         let topic = self.by_id.get_mut(&id);
         if let Some(start) = topic.and_then(|topic| topic.starts.get_mut(at(partition))) {

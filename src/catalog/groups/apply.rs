@@ -1,5 +1,5 @@
-//! Durable changes, applied: the only way in which groups change, live and in recovery. Applying
-//! all changes from some point on again changes nothing.
+//! Applies durable changes: the only way in which groups change, live and in recovery. If all
+//! changes from some point on are applied again, nothing changes.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::{Group, GroupChange, Groups, Place, Snapshot, State, waits::Waits};
 use crate::types::{GroupName, TopicId};
 
 impl Groups {
-    /// What a snapshot was taken of. All members are waited for from `now` on.
+    /// Restores groups from a snapshot. All members are waited for from `now` on.
     pub(crate) fn restore(snapshot: Snapshot, now: Duration) -> Self {
         let mut groups = Self {
             ended: snapshot.ended,
@@ -25,7 +25,7 @@ impl Groups {
         groups
     }
 
-    /// What is durable of them.
+    /// The durable state of all groups.
     #[cfg_attr(
         not(test),
         expect(dead_code, reason = "a checkpoint takes it in parts")
@@ -62,7 +62,7 @@ impl Groups {
         self.used = self.used.with(group.state.size());
     }
 
-    /// Forgets all about a topic that is deleted: one that gets its name is another.
+    /// Forgets a deleted topic; a new topic with its name has another id.
     pub(crate) fn forget_topic(&mut self, topic: TopicId) {
         for group in self.by_name.values_mut() {
             self.used = self.used.without(group.state.size());
@@ -72,8 +72,8 @@ impl Groups {
         }
     }
 
-    /// After a start: all members are waited for from `now` on, those too whose joins were applied
-    /// again.
+    /// After a start: waits for all members from `now` on, including those whose joins were
+    /// replayed.
     pub(crate) fn wait_for_all(&mut self, now: Duration) {
         for group in self.by_name.values_mut() {
             group.waits = Waits::default();
@@ -81,7 +81,7 @@ impl Groups {
         }
     }
 
-    /// The same groups, for decisions: nothing is noted of them.
+    /// A copy that is used for decisions only: it does not note changes for checkpoints.
     pub(crate) fn to_plan(&self) -> Self {
         Self {
             by_name: self.by_name.clone(),
@@ -94,7 +94,7 @@ impl Groups {
 }
 
 impl Snapshot {
-    /// Applies a change that was noted behind the snapshot.
+    /// Applies a change that was noted after the snapshot.
     pub(crate) fn apply(&mut self, name: &GroupName, change: &GroupChange) {
         if change.is_deleted {
             self.ended = self.ended.max(change.generation);
@@ -108,7 +108,7 @@ impl Snapshot {
         self.retain(|place| place.0 != topic);
     }
 
-    /// Forgets partitions that are not there.
+    /// Forgets partitions that do not exist.
     pub(crate) fn retain(&mut self, is_there: impl Fn(Place) -> bool) {
         for state in self.groups.values_mut() {
             state.retain(&is_there);
@@ -149,7 +149,7 @@ impl State {
         self.retain(|place| place.0 != topic);
     }
 
-    /// Forgets partitions that are not there.
+    /// Forgets partitions that do not exist.
     fn retain(&mut self, is_there: impl Fn(Place) -> bool) {
         self.owned.retain(|place, _| is_there(*place));
         self.replay_until.retain(|place, _| is_there(*place));

@@ -1,23 +1,23 @@
-//! Who is to have which partition: balanced, and with as few moves as that takes.
+//! Assigns partitions to members: evenly, and with as few moves as that takes.
 //!
-//! A member that has a partition keeps it, unless that would leave others with less. So who joins
-//! gets its whole share at once, and nothing moves but that share. All partitions of a topic may be
-//! had by the same members, so what is looked at grows with topics and members, and not with their
-//! product with partitions.
+//! A member keeps its partitions unless others would have fewer. So a new member gets its whole
+//! share at once, and only this share moves. All partitions of a topic may go to the same members,
+//! so the work grows with the number of topics and members, not with the number of members times
+//! partitions.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{MemberId, Place};
 use crate::types::{PartitionId, TopicId};
 
-/// What is to be had, and who may have it.
+/// The partitions to assign, and the members that may have them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
-    /// The topics that at least one member takes, with their numbers of partitions.
+    /// The topics that at least one member subscribes to, with their numbers of partitions.
     pub(super) partitions: BTreeMap<TopicId, u32>,
-    /// The members that take a topic.
+    /// The members that subscribe to each topic.
     pub(super) takers: BTreeMap<TopicId, BTreeSet<MemberId>>,
-    /// All members, also those that take nothing.
+    /// All members, even those without a topic.
     pub(super) members: BTreeSet<MemberId>,
 }
 
@@ -25,13 +25,13 @@ pub(super) struct Wanted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
     Nobody,
-    /// One that is not there, and keeps it for now.
+    /// A member that is away, and keeps the partition for now.
     Away,
     Member(MemberId),
 }
 
-/// Gives every partition of the topics to a member that takes its topic, but for those that are
-/// kept by members that are away.
+/// Gives each partition to a member that subscribes to its topic. Partitions of members that are
+/// away are left out.
 pub(super) fn assign(
     wanted: &Wanted,
     holder: impl Fn(Place) -> Holder,
@@ -49,7 +49,8 @@ pub(super) fn assign(
             }
         }
     }
-    // Those that few can have go first: others can make up for them.
+    // Partitions that few members may have come first; the others can even out the counts
+    // afterwards.
     open.sort_by_key(|(topic, partition)| (wanted.number_of_takers(*topic), *topic, *partition));
     for (topic, partition) in open {
         if let Some(least) = shares.least_of(topic) {
@@ -71,17 +72,17 @@ impl Wanted {
     }
 }
 
-/// What each member is to have.
+/// The partitions that each member will have.
 struct Shares<'a> {
     wanted: &'a Wanted,
     has: BTreeMap<MemberId, BTreeMap<TopicId, BTreeSet<PartitionId>>>,
-    /// How many partitions each has.
+    /// How many partitions each member has.
     counts: BTreeMap<MemberId, usize>,
-    /// The same, by their number.
+    /// The same pairs, sorted by the number.
     by_count: BTreeSet<(usize, MemberId)>,
 }
 
-/// A partition of this topic goes from one member to another.
+/// A move of some partition of a topic from one member to another.
 #[derive(Clone, Copy)]
 struct Move {
     from: MemberId,
@@ -128,20 +129,21 @@ impl<'a> Shares<'a> {
         Some(last)
     }
 
-    /// The member with the fewest partitions of those that take the topic.
+    /// The member with the fewest partitions among those that subscribe to the topic.
     fn least_of(&self, topic: TopicId) -> Option<MemberId> {
         let takers = self.wanted.takers.get(&topic)?;
         let all = self.by_count.iter().map(|(_, member)| *member);
         all.into_iter().find(|member| takers.contains(member))
     }
 
-    /// Moves partitions until nobody could have one less for another that has two less.
+    /// Moves partitions until no member can give one to a member that has at least two fewer.
     fn balance(&mut self) {
         while self.balance_once() {}
     }
 
-    /// Moves partitions from those who have most on. A move may make room for one that was looked
-    /// for before, so this is done until it moves nothing. Returns whether it has.
+    /// Moves partitions, beginning at the members with the most. A move may make another one
+    /// possible that was not possible before, so the caller repeats this until it returns false:
+    /// nothing was moved.
     fn balance_once(&mut self) -> bool {
         let mut has_moved = false;
         let mut settled = BTreeSet::new();
@@ -160,7 +162,8 @@ impl<'a> Shares<'a> {
         }
     }
 
-    /// The fewest moves by which this member has one less, and another with two less one more.
+    /// The shortest chain of moves that takes a partition from this member and gives one to a
+    /// member with at least two fewer.
     fn shortest_way_from(&self, member: MemberId) -> Option<Vec<Move>> {
         let enough = self.count(member).checked_sub(2)?;
         let mut came_by: BTreeMap<MemberId, Move> = BTreeMap::new();
@@ -207,8 +210,8 @@ impl<'a> Shares<'a> {
     }
 }
 
-/// The moves that lead to the last one, from the back: who gives on has one more by then only if
-/// the move before is made, so that nobody gives what it does not have.
+/// The chain of moves that ends with `last`, last one first. In this order every member gives a
+/// partition that it has, before it gets another.
 fn way_to(came_by: &BTreeMap<MemberId, Move>, last: Move) -> Vec<Move> {
     let mut moves = vec![last];
     let mut at = last.from;

@@ -1,7 +1,8 @@
-//! What has changed of groups since they were stored: a checkpoint writes no more than that.
+//! Notes what has changed in groups since the last checkpoint, so that a checkpoint writes no more
+//! than that.
 //!
-//! A group as a whole, and what of it has changed, are both written as the change that leads there,
-//! so that they are read with the same `apply` as everything else.
+//! A whole group and its changes are both written as a [`GroupChange`], so the same `apply` reads
+//! them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,14 +12,14 @@ use std::{
 use super::{GroupChange, Groups, MemberId, Place, State};
 use crate::types::GroupName;
 
-/// What is noted of changes, so that nothing else has to be looked at.
+/// The parts of groups that were changed. Looking these up gives all changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Noted(BTreeMap<GroupName, Touched>);
 
-/// What of a group has changed.
+/// The changed parts of a group.
 #[derive(Clone, Debug, Default)]
 struct Touched {
-    /// It was deleted; another one may have its name since.
+    /// Whether it was deleted; another group may have its name since.
     is_deleted: bool,
     members: BTreeSet<MemberId>,
     owned: BTreeSet<Place>,
@@ -27,7 +28,7 @@ struct Touched {
 }
 
 impl Noted {
-    /// A change is applied.
+    /// Notes a change that is applied.
     pub(super) fn note(&mut self, name: &GroupName, change: &GroupChange) {
         let touched = self.0.entry(name.clone()).or_default();
         if change.is_deleted {
@@ -48,15 +49,15 @@ impl Noted {
         touched.replay_until.extend(replayed);
     }
 
-    /// Whether all has been looked up.
+    /// Whether everything was looked up.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 impl Touched {
-    /// The change that makes of the group what it is now, but for topics that are deleted: so much
-    /// of it at most, which is taken out of what is left.
+    /// The change to the current state of the touched parts, for at most `left` of them; decreases
+    /// `left`. Parts of deleted topics are left out.
     fn take_change(&mut self, state: &State, left: &mut usize) -> GroupChange {
         let mut change = state.same();
         while let Some(id) = pop(&mut self.members, left) {
@@ -97,7 +98,7 @@ fn pop<T: Ord>(of: &mut BTreeSet<T>, left: &mut usize) -> Option<T> {
 }
 
 impl State {
-    /// The change that makes a new group like this one.
+    /// The change that turns a new group into this one.
     pub(crate) fn whole(&self) -> GroupChange {
         let mut change = self.same();
         change.joined.extend(self.members.values().cloned());
@@ -115,20 +116,20 @@ impl State {
 }
 
 impl Groups {
-    /// Notes changes from here on; what has been noted so far is in a snapshot.
+    /// Starts to note changes; what was noted before is in a snapshot.
     pub(crate) fn note_changes(&mut self) {
         self.noted = Some(Noted::default());
     }
 
-    /// Takes what was noted since [`note_changes`](Self::note_changes) or since this was asked
-    /// last, however much it is: what has become of it is [looked up](Self::look_up) in parts.
+    /// Takes everything that was noted since the last call, or since
+    /// [`note_changes`](Self::note_changes). [`look_up`](Self::look_up) then finds the current
+    /// state of it, in parts.
     pub(crate) fn take_noted(&mut self) -> Noted {
         self.noted.replace(Noted::default()).unwrap_or_default()
     }
 
-    /// Looks up what has become of some of what was noted, about so many members and partitions.
-    /// What was known of topics that are deleted goes with them. Between two parts anything may be
-    /// applied: that is noted again.
+    /// Looks up the current state of about `about` noted members and partitions. Deleted topics are
+    /// left out. Changes may be applied between two calls; these are noted again.
     pub(crate) fn look_up(
         &self,
         noted: &mut Noted,
@@ -160,8 +161,8 @@ impl Groups {
         }
     }
 
-    /// The groups behind `after`, in the order of their names: as many as have about so many
-    /// offsets together, and at least one if there are any.
+    /// The groups behind `after` in the order of their names: as many as have about `about` offsets
+    /// together, and at least one if there are any.
     pub(crate) fn snapshot_behind(
         &self,
         after: Option<&GroupName>,

@@ -1,4 +1,4 @@
-//! Who comes, goes and hands over, decided: nothing changes here.
+//! Decides about members that join, leave and hand partitions over. Nothing is changed here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,41 +16,41 @@ use crate::types::{
     limits::{MAX_GROUP_MEMBERS, MAX_GROUP_TOPICS},
 };
 
-/// What a member that joins says of itself.
+/// The request of a member that joins.
 #[derive(Clone, Debug)]
 pub(crate) struct Join {
-    /// What it is to be called, unless it is there already.
+    /// The id for it if it is a new member.
     pub(crate) fresh: MemberId,
-    /// What it was called, if it comes back.
+    /// The id that it had, if it comes back.
     pub(crate) back: Option<MemberId>,
-    /// Which client it is, if it comes back. None: the one that was the first to have that member.
+    /// Which client it is, if it comes back. `None` is the first client that had this member.
     pub(crate) instance: Option<Instance>,
-    /// Its own name, which nobody else has; empty for none.
+    /// Its name, which is unique in the group; empty for none.
     pub(crate) name: Arc<str>,
     pub(crate) topics: BTreeSet<TopicName>,
     pub(crate) prefixes: BTreeSet<Arc<str>>,
     pub(crate) session: Duration,
     pub(crate) drain: Duration,
     pub(crate) client: Arc<str>,
-    /// Whether the group is to end with its last member.
+    /// Whether the group ends with its last member.
     pub(crate) is_ephemeral: bool,
 }
 
-/// A member that has joined.
+/// The result of a join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Joined {
     pub(crate) member: MemberId,
     pub(crate) instance: Instance,
-    /// Whether it was there already: a stream that still has this member is fenced.
+    /// Whether the member existed already. Then a stream that still has it is fenced.
     pub(crate) was_there: bool,
     pub(crate) change: GroupChange,
 }
 
 impl Groups {
-    /// A member joins. Who was there before, by its name or by what it was called, has its
-    /// partitions still, in a new generation: what its former stream commits from now on is fenced.
-    /// A newcomer gets the member that has its name; the client that had it before does not come
-    /// back as that, nor by the name.
+    /// Decides a join. A member that existed before, by its name or its former id, keeps its
+    /// partitions in a new generation, so commits of its former stream are fenced. A new client
+    /// gets the member with its name; the client that had it before cannot come back, neither by
+    /// the id nor by the name.
     pub(crate) fn decide_join(
         &self,
         group: &GroupName,
@@ -72,7 +72,7 @@ impl Groups {
         {
             return Err(Refused::Fenced);
         }
-        // Its name is kept for it also where it comes back by its id alone.
+        // A member that comes back by its id alone keeps its name.
         let name = match known {
             Some(known) if join.name.is_empty() => Arc::clone(&known.name),
             _ => join.name,
@@ -90,7 +90,8 @@ impl Groups {
         self.check_room_for_member(group, state, &member, topics)?;
         let (id, instance, was_there) = (member.id, member.instance, !is_new);
         let may_assign = waits.may_assign(now);
-        // Who is new and gets nothing yet makes no generation: many who join make few.
+        // A new member that gets nothing yet needs no new generation, so many joins make few
+        // generations.
         let next = match was_there || may_assign {
             true => state.next(),
             false => state.same(),
@@ -106,7 +107,8 @@ impl Groups {
         change.joined.push(member);
         for (place, owned) in state.owned.iter().filter(|(_, owned)| owned.owner == id) {
             let since = change.generation;
-            // What it takes no more it is to hand over, whenever others are given theirs.
+            // If it does not subscribe to the topic any more, it must hand the partition over when
+            // partitions are next assigned.
             let is_draining = owned.is_draining || !takes.contains(&place.0);
             let anew = Owned {
                 since,
@@ -128,7 +130,7 @@ impl Groups {
         })
     }
 
-    /// A member leaves: others get its partitions at once.
+    /// Decides that a member leaves: others get its partitions at once.
     pub(crate) fn decide_leave(
         &self,
         group: &GroupName,
@@ -139,8 +141,8 @@ impl Groups {
         Ok(group.without(&[member], &[], topics, &mut self.room_for_owned()))
     }
 
-    /// A member has handed these partitions over. Those that it does not have, or was not told to
-    /// hand over, are left out.
+    /// Decides that a member has handed these partitions over. Ignores partitions that it does not
+    /// own, or was not told to hand over.
     pub(crate) fn decide_drained(
         &self,
         group: &GroupName,
@@ -161,7 +163,7 @@ impl Groups {
         Ok(Some(group.without(&[], &drained, topics, room)))
     }
 
-    /// A member's stream has broken: it may come back in its session's time.
+    /// Notes that a member's stream has broken. It may come back within its session time.
     pub(crate) fn lose(&mut self, group: &GroupName, member: MemberId, now: Duration) {
         if let Some(group) = self.by_name.get_mut(group)
             && let Some(known) = group.state.members.get(&member)
@@ -170,14 +172,14 @@ impl Groups {
         }
     }
 
-    /// When [`Self::on_deadline`] has something to do next.
+    /// When [`Self::on_deadline`] has to be called next.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let waits = self.by_name.values().filter_map(|group| group.waits.next());
         waits.min()
     }
 
-    /// What comes of waits that are over by now, one change for a group. A change that the journal
-    /// does not take is put off.
+    /// The changes for waits that have ended by now, one for each group. If the journal refuses
+    /// one, call [`Self::put_off`].
     pub(crate) fn on_deadline(
         &mut self,
         topics: &dyn KnownTopics,
@@ -198,21 +200,21 @@ impl Groups {
         changes
     }
 
-    /// Gives members their shares anew, a moment later.
+    /// Assigns the group's partitions again, a moment later.
     pub(crate) fn share_anew(&mut self, group: &GroupName, now: Duration) {
         if let Some(group) = self.by_name.get_mut(group) {
             group.waits.share_anew(now);
         }
     }
 
-    /// Tries again a moment later what [`Self::on_deadline`] has decided.
+    /// Decides again, a moment later, what [`Self::on_deadline`] has decided.
     pub(crate) fn put_off(&mut self, group: &GroupName, now: Duration) {
         if let Some(group) = self.by_name.get_mut(group) {
             group.waits.put_off(now);
         }
     }
 
-    /// What comes of topics and partitions that are new or gone, one change for a group.
+    /// The changes for topics and partitions that are new or gone, one for each group.
     pub(crate) fn on_topics(&self, topics: &dyn KnownTopics) -> Vec<(GroupName, GroupChange)> {
         let (mut changes, mut room) = (Vec::new(), self.room_for_owned());
         for (name, group) in &self.by_name {
@@ -244,8 +246,8 @@ fn check_join(group: Option<&Group>, join: &Join, is_new: bool) -> Result<(), Re
 }
 
 impl Group {
-    /// These members are gone, and these partitions taken from their owners: others get them.
-    /// `room` is for how many more partitions.
+    /// Removes members, takes partitions from their owners, and assigns all these to others. `room`
+    /// is how many more partitions may have an owner.
     pub(super) fn without(
         &self,
         gone: &[MemberId],
@@ -267,16 +269,17 @@ impl Group {
         }
         let is_away = |member| self.waits.is_away(member);
         self.state.assign(&mut change, topics, is_away, room);
-        // What is about to be deleted goes with its topic, unless that is refused.
+        // A partition about to be deleted is left to the deletion of its topic, which may still be
+        // refused.
         change.retain(|place| topics.has(place));
         change
     }
 }
 
 impl State {
-    /// Adds to a change who gets what by it: what nobody has is given away, and who is to give
-    /// something to another is told to. Who is away keeps what it has and gets nothing. What there
-    /// is no room for stays nobody's.
+    /// Adds assignments to a change: partitions without an owner get one, and owners that must give
+    /// some up are told to hand them over. Members that are away keep their partitions and get
+    /// none. Partitions beyond `room` stay without an owner.
     fn assign(
         &self,
         change: &mut GroupChange,
@@ -311,7 +314,7 @@ impl State {
         }
         *room -= given;
         for (&place, has) in after.owned.iter().filter(|(_, has)| !has.is_draining) {
-            // Who is away is not asked, and keeps what it has.
+            // A member that is away cannot hand anything over, so it keeps its partitions.
             if target.get(&place) != Some(&has.owner) && !is_away(has.owner) {
                 let is_draining = true;
                 owned.insert(
@@ -326,7 +329,7 @@ impl State {
         change.owned = owned.into_iter().collect();
     }
 
-    /// What those who are not away take.
+    /// The topics of the members that are not away.
     pub(super) fn wanted(
         &self,
         topics: &dyn KnownTopics,

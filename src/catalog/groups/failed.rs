@@ -1,4 +1,4 @@
-//! Members whose streams the broker has ended with an error that joining again does not mend.
+//! Members whose streams the broker has ended, with an error that joining again does not resolve.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use crate::types::GroupName;
 pub(crate) struct Failed {
     pub(crate) member: MemberId,
     pub(crate) name: Arc<str>,
-    /// The error, for people.
+    /// The error's text.
     pub(crate) error: String,
-    /// The partition that it could not go on with, if it was for one.
+    /// The partition that caused the error, if it was one.
     pub(crate) place: Option<Place>,
 }
 
 impl Groups {
-    /// A member whose stream has ended so is gone, and others get its partitions at once. None
-    /// where they are kept for its name.
+    /// Removes such a member, so that others get its partitions at once. `None` if the partitions
+    /// are kept for its name.
     pub(crate) fn decide_failed(
         &self,
         group: &GroupName,
@@ -33,7 +33,7 @@ impl Groups {
         }
     }
 
-    /// Takes note of why a member's stream was ended, to be told until the group can go on.
+    /// Remembers why a member's stream was ended, to show it until the group can continue.
     pub(crate) fn note_failed(&mut self, group: &GroupName, failed: Failed) {
         if let Some(group) = self.by_name.get_mut(group) {
             group.waits.fail(failed);
@@ -42,8 +42,8 @@ impl Groups {
 }
 
 impl Failed {
-    /// Whether a change that is applied lets the group go on: the offset is another, or somebody
-    /// has joined who may do better.
+    /// Whether a change lets the group continue: the offset in question has changed, or somebody
+    /// has joined who may be able to read it.
     pub(super) fn is_over(&self, state: &State, change: &GroupChange) -> bool {
         let mut set = change.offsets.iter().map(|(place, _)| *place);
         if self.place.is_some() && set.any(|place| Some(place) == self.place) {
@@ -51,7 +51,7 @@ impl Failed {
         }
         let mut joined = change.joined.iter().map(|member| member.id);
         match state.members.contains_key(&self.member) {
-            // Its partitions are kept for it.
+            // The member's partitions are kept for it, so only itself can continue.
             true => joined.any(|id| id == self.member),
             false => joined.next().is_some(),
         }

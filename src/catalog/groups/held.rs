@@ -1,20 +1,19 @@
-//! What groups have still to read of a partition, and retention must leave them.
+//! The records that groups have not read yet, which retention must keep.
 
 use super::{Groups, Place};
 use crate::types::{GroupName, Offset, PartitionId};
 
-/// The group that has come least far in a partition.
+/// The group that is furthest behind in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HeldFrom {
     pub(crate) group: GroupName,
-    /// What is from here on it has not committed.
+    /// The first offset that it has not committed.
     pub(crate) from: Offset,
 }
 
 impl Groups {
-    /// The named groups that have committed an offset anywhere in a partition's topic, with how far
-    /// they have come in the partition. One that has committed nothing in the partition itself has
-    /// still to read all of it.
+    /// The named groups that have committed an offset anywhere in the partition's topic, each with
+    /// the offset that it has reached in the partition: 0 if it has committed none there.
     pub(crate) fn readers(&self, (topic, partition): Place) -> Vec<(GroupName, Offset)> {
         let mut readers = Vec::new();
         let whole_topic = (topic, PartitionId(0))..=(topic, PartitionId(u32::MAX));
@@ -30,7 +29,7 @@ impl Groups {
         readers
     }
 
-    /// Of these, the one that has come least far.
+    /// The group among them that is furthest behind.
     pub(crate) fn holder(&self, place: Place) -> Option<HeldFrom> {
         let readers = self.readers(place).into_iter();
         let (group, from) = readers.min_by_key(|(_, from)| *from)?;

@@ -1,17 +1,18 @@
-//! Consumer groups: who is in them, who has which partition, and how far each has come.
+//! Consumer groups: their members, the owners of partitions, and committed offsets.
 //!
-//! The broker assigns (`assign.rs`). A partition has one owner at a time: it goes to the next one
-//! only when the owner has handed it over (*drained*), was given time enough to do so, or is gone.
-//! With each owner it gets a new *generation*, which a commit names: one of an earlier generation
-//! is fenced, whoever sends it. Committed offsets belong to the topic's id, and go up unless they
-//! are reset.
+//! The broker assigns partitions (`assign.rs`). A partition has one owner at a time: the next owner
+//! gets it only when the current one has handed it over (*drained*), has had its time to do so, or
+//! is gone. With each owner a partition gets a new *generation*, which a commit must name: a commit
+//! of an earlier generation is fenced, whoever sends it. Committed offsets belong to the topic's
+//! id, and only go up unless they are reset.
 //!
-//! Every decision becomes a [`GroupChange`], which says what came of it and not what was asked: it
-//! is applied the same way by every version of the broker, whatever its assignment would have been.
+//! Every decision becomes a [`GroupChange`], which has the result of the decision and not the
+//! request: all versions of the broker apply it in the same way, even if they would assign
+//! differently.
 //!
-//! What a group waits for is no durable state: a member whose stream has broken, a partition that
-//! is being drained, others that may join. [`Waits`] has it, with the time when the wait is over. A
-//! start waits anew for all members, so that everyone keeps what it had.
+//! What a group waits for is not durable: a member whose stream has broken, a partition that is
+//! being drained, further members that may join. [`Waits`] keeps these, each with its deadline.
+//! After a start all members are waited for anew, so everyone keeps its partitions.
 
 mod apply;
 mod assign;
@@ -53,16 +54,17 @@ use crate::types::{GroupName, GroupNameError, Offset, PartitionId, TopicId, Topi
 pub(crate) struct Groups {
     by_name: BTreeMap<GroupName, Group>,
     used: Used,
-    /// How many bytes of memory they may take up, where that is bounded: see `room.rs`.
+    /// How many bytes of memory groups may take, if that is bounded: see `room.rs`.
     most_bytes: Option<usize>,
-    /// The highest generation of all groups that were deleted: one that gets such a name goes on
-    /// behind it, so that what a member of the former one sends is fenced.
+    /// The highest generation of all deleted groups. A new group begins behind it, so members of a
+    /// deleted group with the same name are fenced.
     ended: Generation,
-    /// What has changed since the last checkpoint, where one is written of these groups.
+    /// What has changed since the last checkpoint; `None` if no checkpoints are written from these
+    /// groups.
     noted: Option<Noted>,
 }
 
-/// What is durable of all groups.
+/// The durable state of all groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     /// The highest generation of all groups that were deleted.
@@ -73,7 +75,7 @@ pub(crate) struct Snapshot {
 /// A partition of a topic.
 pub(crate) type Place = (TopicId, PartitionId);
 
-/// What changes with each owner of a partition. Counted for the whole group.
+/// A number that grows with each change of owners. Counted for the whole group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Generation(pub(crate) u64);
 
@@ -83,7 +85,7 @@ impl fmt::Display for Generation {
     }
 }
 
-/// A member of a group, drawn at random.
+/// The id of a member, drawn at random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct MemberId(pub(crate) u64);
 
@@ -93,20 +95,20 @@ impl fmt::Display for MemberId {
     }
 }
 
-/// Which client has a member. Whoever joins with a member's name and has not had it before is
-/// another one, and from then on the former one does not get it back.
+/// Identifies the client that has a member. If a client joins with a member's name for the first
+/// time, it becomes a new instance, and the former one cannot get the member back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Instance(pub(crate) u64);
 
-/// A group. It is there from its first member or committed offset on until it is deleted, or if it
-/// is ephemeral, until its last member has left.
+/// A group. It exists from its first member or committed offset on until it is deleted; an
+/// ephemeral one until its last member has left.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Group {
     state: State,
     waits: Waits,
 }
 
-/// What of a group is durable.
+/// The durable state of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) generation: Generation,
@@ -114,12 +116,13 @@ pub(crate) struct State {
     pub(crate) members: BTreeMap<MemberId, Member>,
     pub(crate) owned: BTreeMap<Place, Owned>,
     pub(crate) offsets: BTreeMap<Place, Committed>,
-    /// Of a group that repeats what another has done: how far that had come. What is below is read
-    /// as replayed; while nothing is committed, the partition is read from its beginning.
+    /// For a group that was forked to replay: how far the other group had come. Records below these
+    /// offsets are marked as replayed. Until something is committed, the partition is read from its
+    /// beginning.
     pub(crate) replay_until: BTreeMap<Place, Offset>,
-    /// Of all offsets.
+    /// The size of the metadata of all offsets, in bytes.
     metadata_bytes: usize,
-    /// What its members take up.
+    /// The memory of its members, in bytes.
     member_bytes: usize,
 }
 
@@ -129,37 +132,37 @@ pub(crate) struct Member {
     pub(crate) id: MemberId,
     /// The client that has it now.
     pub(crate) instance: Instance,
-    /// Its partitions are kept for the next member that joins with this name. Empty for none.
+    /// The name for which its partitions are kept until a member joins with it; empty for none.
     pub(crate) name: Arc<str>,
-    /// The topics it takes, and the beginnings of the names of topics it takes.
+    /// The topics that it subscribes to, and prefixes of topics' names.
     pub(crate) topics: BTreeSet<TopicName>,
     pub(crate) prefixes: BTreeSet<Arc<str>>,
-    /// How long it may be away.
+    /// How long it may send no heartbeat.
     pub(crate) session: Duration,
     /// How long it may take to hand a partition over.
     pub(crate) drain: Duration,
-    /// What it says it is, and where it comes from, for people.
+    /// A description of the client, and its address, shown to users.
     pub(crate) client: Arc<str>,
 }
 
-/// A partition that a member has.
+/// A partition with an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Owned {
     pub(crate) owner: MemberId,
-    /// In which it was assigned: what commits have to name.
+    /// The generation of the assignment, which commits must name.
     pub(crate) since: Generation,
     /// Whether the owner was told to hand it over.
     pub(crate) is_draining: bool,
 }
 
-/// How far a group has come in a partition.
+/// A committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Committed {
     /// The next offset to read.
     pub(crate) next: Offset,
     /// When it was committed, by the broker's clock.
     pub(crate) at_ms: i64,
-    /// What the client keeps with it.
+    /// Metadata that the client stores with it.
     pub(crate) metadata: Bytes,
 }
 
@@ -170,52 +173,52 @@ pub(crate) struct Waiting {
     pub(crate) since: Duration,
 }
 
-/// What came of a decision about a group.
+/// The result of a decision about a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GroupChange {
-    /// The generation from then on, never less than before.
+    /// The new generation, never lower than before.
     pub(crate) generation: Generation,
     pub(crate) is_ephemeral: bool,
-    /// New members, and what is new of known ones.
+    /// New members, and known ones that have changed.
     pub(crate) joined: Vec<Member>,
     pub(crate) left: Vec<MemberId>,
-    /// Who has these from then on.
+    /// The new owners of these partitions.
     pub(crate) owned: Vec<(Place, Option<Owned>)>,
-    /// Offsets from then on.
+    /// The new offsets of these partitions.
     pub(crate) offsets: Vec<(Place, Committed)>,
-    /// Below which offsets records count as replayed.
+    /// The offsets below which records of these partitions are marked as replayed.
     pub(crate) replay_until: Vec<(Place, Offset)>,
-    /// The group is not there any more.
+    /// The group is deleted.
     pub(crate) is_deleted: bool,
 }
 
-/// The topics there are, as a decision about groups needs them.
+/// The topics there are, as far as decisions about groups need them.
 pub(crate) trait KnownTopics {
     /// The topic of this name, with the number of its partitions.
     fn named(&self, name: &TopicName) -> Option<(TopicId, u32)>;
 
-    /// Calls `found` with every topic whose name begins so.
+    /// Calls `found` for every topic whose name begins with `prefix`.
     fn with_prefix(&self, prefix: &str, found: &mut dyn FnMut(TopicId, u32));
 
-    /// Whether there is such a partition.
+    /// Whether this partition exists.
     fn has(&self, place: Place) -> bool;
 }
 
-/// What there may be too much of.
+/// What there can be too many of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Many {
     Groups,
-    /// Of a group.
+    /// Members of one group.
     Members,
-    /// That a member takes, with prefixes.
+    /// Topics and prefixes that a member subscribes to.
     Topics,
-    /// Of all groups.
+    /// Committed offsets of all groups.
     Offsets,
-    /// Of all groups.
+    /// Bytes of metadata of all groups.
     MetadataBytes,
-    /// That members of all groups have.
+    /// Partitions that the members of all groups own.
     Partitions,
-    /// Of memory, of all groups.
+    /// Bytes of memory of all groups.
     Bytes,
 }
 
@@ -224,15 +227,15 @@ pub(crate) enum Many {
 pub(crate) enum Refused {
     /// There is no such group.
     UnknownGroup,
-    /// It has no such member, or not any more.
+    /// The group has no such member, or not any more.
     UnknownMember,
-    /// There is a group of that name.
+    /// A group with this name exists.
     GroupExists,
-    /// There is none, and a new one may not have that name.
+    /// The group does not exist, and a new one may not have this name.
     BadName(GroupNameError),
-    /// It has members, which what is asked would take by surprise.
+    /// The group has members, which the request would disturb.
     HasMembers { members: usize },
-    /// There are as many as there may be.
+    /// There are as many as allowed.
     TooMany { what: Many, most: usize },
     /// A group is ephemeral for all its members or for none.
     OtherKind { is_ephemeral: bool },
@@ -245,7 +248,7 @@ impl Groups {
         self.by_name.get(name)
     }
 
-    /// That there is a group of this name, or may be.
+    /// Checks that a group with this name exists or may be created.
     fn check_name(&self, name: &GroupName) -> Result<(), Refused> {
         match self.by_name.contains_key(name) {
             true => Ok(()),
@@ -261,12 +264,13 @@ impl Groups {
         self.by_name.len()
     }
 
-    /// The highest generation of all groups that were deleted.
+    /// The highest generation of all deleted groups.
     pub(crate) fn ended(&self) -> Generation {
         self.ended
     }
 
-    /// A member asks for no records of these partitions for now: that they stand still is no news.
+    /// Notes that a member pauses these partitions: it asks for no records for now, so they do not
+    /// count as stalled.
     pub(crate) fn pause(
         &mut self,
         group: &GroupName,
@@ -285,7 +289,8 @@ impl Groups {
         }
     }
 
-    /// A member asks for records of these again, or its stream is over.
+    /// Notes that a member asks for records of these partitions again, or that its stream has
+    /// ended.
     pub(crate) fn resume(
         &mut self,
         group: &GroupName,
@@ -300,7 +305,7 @@ impl Groups {
         }
     }
 
-    /// A group that is not there yet.
+    /// A group that does not exist yet.
     fn new_group(&self) -> Group {
         let mut group = Group::default();
         group.state.generation = self.ended;
@@ -311,7 +316,7 @@ impl Groups {
         self.by_name.get(name).ok_or(Refused::UnknownGroup)
     }
 
-    /// A group of which this is a member.
+    /// The group, which must have this member.
     fn find_member(&self, name: &GroupName, member: MemberId) -> Result<&Group, Refused> {
         let group = self.find(name)?;
         match group.state.members.contains_key(&member) {
@@ -326,24 +331,24 @@ impl Group {
         &self.state
     }
 
-    /// Until when the owner of a partition is to hand it over, if it is to.
+    /// Until when the owner of a partition must hand it over, if it was told to.
     pub(crate) fn draining_until(&self, place: Place) -> Option<Duration> {
         self.waits.draining_until(place)
     }
 
-    /// Of each partition that has an owner, since when it stands still, as far as this process
+    /// For each partition with an owner, since when it makes no progress, as far as this process
     /// knows.
     pub(crate) fn standing(&self) -> &BTreeMap<Place, Standing> {
         self.waits.standing()
     }
 
-    /// The last member whose stream was ended with an error that joining again does not mend, as
-    /// long as the group cannot go on for that.
+    /// The last member whose stream was ended with an error that joining again does not resolve,
+    /// until the group can continue.
     pub(crate) fn failed(&self) -> Option<&Failed> {
         self.waits.failed()
     }
 
-    /// When somebody came or left, or a partition got another owner.
+    /// When a member last came or left, or a partition last got another owner.
     pub(crate) fn changed_at(&self) -> Duration {
         self.waits.changed_at()
     }
@@ -363,14 +368,14 @@ impl Group {
 }
 
 impl GroupChange {
-    /// Leaves out what is said of partitions that are not there.
+    /// Leaves out partitions that do not exist.
     pub(crate) fn retain(&mut self, is_there: impl Fn(Place) -> bool) {
         self.owned.retain(|(place, _)| is_there(*place));
         self.offsets.retain(|(place, _)| is_there(*place));
         self.replay_until.retain(|(place, _)| is_there(*place));
     }
 
-    /// Whether all that is said is of partitions that are there.
+    /// Whether the change is about existing partitions only.
     pub(crate) fn is_all(&self, is_there: impl Fn(Place) -> bool) -> bool {
         self.owned.iter().all(|(place, _)| is_there(*place))
             && self.offsets.iter().all(|(place, _)| is_there(*place))
@@ -379,13 +384,13 @@ impl GroupChange {
 }
 
 impl State {
-    /// The member of this name, if one is.
+    /// The member with this name, if there is one.
     fn named(&self, name: &str) -> Option<&Member> {
         let mut members = self.members.values();
         members.find(|member| !name.is_empty() && *member.name == *name)
     }
 
-    /// A change of nothing, with the next generation.
+    /// An empty change with the next generation.
     fn next(&self) -> GroupChange {
         GroupChange {
             generation: Generation(self.generation.0 + 1),
@@ -394,7 +399,7 @@ impl State {
         }
     }
 
-    /// The same without a new generation: nobody gets another partition by it.
+    /// An empty change without a new generation, for changes that give nobody another partition.
     fn same(&self) -> GroupChange {
         GroupChange {
             generation: self.generation,
@@ -404,8 +409,8 @@ impl State {
 }
 
 impl State {
-    /// Up to where records of a partition are replayed, if it is to be read from its beginning. One
-    /// that the topic has got since is, and has nothing that the other group has had.
+    /// Up to where records of a partition are marked as replayed, if the group replays. A partition
+    /// that its topic has got since then is read from its beginning too, with nothing marked.
     pub(crate) fn replay_until(&self, place: Place) -> Option<Offset> {
         let of_topic = (place.0, PartitionId(0))..=(place.0, PartitionId(u32::MAX));
         match self.replay_until.get(&place) {
@@ -415,7 +420,7 @@ impl State {
         }
     }
 
-    /// The topics that members take, with how many partitions each has.
+    /// The topics that members subscribe to, with their numbers of partitions.
     pub(crate) fn taken(&self, topics: &dyn KnownTopics) -> BTreeMap<TopicId, u32> {
         let mut taken = BTreeMap::new();
         for member in self.members.values() {
@@ -428,7 +433,7 @@ impl State {
 }
 
 impl Instance {
-    /// The client that was the first to have a member.
+    /// The instance of the first client that had this member.
     pub(crate) fn first_of(member: MemberId) -> Self {
         Self(member.0)
     }

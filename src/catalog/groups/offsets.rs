@@ -1,4 +1,4 @@
-//! How far groups have come: commits, resets and forks, decided.
+//! Decides about committed offsets: commits, resets and forks.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::types::{GroupName, Offset, PartitionId, TopicId};
 
-/// An offset to be committed.
+/// An offset to commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Commit {
     pub(crate) place: Place,
@@ -19,7 +19,7 @@ pub(crate) struct Commit {
     pub(crate) fence: Fence,
 }
 
-/// Where an offset is set, and what the client keeps with it.
+/// An offset to set, with its metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SetTo {
     pub(crate) next: Offset,
@@ -33,45 +33,45 @@ impl From<Offset> for SetTo {
     }
 }
 
-/// What must hold for a commit.
+/// What a commit requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fence {
-    /// The partition has been assigned in this generation, and has its owner still. Members may
-    /// have got theirs in one generation, so a generation alone does not say whose a partition is:
-    /// the owner must be this member, where one is named.
+    /// The partition was assigned in this generation and still has this owner. Members may have
+    /// been assigned partitions in the same generation, so the generation alone does not tell who
+    /// owns a partition: if `by` names a member, it must be the owner.
     Owned {
         since: Generation,
         by: Option<MemberId>,
     },
     /// The group has no members.
     NoMembers,
-    /// Nothing: whoever has the partition is told that it is assigned anew.
+    /// Nothing. If the partition has an owner, it is told that the partition is assigned anew.
     Forced,
 }
 
-/// What comes of a commit in a partition.
+/// The result of a commit in one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Done,
-    /// The group is as far, or further.
+    /// The group has committed this offset, or a later one, already.
     Unchanged {
         committed: Offset,
     },
-    /// Another has the partition, or nobody.
+    /// Another member owns the partition, or nobody does.
     Fenced {
         current: Option<Generation>,
     },
-    /// There is no such topic or partition.
+    /// The topic or partition does not exist.
     UnknownPartition,
-    /// The log ends before it.
+    /// The offset is behind the end of the log.
     BeyondEnd {
         end: Offset,
     },
 }
 
 impl Groups {
-    /// Offsets are committed, each by itself: what comes of each, in their order. `end` is where a
-    /// partition's log ends, if there is one.
+    /// Decides each commit on its own; the outcomes are in the same order. `end` returns the end of
+    /// a partition's log, if the partition exists.
     pub(crate) fn decide_commit(
         &self,
         group: &GroupName,
@@ -113,8 +113,8 @@ impl Groups {
         Ok((outcomes, Some(change)))
     }
 
-    /// Offsets are set, lower ones too. Whoever has a partition is told that it is assigned anew,
-    /// so that what it commits of what it has read before is fenced.
+    /// Decides to set offsets, lower ones too. Each partition is assigned anew to its owner, so
+    /// that commits of what the owner has read before are fenced.
     pub(crate) fn decide_reset(
         &self,
         group: &GroupName,
@@ -139,8 +139,9 @@ impl Groups {
         Ok(change)
     }
 
-    /// A new group is where another one is; or from the beginning of each partition of its topics,
-    /// and what is below where the other is counts as replayed.
+    /// Decides to create a group from another one. It gets the other's offsets; or, with `replay`,
+    /// it reads each partition of its topics from the beginning, and records below the other's
+    /// offsets are marked as replayed.
     pub(crate) fn decide_fork(
         &self,
         from: &GroupName,
@@ -155,7 +156,7 @@ impl Groups {
         }
         self.check_name(to)?;
         let mut change = self.new_group().state.next();
-        // What is a replay for the other one is none the less for the new one.
+        // Records that are marked for the other group are marked for the new one too.
         let mut until = old.replay_until.clone();
         if replay {
             for (place, committed) in &old.offsets {
@@ -183,7 +184,7 @@ impl Groups {
         Ok(change)
     }
 
-    /// A group without members is deleted, with its offsets.
+    /// Decides to delete a group with its offsets. It must have no members.
     pub(crate) fn decide_delete(&self, group: &GroupName) -> Result<GroupChange, Refused> {
         let state = &self.find(group)?.state;
         state.check_no_members()?;
@@ -202,7 +203,7 @@ impl State {
         }
     }
 
-    /// The partitions of topics that the group reads, of which it has committed nothing.
+    /// The partitions without a committed offset, in topics that the group reads.
     fn others(&self, topics: &dyn KnownTopics) -> Vec<Place> {
         let read = self.offsets.keys().chain(self.owned.keys());
         let read: BTreeSet<TopicId> = read.map(|place| place.0).collect();
@@ -244,7 +245,7 @@ impl State {
         }
     }
 
-    /// Whoever has a partition gets it in the change's generation.
+    /// Assigns a partition to its current owner again, in the change's generation.
     fn assign_anew(&self, change: &mut GroupChange, place: Place) {
         if let Some(owned) = self.owned.get(&place) {
             let since = change.generation;

@@ -1,11 +1,11 @@
-//! Room for groups: what they take up, and how much they may.
+//! Bounds on groups: how much memory and how many entries they may take.
 //!
-//! What would make more of it is refused when it is asked for: a new group, a new member, the
-//! partitions that a member would have, the first offset of a partition. What is there already may
-//! go on, also where less room is left after a start with less memory: a member comes back as it
-//! was, and an offset goes up. One that comes back and takes more topics than before asks for that.
-//! Partitions that are new in a topic ask nobody; those for which there is no room stay without an
-//! owner, until there is.
+//! A request that needs more is refused at once: a new group, a new member, the partitions that a
+//! member would own, the first offset of a partition. What exists already may continue even if it
+//! is over the bounds, as after a start with less memory: a member may come back as it was, and
+//! offsets may go up. A member that comes back with more subscriptions needs room for the
+//! additional ones. New partitions of a topic cannot be refused; those without room stay without an
+//! owner until there is room.
 
 use std::collections::BTreeMap;
 
@@ -19,16 +19,16 @@ use crate::types::{
     },
 };
 
-/// What groups take up.
+/// What groups take now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Used {
-    /// How many offsets are kept.
+    /// How many offsets are committed.
     offsets: usize,
-    /// How many bytes clients keep with them.
+    /// How many bytes of metadata these have.
     metadata_bytes: usize,
-    /// How many partitions members have.
+    /// How many partitions members own.
     owned: usize,
-    /// What members take up in memory.
+    /// The memory of all members, in bytes.
     member_bytes: usize,
 }
 
@@ -77,7 +77,7 @@ impl State {
 }
 
 impl Member {
-    /// What it takes up.
+    /// The member's memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let texts = self.name.len() + self.client.len();
         let topics = self.topics.iter().map(|name| name.as_str().len());
@@ -89,23 +89,23 @@ impl Member {
 }
 
 impl Groups {
-    /// Groups may take up so many bytes.
+    /// Sets how many bytes of memory groups may take.
     pub(crate) fn set_most_bytes(&mut self, bytes: usize) {
         self.most_bytes = Some(bytes);
     }
 
-    /// How many offsets are kept.
+    /// How many offsets are committed.
     pub(crate) fn offsets(&self) -> usize {
         self.used.offsets
     }
 
-    /// What they take up.
+    /// The memory of all groups, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.by_name.len() * GROUP_BYTES + self.used.bytes()
     }
 
-    /// Checks that there is room for a member, and for what it would have: for all of it, or where
-    /// it is known already, for what it takes more than before.
+    /// Checks that there is room for a member and its partitions. For a known member, only what it
+    /// adds is counted.
     pub(super) fn check_room_for_member(
         &self,
         group: &GroupName,
@@ -137,7 +137,7 @@ impl Groups {
         self.check_room(usize::from(!self.by_name.contains_key(group)), more)
     }
 
-    /// Checks that there is room for the offsets that are new in these changes.
+    /// Checks that there is room for the new offsets in these changes.
     pub(crate) fn check_room_for_offsets<'a>(
         &self,
         changes: impl IntoIterator<Item = (&'a GroupName, &'a GroupChange)>,
@@ -157,12 +157,12 @@ impl Groups {
         self.check_room(groups, more)
     }
 
-    /// Whether there is room for one more partition that a member has.
+    /// Whether one more partition may have an owner.
     pub(crate) fn have_room_for_partitions(&self) -> bool {
         self.room_for_owned() > 0
     }
 
-    /// How many more partitions members may have.
+    /// How many more partitions may have an owner.
     pub(super) fn room_for_owned(&self) -> usize {
         let most = MAX_OWNED_PARTITIONS.saturating_sub(self.used.owned);
         match self.most_bytes {

@@ -1,36 +1,36 @@
-//! Since when a partition stands still: from its last progress on, without the time for which its
-//! owner has paused it.
+//! How long a partition has made no progress: since its last progress, without the time for which
+//! its owner has paused it.
 
 use std::time::Duration;
 
 use super::MemberId;
 
-/// How many pauses are told apart. Behind that many, the oldest two count as one, whose time is
-/// spread over both and what is between them.
+/// How many pauses are kept apart. If there are more, the two oldest are merged, and their paused
+/// time counts as spread evenly over both and the time between.
 const MOST_PAUSES: usize = 4;
 
-/// What is known of the progress of a partition that has an owner. Not durable.
+/// The progress of a partition with an owner. Not durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Standing {
-    /// When its offset was committed, or it got an owner while it had none.
+    /// When its offset was last committed, or when it got an owner while it had none.
     progress_at: Duration,
-    /// The pauses since then that are over, in their order.
+    /// The pauses since then that have ended, in order.
     pauses: Vec<Pause>,
-    /// Who has paused it, and since when.
+    /// Who pauses it now, and since when.
     paused: Option<(MemberId, Duration)>,
 }
 
-/// A time in which a partition was paused, or of which it was paused for some part.
+/// A time in which a partition was paused, all of it or in part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Pause {
     from: Duration,
     until: Duration,
-    /// For how long of that it was paused.
+    /// For how long within that time it was paused.
     time: Duration,
 }
 
 impl Standing {
-    /// Of a partition that gets an owner, or makes progress.
+    /// A partition that gets an owner, or makes progress, now.
     pub(super) fn from(now: Duration) -> Self {
         Self {
             progress_at: now,
@@ -38,7 +38,7 @@ impl Standing {
         }
     }
 
-    /// The partition makes progress. What is paused stays so.
+    /// Notes progress. A pause goes on.
     pub(super) fn progress(&mut self, now: Duration) {
         self.progress_at = now;
         self.pauses.clear();
@@ -48,7 +48,7 @@ impl Standing {
         self.paused.get_or_insert((by, now));
     }
 
-    /// Who has paused the partition, if it is paused.
+    /// The member that pauses the partition, if it is paused.
     pub(super) fn paused_by(&self) -> Option<MemberId> {
         self.paused.map(|(by, _)| by)
     }
@@ -72,8 +72,8 @@ impl Standing {
         });
     }
 
-    /// Since when it stands still, where there has been something to read since `came`. Pauses move
-    /// that on: so long before `now` it would have begun to stand, had there been none.
+    /// Since when the partition makes no progress. `came` is since when it has had something to
+    /// read. The time moves forward by the length of pauses, as if they had not been.
     pub(crate) fn since(&self, came: Duration, now: Duration) -> Duration {
         let from = self.progress_at.max(came);
         let over: Duration = self.pauses.iter().map(|pause| pause.behind(from)).sum();
@@ -84,7 +84,7 @@ impl Standing {
 }
 
 impl Pause {
-    /// This pause and the one that follows it, as one.
+    /// Merges this pause with the next one.
     fn with(self, next: Self) -> Self {
         Self {
             from: self.from,
@@ -93,7 +93,7 @@ impl Pause {
         }
     }
 
-    /// How much of it is behind a moment.
+    /// How long it was paused after a moment.
     fn behind(self, moment: Duration) -> Duration {
         if moment <= self.from {
             return self.time;

@@ -1,11 +1,12 @@
-//! Partitions that make no progress: they go to another member.
+//! Partitions that make no progress are given to another member.
 
 use super::{Group, GroupChange, Groups, KnownTopics, MemberId, Place, Refused};
 use crate::types::{GroupName, TopicId};
 
 impl Groups {
-    /// These partitions of a member make no progress, and are taken from it. Where no other member
-    /// takes their topic, it gets them again, in a new generation and from what is committed on.
+    /// Takes partitions that make no progress from their owner. If no other member subscribes to
+    /// the topic, the same member gets them again, in a new generation and from the committed
+    /// offset on.
     pub(crate) fn decide_stuck(
         &self,
         group: &GroupName,
@@ -30,7 +31,8 @@ impl Groups {
 }
 
 impl Group {
-    /// Gives a partition that a change gives to this member to another one, if one takes its topic.
+    /// If a change gives a partition to this member, gives it to another that subscribes to the
+    /// topic, if there is one.
     fn give_to_another(
         &self,
         change: &mut GroupChange,
@@ -51,7 +53,7 @@ impl Group {
         }
     }
 
-    /// The member with the fewest partitions of those that take a topic and are not this one.
+    /// The member with the fewest partitions among the others that subscribe to a topic.
     fn another_taker(
         &self,
         change: &GroupChange,

@@ -5,30 +5,30 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{Failed, GroupChange, MemberId, Place, State, standing::Standing};
 use crate::types::TopicId;
 
-/// How long after a member has joined others are waited for, to be given their partitions together.
-/// The first does not wait.
+/// For how long after a member has joined further members are waited for, so that they get their
+/// partitions together. The first member does not wait.
 pub(crate) const JOINING: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Waits {
-    /// Members whose streams have broken, and when they count as gone.
+    /// Members whose streams have broken, and when each counts as gone.
     away: BTreeMap<MemberId, Duration>,
-    /// Partitions that owners are to hand over, and when these lose them.
+    /// Partitions that owners must hand over, and when the owners lose them.
     draining: BTreeMap<Place, Duration>,
-    /// When partitions were last given to one who joined.
+    /// When a joining member was last given partitions.
     assigned_at: Option<Duration>,
-    /// When those who have joined since get theirs.
+    /// When the members that have joined since then get theirs.
     joining: Option<Duration>,
-    /// Of each partition that has an owner, since when it stands still.
+    /// For each partition with an owner, since when it makes no progress.
     standing: BTreeMap<Place, Standing>,
-    /// The last member whose stream was ended for good, until the group can go on.
+    /// The last member whose stream was ended for good, until the group can continue.
     failed: Option<Failed>,
-    /// When somebody came or left, or a partition got another owner.
+    /// When a member last came or left, or a partition last got another owner.
     changed_at: Duration,
 }
 
 impl Waits {
-    /// Of a group that begins now.
+    /// The waits of a new group.
     pub(super) fn new(now: Duration) -> Self {
         Self {
             changed_at: now,
@@ -36,7 +36,8 @@ impl Waits {
         }
     }
 
-    /// After a start: everyone may come back, and all that is being drained has its time anew.
+    /// After a start: all members may come back, and all draining partitions get their full time
+    /// again.
     pub(super) fn begin(&mut self, state: &State, now: Duration) {
         for member in state.members.values() {
             self.away.insert(member.id, now + member.session);
@@ -45,11 +46,11 @@ impl Waits {
         self.changed_at = now;
         let owned = state.owned.keys();
         self.standing = owned.map(|place| (*place, Standing::from(now))).collect();
-        // Who had joined and has nothing yet.
+        // For members that have joined before and have no partitions yet.
         self.joining = Some(now + JOINING);
     }
 
-    /// Takes note of a change that has been applied.
+    /// Updates the waits after a change was applied.
     pub(super) fn follow(&mut self, state: &State, change: &GroupChange, now: Duration) {
         if !change.joined.is_empty() {
             if self.may_assign(now) {
@@ -66,7 +67,7 @@ impl Waits {
         self.failed.take_if(|failed| failed.is_over(state, change));
         self.note_progress(change, now);
         if change.owned.is_empty() {
-            // Commits are many, and hand nothing over.
+            // A quick way out for commits, which are many and hand nothing over.
             return;
         }
         let is_draining = |place: &Place| {
@@ -89,7 +90,7 @@ impl Waits {
                 self.standing.remove(place);
                 continue;
             };
-            // Another owner is no progress, nor is the same one that comes back.
+            // A new owner is not progress, nor is the same owner that comes back.
             let standing = self.standing.entry(*place);
             let standing = standing.or_insert_with(|| Standing::from(now));
             // A pause ends with the owner's stream.
@@ -105,14 +106,14 @@ impl Waits {
         }
     }
 
-    /// The owner of a partition asks for none of its records for now.
+    /// Notes that the owner of a partition pauses it.
     pub(super) fn pause(&mut self, place: Place, owner: MemberId, now: Duration) {
         if let Some(standing) = self.standing.get_mut(&place) {
             standing.pause(owner, now);
         }
     }
 
-    /// This member does not pause a partition any more.
+    /// Notes that this member pauses a partition no more.
     pub(super) fn resume(&mut self, place: Place, member: MemberId, now: Duration) {
         if let Some(standing) = self.standing.get_mut(&place)
             && standing.paused_by() == Some(member)
@@ -136,23 +137,23 @@ impl Waits {
         self.failed.take_if(is_of_topic);
     }
 
-    /// Whether who joins now is given partitions at once.
+    /// Whether a member that joins now gets partitions at once.
     pub(super) fn may_assign(&self, now: Duration) -> bool {
         self.assigned_at.is_none_or(|at| now >= at + JOINING)
     }
 
-    /// All who have joined have been given partitions.
+    /// Notes that all members that have joined were given partitions.
     pub(super) fn assigned(&mut self, now: Duration) {
         self.assigned_at = Some(now);
         self.joining = None;
     }
 
-    /// Members are given their shares anew, a moment later.
+    /// Schedules a new assignment a moment later.
     pub(super) fn share_anew(&mut self, now: Duration) {
         self.joining.get_or_insert(now + JOINING);
     }
 
-    /// What was decided did not come about.
+    /// Schedules a failed change to be decided again.
     pub(super) fn put_off(&mut self, now: Duration) {
         let again = now + JOINING;
         self.joining = Some(again);
@@ -160,7 +161,7 @@ impl Waits {
         over.for_each(|until| *until = again.max(*until));
     }
 
-    /// A member's stream has broken.
+    /// Notes that a member's stream has broken.
     pub(super) fn lose(&mut self, id: MemberId, until: Duration) {
         self.away.entry(id).or_insert(until);
     }
@@ -170,12 +171,12 @@ impl Waits {
         self.away.contains_key(&id)
     }
 
-    /// Until when a partition is to be handed over.
+    /// Until when a partition must be handed over.
     pub(super) fn draining_until(&self, place: Place) -> Option<Duration> {
         self.draining.get(&place).copied()
     }
 
-    /// The members that are away, and until when they may be.
+    /// The members that are away, each with its deadline.
     pub(super) fn away(&self) -> impl Iterator<Item = (MemberId, Duration)> {
         self.away.iter().map(|(id, until)| (*id, *until))
     }
@@ -196,19 +197,19 @@ impl Waits {
         self.changed_at
     }
 
-    /// When the next wait is over.
+    /// The next deadline.
     pub(super) fn next(&self) -> Option<Duration> {
         let all = self.away.values().chain(self.draining.values());
         all.chain(&self.joining).min().copied()
     }
 
-    /// The members that count as gone by now.
+    /// The members that have been away for too long by now.
     pub(super) fn gone(&self, now: Duration) -> Vec<MemberId> {
         let over = self.away.iter().filter(|(_, until)| **until <= now);
         over.map(|(id, _)| *id).collect()
     }
 
-    /// The partitions that owners have lost by now, because they did not hand them over.
+    /// The partitions that were not handed over in time.
     pub(super) fn lost(&self, now: Duration) -> Vec<Place> {
         let over = self.draining.iter().filter(|(_, until)| **until <= now);
         over.map(|(place, _)| *place).collect()

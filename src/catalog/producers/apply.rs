@@ -1,8 +1,8 @@
-//! Durable facts about producers, applied: the only way in which they change.
+//! Applies durable facts about producers: the only way in which they change.
 //!
-//! Recovery may come by a fact that is applied already, in a frame that is in a segment and in the
-//! journal. Epochs and sequences therefore only go up, and applying all facts from some point on
-//! again changes nothing.
+//! Recovery may meet a fact that was applied already, because a frame may be both in a segment and
+//! in the journal. Therefore epochs and sequences only go up, and applying all facts from some
+//! point on again changes nothing.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -10,8 +10,8 @@ use super::{Incarnation, Known, Place, Producers, Room};
 use crate::types::{PartitionId, ProducerId, StoredBatch, TopicId};
 
 impl Producers {
-    /// What a snapshot was taken of, with room for so many batches that may come again. Idle times
-    /// go on from where they were.
+    /// Restores producers from a snapshot; `remembered` bounds the batches that are remembered.
+    /// Idle times continue from where they were.
     pub(crate) fn restore(
         snapshot: impl IntoIterator<Item = Known>,
         most: Room,
@@ -44,7 +44,7 @@ impl Producers {
         restored
     }
 
-    /// A producer has this epoch, with which every sequence begins at 0.
+    /// A producer has this epoch; its sequences begin at 0.
     pub(crate) fn apply_open(&mut self, id: ProducerId, epoch: u32, name: &str) {
         if self
             .known
@@ -57,7 +57,7 @@ impl Producers {
         if let Some(&other) = self.by_name.get(name) {
             self.apply_forget(other);
         }
-        // Names are not looked at: they may have been taken when there was more room for them.
+        // The bound on names is not checked: they may have been accepted when there was more room.
         if self.known.len() >= self.most.producers {
             return;
         }
@@ -82,7 +82,8 @@ impl Producers {
         );
     }
 
-    /// A batch of a producer is stored. Nothing, if the producer is not known or has a newer epoch.
+    /// A batch of a producer is stored. Does nothing if the producer is not known or has a newer
+    /// epoch.
     pub(crate) fn apply_batch(
         &mut self,
         id: ProducerId,
@@ -105,7 +106,7 @@ impl Producers {
             noted.used(id);
         }
         if is_newer {
-            // The change that opened this epoch is lost to damage; the epoch before must stay
+            // The change that opened this epoch was lost to damage. The epoch before it must stay
             // fenced.
             if let Some(noted) = &mut self.noted {
                 noted.anew(id);
@@ -113,12 +114,12 @@ impl Producers {
             let forgotten = self.forget_places(id);
             self.count_less(id, forgotten);
         }
-        // After damage what is before this batch may be missing; the producer has gone on behind
-        // it.
+        // After damage, batches before this one may be missing; the producer has continued behind
+        // them.
         self.raise((id, topic, partition), sequence.saturating_add(1));
     }
 
-    /// As [`apply_batch`](Self::apply_batch), and it is remembered where.
+    /// As [`apply_batch`](Self::apply_batch), and remembers where the batch is stored.
     pub(crate) fn apply_stored(
         &mut self,
         id: ProducerId,
@@ -137,7 +138,7 @@ impl Producers {
         }
     }
 
-    /// A producer did something that changes nothing, such as an append that is stored already.
+    /// A producer did something that changes nothing, for example it repeated an append.
     pub(crate) fn apply_use(&mut self, id: ProducerId) {
         if let Some(incarnation) = self.known.get_mut(&id) {
             incarnation.used = self.now;
@@ -161,8 +162,8 @@ impl Producers {
         self.forget_places(id);
     }
 
-    /// A topic is deleted. A topic created again has another id, so its sequences are not asked
-    /// about any more.
+    /// A topic is deleted. A new topic with its name has another id, so the sequences are not
+    /// needed any more.
     pub(crate) fn forget_topic(&mut self, deleted: TopicId) {
         let mut forgotten: BTreeMap<ProducerId, usize> = BTreeMap::new();
         let remembered = &mut self.remembered;
@@ -182,7 +183,7 @@ impl Producers {
         }
     }
 
-    /// Sees to it that a producer's next batch for a partition has this sequence at least.
+    /// Raises the sequence of a producer's next batch in a partition to at least `next`.
     fn raise(&mut self, place: Place, next: u64) {
         let before = self.next.get(&place).copied();
         if before >= Some(next) {
@@ -222,7 +223,7 @@ impl Producers {
         places.len()
     }
 
-    /// A producer has so many sequences less.
+    /// Reduces a producer's number of sequences.
     fn count_less(&mut self, id: ProducerId, sequences: usize) {
         if let Some(incarnation) = self.known.get_mut(&id) {
             incarnation.sequences -= sequences;

@@ -1,4 +1,5 @@
-//! What has changed of producers since they were stored: a checkpoint writes no more than that.
+//! Notes what has changed in producers since the last checkpoint, so that a checkpoint writes no
+//! more than that.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,12 +9,12 @@ use std::{
 use super::{Place, Producers, places_of};
 use crate::types::{ProducerId, Sequence, TopicId};
 
-/// What has changed since a snapshot, or since the changes before.
+/// The changes since a snapshot, or since earlier changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     /// How much longer all producers have been idle that are not listed.
     pub(crate) passed: Duration,
-    /// Topics that were deleted, and with them the sequences of all producers.
+    /// Deleted topics, and with them the sequences of all producers.
     pub(crate) topics_gone: Vec<TopicId>,
     pub(crate) gone: Vec<ProducerId>,
     pub(crate) changed: Vec<Changed>,
@@ -23,31 +24,32 @@ pub(crate) struct Changes {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Changed {
     pub(crate) id: ProducerId,
-    /// For how long it has done nothing.
+    /// For how long it has been idle.
     pub(crate) idle: Duration,
-    /// If it began anew, without sequences but those that follow: its epoch and name.
+    /// Its epoch and name, if it is new or has a new epoch. Then it has only the sequences listed
+    /// below.
     pub(crate) anew: Option<(u32, String)>,
-    /// Those that have changed, with the batches that came since.
+    /// The sequences that have changed, each with the batches that came since.
     pub(crate) sequences: Vec<Sequence>,
 }
 
-/// What is noted of changes, so that nothing else has to be looked at.
+/// The producers and places that were changed. Looking these up gives all changes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Noted {
     producers: BTreeMap<ProducerId, Extent>,
-    /// With the sequence that was the next one.
+    /// Each with its next sequence before the first change.
     places: BTreeMap<Place, u64>,
     topics_gone: BTreeSet<TopicId>,
-    /// How much time had been told of.
+    /// The time that producers had been told when noting began.
     since: Duration,
 }
 
-/// How much of a producer has changed.
+/// What has changed of a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extent {
-    /// It has done something.
+    /// Only when it was last used.
     Used,
-    /// It is new, forgotten, or lost sequences.
+    /// It is new, was forgotten, or has lost sequences.
     Anew,
 }
 
@@ -77,7 +79,7 @@ impl Noted {
 }
 
 impl Producers {
-    /// Notes changes from here on; what has been noted so far is in a snapshot.
+    /// Starts to note changes; what was noted before is in a snapshot.
     pub(crate) fn note_changes(&mut self) {
         self.noted = Some(Noted {
             since: self.now,
@@ -85,8 +87,9 @@ impl Producers {
         });
     }
 
-    /// Takes what was noted since [`note_changes`](Self::note_changes) or since this was asked
-    /// last, however much it is: what has become of it is [looked up](Self::look_up) in parts.
+    /// Takes everything that was noted since the last call, or since
+    /// [`note_changes`](Self::note_changes). [`look_up`](Self::look_up) then finds the current
+    /// state of it, in parts.
     pub(crate) fn take_noted(&mut self) -> Taken {
         let noted = self.noted.take().unwrap_or_default();
         self.note_changes();
@@ -96,9 +99,9 @@ impl Producers {
         }
     }
 
-    /// Looks up what has become of some of what was noted: of producers with about so many
-    /// sequences. Between two parts anything may be applied: that is noted again, and applying once
-    /// more what has changed since the first part makes all of it whole.
+    /// Looks up the current state of some noted producers, those with about `about` sequences.
+    /// Changes may be applied between two calls. They are noted again, and the next changes make
+    /// everything consistent.
     pub(crate) fn look_up(&self, taken: &mut Taken, about: usize, changes: &mut Changes) {
         let mut size = 0;
         while size < about
@@ -118,7 +121,8 @@ impl Producers {
                 }
             } else {
                 for (place, &before) in places_of(&taken.noted.places, id) {
-                    // None where the topic is deleted meanwhile, or the producer begun anew.
+                    // `None` if the topic was deleted meanwhile, or the producer has begun a new
+                    // epoch.
                     if let Some(&next) = self.next.get(place) {
                         let since = next.saturating_sub(before);
                         sequences.push(self.sequence(place, next, since));
@@ -136,15 +140,15 @@ impl Producers {
     }
 }
 
-/// What was noted and is to be looked up.
+/// Noted producers and places that are still to be looked up.
 pub(crate) struct Taken {
     noted: Noted,
-    /// How much time had been told of.
+    /// The time that producers had been told when this was taken.
     at: Duration,
 }
 
 impl Taken {
-    /// What has changed, without what is to be looked up.
+    /// The changes without those that must be looked up.
     pub(crate) fn changes(&self) -> Changes {
         Changes {
             passed: self.at.saturating_sub(self.noted.since),
@@ -153,7 +157,7 @@ impl Taken {
         }
     }
 
-    /// Whether all has been looked up.
+    /// Whether everything was looked up.
     pub(crate) fn is_empty(&self) -> bool {
         self.noted.producers.is_empty()
     }

@@ -1,20 +1,20 @@
-//! What a producer asks for, answered from what is planned. Nothing is changed here.
+//! Decides requests of producers, according to the planned state. Nothing is changed here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Decision, HolderId, Opened, Producers, Refused, Room};
 use crate::types::{PartitionId, ProducerId, TopicId};
 
-/// Where one batch stands.
+/// What a batch is.
 enum Standing {
     Next,
     Stored,
 }
 
 impl Producers {
-    /// What a producer that opens is to be: under a name that is known the next epoch of the same
-    /// id, else the first of `fresh_id`, which was drawn at random. An empty name is none. The
-    /// connection is that on which it opens, if it opens on one.
+    /// The id and epoch of a producer that opens. A known name gets the next epoch of its id;
+    /// otherwise it is the first epoch of `fresh_id`, a random id. An empty name is no name.
+    /// `holder` is the connection on which it opens, if there is one.
     pub(crate) fn decide_open(
         &self,
         name: &str,
@@ -25,8 +25,8 @@ impl Producers {
             .by_name
             .get(name)
             .map(|&id| (id, self.known[&id].epoch));
-        // A name that has used up its epochs gets another id; applying that forgets the first one,
-        // which ends it as well as fencing it would.
+        // A name that has used up its epochs gets another id. Applying that forgets the old id,
+        // which stops its batches as fencing would.
         if let Some((id, epoch)) = known.and_then(|(id, epoch)| Some((id, epoch.checked_add(1)?))) {
             return Ok(Opened { id, epoch });
         }
@@ -39,7 +39,8 @@ impl Producers {
         })
     }
 
-    /// The first id from this one on that stands for no producer; 0 stands for none in a frame.
+    /// The first id, from `id` on, that no producer has. 0 is left out: in a frame it stands for no
+    /// producer.
     fn free_id(&self, mut id: ProducerId) -> ProducerId {
         while id.0 == 0 || self.known.contains_key(&id) {
             id = ProducerId(id.0.wrapping_add(1));
@@ -47,8 +48,8 @@ impl Producers {
         id
     }
 
-    /// What the batches of one append are, each with its sequence for its partition. Several for
-    /// one partition count up one after the other.
+    /// What an append is, given the topic, partition and sequence of each batch. Several batches
+    /// for one partition must have consecutive sequences.
     pub(crate) fn decide_append(
         &self,
         id: ProducerId,
@@ -64,7 +65,7 @@ impl Producers {
                 Refused::Unknown
             });
         }
-        // What is next once the batches before have been stored.
+        // The next sequence of each partition, behind the batches so far.
         let mut planned = BTreeMap::new();
         let mut stored: Option<(usize, u64)> = None;
         for (at, &(topic, partition, sequence)) in batches.iter().enumerate() {
@@ -100,8 +101,8 @@ impl Producers {
         }
     }
 
-    /// What the batches of an append take up: the partitions that their producer has not appended to
-    /// yet.
+    /// What the batches of an append need: room for the partitions that their producer has not
+    /// appended to yet.
     pub(crate) fn room_for(&self, id: ProducerId, batches: &[(TopicId, PartitionId, u64)]) -> Room {
         let mut new = BTreeSet::new();
         for &(topic, partition, _) in batches {
@@ -113,9 +114,9 @@ impl Producers {
     }
 }
 
-/// Where a batch stands of which `known` would be next without the append it is in, and `next` with
-/// what is before it in there; none if nowhere. A sequence that the same append has used is not
-/// stored, so it is no duplicate either.
+/// What a batch with this sequence is; `None` if it does not fit. `known` is the next sequence
+/// before this append, `next` the one behind the append's earlier batches. A sequence used earlier
+/// in the same append is not stored yet, so a second batch with it is no duplicate.
 fn standing(sequence: u64, known: u64, next: u64) -> Option<Standing> {
     if sequence == next {
         Some(Standing::Next)

@@ -1,24 +1,25 @@
-//! Producers: which of them are known, in which epoch, and the sequence of each one's next batch
-//! for every partition. By this an append that comes again is found to be stored, one that comes
-//! too early is refused, and one of a predecessor is fenced.
+//! Producers: their epochs, and the sequence of each one's next batch for every partition. With
+//! these, a repeated append is recognized as stored, one that comes too early is refused, and one
+//! of an earlier epoch is fenced.
 //!
-//! A state machine: `decide.rs` answers and changes nothing, `apply.rs` takes durable facts and is
-//! the only mutation, live and in recovery. The broker keeps two of them. What is *planned* has had
-//! everything applied that is durable or under way, and decides; what is *applied* is behind it by
-//! what is under way, and is what a checkpoint stores. As both take the same facts in the journal's
-//! order, they agree once nothing is under way.
+//! It is a state machine: `decide.rs` answers and changes nothing; `apply.rs` takes durable facts
+//! and is the only mutation, live and in recovery. The broker has two of them. The *planned* one
+//! has had every fact that is durable or under way, and decides. The *applied* one has had durable
+//! facts only, and is what a checkpoint stores. Both get the same facts in the journal's order, so
+//! they agree when nothing is under way.
 //!
-//! Nothing here reads a clock. A producer's idle time advances by what is told of a clock that
-//! cannot be set (`time.rs`), and by nothing else, so a wall clock that jumps a year forgets
-//! nobody, and neither does a broker that was stopped for as long.
+//! Nothing here reads a clock. A producer's idle time only advances as the caller tells the time of
+//! a monotonic clock (`time.rs`). So no producer is forgotten when the wall clock jumps by a year,
+//! or when the broker was stopped for as long.
 //!
-//! What is applied also remembers where the batches are that a producer may still send again
-//! (`remembered.rs`), so that it is told the same once more. An older one is known to be stored by
-//! its sequence, and that is all it is told.
+//! The applied one also remembers the positions of batches that a producer may still repeat
+//! (`remembered.rs`), to give the same answer again. Of older batches only the sequence tells that
+//! they are stored, so the answer has no positions.
 //!
-//! Memory is bounded by [`Room::MOST`]. What would go past it is refused, unless others can be
-//! forgotten for it (`room.rs`); where the log has it nevertheless, the producer is forgotten as a
-//! whole, which it is told, never a sequence alone, by which a batch could be stored twice.
+//! Memory is bounded by [`Room::MOST`]. What would exceed it is refused, unless other producers can
+//! be forgotten (`room.rs`). If the log exceeds it nevertheless, the whole producer is forgotten,
+//! and its client is told so. A single sequence is never forgotten alone, because then a batch
+//! could be stored twice.
 
 mod apply;
 mod changes;
@@ -36,76 +37,78 @@ pub(crate) use room::{HolderId, Room};
 
 use crate::types::{PartitionId, ProducerId, Sequence, StoredBatch, TopicId, limits};
 
-/// The producers that are known.
+/// The known producers.
 #[derive(Clone, Debug)]
 pub(crate) struct Producers {
     known: BTreeMap<ProducerId, Incarnation>,
     by_name: BTreeMap<Arc<str>, ProducerId>,
-    /// The sequence of the next batch; not 0, which every place without an entry has.
+    /// The sequence of each place's next batch. Never 0: that is the next sequence of a place
+    /// without an entry.
     next: BTreeMap<Place, u64>,
-    /// How much time has been told of.
+    /// The time that the caller has told.
     now: Duration,
-    /// Who is to be forgotten for being idle, and when.
+    /// When idle producers are to be forgotten.
     expiry: time::Expiry,
-    /// What they may take up.
+    /// The most room that producers may take.
     most: Room,
-    /// Of all names.
+    /// The length of all names together.
     name_bytes: usize,
     /// The connections that hold producers.
     holders: BTreeMap<HolderId, room::Held>,
-    /// When it was last found that nobody can be forgotten.
+    /// When it was last found that no producer can be forgotten.
     in_vain: Option<Duration>,
-    /// Where the batches are that may still come again. What is planned has none.
+    /// The positions of batches that may still be repeated. The planned state has none.
     remembered: remembered::Remembered,
-    /// What has changed since it was stored, if it is stored at all.
+    /// What has changed since the last checkpoint; `None` if no checkpoints are written from this
+    /// state.
     noted: Option<changes::Noted>,
 }
 
-/// A partition that a producer has appended to. All places of a producer are neighbours in their
-/// order.
+/// A partition that a producer has appended to. Sorted like this, all places of a producer are
+/// adjacent.
 type Place = (ProducerId, TopicId, PartitionId);
 
-/// A producer's latest incarnation.
+/// A producer with its current epoch.
 #[derive(Clone, Debug)]
 struct Incarnation {
     epoch: u32,
-    /// Empty for none.
+    /// Empty if it has no name.
     name: Arc<str>,
     used: Duration,
     /// How many partitions it has appended to.
     sequences: usize,
-    /// The connection that used it last, which may have ended.
+    /// The connection that used it last; it may be closed.
     holder: Option<HolderId>,
 }
 
-/// What a producer that opens is to be.
+/// The id and epoch that a producer gets when it opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Opened {
     pub(crate) id: ProducerId,
     pub(crate) epoch: u32,
 }
 
-/// What an append of a producer is.
+/// What a producer's append is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// To be stored: every batch is the next of its partition.
+    /// New: every batch is the next of its partition.
     New,
-    /// Stored already, or under way: every batch.
+    /// Repeated: every batch is stored already, or under way.
     Duplicate,
 }
 
-/// Why a producer may not do what it asks for.
+/// Why a request of a producer is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// This incarnation was never opened, or is forgotten.
+    /// This producer, or this epoch of it, was never opened or is forgotten.
     Unknown,
-    /// A newer incarnation exists.
+    /// A newer epoch exists.
     Fenced { current: u32 },
-    /// A batch, by its index among those asked about, comes where another sequence should: before
-    /// it something is missing, or it is stored already and others are not.
+    /// The batch at index `at` should have another sequence: a batch before it is missing, or it is
+    /// stored already while other batches of the append are not.
     OutOfSequence { at: usize, expected: u64 },
-    /// There is no room for another producer, or for the partitions that this one has not appended
-    /// to yet.
+    /// There is no room for another producer, or for partitions that this one has not appended to
+    /// yet.
     TooMany,
 }
 
@@ -114,11 +117,11 @@ pub(crate) enum Refused {
 pub(crate) struct Known {
     pub(crate) id: ProducerId,
     pub(crate) epoch: u32,
-    /// For how long it has done nothing.
+    /// For how long it has been idle.
     pub(crate) idle: Duration,
-    /// Empty for none.
+    /// Empty if it has no name.
     pub(crate) name: String,
-    /// How far it has come, by topic and partition, in their order.
+    /// Its sequences, by topic and partition.
     pub(crate) sequences: Vec<Sequence>,
 }
 
@@ -127,16 +130,16 @@ pub(crate) struct Known {
 pub(crate) struct Listed {
     pub(crate) id: ProducerId,
     pub(crate) epoch: u32,
-    /// Empty for none.
+    /// Empty if it has no name.
     pub(crate) name: String,
-    /// For how long it has done nothing.
+    /// For how long it has been idle.
     pub(crate) idle: Duration,
     /// How many partitions it has appended to.
     pub(crate) partitions: usize,
 }
 
 impl Producers {
-    /// None yet, and this much room.
+    /// No producers, and this much room.
     pub(crate) fn new(most: Room) -> Self {
         Self {
             known: BTreeMap::new(),
@@ -153,18 +156,18 @@ impl Producers {
         }
     }
 
-    /// With room for so many batches that may come again.
+    /// Sets how many batches are remembered.
     pub(crate) fn remembering(mut self, most: usize) -> Self {
         self.remembered = remembered::Remembered::new(most);
         self
     }
 
-    /// Remembers no more than so many batches that may come again.
+    /// Changes how many batches are remembered.
     pub(crate) fn remember_at_most(&mut self, most: usize) {
         self.remembered.bound(most);
     }
 
-    /// The same, to plan with: that batches are stored, and not where.
+    /// A copy for planning: it does not remember the positions of batches.
     pub(crate) fn to_plan(&self) -> Self {
         let remembered = self.remembered.without_any();
         Self {
@@ -194,12 +197,12 @@ impl Producers {
             .filter(|_| self.is_known(id, epoch))
     }
 
-    /// How much memory is taken by the batches that are remembered, in bytes.
+    /// The memory of remembered batches, in bytes.
     pub(crate) fn remembered_bytes(&self) -> usize {
         self.remembered.bytes()
     }
 
-    /// The producers behind this one, in the order of their ids, at most so many.
+    /// At most `most` producers behind `after`, by id.
     pub(crate) fn list(&self, after: ProducerId, most: usize) -> Vec<Listed> {
         let behind = (Bound::Excluded(after), Bound::Unbounded);
         let mut listed = Vec::new();
@@ -209,13 +212,13 @@ impl Producers {
         listed
     }
 
-    /// The producer of a name.
+    /// The producer with a name.
     pub(crate) fn named(&self, name: &str) -> Option<Listed> {
         let id = *self.by_name.get(name)?;
         Some(self.listed(id, &self.known[&id]))
     }
 
-    /// The producer of an id.
+    /// The producer with an id.
     pub(crate) fn with_id(&self, id: ProducerId) -> Option<Listed> {
         Some(self.listed(id, self.known.get(&id)?))
     }
@@ -230,17 +233,17 @@ impl Producers {
         }
     }
 
-    /// Whether this incarnation may append.
+    /// Whether this epoch of a producer may append.
     pub(crate) fn is_known(&self, id: ProducerId, epoch: u32) -> bool {
         self.known
             .get(&id)
             .is_some_and(|incarnation| incarnation.epoch == epoch)
     }
 
-    /// The part of a snapshot behind this producer: producers with about so many sequences, at
-    /// least one if there is one. Between two parts anything may be applied: what has not changed
-    /// is whole, and applying once more what has changed since the first part makes all of it
-    /// whole.
+    /// A part of a snapshot: the producers behind `after` that have about `most` sequences, at
+    /// least one if there is one. Changes may be applied between two parts. Producers that have not
+    /// changed are consistent, and applying the changes noted since the first part makes the rest
+    /// so.
     pub(crate) fn snapshot_behind(&self, after: ProducerId, most: usize) -> Vec<Known> {
         let (mut known, mut count) = (Vec::new(), 0);
         let behind = (Bound::Excluded(after), Bound::Unbounded);
@@ -264,7 +267,7 @@ impl Producers {
         known
     }
 
-    /// What is known of a place, with so many of its batches at most.
+    /// The sequence of a place, with at most `most` of its remembered batches.
     fn sequence(&self, place: &Place, next: u64, most: u64) -> Sequence {
         let &(_, topic, partition) = place;
         Sequence {
@@ -285,7 +288,7 @@ impl Producers {
     }
 }
 
-/// What there is of the places of a producer.
+/// The entries of a map that belong to a producer.
 fn places_of<T>(all: &BTreeMap<Place, T>, id: ProducerId) -> impl Iterator<Item = (&Place, &T)> {
     let first = (id, TopicId(0), PartitionId(0));
     let last = (id, TopicId(u64::MAX), PartitionId(u32::MAX));

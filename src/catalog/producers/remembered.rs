@@ -1,41 +1,41 @@
-//! Where batches are stored that producers may still send again.
+//! The positions of batches that producers may still repeat.
 //!
-//! Of every partition of every producer the last batches are remembered:
-//! [`REMEMBERED_BATCHES`] while there is room for as many of all of them, else as many as there is
-//! room for, the same number of each, and the last one whatever there are. The number is a power of
-//! two, so that it seldom changes, and what one has too many goes when there is no room left, for
-//! all at a time: a batch costs the same time on average, however many partitions there are.
+//! For every place, which is a partition of a producer, the last batches are remembered:
+//! [`REMEMBERED_BATCHES`] if there is room for as many of every place; otherwise fewer, the same
+//! number for each; and the last one in any case. The number is a power of two, so it changes
+//! seldom. Batches beyond it are forgotten only when there is no room left, for all places at once.
+//! So a batch costs the same time on average, however many places there are.
 
 use std::collections::{BTreeMap, VecDeque, btree_map::Entry};
 
 use super::Place;
 use crate::types::{StoredBatch, limits::REMEMBERED_BATCHES};
 
-/// The batches that are remembered.
+/// The remembered batches.
 #[derive(Clone, Debug)]
 pub(super) struct Remembered {
     places: BTreeMap<Place, Last>,
-    /// Of all places.
+    /// The number of batches of all places.
     count: usize,
     most: usize,
 }
 
-/// The last batches of a place, without gaps.
+/// The last batches of a place, consecutive.
 #[derive(Clone, Debug)]
 struct Last {
     newest: StoredBatch,
-    /// Those before it, the oldest first. Most places have one batch.
+    /// The batches before it, oldest first. Most places have just one batch.
     earlier: Option<Box<Earlier>>,
 }
 
-/// Apart, so that a place with one batch has no room for more.
+/// In a box of its own, so that a place with one batch takes no memory for more.
 #[derive(Clone, Debug, Default)]
 struct Earlier {
     batches: VecDeque<StoredBatch>,
 }
 
 impl Remembered {
-    /// None yet, and room for so many.
+    /// Remembers none yet, and `most` in all.
     pub(super) fn new(most: usize) -> Self {
         Self {
             places: BTreeMap::new(),
@@ -44,7 +44,7 @@ impl Remembered {
         }
     }
 
-    /// Gives it another bound.
+    /// Changes the bound.
     pub(super) fn bound(&mut self, most: usize) {
         self.most = most;
         if self.count > most.max(self.places.len()) {
@@ -52,18 +52,18 @@ impl Remembered {
         }
     }
 
-    /// None, and as much room.
+    /// Remembers none, with the same bound.
     pub(super) fn without_any(&self) -> Self {
         Self::new(self.most)
     }
 
-    /// How much memory it takes beside that of one batch of each place, in bytes.
+    /// Its memory beyond one batch of each place, in bytes.
     pub(super) fn bytes(&self) -> usize {
         (self.count - self.places.len()) * size_of::<StoredBatch>()
     }
 
-    /// The last batch of a place. `follows` says whether the one before it is the last that is
-    /// remembered.
+    /// Adds the last batch of a place. `follows` says whether it follows directly on the last
+    /// remembered one; otherwise those are forgotten.
     pub(super) fn push(&mut self, place: Place, batch: StoredBatch, follows: bool) {
         let share = self.share();
         match self.places.entry(place) {
@@ -91,7 +91,7 @@ impl Remembered {
         }
     }
 
-    /// The batch that has so many of its place behind it.
+    /// The batch of a place that has `behind` newer ones.
     pub(super) fn find(&self, place: &Place, behind: u64) -> Option<StoredBatch> {
         let last = self.places.get(place)?;
         let Some(back) = behind.checked_sub(1) else {
@@ -102,7 +102,7 @@ impl Remembered {
         earlier.batches.iter().rev().nth(back).copied()
     }
 
-    /// The last of a place, at most so many, the oldest first.
+    /// The last batches of a place, at most `most`, oldest first.
     pub(super) fn last(&self, place: &Place, most: u64) -> Vec<StoredBatch> {
         let Some(last) = self.places.get(place).filter(|_| most > 0) else {
             return Vec::new();
@@ -118,20 +118,20 @@ impl Remembered {
         all.skip(len.saturating_sub(most)).copied().collect()
     }
 
-    /// Forgets those of a place.
+    /// Forgets the batches of a place.
     pub(super) fn forget(&mut self, place: &Place) {
         if let Some(last) = self.places.remove(place) {
             self.count -= last.len();
         }
     }
 
-    /// How many of each place may be remembered.
+    /// How many batches of each place may be remembered.
     fn share(&self) -> usize {
         let share = self.most / self.places.len().max(1);
         1 << share.clamp(1, REMEMBERED_BATCHES).ilog2()
     }
 
-    /// Forgets what is more than that.
+    /// Forgets the batches beyond each place's share.
     fn shrink(&mut self) {
         let share = self.share();
         for last in self.places.values_mut() {
@@ -154,14 +154,14 @@ impl Last {
         earlier.batches.push_back(before);
     }
 
-    /// Forgets all but so many, at least one; returns how many these are.
+    /// Keeps the last `most` batches, at least one; returns how many were forgotten.
     fn keep(&mut self, most: usize) -> usize {
         let too_many = self.len().saturating_sub(most);
         if most == 1 {
             self.earlier = None;
         } else if let Some(Earlier { batches }) = self.earlier.as_deref_mut() {
             batches.drain(..too_many);
-            // Memory that was for many more.
+            // Frees memory that was needed for many more.
             if batches.capacity() > 4 * most {
                 batches.shrink_to(most);
             }

@@ -1,17 +1,18 @@
-//! Room for producers: what they take up, which connection holds them, and which are
-//! forgotten where it runs short.
+//! Room for producers: how much they take, which connection holds them, and which are forgotten
+//! when it runs short.
 //!
-//! A producer is held by the connection that used it last, for as long as that lives. How much a
-//! connection may hold of each kind of room says the rule of the budget, [`budget::over_share`]; one
-//! of each it may always.
+//! A producer is held by the connection that used it last, as long as that is open. The budget's
+//! rule [`budget::over_share`] says how much of each kind of room a connection may hold; it may
+//! always hold one.
 //!
-//! Where that is not enough, or there is none left, producers are forgotten: first those without a
-//! known batch, which loses nothing, then those that have been idle the longest. One that did
-//! something within [`IN_USE`] is only forgotten if no connection holds it, and nobody else is left.
-//! What a forgotten producer sends again is refused, never stored a second time.
+//! If a producer does not fit into its connection's share, or no room is left, others are
+//! forgotten: first producers without a known batch, which loses nothing, then those that have been
+//! idle longest. A producer used within [`IN_USE`] is only forgotten if no connection holds it and
+//! no other can be forgotten. Repeated batches of a forgotten producer are refused, never stored a
+//! second time.
 //!
-//! Who is forgotten is decided on what is planned and queued as a change like any other, so that
-//! what is applied, and recovery, know nothing of connections.
+//! The planned state decides which producers are forgotten, and queues that like any other change.
+//! So the applied state, and recovery, know nothing of connections.
 
 use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
@@ -30,21 +31,21 @@ use crate::{
 /// A producer that did something within this time is in use.
 pub(crate) const IN_USE: Duration = Duration::from_secs(300);
 
-/// How long it is not looked again whom to forget, where that was in vain.
+/// For how long producers to forget are not searched again after none were found.
 const IN_VAIN: Duration = Duration::from_secs(1);
 
-/// A connection on which producers are used, until it has ended. Never used twice.
+/// A connection that uses producers, until it is closed. Ids are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct HolderId(pub(crate) u64);
 
-/// What producers take up, or may.
+/// An amount of room, of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
-    /// Producers.
+    /// The number of producers.
     pub(crate) producers: usize,
-    /// Partitions that each of them has appended to, in all.
+    /// The number of partitions that producers have appended to, counted for each producer.
     pub(crate) sequences: usize,
-    /// Bytes of their names.
+    /// The bytes of producers' names.
     pub(crate) name_bytes: usize,
 }
 
@@ -60,21 +61,21 @@ enum Kind {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held {
     room: Room,
-    /// When it was last found that nothing can be forgotten for it.
+    /// When it was last found that no producer can be forgotten for this connection.
     in_vain: Option<Duration>,
 }
 
-/// Who is forgotten first.
+/// The order in which producers are forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Turn {
-    /// No batch of it is known, so that nothing is lost.
+    /// It has no known batch, so nothing is lost.
     Empty,
     Idle,
     /// It is in use, but no connection holds it.
     Left,
 }
 
-/// A producer that may be forgotten. The order is that in which they are.
+/// A producer that may be forgotten. Sorted in the order in which they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     turn: Turn,
@@ -82,7 +83,7 @@ struct Candidate {
     id: ProducerId,
 }
 
-/// How there comes to be room.
+/// A plan to make room by forgetting producers.
 struct Plan<'a> {
     producers: &'a Producers,
     needed: Room,
@@ -93,26 +94,26 @@ struct Plan<'a> {
 }
 
 impl Room {
-    /// None of it.
+    /// No room.
     pub(crate) const NONE: Self = Self {
         producers: 0,
         sequences: 0,
         name_bytes: 0,
     };
 
-    /// What there is at most.
+    /// The most room that producers may take.
     pub(crate) const MOST: Self = Self {
         producers: MAX_PRODUCERS,
         sequences: MAX_PRODUCER_SEQUENCES,
         name_bytes: MAX_PRODUCER_NAMES_BYTES,
     };
 
-    /// How much memory it takes, in bytes.
+    /// Its memory, in bytes.
     pub(crate) fn bytes(self) -> usize {
         self.producers * PRODUCER_BYTES + self.sequences * PRODUCER_SEQUENCE_BYTES + self.name_bytes
     }
 
-    /// What another producer of this name takes up.
+    /// The room for one more producer with this name.
     pub(crate) fn of_new(name: &str) -> Self {
         Self {
             producers: 1,
@@ -121,7 +122,7 @@ impl Room {
         }
     }
 
-    /// That of so many sequences.
+    /// The room for this many sequences.
     pub(super) fn of_sequences(sequences: usize) -> Self {
         Self {
             sequences,
@@ -129,7 +130,7 @@ impl Room {
         }
     }
 
-    /// What a producer takes up.
+    /// The room that a producer takes.
     pub(super) fn of(incarnation: &Incarnation) -> Self {
         Self {
             sequences: incarnation.sequences,
@@ -137,7 +138,7 @@ impl Room {
         }
     }
 
-    /// So much of each kind.
+    /// An amount computed for each kind.
     fn of_each(amount: impl Fn(Kind) -> usize) -> Self {
         Self {
             producers: amount(Kind::Producers),
@@ -162,7 +163,7 @@ impl Room {
         Self::of_each(|kind| self.get(kind).saturating_sub(other.get(kind)))
     }
 
-    /// Whether there is some of a kind of which there is some of the other.
+    /// Whether both have some room of the same kind.
     fn has_some_of(self, other: Self) -> bool {
         Self::of_each(|kind| self.get(kind).min(other.get(kind))) != Self::NONE
     }
@@ -175,7 +176,7 @@ impl Default for Room {
 }
 
 impl Producers {
-    /// What is taken up.
+    /// The room that producers take now.
     pub(crate) fn used(&self) -> Room {
         Room {
             producers: self.known.len(),
@@ -184,14 +185,14 @@ impl Producers {
         }
     }
 
-    /// Whether there is this much for a connection.
+    /// Whether a connection may take this much more.
     pub(super) fn has_room(&self, needed: Room, holder: Option<HolderId>) -> bool {
         let plan = Plan::new(self, needed, holder);
         plan.fits() && plan.is_within_share()
     }
 
-    /// Whom to forget, so that there is room for what was refused for want of it. `asking` is the
-    /// producer that needs it, if it is known.
+    /// Which producers to forget, so that a request fits that was refused for lack of room.
+    /// `asking` is the producer that needs the room, if it is known; it is not forgotten.
     pub(crate) fn make_room(
         &mut self,
         needed: Room,
@@ -217,8 +218,8 @@ impl Producers {
         Err(Refused::TooMany)
     }
 
-    /// To look through all producers takes milliseconds: where that found too few to forget, it is
-    /// not done again before time has passed.
+    /// Whether a search has found too few producers to forget just before. A search takes
+    /// milliseconds, so it is not repeated at once.
     fn was_in_vain(&self, holder: Option<HolderId>) -> bool {
         let held = holder.and_then(|holder| self.holders.get(&holder));
         let in_vain = [self.in_vain, held.and_then(|held| held.in_vain)];
@@ -226,7 +227,7 @@ impl Producers {
         in_vain.any(|at| self.now.saturating_sub(at) < IN_VAIN)
     }
 
-    /// A producer is used on this connection, which holds it from now on.
+    /// Notes that a connection uses a producer: the connection holds it from now on.
     pub(crate) fn hold(&mut self, id: ProducerId, holder: HolderId) {
         let Some(incarnation) = self.known.get_mut(&id) else {
             return;
@@ -241,19 +242,19 @@ impl Producers {
         held.room = held.room.plus(room);
     }
 
-    /// A connection has ended. What it held stays known, and nobody's.
+    /// Notes that a connection was closed. Its producers stay known, held by nobody.
     pub(crate) fn let_go(&mut self, holder: HolderId) {
         self.holders.remove(&holder);
     }
 
-    /// Takes note that a producer takes up so much more.
+    /// Adds to what a connection holds.
     pub(super) fn add(&mut self, holder: Option<HolderId>, room: Room) {
         if let Some(held) = holder.and_then(|holder| self.holders.get_mut(&holder)) {
             held.room = held.room.plus(room);
         }
     }
 
-    /// Takes note that a producer takes up so much less.
+    /// Subtracts from what a connection holds.
     pub(super) fn give_back(&mut self, holder: Option<HolderId>, room: Room) {
         if let Some(held) = holder.and_then(|holder| self.holders.get_mut(&holder)) {
             held.room = held.room.minus(room);
@@ -265,7 +266,7 @@ impl Producers {
         held.map(|held| held.room).unwrap_or_default()
     }
 
-    /// Whoever may be forgotten, in the order in which they are.
+    /// The producers that may be forgotten, in order.
     fn candidates(&self, asking: Option<ProducerId>) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for (&id, incarnation) in &self.known {
@@ -291,7 +292,7 @@ impl Producers {
         }
     }
 
-    /// Whether a connection that lives holds it.
+    /// Whether an open connection holds the producer.
     fn is_held(&self, incarnation: &Incarnation) -> bool {
         let holder = incarnation.holder;
         holder.is_some_and(|holder| self.holders.contains_key(&holder))
@@ -318,14 +319,14 @@ impl<'a> Plan<'a> {
         self.over_share(Room::NONE) == Room::NONE
     }
 
-    /// How much more there would be than there may be, with this much to spare.
+    /// By how much the bound would be exceeded, if `spare` were used too.
     fn over_bound(&self, spare: Room) -> Room {
         let most = self.producers.most;
         let used = self.used.plus(self.needed).plus(spare);
         self.of_each_needed(|kind| used.get(kind).saturating_sub(most.get(kind)))
     }
 
-    /// How much more the connection would hold than it may, with this much to spare.
+    /// By how much the connection would exceed its share, if `spare` were used too.
     fn over_share(&self, spare: Room) -> Room {
         if self.holder.is_none() {
             return Room::NONE;
@@ -339,7 +340,7 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// So much of each kind that is needed.
+    /// An amount computed for each kind that is needed; 0 for the others.
     fn of_each_needed(&self, amount: impl Fn(Kind) -> usize) -> Room {
         Room::of_each(|kind| match self.needed.get(kind) {
             0 => 0,
@@ -347,15 +348,14 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// Some more than what is needed, so that the next one that comes does not have to look through
-    /// all of them again.
+    /// Some room more than needed, so that the next request does not search all producers again.
     fn spare(&self) -> Room {
         let most = self.producers.most;
         Room::of_each(|kind| most.get(kind) / 64)
     }
 
-    /// What others have to be forgotten for: that there is room at all, and the connection's share
-    /// as long as more than five eighths are used.
+    /// How much room must come from forgetting any producers: what exceeds the bound, and what
+    /// exceeds the connection's share while more than five eighths of the room are used.
     fn missing_of_all(&self) -> Room {
         let most = self.producers.most;
         let used = self.used.plus(self.needed);
@@ -367,15 +367,15 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// Forgets those who are not in use.
+    /// Forgets producers that are not in use.
     fn forget_for_all(&mut self, candidates: &[Candidate]) {
         self.forget_until_none(Self::missing_of_all, candidates, |_, candidate| {
             candidate.turn != Turn::Left
         });
     }
 
-    /// Forgets what the connection itself does not use, and what nobody would miss, until it has its
-    /// share.
+    /// Forgets idle producers of the connection itself, and producers without a batch that nobody
+    /// else holds, until the connection is within its share.
     fn forget_for_share(&mut self, candidates: &[Candidate]) {
         if self.is_within_share() {
             return;
@@ -393,7 +393,7 @@ impl<'a> Plan<'a> {
         });
     }
 
-    /// Forgets those who are in use and whose connections have ended, if there is no other way.
+    /// As a last resort, forgets producers that are in use but whose connections are closed.
     fn forget_left(&mut self, candidates: &[Candidate]) {
         if self.fits() && self.is_within_share() {
             return;
@@ -403,7 +403,7 @@ impl<'a> Plan<'a> {
         });
     }
 
-    /// Forgets one after the other until nothing is missing.
+    /// Forgets one candidate after the other until nothing is missing.
     fn forget_until_none(
         &mut self,
         missing: impl Fn(&Self) -> Room,
