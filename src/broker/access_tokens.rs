@@ -1,4 +1,4 @@
-//! Access tokens: making, listing and revoking them, and telling others of it.
+//! Access tokens: creating, listing and revoking them, and publishing the current ones.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,10 +10,10 @@ use crate::{
     types::limits,
 };
 
-/// A token that was made: its text, which is told once, and what is kept of it.
+/// A new token: its text, which is shown only once, and what the broker keeps of it.
 pub(crate) type NewAccessToken = (String, AccessToken);
 
-/// Tokens that are named by what they have in common, or one by its id.
+/// Which tokens to revoke: all with a name, or one by its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WhichTokens {
     Name(String),
@@ -21,7 +21,7 @@ pub(crate) enum WhichTokens {
 }
 
 impl Broker {
-    /// Makes a token for the principal of this name, which counts for so long.
+    /// Creates a token with this life for the principal of this name.
     pub(crate) fn create_access_token(
         &self,
         name: &str,
@@ -55,7 +55,7 @@ impl Broker {
             .plan_refusable(&mut planned, change, answer)
     }
 
-    /// Makes tokens count no more. Returns what they were.
+    /// Revokes tokens. Returns the revoked ones.
     pub(crate) fn revoke_access_tokens(
         &self,
         which: &WhichTokens,
@@ -84,13 +84,13 @@ impl Broker {
             .plan_together(&mut planned, changes, answer)
     }
 
-    /// All tokens, those that have expired too as long as they are known.
+    /// All tokens, including expired ones that are not forgotten yet.
     pub(crate) fn list_access_tokens(&self) -> Vec<AccessToken> {
         let applied = self.shared.sequencer.applied();
         applied.access_tokens().iter().cloned().collect()
     }
 
-    /// The tokens that there are, and will be.
+    /// The current tokens, updated whenever they change.
     pub(crate) fn watch_access_tokens(&self) -> watch::Receiver<Arc<AccessTokens>> {
         self.shared.access_tokens.subscribe()
     }
@@ -102,7 +102,7 @@ impl Broker {
 }
 
 impl Shared {
-    /// Tells others which tokens there are now.
+    /// Publishes the current tokens.
     pub(super) fn note_access_tokens(&self) {
         let tokens = self.sequencer.applied().access_tokens().clone();
         self.access_tokens.send_replace(Arc::new(tokens));
@@ -133,7 +133,7 @@ fn check_name(name: &str) -> Result<(), Error> {
     Err(Error::MalformedRequest { reason })
 }
 
-/// How long it counts, in milliseconds.
+/// A token's life in milliseconds, if it is within bounds.
 fn check_life(life: Duration) -> Result<i64, Error> {
     let most = limits::MAX_ACCESS_TOKEN_LIFE_MS;
     let ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);

@@ -1,5 +1,5 @@
-//! Applying what is durable: to the catalog, and then to what follows it. It is the one way in
-//! which either changes, live and in recovery.
+//! Applies durable commits: first to the catalog, then to everything that follows the catalog. Both
+//! change in no other way, live and in recovery.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
     types::StoredBatch,
 };
 
-/// What commits have stored.
+/// Counts of what commits have stored.
 #[derive(Default)]
 struct Stored {
     appends: u64,
@@ -38,7 +38,7 @@ impl Stored {
 }
 
 impl Shared {
-    /// Applies commits that are durable, in order, then wakes who waits for them.
+    /// Applies durable commits in order, then answers them and wakes readers.
     pub(super) fn apply(&self, commits: Vec<Commit>) -> Result<(), String> {
         let mut done = Vec::with_capacity(commits.len());
         let now = self.env.clock.elapsed();
@@ -99,9 +99,9 @@ impl Shared {
         Ok(())
     }
 
-    /// Applies a durable change: to the catalog, and then to what follows it. The only way in which
-    /// either changes, live and in recovery. `counted` is what counts the partitions of a new
-    /// topic, if they are counted yet.
+    /// Applies a durable change: first to the catalog, then to everything that follows the catalog.
+    /// Both change in no other way, live and in recovery. `counted` holds the count of a new
+    /// topic's partitions, if they were counted already.
     pub(super) fn apply_change(
         &self,
         change: &Change,
@@ -156,7 +156,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Takes note of a durable frame, if a producer numbered it.
+    /// Applies a durable frame to the catalog, if it is a producer's batch.
     pub(super) fn apply_batch(&self, header: &frame::Header, now: Duration) {
         if let Some(batch) = header.batch {
             let mut applied = self.sequencer.applied();

@@ -1,9 +1,10 @@
-//! What time it is for the broker: the one source of append times, of event times that clients
-//! leave out, of the age of segments and of the times of erasures.
+//! The broker's time: the source of append times, of event times that clients leave out, of the age
+//! of segments and of the times of erasures.
 //!
 //! A machine's wall clock is wrong at times: before it has been set after a start, or because a
-//! time server was. An append time that is ahead stays ahead, since along a partition times never
-//! go back. So the wall clock is followed where it is near, and elsewhere not at once:
+//! time server was wrong. An append time that is ahead stays ahead, because times never go back
+//! along a partition. So the broker follows the wall clock if it is near, and otherwise not at
+//! once:
 //!
 //! ```text
 //! the wall clock is               time
@@ -13,16 +14,16 @@
 //!                                 there for `settle`, or somebody accepts it, it is followed
 //! ```
 //!
-//! Time goes back only where a wall clock that is behind is followed. Partitions see to it by
-//! themselves that their append times do not.
+//! Time goes back only when a wall clock that is behind is followed. Partitions make sure
+//! themselves that their append times do not go back.
 //!
-//! A start goes on from the time that the last checkpoint has, or without one, from the newest
-//! append time. If the machine has not been started anew since, its monotonic clock says how long
-//! the pause was. Otherwise nothing but the wall clock does, which is compared in the same way: a
-//! machine that was off for longer than `jump` looks like one whose wall clock is wrong, and time
-//! then lags until the wall clock has stood, or is accepted. That is the price for never taking a
-//! wrong clock for a long pause: what lags does so for an hour, and the log says it; a time that is
-//! ahead is in the partition for good.
+//! A start continues from the time in the last checkpoint, or without one from the newest append
+//! time. If the machine was not restarted since, its monotonic clock tells how long the pause was.
+//! Otherwise only the wall clock tells, and it is compared in the same way: a machine that was off
+//! for longer than `jump` looks like one whose wall clock is wrong, and the broker's time lags
+//! until the wall clock has kept that distance for `settle`, or is accepted. This is the price for
+//! never mistaking a wrong clock for a long pause: a lag ends after an hour, and the log reports
+//! it, but a time that is ahead is in the partition for good.
 
 use std::{
     sync::{Arc, Mutex},
@@ -34,15 +35,15 @@ use crate::{env::Clock, storage::format::checkpoint};
 
 const NANOS_PER_MS: i128 = 1_000_000;
 
-/// How often it is logged that the wall clock is not followed.
+/// How often the log repeats that the wall clock is not followed.
 const TELL_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Which wall clock is believed.
+/// When the machine's wall clock is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
-    /// How far it may be from the broker's time to be followed at once.
+    /// How far it may be from the broker's time and still be followed at once.
     pub(crate) jump: Duration,
-    /// For how long it has to stand further away than that.
+    /// For how long a clock further away must keep its distance until it is followed.
     pub(crate) settle: Duration,
 }
 
@@ -53,14 +54,14 @@ pub(super) struct SteadyClock {
     shown: Mutex<Origin>,
 }
 
-/// What time it was when the monotonic clock began, as moments of it are shown: in milliseconds
-/// since 1970. It stays the same unless the broker's clock goes on otherwise than that: readings of
-/// two clocks, each in whole milliseconds, waver by one.
+/// The wall-clock time, in milliseconds since 1970, at which the monotonic clock began; it turns
+/// monotonic times into wall-clock times for display. Readings of two clocks in whole milliseconds
+/// waver by one, so it changes only if they differ by more.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Origin(Option<i64>);
 
 impl Origin {
-    /// When the monotonic clock is at `elapsed` it is `now_ms`.
+    /// Returns it, given the broker's time when the monotonic clock is at `elapsed`.
     pub(super) fn follow(&mut self, now_ms: i64, elapsed: Duration) -> i64 {
         let origin = now_ms.saturating_sub(whole_ms(elapsed));
         match self.0 {
@@ -74,33 +75,33 @@ fn whole_ms(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// What the broker's clock knows. It reads no other clock: what these say is given to it.
+/// The state of the broker's clock. It reads no clock itself: the caller passes all readings.
 #[derive(Clone, Debug)]
 pub(super) struct Steady {
     rule: Rule,
-    /// Nanoseconds since 1970, when the monotonic clock was `at`.
+    /// The broker's time when the monotonic clock was at `at`, in nanoseconds since 1970.
     time: i128,
     at: Duration,
-    /// The wall clock is too far away to be followed.
+    /// Set while the wall clock is too far away to be followed.
     away: Option<Away>,
-    /// What the last checkpoint was told.
+    /// The time in the last checkpoint.
     stored: i128,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Away {
-    /// In nanoseconds; negative if it is behind.
+    /// How far it is ahead, in nanoseconds; negative if it is behind.
     by: i128,
     since: Duration,
     told: Duration,
 }
 
-/// What there is to say about the wall clock.
+/// An event to log about the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
     /// It is too far away to be followed, or has jumped once more.
     Away { ahead_ms: i64 },
-    /// It has stood there, or was accepted, and is followed.
+    /// It has kept its distance long enough, or was accepted, and is now followed.
     Followed { ahead_ms: i64 },
     /// It is near again.
     Near,
@@ -111,14 +112,14 @@ pub(super) enum Notice {
 pub(crate) struct ClockReading {
     /// The broker's time, in milliseconds since 1970.
     pub(crate) now_ms: i64,
-    /// What the machine's wall clock says, in the same unit.
+    /// The machine's wall clock, in milliseconds since 1970.
     pub(crate) wall_ms: i64,
-    /// If the wall clock is not followed: in how long it will be, should it stand until then.
+    /// If the wall clock is not followed: how long it must still keep its distance until it is.
     pub(crate) followed_in: Option<Duration>,
 }
 
 impl Steady {
-    /// A clock that was at `last_ms` when the broker ran last; a new one believes the wall clock.
+    /// A clock that continues from `last_ms`; without it, from the wall clock.
     pub(super) fn new(rule: Rule, last_ms: Option<i64>, wall_ms: i64, elapsed: Duration) -> Self {
         let time = nanos(last_ms.unwrap_or(wall_ms));
         Self {
@@ -130,7 +131,7 @@ impl Steady {
         }
     }
 
-    /// Goes on to the moment at which the wall clock says `wall_ms` and the monotonic one
+    /// Advances to the moment at which the wall clock reads `wall_ms` and the monotonic clock
     /// `elapsed`.
     pub(super) fn advance(&mut self, wall_ms: i64, elapsed: Duration) -> Option<Notice> {
         let passed = signed(elapsed.saturating_sub(self.at));
@@ -179,7 +180,7 @@ impl Steady {
         self.away = None;
     }
 
-    /// Follows the wall clock at once, wherever it is.
+    /// Follows the wall clock at once, however far away it is.
     pub(super) fn accept(&mut self, wall_ms: i64, elapsed: Duration) -> Option<Notice> {
         let notice = self.advance(wall_ms, elapsed);
         if self.away.is_none() {
@@ -192,12 +193,12 @@ impl Steady {
         })
     }
 
-    /// Milliseconds since 1970.
+    /// The broker's time, in milliseconds since 1970.
     pub(super) fn now_ms(&self) -> i64 {
         millis(self.time)
     }
 
-    /// In how long the wall clock is followed if it is not now.
+    /// How long it takes until the wall clock is followed; `None` if it is followed now.
     pub(super) fn followed_in(&self) -> Option<Duration> {
         let away = self.away?;
         Some(self.rule.settle.saturating_sub(self.at - away.since))
@@ -229,14 +230,14 @@ impl Broker {
     /// Follows the machine's wall clock at once.
     pub(crate) fn accept_clock(&self) -> ClockReading {
         let reading = self.shared.clock.read(Steady::accept);
-        // A checkpoint has it before another start could ask again.
+        // So that the next start has the new time, in a checkpoint.
         self.shared.maintenance.housekeeping.notify();
         reading
     }
 }
 
 impl SteadyClock {
-    /// One that goes on from a checkpoint's time.
+    /// A clock that continues from a checkpoint's time.
     pub(super) fn going_on(
         rule: Rule,
         machine: Arc<dyn Clock>,
@@ -250,21 +251,21 @@ impl SteadyClock {
         }
     }
 
-    /// Sets it where no checkpoint has a time.
+    /// Sets the time if no checkpoint has one.
     pub(super) fn go_on_from_newest(&self, newest_append_ms: impl FnOnce() -> Option<i64>) {
         let mut steady = lock(&self.steady);
         *steady = going_on(steady.rule, &*self.machine, None, newest_append_ms);
     }
 
-    /// Whether the last checkpoint's time is so far from what time it is that a start after a crash
-    /// could take the machine's clock for one that has jumped.
+    /// Whether the time in the last checkpoint is so old that a start after a crash might take the
+    /// machine's clock for one that has jumped.
     pub(super) fn is_stored_time_old(&self) -> bool {
         self.now_ms();
         let steady = lock(&self.steady);
         (steady.time - steady.stored).abs() > signed(steady.rule.jump) / 2
     }
 
-    /// What time it is, for a checkpoint.
+    /// The time, for a checkpoint.
     pub(super) fn to_store(&self) -> checkpoint::Clock {
         let now_ms = self.now_ms();
         lock(&self.steady).stored = nanos(now_ms);
@@ -276,12 +277,12 @@ impl SteadyClock {
         }
     }
 
-    /// What time it is for the broker, in milliseconds since 1970.
+    /// The broker's time, in milliseconds since 1970.
     pub(super) fn now_ms(&self) -> i64 {
         self.read(Steady::advance).now_ms
     }
 
-    /// A moment of the monotonic clock, in milliseconds since 1970, by what time it is now.
+    /// A moment of the monotonic clock as a time of the broker, in milliseconds since 1970.
     pub(super) fn ms_of(&self, at: Duration) -> i64 {
         let (now_ms, elapsed) = (self.now_ms(), self.machine.elapsed());
         let origin = lock(&self.shown).follow(now_ms, elapsed);
@@ -310,8 +311,8 @@ impl SteadyClock {
     }
 }
 
-/// The clock of a broker that goes on from a checkpoint, or without one that has a time, from its
-/// newest append time.
+/// The clock of a broker that continues from a checkpoint, or without a time there, from its newest
+/// append time.
 pub(super) fn going_on(
     rule: Rule,
     machine: &dyn Clock,
@@ -325,7 +326,8 @@ pub(super) fn going_on(
     Steady::new(rule, last_ms, machine.now_ms(), machine.since_boot())
 }
 
-/// How long ago a time was stored, as far as the machine's monotonic clock knows.
+/// How long ago a checkpoint's time was stored, if the machine's monotonic clock still tells; else
+/// 0.
 fn paused_ms(machine: &dyn Clock, stored: &checkpoint::Clock) -> i64 {
     if machine.boot() != Some(stored.boot) {
         return 0;

@@ -1,10 +1,11 @@
-//! The queue to the journal and the thread at its end.
+//! The queue of commits, and the journal thread that writes them.
 //!
-//! What is queued is taken together, written and synced as one, applied in order, and answered. A
-//! commit that finds the journal full, or its next file not to be opened, stays at the head of the
-//! queue until a checkpoint has released a file, or the file can be opened. On a full disk there
-//! may be no checkpoint for long: then what can be as if it had never been asked for is refused.
-//! Nothing of what waits has been written, so what still does at a stop is refused as well.
+//! All queued commits are taken together, written and synced as one, applied in order, and
+//! answered. If the journal is full, or its next file cannot be opened, a commit stays at the head
+//! of the queue until a checkpoint has released a file, or the file can be opened. On a full disk
+//! there may be no checkpoint for long; then all queued commits that nothing relies on are refused.
+//! Nothing that waits has been written, so when the broker stops, what still waits is refused as
+//! well.
 
 use std::{
     collections::VecDeque,
@@ -34,31 +35,31 @@ use crate::{
 
 /// One atomic commit, ready for the journal.
 pub(super) struct Commit {
-    /// None for a commit that only waits for those before it.
+    /// Empty for a commit that only waits for the earlier ones.
     pub(super) items: Vec<Item>,
-    /// What they take in the journal.
+    /// The size of its journal entry, in bytes.
     pub(super) bytes: usize,
     /// The partition of each frame among the items, in order.
     pub(super) partitions: Vec<PartitionRef>,
-    /// Whether to sync before it is applied.
+    /// Whether it must be synced before it is applied.
     pub(super) sync: bool,
-    /// What pays for the frames' memory.
+    /// What accounts for the frames' memory.
     pub(super) charge: Charge,
-    /// What it has of the room for appends that are under way.
+    /// Its share of the room for appends under way.
     pub(super) under_way: Option<UnderWay>,
-    /// Called when the commit has been applied or is refused; dropped when nobody knows.
+    /// Called when the commit was applied or refused; dropped if the outcome is unknown.
     pub(super) done: Box<dyn FnOnce(Result<(), Error>) + Send>,
-    /// Whether it can be refused after it was queued. Not where what was queued later counts on it,
-    /// as on the offsets of an append.
+    /// Whether it can be refused after it was queued. It cannot if commits queued later rely on it,
+    /// as they do on the offsets of an append.
     pub(super) can_be_refused: bool,
-    /// Whether it may wait for others, for a moment, to be written with them: see [`Gathering`].
+    /// Whether it may wait a moment, to be written together with others: see [`Gathering`].
     pub(super) gathers: bool,
-    /// What counts the partitions of the topic that it creates.
+    /// Holds the count of the partitions of a topic that it creates.
     pub(super) counted: Option<Arc<Counted>>,
 }
 
 impl Commit {
-    /// The changes of the catalog in it.
+    /// The catalog changes in it.
     pub(super) fn changes(&self) -> Vec<Change> {
         let mut changes = Vec::new();
         for item in &self.items {
@@ -70,8 +71,8 @@ impl Commit {
     }
 }
 
-/// Commits on their way to the journal. Bounded: appends by the memory they were admitted for, and
-/// all by their number.
+/// Commits on their way to the journal. The queue is bounded: appends by the memory they were
+/// admitted for, and all commits by their number.
 #[derive(Default)]
 pub(super) struct Queue {
     state: Mutex<QueueState>,
@@ -81,49 +82,48 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct QueueState {
     commits: VecDeque<Commit>,
-    /// How many have been promised room.
+    /// For how many more commits room is reserved.
     reserved: usize,
-    /// Refuses more; what is queued is still committed.
+    /// Whether new commits are refused; queued ones are still committed.
     closed: bool,
-    /// Some of what is queued is not to wait.
+    /// Whether a queued commit must not wait for others.
     has_urgent: bool,
     gathering: Gathering,
-    /// What the journal thread is to be woken for.
+    /// Which commits wake the journal thread.
     awaited: Awaited,
 }
 
-/// What the thread that takes what is queued waits for.
+/// What the journal thread waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Awaited {
-    /// It is at work, and looks itself when it is done.
+    /// Nothing: it is at work, and looks at the queue when it is done.
     #[default]
     Nothing,
-    /// What is not to wait. The rest it finds a moment later: commits are many, and to wake a
-    /// thread costs more than to queue one.
+    /// Commits that must not wait for others. It finds all others a moment later: they are many,
+    /// and waking a thread costs more than queueing a commit.
     Urgent,
     Any,
 }
 
-/// Whether commits of members of groups wait to be written together.
+/// Whether commits of group members wait to be written together.
 ///
-/// A write and its sync cost the journal as much as an append of some hundred KB, and appends wait
-/// for them. Where appends come, commits that are many therefore wait for the next one, or for
-/// [`limits::COMMIT_GATHER_MS`]. A commit does not wait where none other came meanwhile the last
-/// time: who commits alone, one after the other, is not held up. Nor does one wait where nobody
-/// appends.
+/// A write with its sync costs the journal as much as an append of some hundred KB, and appends
+/// wait for it. So while appends are coming in, the commits of members wait for the next append, or
+/// for [`limits::COMMIT_GATHER_MS`]. They do not wait if no other commit came during the last wait,
+/// so a member that commits alone is not delayed, nor if nobody appends.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Gathering {
-    /// How many writes there have been since one had records.
+    /// How many writes there were since the last one with records; `None` before that.
     since_append: Option<u32>,
-    /// The last write with commits that gather had others as well.
+    /// Whether the last write with such commits had other commits as well.
     had_company: bool,
 }
 
 impl Gathering {
-    /// How many writes without records make a pause of appends.
+    /// After this many writes without records, appends count as paused.
     const PAUSE: u32 = 8;
 
-    /// So many commits are written, of which so many gather.
+    /// Notes a write of `commits` commits, `that_gather` of which may wait for others.
     pub(super) fn written(&mut self, commits: usize, that_gather: usize, have_records: bool) {
         self.since_append = match have_records {
             true => Some(0),
@@ -147,8 +147,7 @@ impl QueueState {
 }
 
 impl Queue {
-    /// Makes sure that there is room for a commit: with it, only a broker that goes down refuses
-    /// the commit.
+    /// Reserves room for a commit: with it, the commit is refused only if the broker shuts down.
     pub(super) fn reserve(&self) -> Result<Room<'_>, Error> {
         let mut state = self.lock();
         if state.closed {
@@ -163,7 +162,7 @@ impl Queue {
         Ok(Room(self))
     }
 
-    /// Adds a commit at the end, where room was reserved for it.
+    /// Queues a commit in reserved room.
     pub(super) fn push_reserved(&self, room: Room<'_>, commit: Commit) -> Result<(), Error> {
         drop(room);
         let mut state = self.lock();
@@ -185,18 +184,18 @@ impl Queue {
         Ok(())
     }
 
-    /// Refuses what comes.
+    /// Refuses new commits.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
     }
 
-    /// Refuses what comes and drops what is queued: its outcome is unknown.
+    /// Refuses new commits and drops the queued ones, whose outcome is then unknown.
     pub(super) fn fail(&self) {
         drop(self.close_and_take());
     }
 
-    /// Refuses what comes and takes what is queued.
+    /// Refuses new commits and takes the queued ones.
     fn close_and_take(&self) -> VecDeque<Commit> {
         let mut state = self.lock();
         state.closed = true;
@@ -204,7 +203,7 @@ impl Queue {
         std::mem::take(&mut state.commits)
     }
 
-    /// Waits until there is a commit; false once it is closed and empty.
+    /// Waits until there is a commit; returns false if the queue is closed and empty.
     fn wait(&self) -> bool {
         let mut state = self.gather(self.lock());
         while state.commits.is_empty() && !state.closed {
@@ -217,7 +216,7 @@ impl Queue {
         !state.commits.is_empty()
     }
 
-    /// Waits for a moment for what is not to wait, if commits that gather are worth that.
+    /// Waits a moment for a commit that must not wait, if gathering is worthwhile.
     fn gather<'a>(&self, mut state: MutexGuard<'a, QueueState>) -> MutexGuard<'a, QueueState> {
         if !state.gathers() {
             return state;
@@ -229,7 +228,7 @@ impl Queue {
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Takes as many commits as go into one write of at most `most` bytes, and at least one.
+    /// Takes as many commits as fit in one write of at most `most` bytes, and at least one.
     fn take(&self, most: usize) -> Vec<Commit> {
         let mut state = self.lock();
         let mut bytes = 0;
@@ -246,7 +245,7 @@ impl Queue {
         taken
     }
 
-    /// Takes all that can be refused, in order.
+    /// Takes all commits that can be refused, in order.
     pub(super) fn take_refusable(&self) -> Vec<Commit> {
         let mut state = self.lock();
         let (refusable, others) = std::mem::take(&mut state.commits)
@@ -256,7 +255,7 @@ impl Queue {
         refusable
     }
 
-    /// The changes that are queued.
+    /// The queued catalog changes.
     pub(super) fn changes(&self) -> Vec<Change> {
         let state = self.lock();
         state.commits.iter().flat_map(Commit::changes).collect()
@@ -266,7 +265,7 @@ impl Queue {
         self.lock().commits.is_empty()
     }
 
-    /// Puts back what was taken.
+    /// Puts commits back at the head of the queue.
     fn put_back(&self, commits: Vec<Commit>) {
         let mut state = self.lock();
         state.has_urgent = true;
@@ -289,32 +288,32 @@ impl Drop for Room<'_> {
     }
 }
 
-/// Owns the journal: writes what is queued, and has it applied.
+/// Owns the journal: writes queued commits, and has them applied.
 pub(super) struct Committer {
     queue: Arc<Queue>,
     pub(super) ring: Arc<journal::Ring>,
     journal: OrderedMutex<Journal, rank::Committer>,
-    /// The last journal entry that has been applied.
+    /// The sequence of the last journal entry that was applied.
     applied: AtomicU64,
-    /// The most bytes that are written as one.
+    /// The most bytes of one write.
     most: usize,
 }
 
-/// What a step of the committer came to.
+/// The result of a step of the committer.
 #[derive(Debug, PartialEq, Eq)]
 enum Committed {
-    /// The commits taken are durable, applied and answered.
+    /// All taken commits are durable, applied and answered.
     All,
-    /// The journal cannot go on at the moment; nothing was taken or written. With what a commit is
-    /// to be told that is refused for it.
+    /// The journal cannot continue at the moment; nothing was taken or written. Commits refused
+    /// because of it get this error.
     Nothing(Error),
 }
 
-/// How often a stop tries to commit what is left, each time behind a checkpoint.
+/// How often a stop tries to commit what is left, after a checkpoint each time.
 const LAST_TRIES: u32 = 2;
 
 impl Committer {
-    /// Of a journal that goes on behind `tip`.
+    /// A committer for a journal that continues behind `tip`.
     pub(super) fn new(
         queue: Arc<Queue>,
         ring: Arc<journal::Ring>,
@@ -331,27 +330,28 @@ impl Committer {
         }
     }
 
-    /// The last journal entry that has been applied.
+    /// The sequence of the last journal entry that was applied.
     pub(super) fn applied(&self) -> u64 {
         self.applied.load(Ordering::Acquire)
     }
 
-    /// Lets the journal go on in another file. Everything written is applied.
+    /// Makes the journal continue in another file. Everything written must be applied.
     pub(super) fn leave_journal_file(&self) -> Result<(), FileError> {
         lock(&self.journal).leave_file()
     }
 
-    /// Gives up the files in use: all of it is applied, and a checkpoint is about to cover it.
+    /// Stops using the current journal files: all of their entries are applied, and a checkpoint is
+    /// about to cover them.
     pub(super) fn give_up_journal_files(&self) {
         self.ring.give_up(self.applied() + 1);
     }
 
-    /// Takes no more. What is queued is still committed.
+    /// Refuses new commits; queued ones are still committed.
     pub(super) fn close(&self) {
         self.queue.close();
     }
 
-    /// Writes what is queued, as one, and lets `then` have what is durable.
+    /// Writes queued commits as one, and passes those that are durable to `then`.
     fn step(
         &self,
         then: impl FnOnce(Vec<Commit>, Option<Written>) -> Result<(), String>,
@@ -377,7 +377,7 @@ impl Committer {
                 }
             }
         } else if sync {
-            // What an answer tells may have been written without a sync.
+            // What an answer relies on may have been written without a sync.
             journal.sync().map_err(|error| error.to_string())?;
         }
         then(commits, written)?;
@@ -387,7 +387,7 @@ impl Committer {
 }
 
 impl Shared {
-    /// Applies what has been written, unless storage has failed meanwhile.
+    /// Applies written commits, unless storage has failed meanwhile.
     fn take_durable(&self, commits: Vec<Commit>, written: Option<Written>) -> Result<(), String> {
         if let Some(written) = written {
             self.count_written(&commits, written);
@@ -403,7 +403,7 @@ impl Shared {
         self.apply(commits)
     }
 
-    /// Counts how long commits waited to be written, and how long that took.
+    /// Counts how long commits waited to be written, and how long the write took.
     fn count_written(&self, commits: &[Commit], written: Written) {
         let Counts {
             appends, journal, ..
@@ -425,8 +425,8 @@ impl Shared {
         }
     }
 
-    /// Refuses all that is queued and can be refused. Only for the thread that commits: nothing
-    /// that is queued meanwhile is committed.
+    /// Refuses all queued commits that can be refused. Only for the journal thread, so that nothing
+    /// is committed meanwhile.
     fn refuse_queued(&self, shortage: Shortage) {
         let mut refused = Vec::new();
         loop {
@@ -436,7 +436,8 @@ impl Shared {
             }
             self.reopen_topics(&commits);
             refused.extend(commits);
-            // Again: an append may have found a topic closed, and wait to say so.
+            // Once more: an append may have found a topic closed and queued a refusal that tells
+            // so.
         }
         for Commit { done, counted, .. } in refused {
             drop(counted);
@@ -444,7 +445,7 @@ impl Shared {
         }
     }
 
-    /// Opens topics for appends again whose deletion is refused.
+    /// Lets appends to topics go on whose deletion is refused.
     fn reopen_topics(&self, refused: &[Commit]) {
         for item in refused.iter().flat_map(|commit| &commit.items) {
             let Item::Change(Change::Delete { topic }) = item else {
@@ -457,7 +458,7 @@ impl Shared {
         }
     }
 
-    /// Refuses all that is queued, and what comes. Nothing of it has been written.
+    /// Refuses all queued commits, none of which was written, and new ones.
     fn refuse_rest(&self, cause: &Error) {
         for commit in self.committer.queue.close_and_take() {
             (commit.done)(Err(cause.clone()));
@@ -465,12 +466,12 @@ impl Shared {
     }
 }
 
-/// How whoever commits waits for housekeeping.
+/// How the committing thread waits for housekeeping.
 trait Wait {
-    /// Until a checkpoint has been tried.
+    /// Waits until a checkpoint was tried.
     fn for_checkpoint(&mut self);
 
-    /// Until it is worth another try; false if there is to be none.
+    /// Waits until another try is worthwhile; returns false to give up.
     fn for_another_try(&mut self) -> bool;
 }
 
@@ -483,13 +484,13 @@ impl Wait for ForThread<'_> {
     }
 
     fn for_another_try(&mut self) -> bool {
-        // A checkpoint is tried again now and then.
+        // Housekeeping tries a checkpoint again from time to time.
         self.0.pause();
         !self.0.is_closed()
     }
 }
 
-/// Keeps house itself.
+/// Does the housekeeping itself, on this thread.
 struct OnThisThread<'a> {
     broker: &'a Broker,
     /// How many tries are left.
@@ -508,7 +509,7 @@ impl Wait for OnThisThread<'_> {
 }
 
 impl Broker {
-    /// The journal thread. What it leaves in the queue when it ends is for
+    /// Runs the journal thread. Commits that it leaves in the queue are for
     /// [`commit_rest`](Self::commit_rest).
     pub(super) fn commit_until_closed(&self) {
         let housekeeping = ForThread(&self.shared.maintenance.housekeeping);
@@ -523,7 +524,8 @@ impl Broker {
         }
     }
 
-    /// Commits what is queued, on this thread. If something is left after this many tries, why.
+    /// Commits what is queued, on this thread. Returns the reason if something is left after
+    /// `tries` tries.
     pub(super) fn commit_queued(&self, tries: u32) -> Option<Error> {
         let here = OnThisThread {
             broker: self,
@@ -532,8 +534,8 @@ impl Broker {
         self.commit_while(|| !self.shared.committer.queue.is_empty(), here)
     }
 
-    /// Commits as long as `is_any` finds something, and, where the journal cannot go on, it is
-    /// worth another try. If something is left in the queue, why.
+    /// Commits as long as `is_any` finds something and, if the journal cannot continue, `wait`
+    /// wants another try. Returns the reason if something is left in the queue.
     fn commit_while(&self, mut is_any: impl FnMut() -> bool, mut wait: impl Wait) -> Option<Error> {
         let mut is_again = false;
         while is_any() {
@@ -546,10 +548,9 @@ impl Broker {
         None
     }
 
-    /// Commits what is queued, or finds that the journal cannot go on: once without a word, as a
-    /// checkpoint may just have released a file. When that is so again, and the disk is full as
-    /// well, what can be refused is, and the rest has to wait. None once storage has
-    /// failed.
+    /// Commits what is queued. If the journal cannot continue, the first time is ignored, because a
+    /// checkpoint may just have released a file. If it happens again and the disk is full, commits
+    /// that can be refused are, and the rest must wait. `None` once storage has failed.
     fn commit_or_refuse(&self, is_again: &mut bool, wait: &mut impl Wait) -> Option<Committed> {
         let Committed::Nothing(cause) = self.commit_step(wait)? else {
             *is_again = false;
@@ -569,7 +570,7 @@ impl Broker {
         }
     }
 
-    /// Commits what is queued as one write. None once storage has failed.
+    /// Commits what is queued, as one write. `None` once storage has failed.
     fn commit_step(&self, wait: &mut impl Wait) -> Option<Committed> {
         let shared = &self.shared;
         let step = shared

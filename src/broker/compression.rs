@@ -1,13 +1,13 @@
-//! Compression of segments, off the way of appends: once, when they are sealed.
+//! Compression of segments, in the background: once, after they are sealed.
 //!
-//! The thread that also compacts looks for sealed segments of topics with `compression` that are as
-//! they were appended, and writes them anew, one at a time (`storage/log/rewrite.rs`). Between two
-//! of them it pauses, as compaction does; an erasure comes before the next one. What compaction,
-//! merging and erasures write anew is compressed by them.
+//! The thread that also compacts looks for uncompressed sealed segments in topics with
+//! `compression`, and writes them anew, one at a time (`storage/log/rewrite.rs`). It pauses between
+//! two of them, as compaction does, and erasures go first. Segments that compaction, merging and
+//! erasures write anew are compressed by these.
 //!
-//! A segment is compressed once: it stays as it is when the topic is given another codec, or none,
-//! until it is written anew for another reason. One with damage is left alone, as all of it can be
-//! read that could be before.
+//! A segment is compressed once: if the topic gets another codec, or none, the segment stays as it
+//! is until it is written anew for another reason. A segment with damage is left alone, so that
+//! everything stays readable that was.
 
 use std::{
     collections::BTreeMap,
@@ -32,16 +32,16 @@ use crate::{
     types::{Compression, Offset, TopicSettings},
 };
 
-/// How often partitions are looked at for segments that have been sealed.
+/// How often partitions are searched for newly sealed segments.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// After this time a partition is tried again where a segment could not be compressed.
+/// After this time a partition is tried again whose segment could not be compressed.
 const TRY_AGAIN: Duration = Duration::from_secs(30);
 
-/// A partition with more to compress than this is not slowed down.
+/// In a partition with more bytes to compress than this, there are no pauses.
 const HURRY_BYTES: u64 = 1 << 30;
 
-/// What compression remembers from one segment to the next.
+/// What compression remembers between two segments.
 #[derive(Default)]
 pub(super) struct Compressor {
     state: Mutex<State>,
@@ -49,30 +49,30 @@ pub(super) struct Compressor {
 
 #[derive(Default)]
 struct State {
-    /// When it goes on; none if nothing is known to be compressed.
+    /// When it continues; `None` if there is nothing to compress.
     next: Option<Duration>,
-    /// The partition whose turn was last.
+    /// The partition that was last worked on.
     last: Option<Place>,
-    /// Partitions that could not be compressed when that was tried last.
+    /// Partitions whose last compression failed.
     hindered: BTreeMap<Place, PutOff>,
 }
 
-/// What keeps a partition from being compressed.
+/// Why a partition was put off.
 struct PutOff {
     problem: Problem,
-    /// It is not tried again before then.
+    /// It is not tried again before this time.
     until: Duration,
 }
 
 impl Compressor {
-    /// Why a partition could not be compressed, when that was tried last.
+    /// Why a partition could not be compressed when it was last tried.
     pub(super) fn problem(&self, partition: &PartitionRef) -> Option<Problem> {
         let state = lock(&self.state);
         let put_off = state.hindered.get(&place_of(partition))?;
         Some(put_off.problem.clone())
     }
 
-    /// When it goes on.
+    /// When compression continues.
     pub(super) fn next(&self) -> Option<Duration> {
         lock(&self.state).next
     }
@@ -122,14 +122,15 @@ impl Broker {
 
 /// A segment was compressed.
 struct Done {
-    /// So many bytes were read.
+    /// How many bytes were read.
     bytes: u64,
-    /// So many are left of the partition.
+    /// How many bytes of the partition are left.
     left: u64,
 }
 
 impl Shared {
-    /// Has the data directory say what these settings bring, before they count.
+    /// Marks the data directory as one that may have compressed segments, if these settings need
+    /// it; it must be marked before they take effect.
     pub(super) fn allow_compression(&self, settings: &TopicSettings) -> Result<(), Error> {
         if settings.compression == Compression::None {
             return Ok(());
@@ -145,7 +146,7 @@ impl Shared {
         }
     }
 
-    /// The same for the settings that topics have: the directory's file may have been lost.
+    /// The same for the settings of all topics: the mark may have been lost.
     pub(super) fn allow_compression_of_topics(&self) -> Result<(), FileError> {
         let topics = self.partitions.all_topics();
         let mut settings = topics.iter().map(|topic| topic.settings());
@@ -155,8 +156,8 @@ impl Shared {
         }
     }
 
-    /// The partitions of topics with compression, but for those that are tried again later, from
-    /// the one on that is next.
+    /// The partitions of topics with compression, without those that are tried again later,
+    /// beginning with the one whose turn is next.
     fn partitions_to_compress(&self, now: Duration) -> Vec<PartitionRef> {
         let mut state = lock(&self.maintenance.compressor.state);
         let (mut found, mut put_off) = (Vec::new(), BTreeMap::new());
@@ -178,7 +179,7 @@ impl Shared {
                 put_off.extend(hindered.map(|hindered| (place, hindered)));
             }
         }
-        // Without those that are not to be compressed any more.
+        // Forgets partitions that need not be compressed any more.
         state.hindered = put_off;
         found.sort_by_key(place_of);
         if let Some(last) = state.last {
@@ -188,7 +189,7 @@ impl Shared {
         found
     }
 
-    /// Compresses the first segment of a partition that needs it, if there is one.
+    /// Compresses the first uncompressed segment of a partition, if there is one.
     fn compress_one(&self, partition: &PartitionRef) -> Result<Option<Done>, Hindered> {
         let (log, segments) = (&partition.partition().log, &self.partitions.segments);
         let reader = self.partitions.reader(partition);
@@ -212,8 +213,8 @@ impl Shared {
         let written = rewrite.compressed(Some(method)).write_edited(&mut Same);
         match unless_damaged(written)?.flatten() {
             Some(rewritten) => {
-                // Whoever holds this removes segments, and renames the directories of deleted
-                // topics.
+                // With this lock, nobody removes segments or renames the directories of deleted
+                // topics meanwhile.
                 let _housekeeper = lock(&self.maintenance.housekeeper);
                 if !partition.is_deleted() {
                     rewritten.install(log)?;
@@ -227,7 +228,7 @@ impl Shared {
         }))
     }
 
-    /// Takes note of what keeps a partition from being compressed: it stops nothing else.
+    /// Notes why a partition cannot be compressed at the moment. Other partitions go on.
     fn put_off_compression(
         &self,
         partition: &PartitionRef,

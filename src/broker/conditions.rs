@@ -1,15 +1,15 @@
-//! What must hold for an append to happen.
+//! Conditions of appends.
 
 use bytes::Bytes;
 
 use super::Meant;
 use crate::types::{Offset, PartitionId, TopicId, Version};
 
-/// Something that must hold when the append takes its place.
+/// A condition that must hold at the moment when the append is ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Condition {
     pub(crate) topic: String,
-    /// The topic's id, if it must be that one.
+    /// The topic's id, if the topic must have that id.
     pub(crate) topic_id: Option<TopicId>,
     pub(crate) expected: Expected,
 }
@@ -22,8 +22,8 @@ impl Condition {
         }
     }
 
-    /// The same to be told, with a key of its own: a slice would keep the request that it came in.
-    /// Of a long key it is the beginning.
+    /// A copy to report, with its own key, shortened if long: a slice would keep the whole request
+    /// in memory.
     pub(crate) fn told(&self) -> Self {
         let told = |key: &Bytes| Bytes::copy_from_slice(&key[..key.len().min(TOLD_KEY_BYTES)]);
         Self {
@@ -41,10 +41,10 @@ impl Condition {
     }
 }
 
-/// How much of a key is told at most: a status has no longer text.
+/// The most bytes of a key that are reported: the text of a status has no room for more.
 const TOLD_KEY_BYTES: usize = 1 << 10;
 
-/// What a condition is about, and what it says.
+/// What a condition expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
     /// The entity has never had a record.
@@ -63,13 +63,13 @@ pub(crate) enum Expected {
 /// A condition that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FailedCondition {
-    /// Its place in the request.
+    /// The condition's index in the request.
     pub(crate) index: usize,
     pub(crate) condition: Condition,
     pub(crate) actual: Actual,
 }
 
-/// What is the case instead.
+/// What was found instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Actual {
     Version(Version),

@@ -1,5 +1,5 @@
-//! What becomes of a deleted topic's files: first a name that says that it is deleted, and once a
-//! checkpoint does not know the topic any more, nothing.
+//! The files of a deleted topic: first they are marked as deleted by another name, and once no
+//! checkpoint knows the topic any more, they are removed.
 
 use std::{io::ErrorKind, path::Path};
 
@@ -10,11 +10,12 @@ use crate::{
     types::TopicId,
 };
 
-/// Renames a topic's directory if it has one under its own name. Where that cannot be, as in the
-/// lower layer of an overlay file system, a file of the new name says that the topic is deleted.
+/// Renames a topic's directory, if there is one with the topic's own name, to mark it as deleted.
+/// If it cannot be renamed, as in the lower layer of an overlay file system, a file with the new
+/// name marks the topic instead.
 ///
-/// If there is something of the new name, that says it already: the directory was renamed before,
-/// and this is another, which a start made of what is in the journal.
+/// If the new name exists already, the topic is marked already: its directory was renamed before,
+/// and the present one was made by a start that replayed the journal.
 pub(super) fn rename_topic(owner: &Partitions, id: TopicId) -> Result<(), FileError> {
     let files = &*owner.env.files;
     let (from, to) = (owner.dir.topic(id), owner.dir.deleted_topic(id));
@@ -33,7 +34,7 @@ pub(super) fn rename_topic(owner: &Partitions, id: TopicId) -> Result<(), FileEr
     Ok(())
 }
 
-/// Creates the file that says that a topic is deleted.
+/// Creates the file that marks a topic as deleted.
 fn mark_deleted(files: &dyn FileSystem, mark: &Path) -> Result<(), FileError> {
     match files.open(mark, Open::Create) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
@@ -43,7 +44,7 @@ fn mark_deleted(files: &dyn FileSystem, mark: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Removes the files of a deleted topic, and then what says that it is deleted.
+/// Removes the files of a deleted topic, and then the mark.
 pub(super) fn remove_deleted(owner: &Partitions, id: TopicId) -> Result<(), FileError> {
     let files = &*owner.env.files;
     let (own, deleted) = (owner.dir.topic(id), owner.dir.deleted_topic(id));
@@ -53,7 +54,7 @@ pub(super) fn remove_deleted(owner: &Partitions, id: TopicId) -> Result<(), File
         .map_err(FileError::when(Action::LookFor, &own))?;
     if is_gone && own_is_there {
         remove_tree(files, &own)?;
-        // Nothing of the topic may come back without what says that it is deleted.
+        // Nothing of the topic may come back once the mark is gone.
         sync_parent(files, &own)?;
     }
     match files.read_dir(&deleted) {

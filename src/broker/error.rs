@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Why a request was not carried out. The text names the thing and says what to do.
+/// Why a request was not carried out. The text names what is wrong and says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
@@ -222,9 +222,9 @@ pub(crate) enum Error {
     #[error("{}", nothing_committed(group, topic.as_deref(), *partition))]
     NothingCommitted {
         group: String,
-        // None: anywhere.
+        // `None`: in any topic.
         topic: Option<String>,
-        // None: in the whole topic.
+        // `None`: in the whole topic.
         partition: Option<PartitionId>,
     },
     #[error("{0}")]
@@ -247,7 +247,7 @@ pub(crate) enum Error {
         topic: String,
         partition: PartitionId,
         offset: Offset,
-        // What the log holds.
+        // The range of the log.
         earliest: Offset,
         high_watermark: Offset,
     },
@@ -261,9 +261,9 @@ pub(crate) enum Error {
         topic: String,
         partition: PartitionId,
         by: i64,
-        // What is committed.
+        // The committed offset.
         from: Offset,
-        // What the log holds.
+        // The range of the log.
         earliest: Offset,
         high_watermark: Offset,
     },
@@ -303,7 +303,7 @@ pub(crate) enum Error {
          changed: read on from next_offsets"
     )]
     ReadStalled {
-        /// Where each partition goes on.
+        /// Where to continue reading each partition.
         next_offsets: Vec<(PartitionId, Offset)>,
     },
     #[error("the broker is shutting down; connect again when it is back")]
@@ -324,9 +324,9 @@ pub(crate) enum Kind {
     NotFound,
     /// Use what is there, or another name.
     AlreadyExists,
-    /// Look at what is there now, decide again.
+    /// Look at the present state, and decide again.
     Conflict,
-    /// Do something else first.
+    /// Bring about something else first.
     FailedPrecondition,
     /// Read elsewhere.
     OutOfRange,
@@ -402,7 +402,7 @@ impl Error {
         }
     }
 
-    /// Whether the same request may be carried out when it comes again.
+    /// Whether the same request may succeed when it is sent again.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::DiskFull(_)
@@ -414,7 +414,7 @@ impl Error {
         }
     }
 
-    /// Every reason for which an append can be refused, among others.
+    /// All reasons for which a request can be refused; these include those of appends.
     pub(crate) const REASONS: [&str; 51] = [
         "COMMIT_FENCED",
         "CONFLICT",
@@ -537,7 +537,7 @@ impl Error {
     }
 }
 
-/// How many records it is from one offset to another.
+/// How many records lie between two offsets; negative if `to` is before `from`.
 fn distance(from: Offset, to: Offset) -> i128 {
     i128::from(to.0) - i128::from(from.0)
 }

@@ -1,4 +1,4 @@
-//! Frames that a read has fetched, and the choice of records out of them.
+//! Frames that a read has fetched, and choosing records from them.
 
 use std::{collections::VecDeque, ops::Range};
 
@@ -13,58 +13,58 @@ use crate::{
     types::{Offset, RecordView, Records, limits},
 };
 
-/// Which records to return; a record must match every list that is not empty.
+/// Which records to return: a record must match each list that is not empty.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) keys: Vec<Bytes>,
     pub(crate) types: Vec<String>,
 }
 
-/// Frames that have been fetched and not returned in full.
+/// Fetched frames that have not been returned completely.
 pub(super) struct Fetched {
     pub(super) frames: VecDeque<Held>,
-    /// What was hidden in them.
+    /// What was hidden when they were fetched.
     pub(super) hidden: Hidden,
-    /// Where to fetch next, behind them.
+    /// Where to fetch next.
     pub(super) behind: Cursor,
 }
 
-/// What is left of a frame.
+/// The rest of a frame.
 pub(super) struct Held {
     pub(super) frame: Frame,
-    /// Where it lies, if that is known and it is as it lies there.
+    /// Where the frame lies in a file, if that is known and nothing in it is hidden.
     pub(super) part: Option<FilePart>,
-    /// Records before this position have been dealt with.
+    /// Records before this position were returned or left out.
     pub(super) position: usize,
 }
 
-/// Which records to choose out of frames.
+/// Which records to choose from frames.
 pub(super) struct Wanted<'a> {
     pub(super) filter: &'a Filter,
     pub(super) most: Most,
     pub(super) end: Offset,
 }
 
-/// How much to choose at a time.
+/// How much to choose at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Most {
     pub(super) records: u64,
-    /// One record may be larger.
+    /// A single record may be larger.
     pub(super) bytes: usize,
 }
 
-/// Records chosen out of frames.
+/// Records chosen from frames.
 #[derive(Default)]
 pub(super) struct Chosen {
     pub(super) slices: Vec<Bytes>,
-    /// Where they lie.
+    /// Where they lie in files.
     pub(super) in_files: InFiles,
     pub(super) bytes: usize,
     pub(super) count: u64,
 }
 
 impl Most {
-    /// As much as goes into one response.
+    /// As much as fits in one response.
     pub(super) const RESPONSE: Self = Self {
         records: u64::MAX,
         bytes: limits::MAX_RESPONSE_BYTES,
@@ -77,7 +77,7 @@ impl Fetched {
         self.frames.capacity() * size_of::<Held>() + frames.sum::<usize>()
     }
 
-    /// Takes records out of the frames, up to one response.
+    /// Chooses records from the frames, up to one response.
     pub(super) fn choose(&mut self, next: &mut Offset, wanted: &Wanted<'_>, chosen: &mut Chosen) {
         chosen.in_files.read_with(&self.hidden);
         while let Some(held) = self.frames.front_mut() {
@@ -87,7 +87,7 @@ impl Fetched {
                 && header.end() <= wanted.end
                 && wanted.filter.is_empty();
             let bytes = held.frame.records().len();
-            // One that alone is larger than a response is taken apart.
+            // A frame that is larger than a response is returned record by record.
             let fits = chosen.fits(bytes, &wanted.most)
                 && (bytes <= wanted.most.bytes || header.count == 1);
             if whole && fits && u64::from(header.count) <= wanted.most.records - chosen.count {
@@ -114,12 +114,12 @@ impl Held {
         }
     }
 
-    /// Takes records from this frame one by one; false if some are left.
+    /// Chooses records from this frame one by one; returns false if some are left.
     fn choose(&mut self, next: &mut Offset, wanted: &Wanted<'_>, chosen: &mut Chosen) -> bool {
         let records = self.frame.records();
         let began = self.position;
         let rest = records.slice(began..);
-        // Neighbours that are both chosen make one slice.
+        // Adjacent chosen records are returned as one slice.
         let mut run = 0..0;
         let mut finished = true;
         for element in Records::new(&rest) {
@@ -133,7 +133,8 @@ impl Held {
                     .expect("the broker gave every stored record its offset"),
             );
             if offset >= wanted.end {
-                // Where a frame has fewer records than offsets, those up to the end may be gone.
+                // The records up to the end may all be gone, so the next offset may be the end
+                // itself.
                 *next = (*next).max(wanted.end);
                 finished = false;
                 break;
@@ -163,20 +164,20 @@ impl Held {
 }
 
 impl Held {
-    /// Where a part of its records lies.
+    /// Where some of the frame's records lie.
     fn part_of(&self, records: Range<usize>) -> Option<FilePart> {
         let bytes = HEADER_BYTES + records.start..HEADER_BYTES + records.end;
         self.part?.slice(bytes)
     }
 
-    /// The same of its records behind those with which it began.
+    /// Where records of the frame lie, given their range behind the first `began` bytes.
     fn part_of_rest(&self, began: usize, rest: &Range<usize>) -> Option<FilePart> {
         self.part_of(began + rest.start..began + rest.end)
     }
 }
 
 impl Chosen {
-    /// Whether so many more bytes go into the response; one record always does.
+    /// Whether this many more bytes fit in the response; the first record always does.
     fn fits(&self, bytes: usize, most: &Most) -> bool {
         self.count == 0 || self.bytes + bytes <= most.bytes
     }

@@ -1,5 +1,5 @@
-//! Whether storage works and has room: how much is to be left on the disk, what there is too little
-//! of, what passes, and what is final.
+//! Whether storage works and has space: how much must stay free on the disk, whether an error
+//! passes, and whether it is final.
 
 use std::{
     fmt,
@@ -21,40 +21,40 @@ use crate::{
     },
 };
 
-/// How often the log says that storage cannot be read at the moment.
+/// How often the log repeats that storage cannot be read at the moment.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
-/// Knows whether storage works, for everybody.
+/// Knows whether storage works, for all of the broker.
 pub(super) struct Health {
     env: Env,
     root: PathBuf,
     reserve: u64,
     journal_file_bytes: u64,
     segments: Arc<OpenSegments>,
-    /// What makes room.
+    /// Wakes housekeeping, which frees space.
     housekeeping: Arc<Wakeup>,
     failure: watch::Sender<Option<String>>,
-    /// Lets go whoever waits for what does not come once storage has failed.
+    /// Ends all waits that would never end once storage has failed.
     let_go: Box<dyn Fn() + Send + Sync>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// What the disk has too little of; appends are refused until there is more.
+    /// Set while the disk has too little space; appends are refused until it has more.
     shortage: Option<Shortage>,
-    /// When it was logged last that storage cannot be read at the moment.
+    /// When it was last logged that storage cannot be read at the moment.
     said_unavailable: Option<Duration>,
 }
 
-/// Too little room on the disk.
+/// Too little space on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shortage {
     /// How many bytes are free, if the file system says so.
     pub(crate) free: Option<u64>,
-    /// How many must be, for appends to be taken.
+    /// How many bytes must be free for appends to be accepted.
     pub(crate) needed: u64,
-    /// How many the setting `disk.reserve_bytes` keeps free.
+    /// How many bytes the setting `disk.reserve_bytes` keeps free.
     pub(crate) reserve: u64,
 }
 
@@ -84,7 +84,7 @@ impl fmt::Display for Shortage {
 }
 
 impl Health {
-    /// Of storage that works. Once it has failed, `let_go` is called.
+    /// Storage that works. `let_go` is called once it has failed.
     pub(super) fn new(
         env: Env,
         options: &Options,
@@ -105,8 +105,8 @@ impl Health {
         }
     }
 
-    /// Takes note that storage has failed: what waits is answered with an unknown outcome, what
-    /// comes is refused.
+    /// Notes that storage has failed: waiting requests are answered with an unknown outcome, new
+    /// ones are refused.
     pub(super) fn fail(&self, reason: String) {
         self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
@@ -139,13 +139,13 @@ impl Health {
                 .flatten();
             match reason {
                 Some(reason) => reason,
-                // The broker is gone without having failed.
+                // The broker was closed without a failure.
                 None => std::future::pending().await,
             }
         }
     }
 
-    /// Refuses what would take more room on a full disk.
+    /// Refuses requests that need more space while the disk is full.
     pub(super) fn check_room(&self) -> Result<(), Error> {
         self.check_running()?;
         match self.shortage() {
@@ -154,7 +154,7 @@ impl Health {
         }
     }
 
-    /// Refuses what cannot be done once storage has failed.
+    /// Refuses requests that are impossible once storage has failed.
     pub(super) fn check_running(&self) -> Result<(), Error> {
         if self.has_failed() {
             return Err(Error::ShuttingDown);
@@ -162,7 +162,7 @@ impl Health {
         Ok(())
     }
 
-    /// Refuses appends while the disk has less room than is to be left on it.
+    /// Checks the free space; appends are refused while there is less than must stay free.
     pub(super) fn look_for_room(&self) -> Result<(), FileError> {
         let free = self.free_bytes()?;
         let reserve = self.reserve;
@@ -175,7 +175,7 @@ impl Health {
         Ok(())
     }
 
-    /// What the disk has too little of, if it has.
+    /// The shortage of space, if there is one.
     pub(super) fn shortage(&self) -> Option<Shortage> {
         lock(&self.state).shortage
     }
@@ -185,21 +185,21 @@ impl Health {
         self.shortage().is_some()
     }
 
-    /// Where there is too little room, has that made which something that was just deleted or
-    /// trimmed takes: by a checkpoint, for which housekeeping would wait otherwise.
+    /// If there is too little space, wakes housekeeping to write a checkpoint at once: it allows to
+    /// remove what was just deleted or trimmed.
     pub(super) fn make_room_soon(&self) {
         if self.is_short_of_room() {
             self.call_housekeeping();
         }
     }
 
-    /// Has housekeeping look whether it can free memory.
+    /// Wakes housekeeping to free memory.
     pub(super) fn call_housekeeping(&self) {
         self.housekeeping.notify();
     }
 
-    /// How much room there is, if the file system says so. Only that the directory is gone is an
-    /// error: not to know is no reason not to start, and whoever writes finds out.
+    /// The free space, if the file system can tell. It is an error only if the directory is gone;
+    /// if the space is not known, the broker starts nevertheless, and the next write finds out.
     pub(super) fn free_bytes(&self) -> Result<Option<u64>, FileError> {
         let root = &self.root;
         let is_gone = |kind| matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory);
@@ -212,8 +212,8 @@ impl Health {
         }
     }
 
-    /// What is lacking for another file of this size beside what is to be left; none where nothing
-    /// is. A file that fills the disk for a moment would have appends refused.
+    /// The shortage if another file of this size is to be written; `None` if there is enough space
+    /// for it. A file that fills the disk, even for a moment, would make appends fail.
     pub(super) fn shortage_beside(&self, bytes: u64) -> Result<Option<Shortage>, FileError> {
         let reserve = self.reserve;
         let needed = bytes.saturating_add(reserve);
@@ -225,7 +225,7 @@ impl Health {
         }))
     }
 
-    /// What there is to know when something has found no room.
+    /// The present shortage, after a write has found no space.
     pub(super) fn shortage_now(&self) -> Shortage {
         let reserve = self.reserve;
         Shortage {
@@ -235,7 +235,7 @@ impl Health {
         }
     }
 
-    /// Refuses appends because something has found no room.
+    /// Refuses appends because a write has found no space.
     pub(super) fn note_full(&self) -> Shortage {
         let shortage = self.shortage_now();
         self.set_shortage(Some(shortage));
@@ -258,7 +258,7 @@ impl Health {
         }
     }
 
-    /// What a round's error means: what passes is tried again in the next one, anything else is
+    /// Handles the result of a round: an error that passes is left to the next round, any other is
     /// final.
     pub(super) fn settle(&self, round: Result<(), FileError>) {
         match round {
@@ -271,8 +271,8 @@ impl Health {
         }
     }
 
-    /// As [`settle`](Self::settle), of work that only reads what is there and writes what is
-    /// derived: of that nothing but a failed write or sync is final.
+    /// As [`settle`](Self::settle), for work that only reads stored data and writes derived files:
+    /// only a failed write or sync is final.
     pub(super) fn settle_derived(&self, work: Result<(), FileError>) {
         match work {
             Err(error) if error.meaning() == Meaning::Damage => drop(self.unavailable(&error)),
@@ -280,8 +280,7 @@ impl Health {
         }
     }
 
-    /// What callers are told of an error that passes. Lets go of what is open, which may be what
-    /// there is too much of.
+    /// The error to report for one that passes. Also closes open files, in case there are too many.
     pub(super) fn unavailable(&self, error: &FileError) -> Error {
         let now = self.env.clock.elapsed();
         let mut state = lock(&self.state);

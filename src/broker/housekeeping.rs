@@ -1,8 +1,8 @@
-//! Checkpoints, and the removal of what is not needed any more.
+//! Checkpoints, and the removal of files that are not needed any more.
 //!
-//! The order of a checkpoint is what makes every crash harmless: deleted topics are renamed; then
-//! topics' files, frames and segments become durable; then the checkpoint says so; and only then
-//! are journal files released and the files of deleted topics and trimmed segments removed.
+//! The order of steps makes every crash harmless. First deleted topics are renamed. Then topics'
+//! files, frames and segments become durable. Then the checkpoint is written. Only then are journal
+//! files released, and the files of deleted topics and trimmed segments removed.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -32,14 +32,14 @@ use crate::{
     types::TopicId,
 };
 
-/// An idle broker writes a checkpoint this long after the last one if something has been appended
-/// since, or waits for one: files that it lets go, or sealed segments that it is to know. So the
-/// last write to the journal is not the only witness of what it says, and nothing waits for the
+/// An idle broker writes a checkpoint this long after the last one, if something was appended
+/// since, or if something waits for a checkpoint: files to remove, or sealed segments that it must
+/// know. So the last write to the journal does not remain the only copy, and nothing waits for the
 /// next append.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 
-/// How often it is looked for what nobody says: how much room the disk has, what the machine's
-/// clock says, whether segments are old.
+/// How often housekeeping checks what nothing notifies it of: free space on the disk, the machine's
+/// clock, the age of segments.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// When the first round is due.
@@ -47,27 +47,27 @@ pub(super) fn first_round(env: &Env) -> Duration {
     env.clock.elapsed().saturating_add(LOOK_EVERY)
 }
 
-/// What housekeeping remembers from one round to the next.
+/// What housekeeping remembers between two rounds.
 pub(super) struct Housekeeper {
     /// Writes checkpoints.
     checkpoints: checkpoint::Writer,
-    /// What the last one said, but for producers and groups.
+    /// The last checkpoint, without producers and groups.
     last: Checkpoint,
     /// Moves frames into segments.
     segments: WriteOut,
-    /// Deleted topics whose directories have been renamed and are to be removed.
+    /// Deleted topics whose directories are renamed and must still be removed.
     renamed: Vec<DeletedTopic>,
-    /// Partitions with segments that the checkpoint under way lets go: their files are to be
-    /// removed after it.
+    /// Partitions with segments that may be removed once the checkpoint that is being written is
+    /// durable.
     leaving: Vec<PartitionRef>,
-    /// Partitions with segments that are in no view any more, and that somebody was reading.
+    /// Partitions with segments to remove that somebody was still reading.
     in_use: Vec<PartitionRef>,
-    /// When segments were last looked at for their age.
+    /// When the age of segments was last checked.
     looked_at: Duration,
     /// The last entry that the checkpoint on disk covers.
     checkpointed: u64,
     checkpointed_at: Duration,
-    /// Which stalled partitions of groups the log has told of.
+    /// Which stalled partitions of groups were logged.
     pub(super) group_watch: Watch,
 }
 
@@ -87,7 +87,7 @@ impl Housekeeper {
         }
     }
 
-    /// Takes note of topics whose removal an earlier start had begun.
+    /// Adds topics whose removal began before the last start.
     pub(super) fn note_removed(&mut self, topics: Vec<TopicId>) {
         self.renamed
             .extend(topics.into_iter().map(DeletedTopic::found));
@@ -121,7 +121,7 @@ impl Housekeeper {
         shared.health.look_for_room()
     }
 
-    /// Whether a checkpoint is to be written that nobody has asked for.
+    /// Whether a checkpoint is due without being asked for.
     fn is_checkpoint_due(&self, shared: &Shared, now: Duration) -> bool {
         let owner = &shared.partitions;
         if owner.key_memory.is_pressed() || shared.clock.is_stored_time_old() {
@@ -135,14 +135,14 @@ impl Housekeeper {
         is_time && (is_behind() || self.has_what_to_remove(owner) || owner.has_unknown_segments())
     }
 
-    /// When the next round is due: the next look around, or before it, when an idle broker writes a
+    /// When the next round is due: at the next check, or earlier if an idle broker must write a
     /// checkpoint.
     pub(super) fn next_round(&self, shared: &Shared) -> Duration {
         let now = shared.env.clock.elapsed();
         let look = now.saturating_add(LOOK_EVERY);
         let checkpoint = self.checkpointed_at.saturating_add(CHECKPOINT_EVERY);
         let applied = shared.committer.applied();
-        // One that is over has been tried in this round.
+        // A checkpoint that is overdue was tried in this round already.
         if applied > self.checkpointed && checkpoint > now {
             look.min(checkpoint)
         } else {
@@ -150,13 +150,13 @@ impl Housekeeper {
         }
     }
 
-    /// Moves frames of all dirty partitions into segments. Where these are many, they are synced as
-    /// well, so that a checkpoint has few left to sync: memory is not freed while it does.
+    /// Moves frames of all dirty partitions to segments. If there are many segments, syncs them as
+    /// well, so that a checkpoint has few left to sync: no memory is freed while it does.
     pub(super) fn write_out(&mut self, owner: &Partitions) -> Result<(), FileError> {
         self.segments.write_some_out(owner)
     }
 
-    /// Seals segments that have been active for as long as their topics' settings allow.
+    /// Seals segments that are as old as their topics' settings allow.
     fn seal_old(&mut self, owner: &Partitions, now_ms: i64) -> Result<(), FileError> {
         for topic in owner.all_topics() {
             let settings = topic.settings();
@@ -172,7 +172,7 @@ impl Housekeeper {
         Ok(())
     }
 
-    /// Brings everything that has been applied into segments and writes a checkpoint that says so.
+    /// Brings everything that is applied to segments, and writes a checkpoint that says so.
     pub(super) fn checkpoint(&mut self, shared: &Shared, freeze: Freeze) -> Result<(), FileError> {
         shared.memory.begin_checkpoint();
         let began = shared.env.clock.elapsed();
@@ -212,7 +212,7 @@ impl Housekeeper {
             key_trims: snapshot.key_trims,
             access_tokens: snapshot.access_tokens,
         };
-        // Before anything else can fail: the next delta is what has changed since what is stored.
+        // Before anything else can fail, because the next delta must be relative to what is stored.
         self.last = self.store(shared, content)?;
         self.checkpointed = applied;
         self.checkpointed_at = shared.env.clock.elapsed();
@@ -224,8 +224,8 @@ impl Housekeeper {
         self.remove_leftovers(&shared.partitions)
     }
 
-    /// Makes a checkpoint durable, which lacks what is known of producers and groups: what has
-    /// changed since the last one, or all of it. Returns it without these.
+    /// Completes a checkpoint with producers and groups and makes it durable, as a delta or as a
+    /// whole. Returns it without producers and groups.
     fn store(&mut self, shared: &Shared, mut content: Checkpoint) -> Result<Checkpoint, FileError> {
         let files = &*shared.env.files;
         if self.checkpoints.takes_deltas() {
@@ -243,7 +243,7 @@ impl Housekeeper {
         Ok(content)
     }
 
-    /// Gives the directories of deleted topics names that say so. Their files go after the
+    /// Marks the directories of deleted topics by another name. They are removed after the
     /// checkpoint.
     fn rename_deleted(&mut self, owner: &Partitions) -> Result<(), FileError> {
         let mut deleted = std::mem::take(&mut owner.topics_mut().deleted).into_iter();
@@ -268,7 +268,7 @@ impl Housekeeper {
         Ok(())
     }
 
-    /// Takes note of segments that are trimmed now: what is trimmed later waits for the next
+    /// Collects the segments that are trimmed now; those trimmed later wait for the next
     /// checkpoint.
     fn collect_trimmed(&mut self, owner: &Partitions) {
         for topic in owner.all_topics() {
@@ -283,13 +283,13 @@ impl Housekeeper {
         }
     }
 
-    /// Whether a checkpoint lets files be removed.
+    /// Whether a checkpoint would allow files to be removed.
     fn has_what_to_remove(&self, owner: &Partitions) -> bool {
         let is_left = !self.leaving.is_empty() || !self.renamed.is_empty();
         is_left || owner.has_what_to_remove()
     }
 
-    /// Removes what somebody was reading when it was to be removed.
+    /// Tries again to remove segments that somebody was reading.
     fn remove_in_use(&mut self, owner: &Partitions) -> Result<(), FileError> {
         for at in std::mem::take(&mut self.in_use) {
             if !at.is_deleted() && !remove_gone(&at.partition().log, &owner.segments)? {
@@ -299,7 +299,7 @@ impl Housekeeper {
         Ok(())
     }
 
-    /// Removes what the checkpoint on disk does not need.
+    /// Removes the files that the checkpoint on disk does not need.
     fn remove_leftovers(&mut self, owner: &Partitions) -> Result<(), FileError> {
         while let Some(at) = self.leaving.last() {
             if !at.is_deleted() && !remove_trimmed(&at.partition().log, &owner.segments)? {
@@ -315,7 +315,7 @@ impl Housekeeper {
     }
 }
 
-/// Writes the files of topics that have changed.
+/// Writes the topic files that have changed.
 fn store_topics(shared: &Shared) -> Result<(), FileError> {
     let files = &*shared.env.files;
     let mut created = false;
@@ -335,7 +335,7 @@ fn store_topics(shared: &Shared) -> Result<(), FileError> {
             erasures: shared.waiting_erasures(topic.id),
             key_trims: shared.waiting_key_trims(topic.id),
         };
-        // Also a directory that is there may have been created without having been made durable.
+        // The name of an existing directory may not be durable either.
         created = true;
         let stored = ensure_dir(files, &dir)
             .and_then(|_| replace_file(files, &dir.join("topic"), &content.encode()));
@@ -351,15 +351,15 @@ fn store_topics(shared: &Shared) -> Result<(), FileError> {
 }
 
 impl Shared {
-    /// Gives back the room of files that are gone, where it is waited for.
+    /// Frees the space of removed files at once, if it is needed.
     fn free_if_short(&self) {
         let freeing = self.partitions.segments.freeing();
         while self.health.is_short_of_room() && freeing.step() {}
     }
 
-    /// Whether a checkpoint should begin for the sake of the journal: a quarter of its files hold
-    /// what no checkpoint covers, and another is being written to. So appends have most of the
-    /// journal while a checkpoint is written. Or somebody waits for one.
+    /// Whether a checkpoint should begin because of the journal: a quarter of its files have
+    /// entries that no checkpoint covers and another is in use, so appends have most of the journal
+    /// while the checkpoint is written; or an append waits for one.
     pub(super) fn journal_wants_checkpoint(&self) -> bool {
         let (used, most) = self.committer.ring.fill();
         used > (most / 4).max(1) || self.memory.waits_for_checkpoint()

@@ -1,4 +1,4 @@
-//! Where in files the records of a response lie, so that a part of them can be read again alone.
+//! Where the records of a response lie in files, so that a part of them can be read again alone.
 
 use std::ops::Range;
 
@@ -10,14 +10,13 @@ use crate::{
     types::Offset,
 };
 
-/// Responses with more slices are read again as a whole.
+/// A response with more slices than this is read again as a whole.
 const MOST_PARTS: usize = 256;
 
-/// Responses with fewer bytes are read again as a whole, which costs little.
+/// A response with fewer bytes than this is read again as a whole, which costs little.
 const LEAST_BYTES: usize = 64 << 10;
 
-/// Where the slices of a response lie, one behind the other; nothing where that is not known of all
-/// of them.
+/// Where the slices of a response lie, in order; empty if that is not known for all of them.
 #[derive(Default)]
 pub(super) struct InFiles {
     parts: Vec<FilePart>,
@@ -27,7 +26,7 @@ pub(super) struct InFiles {
 }
 
 impl InFiles {
-    /// The next slices are read while this is hidden.
+    /// Notes what is hidden while the next slices are read.
     pub(super) fn read_with(&mut self, hidden: &Hidden) {
         if self.parts.is_empty() {
             self.hidden = hidden.clone();
@@ -36,7 +35,7 @@ impl InFiles {
         }
     }
 
-    /// The next slice lies there.
+    /// Adds where the next slice lies.
     pub(super) fn push(&mut self, part: Option<FilePart>) {
         match part {
             Some(part) if !self.is_incomplete && self.parts.len() < MOST_PARTS => {
@@ -49,7 +48,7 @@ impl InFiles {
         }
     }
 
-    /// As it is kept with a response.
+    /// The form that is kept with a response.
     pub(super) fn complete(mut self) -> Self {
         if self.parts.iter().map(FilePart::len).sum::<usize>() < LEAST_BYTES {
             self.push(None);
@@ -58,14 +57,14 @@ impl InFiles {
         self
     }
 
-    /// The bytes of memory that it holds on to.
+    /// Its memory, in bytes.
     pub(super) fn memory(&self) -> usize {
         self.parts.capacity() * size_of::<FilePart>()
     }
 
-    /// Reads a part of the records that begin at this offset, where it lay when they were read
-    /// first. None where its place is not known, or the records have been erased, hidden, trimmed,
-    /// deleted or written anew since.
+    /// Reads a part of the records that begin at this offset, from where they were first read.
+    /// `None` if their place is not known, or they were erased, trimmed, deleted or written anew
+    /// since.
     pub(super) fn read(
         &self,
         owner: &Partitions,
@@ -81,7 +80,7 @@ impl InFiles {
         let reader = owner.reader(at);
         let mut slices = Vec::with_capacity(parts.len());
         for part in &parts {
-            // What is wrong with the file is found out where all is read again.
+            // If the file is damaged, reading everything again reports that.
             slices.push(reader.read_part(&view, part).ok()??);
         }
         (!at.is_deleted()).then_some(slices)

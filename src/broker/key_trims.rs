@@ -1,13 +1,13 @@
-//! Trimming entities: the records of a key below a version are gone, and its versions go on.
+//! Trimming entities: the records of a key below a version are removed; its versions continue.
 //!
-//! To trim is one journal entry. When it is applied, readers are not shown the records any more
-//! (`storage/log/hidden.rs`); their bytes go with the next pass over the partition's segments
-//! (`compaction/trims.rs`). Nothing but reads changes: conditions, the latest record and producers
-//! go by versions that the entity has had.
+//! A trim is one journal entry. Once it is applied, readers do not see the records any more
+//! (`storage/log/hidden.rs`); the next pass over the partition's segments removes their bytes
+//! (`compaction/trims.rs`). Only reads are affected: conditions, the latest record and producers
+//! still rely on all versions that the entity has had.
 //!
-//! What builds on it, such as snapshots of entities, may trim as often as it likes: there is one
-//! trim for each key, which goes further each time, and what must be remembered for good is one row
-//! of a table for each key.
+//! Clients may trim an entity as often as they like, for example after each snapshot of it. There
+//! is one trim for each key, which each request extends, and one row in a table for each key is
+//! kept for good.
 
 use std::sync::atomic::Ordering;
 
@@ -21,23 +21,23 @@ use crate::{
 /// An entity that was trimmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TrimmedEntity {
-    /// Where it starts: records of lower versions are gone.
+    /// Its first version; records of lower versions are gone.
     pub(crate) first: Version,
     /// Its latest version.
     pub(crate) latest: Version,
 }
 
-/// What there is to know of an entity that is to be trimmed.
+/// What must be known of an entity in order to trim it.
 struct Known {
     partition: PartitionRef,
     hash: KeyHash,
-    /// No record of it that anybody has seen is at this offset, or behind it.
+    /// No record of it that anybody has seen is at this offset or behind it.
     end: Offset,
     now: TrimmedEntity,
 }
 
 impl Broker {
-    /// Where an entity starts, and its latest version, as a trim would find it; nothing is trimmed.
+    /// Where an entity starts, and its latest version. Nothing is trimmed.
     pub(crate) fn preview_key_trim(
         &self,
         topic: &str,
@@ -48,8 +48,8 @@ impl Broker {
         self.shared.sequencer.queue_barrier(move || Ok(known.now))
     }
 
-    /// Trims an entity: once answered, no read returns its records below this version. May read
-    /// files.
+    /// Trims an entity: once this is answered, no read returns its records below this version. May
+    /// read files.
     pub(crate) fn trim_key(
         &self,
         topic: &str,
@@ -99,7 +99,7 @@ impl Broker {
             .plan_refusable(&mut planned, change, move || Ok(trimmed))
     }
 
-    /// What there is to know of an entity that is to be trimmed, or why it cannot be.
+    /// What must be known of an entity in order to trim it, or why it cannot be trimmed.
     fn look_up_to_trim(&self, topic: &str, key: &[u8], before: Version) -> Result<Known, Error> {
         let shared = &self.shared;
         let topic = shared.partitions.topics().find(topic)?;
@@ -108,8 +108,8 @@ impl Broker {
             let reason = "an entity is trimmed before version 1 or a later one, not 0".to_owned();
             return Err(Error::MalformedRequest { reason });
         }
-        // Not whether there is room: like a trim of a partition, it takes some in the journal and
-        // gives some back.
+        // Free space is not checked: like a trim of a partition, this takes a little space in the
+        // journal and frees more.
         shared.health.check_running()?;
         let end = partition.range().1;
         let latest = shared.partitions.latest_below(&partition, hash, key, end);
@@ -132,8 +132,7 @@ impl Broker {
 }
 
 impl Shared {
-    /// What follows from trims of entities in the catalog: readers are shown nothing of what they
-    /// have taken, until it is gone.
+    /// Hides the records of a partition that trims of entities in the catalog have taken.
     pub(super) fn hide_trimmed(&self, place: Place) {
         let Some(partition) = self.partitions.find_partition(place.0, place.1) else {
             return;
@@ -153,7 +152,7 @@ impl Shared {
         }
     }
 
-    /// The trims of a topic's entities whose bytes are not gone.
+    /// The trims of a topic's entities that are not complete.
     pub(super) fn waiting_key_trims(&self, topic: TopicId) -> Vec<KeyTrim> {
         let mut waiting = Vec::new();
         for known in self.sequencer.applied().key_trims().iter() {

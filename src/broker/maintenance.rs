@@ -1,8 +1,7 @@
-//! The owner of what is done in the background: housekeeping, indexing, removing what was erased,
-//! compaction, compression, and scrubbing. What each of them remembers is here, and how it is
-//! called. The rounds themselves are in `housekeeping.rs`, `keys/upkeep.rs`, `erasure/remove.rs`,
-//! `compaction`, `compression.rs` and `scrub.rs`; when one is
-//! due, `schedule.rs` says.
+//! Owns the state of background work: housekeeping, indexing, erasure, compaction, compression and
+//! scrubbing. What each remembers between its rounds is here, and how it is woken. The rounds
+//! themselves are in `housekeeping.rs`, `keys/upkeep.rs`, `erasure/remove.rs`, `compaction`,
+//! `compression.rs` and `scrub.rs`; `schedule.rs` decides when one is due.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,16 +11,16 @@ use super::{
 };
 use crate::env::{Alarm, OrderedMutex, rank};
 
-/// Owns what threads remember from one round to the next.
+/// What background threads remember between two rounds.
 pub(super) struct Maintenance {
     pub(super) housekeeper: OrderedMutex<Housekeeper, rank::Housekeeper>,
-    /// Calls housekeeping.
+    /// Wakes housekeeping.
     pub(super) housekeeping: Arc<Wakeup>,
-    /// Calls indexing.
+    /// Wakes indexing.
     pub(super) indexing: Arc<Wakeup>,
-    /// Calls whoever gives back the room of files that are gone.
+    /// Wakes the thread that frees the space of removed files.
     pub(super) freeing: Arc<Wakeup>,
-    /// What has been done about erasures that are not complete.
+    /// The progress of erasures that are not complete.
     pub(super) erasures: OrderedMutex<AllProgress, rank::Erasures>,
     /// How far partitions have been compacted.
     pub(super) compactions: Arc<Compactions>,
@@ -31,7 +30,7 @@ pub(super) struct Maintenance {
     pub(super) scrubs: Scrubs,
 }
 
-/// What calls the threads.
+/// Wakes the background threads.
 pub(super) struct Wakeups {
     pub(super) housekeeping: Arc<Wakeup>,
     pub(super) indexing: Arc<Wakeup>,
@@ -39,7 +38,7 @@ pub(super) struct Wakeups {
 }
 
 impl Wakeups {
-    /// Housekeeping is due at this moment first.
+    /// The first round of housekeeping is due at `first`.
     pub(super) fn new(alarm: &Arc<Alarm>, first: Duration) -> Self {
         Self {
             housekeeping: Arc::new(Wakeup::new(Arc::clone(alarm), Some(first))),
@@ -63,7 +62,7 @@ impl Maintenance {
         }
     }
 
-    /// Lets the threads end.
+    /// Tells the threads to end.
     pub(super) fn close(&self) {
         self.housekeeping.close();
         self.indexing.close();

@@ -1,4 +1,4 @@
-//! What metrics say of topics and of the work in the background.
+//! Figures for metrics about topics and background work.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -8,27 +8,27 @@ use super::{
 };
 use crate::types::{PartitionId, TopicId, TopicName};
 
-/// Some partitions, taken together.
+/// The sums over some partitions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) partitions: usize,
-    /// The sum of the offsets that they start at.
+    /// The sum of their start offsets.
     pub(crate) start: u64,
     /// The sum of their high watermarks.
     pub(crate) end: u64,
     pub(crate) segments: usize,
-    /// Of all records that are stored, as they lie on the disk.
+    /// The size of all stored records on disk, in bytes.
     pub(crate) bytes: u64,
-    /// Ranges of offsets that cannot be read.
+    /// How many ranges of offsets cannot be read.
     pub(crate) damaged: usize,
 }
 
-/// All topics, and the first of them by name.
+/// The sums over all topics, and over each of the first ones by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MeasuredTopics {
     pub(crate) all: Extent,
     pub(crate) first: Vec<(TopicName, Extent)>,
-    /// How many more there are.
+    /// How many topics are not listed.
     pub(crate) omitted: usize,
 }
 
@@ -47,7 +47,7 @@ impl Extent {
 }
 
 impl Broker {
-    /// All topics together, and so many of them at most by themselves.
+    /// Measures all topics together, and the first `most` of them one by one.
     pub(crate) fn measure_topics(&self, most: usize) -> MeasuredTopics {
         let damage = self.shared.maintenance.scrubs.damage();
         let topics = self.shared.partitions.all_topics();
@@ -70,7 +70,7 @@ impl Broker {
         }
     }
 
-    /// The first partitions of a topic, so many at most.
+    /// Measures the first `most` partitions of a topic.
     pub(crate) fn measure_partitions(
         &self,
         topic: &str,
@@ -86,7 +86,7 @@ impl Broker {
         Ok(measured)
     }
 
-    /// For how long there has been something in the journal that no checkpoint covers.
+    /// For how long the journal has had entries that no checkpoint covers.
     pub(crate) fn checkpoint_age(&self) -> Duration {
         let shared = &self.shared;
         let checkpoint = &shared.counts.checkpoint;

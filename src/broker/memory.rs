@@ -1,15 +1,16 @@
-//! Room for appends: how many may be under way to the journal at a time, how much memory may be
-//! used by what is not in segments yet, and how much of the journal by what no checkpoint covers.
+//! Admission of appends. It bounds how many bytes may be under way to the journal at a time, how
+//! much memory frames that are not in segments may use, and how much of the journal may be used by
+//! entries that no checkpoint covers.
 //!
-//! Requests that wait are let in by *fair queueing*: every client's requests form a [`Flow`],
-//! and each request gets the place that it would have if all flows were served side by side, a
-//! byte of each in turn. So a small request of one client does not wait for all large ones of
-//! another, and within a flow the order is kept.
+//! Waiting requests are let in by *fair queueing*: all requests of a client form a [`Flow`], and a
+//! request gets the place that it would have if all flows were served side by side, one byte of
+//! each in turn. So a small request of one client does not wait for all large ones of another, and
+//! the order within a flow is kept.
 //!
-//! Memory comes free only when segments have the records, which takes seconds where they are many.
-//! So that a small request does not wait for that because others have all of it, a flow is passed
-//! over while it has more than its share, and the last quarter is kept for flows that have little:
-//! the rule of [`budget`](crate::budget). So it is while it has more than its share of the journal.
+//! Memory is freed only when records are in segments, which takes seconds if they are many. So that
+//! a small request need not wait for others' memory, a flow that is over its share is passed over,
+//! and the last quarter is reserved for flows that have little: the rule of
+//! [`budget`](crate::budget). A flow that is over its share of the journal is passed over too.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -33,10 +34,10 @@ use crate::{
     types::limits::{MAX_BYTES_UNDER_WAY, PRICE_OF_BATCH, PRICE_OF_RECORD, PRICE_OF_REQUEST},
 };
 
-/// About what the broker adds to a record, in bytes: offset, version, append time.
+/// Roughly what the broker adds to a record, in bytes: offset, version, append time.
 const ADDED_TO_RECORD: usize = 20;
 
-/// Counts the memory of appends.
+/// Admits appends, and counts their memory.
 #[derive(Clone)]
 pub(super) struct Memory(Arc<Room>);
 
@@ -47,43 +48,43 @@ struct Room {
 
 struct State {
     journal: JournalRoom,
-    /// Bytes that have been admitted and are not applied.
+    /// Bytes that were admitted and are not applied yet.
     under_way: usize,
-    /// Where the flows are: the place of the request that was admitted last.
+    /// The current position of all flows: the place of the request that was admitted last.
     now: u64,
     waiting: InLine,
-    /// How many requests have come.
+    /// How many requests have come so far.
     count: u64,
     closed: bool,
 }
 
-/// Where a request would begin and end if all flows were served side by side, in bytes of each. The
-/// one that ends first is let in first.
+/// Where a request would begin and end if all flows were served side by side, in bytes per flow.
+/// The request that ends first is let in first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     end: u64,
-    /// Makes each different: the order in which they came.
+    /// The order of arrival, which makes each place different.
     count: u64,
     start: u64,
 }
 
-/// Those who wait.
+/// The waiting requests.
 #[derive(Default)]
 struct InLine {
-    /// The first of each flow: only these can be let in.
+    /// The first request of each flow: only these can be let in.
     firsts: BTreeMap<Place, First>,
     by_flow: HashMap<usize, BTreeMap<Place, Waiting>>,
 }
 
-/// What a request takes, in bytes.
+/// What a request costs, in bytes.
 #[derive(Clone, Copy)]
 struct Price {
     memory: usize,
-    /// About as much as its entry has.
+    /// Roughly the size of its journal entry.
     journal: u64,
 }
 
-/// The first request of a flow that waits.
+/// The first waiting request of a flow.
 struct First {
     flow: Flow,
     price: Price,
@@ -94,7 +95,7 @@ struct Waiting {
     admitted: oneshot::Sender<Admission>,
 }
 
-/// A request that waits. Dropping it gives its place up.
+/// A waiting request. If it is dropped, it gives up its place.
 struct InQueue {
     room: Arc<Room>,
     flow: Flow,
@@ -102,21 +103,21 @@ struct InQueue {
     admitted: oneshot::Receiver<Admission>,
 }
 
-/// The appends of one client, which have their places behind each other.
+/// The appends of one client, which are let in in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flow(Arc<FlowState>);
 
 #[derive(Debug, Default)]
 struct FlowState {
-    /// Where its last request ends. Changed under the lock of the room.
+    /// Where its last request ends. Changed only under the lock of the room.
     end: AtomicU64,
-    /// The memory that it has, in bytes.
+    /// The memory that the flow uses, in bytes.
     has: AtomicUsize,
-    /// What it has in the journal.
+    /// What the flow uses of the journal.
     journal: Mutex<Uncovered>,
 }
 
-/// What a request brings that takes memory.
+/// The parts of a request that cost memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
     pub(crate) bytes: usize,
@@ -124,11 +125,11 @@ pub(crate) struct Load {
     pub(crate) records: usize,
 }
 
-/// Leave to append. Its bytes count as used until the frames are in segments.
+/// Permission to append. Its memory counts as used until the frames are in segments.
 pub(crate) struct Admission {
     memory: Used,
     under_way: UnderWay,
-    /// Room for its keys, until they are in the tables.
+    /// Room for its keys, until the key tables have them.
     keys: Option<KeyRoom>,
 }
 
@@ -140,16 +141,16 @@ pub(super) struct UnderWay {
     times: Option<Times>,
 }
 
-/// When something happened to a request, by the clock of the environment.
+/// When a request reached certain points, by the environment's clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// It was there.
+    /// When it came.
     pub(super) asked: Duration,
-    /// There was room for it.
+    /// When it was admitted.
     pub(super) admitted: Duration,
 }
 
-/// Memory that is used until it is dropped.
+/// Memory that counts as used until this is dropped.
 struct Used {
     room: Arc<Room>,
     flow: Flow,
@@ -157,7 +158,7 @@ struct Used {
 }
 
 impl Memory {
-    /// For appends that go to a journal of so many bytes.
+    /// Admission to a journal of this size.
     pub(super) fn new(part: Arc<Part>, journal_bytes: u64) -> Self {
         Self(Arc::new(Room {
             part,
@@ -172,7 +173,7 @@ impl Memory {
         }))
     }
 
-    /// Waits until there is room for a request. Calls `wake` if it waits for housekeeping.
+    /// Waits until a request is admitted. Calls `wake` if it must wait for housekeeping.
     pub(super) async fn admit(
         &self,
         flow: &Flow,
@@ -195,14 +196,14 @@ impl Memory {
             }
             self.0.queue(&mut state, flow, place, price)
         };
-        // Without a sender there is nobody who could let it in.
+        // The sender is dropped only when the room is closed.
         (&mut waiting.admitted)
             .await
             .map_err(|_| Error::ShuttingDown)
     }
 
-    /// Takes note of what has been written to the journal, of which so much is used now by what no
-    /// checkpoint covers.
+    /// Adds what was written to the journal to the flows that wrote it. `journal_used` is how much
+    /// of the journal no checkpoint covers.
     pub(super) fn note_written<'a>(
         &self,
         written: impl Iterator<Item = &'a UnderWay>,
@@ -215,12 +216,12 @@ impl Memory {
         }
     }
 
-    /// A checkpoint begins.
+    /// Notes that a checkpoint begins.
     pub(super) fn begin_checkpoint(&self) {
         self.0.lock().journal.begin_checkpoint();
     }
 
-    /// So much of a checkpoint's work is done: those who wait for it may go on a little.
+    /// Notes the progress of a checkpoint: requests that wait for it may continue accordingly.
     pub(super) fn note_checkpoint_progress(&self, done: usize, all: usize) {
         self.0
             .lock()
@@ -229,31 +230,33 @@ impl Memory {
         self.0.let_in();
     }
 
-    /// A checkpoint is written, and so much of the journal is used by what it does not cover.
+    /// Notes that a checkpoint is written. `journal_used` is how much of the journal it does not
+    /// cover.
     pub(super) fn end_checkpoint(&self, journal_used: u64) {
         self.0.lock().journal.end_checkpoint(journal_used);
         self.0.let_in();
     }
 
-    /// A checkpoint was not written: nobody waits for it any more.
+    /// Notes that a checkpoint was not written: no request waits for it any more.
     pub(super) fn fail_checkpoint(&self) {
         self.0.lock().journal.fail_checkpoint();
         self.0.let_in();
     }
 
-    /// Whether somebody waits for a checkpoint.
+    /// Whether a request waits for a checkpoint.
     pub(super) fn waits_for_checkpoint(&self) -> bool {
         let state = self.0.lock();
         let mut firsts = state.waiting.firsts.values();
         firsts.any(|first| state.is_over_journal_share(&first.flow))
     }
 
-    /// Whether so much is used that frames should be moved into segments: a quarter.
+    /// Whether more than a quarter of the memory is used, so that frames should be moved to
+    /// segments.
     pub(super) fn is_pressed(&self) -> bool {
         self.0.part.used() > self.0.part.bound() / 4
     }
 
-    /// Refuses all who wait and all who come.
+    /// Refuses all waiting and all new requests.
     pub(super) fn close(&self) {
         let mut state = self.0.lock();
         state.closed = true;
@@ -264,10 +267,11 @@ impl Memory {
 }
 
 impl Load {
-    /// What it costs, where so much memory is the most that one may have.
+    /// The cost of the request. `most` bounds its memory, so that it can always be admitted.
     fn price(self, most: usize) -> Price {
         let pieces = self.batches * PRICE_OF_BATCH + self.records * PRICE_OF_RECORD;
-        // Half of the bytes again: they are there twice while the frames are put together.
+        // Half of the bytes are counted again, because they are in memory twice while the frames
+        // are built.
         let memory = self.bytes + self.bytes / 2 + pieces + PRICE_OF_REQUEST;
         let added = self.batches * HEADER_BYTES + self.records * ADDED_TO_RECORD;
         Price {
@@ -303,7 +307,7 @@ impl Room {
         }
     }
 
-    /// Lets in who is next, as long as there is room.
+    /// Lets in the next requests, as long as there is room.
     fn let_in(self: &Arc<Self>) {
         loop {
             let (waiting, admission) = {
@@ -315,15 +319,15 @@ impl Room {
                 let admission = self.admit(&mut state, &flow, place.start, price);
                 (state.waiting.remove(&flow, place), admission)
             };
-            // One that does not wait any more gives back what it was given, without the lock.
+            // Without the lock, because a request that was cancelled gives its admission back here.
             if let Some(waiting) = waiting {
                 drop(waiting.admitted.send(admission));
             }
         }
     }
 
-    /// Who is let in next: the first in line, without those that have more than their share. Who
-    /// has little is not held up by one that needs more room than there is.
+    /// The request to let in next: the first whose flow is not over its share. If it needs more
+    /// room than there is, one of a flow that has little may go ahead of it.
     fn next<'a>(&self, state: &'a State) -> Option<(Place, &'a First)> {
         if state.under_way >= MAX_BYTES_UNDER_WAY {
             return None;
@@ -353,21 +357,21 @@ impl Room {
         self.is_little(flow, price) || first.is_none_or(|(first, _)| place < *first)
     }
 
-    /// Whether a flow has more than its share, so that its next request waits.
+    /// Whether a flow is over its share, so that its next request waits.
     fn is_over_share(&self, state: &State, flow: &Flow) -> bool {
         let part = &self.part;
         over_share(part.bound(), part.holders(), flow.has(), part.used()) > 0
             || state.is_over_journal_share(flow)
     }
 
-    /// Whether a flow has little, with one more request.
+    /// Whether a flow has little memory even with this request.
     fn is_little(&self, flow: &Flow, price: Price) -> bool {
         flow.has() + price.memory <= self.part.basic()
     }
 
-    /// Whether there is room for one more request. The last quarter is for flows that have little,
-    /// and these do not wait for what others have under way: of many records that is put together
-    /// for a tenth of a second.
+    /// Whether there is room for this request. The last quarter is reserved for flows that have
+    /// little. Their requests do not wait for the bytes that others have under way, because an
+    /// append of many records takes a tenth of a second to prepare.
     fn has_room(&self, state: &State, flow: &Flow, price: Price) -> bool {
         let needed = self.part.used() + price.memory;
         if self.is_little(flow, price) {
@@ -384,7 +388,7 @@ impl Room {
         price: Price,
     ) -> Admission {
         let bytes = price.memory;
-        // Within the bound: the lock is held, and nobody else takes any.
+        // This stays within the bound: the lock is held, and nobody else takes memory.
         self.part.add(bytes);
         state.under_way += bytes;
         state.now = state.now.max(start);
@@ -409,7 +413,7 @@ impl Room {
 impl State {
     /// The place of a flow's next request.
     fn place(&mut self, flow: &Flow, price: Price) -> Place {
-        // The lock is held: nobody else changes it.
+        // Relaxed is enough, because the lock is held.
         let start = self.now.max(flow.0.end.load(Ordering::Relaxed));
         let end = start + price.memory as u64;
         flow.0.end.store(end, Ordering::Relaxed);
@@ -431,7 +435,7 @@ impl InLine {
         self.by_flow.contains_key(&flow.key())
     }
 
-    /// Adds a request at the end of its flow.
+    /// Adds a waiting request at the end of its flow.
     fn insert(&mut self, flow: &Flow, place: Place, waiting: Waiting) {
         let requests = self.by_flow.entry(flow.key()).or_default();
         if requests.is_empty() {
@@ -466,12 +470,12 @@ impl First {
 }
 
 impl Flow {
-    /// The memory that it has, in bytes.
+    /// The memory that the flow uses, in bytes.
     fn has(&self) -> usize {
         self.0.has.load(Ordering::Acquire)
     }
 
-    /// What it has in the journal. Changed under the lock of the room.
+    /// What the flow uses of the journal. Changed only under the lock of the room.
     fn journal(&self) -> MutexGuard<'_, Uncovered> {
         self.0
             .journal
@@ -479,14 +483,14 @@ impl Flow {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another one for each flow that lives.
+    /// Identifies the flow among all that exist.
     fn key(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
     }
 }
 
 impl Admission {
-    /// The same, with room for its keys.
+    /// Adds the room for its keys.
     pub(super) fn with(self, keys: KeyRoom) -> Self {
         Self {
             keys: Some(keys),
@@ -494,25 +498,26 @@ impl Admission {
         }
     }
 
-    /// The same, with what happened when.
+    /// Adds the times of the request.
     pub(super) fn timed(mut self, times: Times) -> Self {
         self.under_way.times = Some(times);
         self
     }
 
-    /// Whether it has a turn among appends of many records.
+    /// Whether it has the turn for appends of many records.
     pub(super) fn has_turn(&self) -> bool {
         self.keys.as_ref().is_some_and(KeyRoom::has_turn)
     }
 
-    /// Makes the frames of the request pay for the memory, as long as one of them is there.
+    /// Turns the admission into a charge for the frames, which ends when none of them is in memory,
+    /// and the bytes under way.
     pub(super) fn into_charge(self) -> (Charge, UnderWay) {
         (Some(Arc::new(self.memory)), self.under_way)
     }
 }
 
 impl UnderWay {
-    /// When something happened to it, if that was noted.
+    /// The times of the request, if they were noted.
     pub(super) fn times(&self) -> Option<Times> {
         self.times
     }
@@ -522,7 +527,7 @@ impl Drop for InQueue {
     fn drop(&mut self) {
         let gone = self.room.lock().waiting.remove(&self.flow, self.place);
         drop(gone);
-        // It may have been first, and too large for what those behind it find room in.
+        // If it was first in line and too large, those behind it may now find room.
         self.room.let_in();
     }
 }

@@ -1,25 +1,24 @@
 //! The product's operations, on one data directory.
 //!
-//! Three threads do all writing. The *journal thread* takes what was queued, writes and syncs it as
-//! one, applies it and answers. The *housekeeping thread* moves applied frames into segments,
-//! writes checkpoints and removes what is not needed any more; nobody waits for it unless memory or
-//! the journal is full. The *indexing thread* keeps key indexes and removes what was erased. One
-//! more gives back the room of files that are gone. The last one writes nothing and waits for
-//! nobody: it looks after all deadlines (`schedule.rs`).
-//! Everything else runs on the caller's thread: an append is checked and built there, a read reads
-//! there.
+//! Three threads write. The *journal thread* takes queued commits, writes and syncs them as one,
+//! applies them and answers. The *housekeeping thread* moves applied frames to segments, writes
+//! checkpoints and removes what is not needed any more; nobody waits for it unless memory or the
+//! journal is full. The *indexing thread* maintains key indexes and removes what was erased. A
+//! fourth thread frees the space of removed files. The last one writes nothing: it waits for
+//! deadlines (`schedule.rs`). Everything else runs on the caller's thread: it checks and builds its
+//! append, or reads.
 //!
-//! Who owns which state, with which locks, is in `shared.rs`.
+//! `shared.rs` lists the owners of state, each with its locks.
 //!
-//! The way of an append: [`append`] checks it, assigns offsets under the partitions' locks and
-//! queues it; `commit.rs` makes it durable, and `apply.rs` applies it; the [`Pending`] answer
-//! resolves. The way of a read: [`read`] follows a partition's log up to the high watermark, and
-//! again when that has moved. It has a handle of [`Partitions`] and of nothing else.
+//! The path of an append: [`append`] checks it, assigns offsets under the partitions' locks and
+//! queues it; `commit.rs` makes it durable; `apply.rs` applies it; then the [`Pending`] answer
+//! resolves. The path of a read: [`read`] follows a partition's log up to the high watermark, and
+//! continues when that has moved. It needs [`Partitions`] and nothing else.
 //!
 //! Invariants:
-//! - Whatever changes what clients see goes through the journal and is applied after it is durable;
-//!   recovery applies the same entries with the same code.
-//! - Offsets are given out and queued under one lock, so the journal has a partition's frames in
+//! - Every change that clients can see goes through the journal, and is applied after it is
+//!   durable; recovery applies the same entries with the same code.
+//! - Offsets are assigned and queued under one lock, so the journal has a partition's frames in
 //!   order.
 //! - After a failed sync nothing is written, applied or answered with success any more.
 
@@ -123,42 +122,42 @@ use crate::{
 /// How a broker uses memory and disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// Where everything is kept.
+    /// The data directory.
     pub(crate) data_dir: PathBuf,
-    /// The size of each journal file in bytes, a multiple of 4,096. No append's entry can be
-    /// larger.
+    /// The size of each journal file in bytes, a multiple of 4,096. The entry of an append cannot
+    /// be larger.
     pub(crate) journal_file_bytes: u64,
-    /// Most journal files; at least 2. Half of them full is when a checkpoint is written.
+    /// Most journal files; at least 2. A checkpoint begins when a quarter of them is full.
     pub(crate) journal_files: u32,
-    /// How memory is divided. Appends have at least twice the largest request.
+    /// How memory is divided. The part for appends is at least twice the largest request.
     pub(crate) memory: Sizes,
-    /// How long a producer that does nothing is remembered, while the broker runs.
+    /// How long an idle producer is remembered, counted while the broker runs.
     pub(crate) producer_idle: Duration,
-    /// What producers may take up.
+    /// The most that producers may take.
     pub(crate) producer_room: ProducerRoom,
-    /// How many of their batches are remembered, to be answered again as they were.
+    /// How many batches of producers are remembered, to answer repeated ones with their offsets.
     pub(crate) remembered_batches: usize,
-    /// How long an erasure may take until the bytes are gone.
+    /// How long an erasure may take until its bytes are gone.
     pub(crate) erasure_deadline: Duration,
-    /// How many bytes of sealed segments are verified in a second at most; 0: none are.
+    /// How many bytes of sealed segments are verified in a second at most; 0 turns scrubbing off.
     pub(crate) scrub_rate: u64,
     /// How long a partition of a group may make no progress until it counts as stalled.
     pub(crate) group_stalled: Duration,
-    /// Which wall clock is believed.
+    /// When the machine's wall clock is followed.
     pub(crate) clock: ClockRule,
     /// Most segments open at a time.
     pub(crate) open_segments: usize,
-    /// Most of them that are open as files, not as maps: those that are written to.
+    /// Most of them that are open as files rather than maps: those that are written to.
     pub(crate) open_files: usize,
-    /// With less room than this on the disk, appends are refused.
+    /// With less free space than this on the disk, appends are refused.
     pub(crate) disk_reserve_bytes: u64,
-    /// How long the deltas behind a checkpoint may always grow; they may also grow as long as the
-    /// checkpoint is. 0: there are none, and each checkpoint is written as a whole.
+    /// Deltas behind a checkpoint may always grow to this size, and also to the size of the
+    /// checkpoint. 0 turns deltas off: each checkpoint is then written whole.
     pub(crate) delta_bytes: u64,
 }
 
 impl Options {
-    /// The defaults, for a data directory.
+    /// The default options for a data directory.
     #[cfg(feature = "testing")]
     pub(crate) fn new(data_dir: PathBuf) -> Self {
         use crate::types::limits;
@@ -201,10 +200,10 @@ pub(crate) struct Broker {
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
-/// What a thread of the broker does.
+/// The body of a background thread.
 type Work = fn(&Broker);
 
-/// What a thread of the broker has of it. The broker does not go on without the thread.
+/// A background thread's handle of the broker. If the thread panics, the broker fails.
 struct Watched(Arc<Broker>);
 
 impl Drop for Watched {
@@ -223,7 +222,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// If the directory cannot be used; nothing of it is changed then.
+    /// If the directory cannot be used; then nothing in it was changed.
     pub(crate) fn open(env: Env, options: Options) -> Result<Arc<Self>, OpenError> {
         let broker = Arc::new(Self::open_stepped(env, options)?);
         let threads: [(&str, Work); 5] = [
@@ -243,8 +242,8 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Finishes what is under way, refuses what comes, and leaves everything in segments, so that
-    /// the next start has nothing to replay. Blocks until it is done.
+    /// Finishes requests under way, refuses new ones, and brings everything to segments, so that
+    /// the next start has nothing to replay. Blocks until that is done.
     ///
     /// # Errors
     ///
@@ -253,13 +252,14 @@ impl Broker {
         self.stop_threads();
         self.commit_rest();
         self.shared.committer.give_up_journal_files();
-        // The second writes out what the first has frozen behind what had been frozen before.
+        // The second checkpoint allows those key tables to be written out that were frozen behind
+        // others.
         let closed = self.checkpoint_now().and_then(|()| self.checkpoint_now());
         self.shared.dir.release();
         closed
     }
 
-    /// Stops at once, as if the process had died: nothing more is written or answered.
+    /// Stops at once, as if the process had been killed: nothing more is written or answered.
     #[cfg(feature = "testing")]
     pub(crate) fn abandon(&self) {
         self.shared.health.fail("abandoned".to_owned());
@@ -277,17 +277,17 @@ impl Broker {
         self.shared.health.failure()
     }
 
-    /// What it has done so far.
+    /// Counts of what the broker has done so far.
     pub(crate) fn counts(&self) -> &Counts {
         &self.shared.counts
     }
 
-    /// Takes note that an append was not looked at, because its client may not make it.
+    /// Counts an append that was refused because its client is not allowed to make it.
     pub(crate) fn note_denied(&self) {
         self.shared.counts.appends.denied.add(1);
     }
 
-    /// Takes note that an append was not stored.
+    /// Counts an append that was not stored.
     pub(crate) fn note_refused(&self, error: &Error) {
         let appends = &self.shared.counts.appends;
         match error {
@@ -296,12 +296,12 @@ impl Broker {
         }
     }
 
-    /// The clock that other layers measure time with; append times have one of their own.
+    /// The clock for measuring time; append times have a clock of their own.
     pub(crate) fn system_clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.shared.env.clock)
     }
 
-    /// The memory that the process may use.
+    /// The memory budget of the process.
     pub(crate) fn budget(&self) -> &Budget {
         &self.shared.budget
     }
@@ -321,7 +321,7 @@ impl Broker {
     }
 }
 
-/// A mutex, with or without a place in the order of locks.
+/// A mutex that may have a rank in the order of locks.
 trait Lock {
     type Guard<'a>
     where
@@ -360,7 +360,7 @@ impl Lock for LogLock {
     }
 }
 
-/// Locks a mutex; a panic elsewhere has not left anything half done that matters after it.
+/// Locks a mutex. A panic of another thread leaves nothing half done that matters here.
 fn lock<L: Lock>(mutex: &L) -> L::Guard<'_> {
     mutex.lock()
 }

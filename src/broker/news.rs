@@ -1,28 +1,28 @@
-//! Which partitions of a topic have moved: a reader of thousands that is woken looks at these, and
-//! not at all.
+//! Which partitions of a topic have moved: a reader of thousands of partitions that is woken looks
+//! at these instead of all.
 
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Most partitions that are remembered. A reader that comes later than that looks at all.
+/// Most moves that are remembered. A reader that has missed more looks at all partitions.
 const MOST: usize = 4_096;
 
-/// The partitions of a topic in which records have become visible, the latest ones.
+/// The partitions of a topic in which records became visible most recently.
 #[derive(Default)]
 pub(super) struct News(Mutex<Recent>);
 
 #[derive(Default)]
 struct Recent {
-    /// Their numbers, in order.
+    /// The partitions' numbers, oldest move first.
     partitions: VecDeque<u32>,
-    /// How many there have been, with those that are forgotten.
+    /// How many moves there were, forgotten ones included.
     count: u64,
 }
 
 impl Recent {
-    /// Those since there were so many; none if some of them are forgotten.
+    /// The moves since there were `seen`; `None` if some of them are forgotten.
     fn since(&self, seen: u64) -> Option<impl ExactSizeIterator<Item = u32>> {
         let new = usize::try_from(self.count - seen).ok()?;
         let known = self.partitions.len().checked_sub(new)?;
@@ -31,7 +31,8 @@ impl Recent {
 }
 
 impl News {
-    /// Records have become visible in a partition. It is remembered if somebody may ask for it.
+    /// Notes that records became visible in a partition. It is remembered only if a reader follows
+    /// the topic.
     pub(super) fn moved(&self, partition: u32, is_followed: bool) {
         let mut recent = self.lock();
         recent.count += 1;
@@ -45,13 +46,13 @@ impl News {
         recent.partitions.push_back(partition);
     }
 
-    /// How many there have been.
+    /// How many moves there were.
     pub(super) fn count(&self) -> u64 {
         self.lock().count
     }
 
-    /// The partitions that have moved since there were so many, with repetitions; none if that is
-    /// not known, or there are more than `most`. From here on these are seen.
+    /// The partitions that have moved since there were `seen` moves, perhaps repeatedly; `None` if
+    /// that is not known, or more than `most`. Updates `seen`.
     pub(super) fn take(&self, seen: &mut u64, most: usize) -> Option<Vec<u32>> {
         let recent = self.lock();
         let new = recent.since(*seen).filter(|new| new.len() <= most);
@@ -59,8 +60,8 @@ impl News {
         new.map(Iterator::collect)
     }
 
-    /// The first partition that has moved since there were so many, if one has; none if that is not
-    /// known.
+    /// The first partition that has moved since there were `seen` moves, if one has; the outer
+    /// `None` if that is not known.
     pub(super) fn first(&self, seen: u64) -> Option<Option<u32>> {
         Some(self.lock().since(seen)?.next())
     }

@@ -9,7 +9,7 @@ use crate::types::{Offset, PartitionId, Position, TopicId};
 
 use std::sync::Arc;
 
-/// An offset in a partition, and what the partition holds.
+/// An offset in a partition, and the partition's range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FoundOffset {
     pub(crate) partition: PartitionId,
@@ -19,8 +19,8 @@ pub(crate) struct FoundOffset {
 }
 
 impl Broker {
-    /// Finds a position in partitions; none given means in all. Looking for a time reads files. The
-    /// offsets belong to the topic that is returned with them.
+    /// Finds the offset of a position in these partitions, or in all if none are given. Finding a
+    /// time reads files. The offsets belong to the topic that is returned with them.
     pub(crate) fn list_offsets<'a>(
         &self,
         topic: impl Into<Meant<'a>>,
@@ -62,7 +62,7 @@ pub(super) fn positions(
 }
 
 impl Partitions {
-    /// The offset of a position, which must lie in the log.
+    /// The offset of a position, which must be within the log.
     pub(super) fn find_offset(
         &self,
         at: &PartitionRef,

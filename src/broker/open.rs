@@ -1,5 +1,5 @@
-//! Opening a data directory: the checkpoint, then the journal behind it, applied with the code that
-//! live commits use.
+//! Opening a data directory: loads the checkpoint, then replays the journal behind it, with the
+//! code that applies live commits.
 
 use std::{
     collections::HashMap,
@@ -32,13 +32,13 @@ use crate::{
 /// Why a broker cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
-    /// The data directory is not for us.
+    /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] data_dir::Error),
-    /// The journal may have lost what was acknowledged.
+    /// The journal may have lost acknowledged entries.
     #[error(transparent)]
     Journal(#[from] journal::OpenError),
-    /// There is no room for the files of an empty directory.
+    /// The disk has no space for the files of a new data directory.
     #[error(
         "the disk has no room for a new data directory: {shortage}; free some space, or lower disk.reserve_bytes and \
          journal.file_bytes ({file_bytes}): {source}"
@@ -51,7 +51,7 @@ pub(crate) enum OpenError {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The operating system gives no thread.
+    /// The operating system cannot start a thread.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
@@ -59,17 +59,17 @@ pub(crate) enum OpenError {
 /// How the logs of topics are opened.
 enum Mode {
     /// The journal is whole behind the checkpoint, or from its beginning: logs are cut back to
-    /// that.
+    /// there.
     Cut,
-    /// Something is lost: whatever sound frames the segments hold count.
+    /// Something is lost: logs are opened with whatever sound frames the segments have.
     Scan { journaled: FirstOffsets },
 }
 
 impl Mode {
-    /// With or without a checkpoint before what the journal has.
+    /// The mode for this journal, with or without a checkpoint before it.
     fn of(replay: &Replay, has_checkpoint: bool) -> Result<Self, OpenError> {
-        // A whole journal needs no checkpoint. Segments that no checkpoint covers may have failed
-        // to be synced without it being seen, so they are written anew.
+        // A whole journal needs no checkpoint. Segments that no checkpoint covers are written
+        // again, because a sync of them may have failed unnoticed.
         if replay.is_complete() || (has_checkpoint && !replay.is_damaged()) {
             return Ok(Self::Cut);
         }
@@ -77,7 +77,7 @@ impl Mode {
         Ok(Self::Scan { journaled })
     }
 
-    /// Says what a start has forgotten that goes on without the checkpoint that there was.
+    /// Logs what a start without the lost checkpoint has forgotten.
     fn warn_of_lost_checkpoint(&self) {
         if matches!(self, Self::Scan { .. }) {
             tracing::warn!(
@@ -90,7 +90,7 @@ impl Mode {
 }
 
 impl OpenError {
-    /// Says of a full disk what there is, and what there should be.
+    /// Adds the free and the needed space to an error of a full disk.
     fn with_shortage(self, env: &Env, options: &Options) -> Self {
         let source = match self {
             Self::DataDir(data_dir::Error::File(source))
@@ -117,7 +117,7 @@ impl OpenError {
 }
 
 impl Broker {
-    /// Opens a data directory without starting threads: the caller takes the steps that they would.
+    /// Opens a data directory without starting threads: the caller takes their steps.
     pub(crate) fn open_stepped(env: Env, options: Options) -> Result<Self, OpenError> {
         Self::recover(env.clone(), options.clone())
             .map_err(|error| error.with_shortage(&env, &options))
@@ -184,9 +184,9 @@ impl Broker {
             shared,
             threads: Mutex::default(),
         };
-        // A clean stop has left nothing to settle. A new directory gets its first checkpoint before
-        // its first entry: from then on, a checkpoint that is missing is known to be lost, and so
-        // is a journal file that no checkpoint covers.
+        // After a clean stop nothing is left to settle. A new directory gets its first checkpoint
+        // before its first entry: from then on, a missing checkpoint is known to be lost, and so is
+        // a missing journal file that no checkpoint covers.
         broker.shared.health.look_for_room()?;
         let is_new = never_written && broker.shared.partitions.topics().by_name.is_empty();
         if !replay.is_empty() || !known || matches!(mode, Mode::Scan { .. }) {
@@ -196,7 +196,7 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Makes the journal's first files before there are clients. An empty directory must have room
+    /// Makes the journal's first files before there are clients. A new directory must have space
     /// for one; any other serves what it has.
     fn make_journal(&self, is_new: bool) -> Result<(), FileError> {
         let shared = &self.shared;
@@ -210,7 +210,8 @@ impl Broker {
     }
 
     /// Writes a checkpoint of what was recovered, so that nothing is replayed twice and the journal
-    /// goes on in a new file. A full disk puts that off, but for the first checkpoint there is.
+    /// continues in a new file. If the disk is full, this is put off, unless it is the very first
+    /// checkpoint.
     fn settle_recovery(&self, is_new: bool) -> Result<(), OpenError> {
         let mut housekeeper = lock(&self.shared.maintenance.housekeeper);
         match housekeeper.checkpoint(&self.shared, Freeze::Due) {
@@ -226,7 +227,7 @@ impl Broker {
 /// The topics that have directories.
 struct TopicDirs {
     present: Vec<TopicId>,
-    /// Those that an earlier start began to remove.
+    /// Topics that an earlier start began to remove.
     removed: Vec<TopicId>,
 }
 
@@ -234,8 +235,7 @@ impl TopicDirs {
     fn list(shared: &Shared) -> Result<Self, FileError> {
         let files = &*shared.env.files;
         let path = shared.dir.topics();
-        // What a crash of the process left may have names that a power cut would still take, or
-        // bring back.
+        // After a crash of the process alone, the names in the directory may not be durable yet.
         files
             .sync_dir(&path)
             .map_err(FileError::when(Action::Sync, &path))?;
@@ -246,7 +246,7 @@ impl TopicDirs {
                 Some(stem) => (stem, &mut removed),
                 None => (&entry.name[..], &mut present),
             };
-            // What says that a topic is deleted may be a file.
+            // A topic may be marked as deleted by a file.
             let counts = entry.is_dir || stem.len() < entry.name.len();
             if let Some(id) = data_dir::parse_topic(stem).filter(|_| counts) {
                 list.push(id);
@@ -257,10 +257,10 @@ impl TopicDirs {
     }
 }
 
-/// Says so where an acknowledgement cannot mean what it should.
+/// Warns if the file system does not survive a power cut or restart.
 fn warn_if_volatile(env: &Env, options: &Options) {
     let dir = &options.data_dir;
-    // Not to know is no reason not to start.
+    // If this is not known, the start goes on nevertheless.
     if let Ok(Some(why)) = env.files.volatile(dir) {
         tracing::warn!(
             "data directory {} is on {why}: acknowledged means synced does not hold there, and a power cut takes what \
@@ -271,7 +271,7 @@ fn warn_if_volatile(env: &Env, options: &Options) {
 }
 
 impl Shared {
-    /// Puts what a checkpoint says of the catalog in its place.
+    /// Restores the catalog from a snapshot.
     fn restore(&self, snapshot: Snapshot) {
         let mut restored = Catalog::restore(
             snapshot,
@@ -285,8 +285,8 @@ impl Shared {
         *self.sequencer.applied() = restored;
     }
 
-    /// The topics that have directories, as their own files say: what a lost checkpoint said of
-    /// producers is lost with it.
+    /// The topics that have directories, according to their own files. What the lost checkpoint had
+    /// of producers is lost.
     fn snapshot_of_files(&self, dirs: &TopicDirs) -> Result<Snapshot, FileError> {
         let mut snapshot = Snapshot::default();
         for &id in &dirs.present {
@@ -294,7 +294,7 @@ impl Shared {
             let bytes = read_file(&*self.env.files, &path)?;
             let file = bytes.and_then(|bytes| TopicFile::decode(&bytes));
             let Some(file) = file.filter(|file| file.id == id) else {
-                // If it was created behind the last checkpoint, the journal knows it.
+                // If the topic was created behind the last checkpoint, the journal has it.
                 tracing::warn!(path = %path.display(), "a topic's file is missing or damaged");
                 continue;
             };
@@ -303,8 +303,8 @@ impl Shared {
         Ok(snapshot)
     }
 
-    /// Opens the topics of the catalog, whose logs are where the checkpoint says, or where their
-    /// files end.
+    /// Opens the catalog's topics. Their logs end where the checkpoint says, or where their files
+    /// end.
     fn open_topics(&self, checkpoint: &Checkpoint, mode: &Mode) -> Result<(), FileError> {
         let topics: Vec<Topic> = self.sequencer.applied().topics().iter().cloned().collect();
         let mut known = HashMap::with_capacity(checkpoint.topics.len());
@@ -393,7 +393,7 @@ impl Shared {
         Ok(())
     }
 
-    /// The newest append time of all partitions; none without a record.
+    /// The newest append time of all partitions; `None` without records.
     fn newest_append_ms(&self) -> Option<i64> {
         let mut newest = None;
         for topic in self.partitions.all_topics() {
@@ -406,7 +406,7 @@ impl Shared {
 
     fn replay_frame(&self, frame: Frame, now: Duration) {
         let header = *frame.header();
-        // Frames of a topic that is deleted further on have nowhere to go.
+        // The topic may be deleted by a later entry.
         let Some(found) = self
             .partitions
             .find_partition(header.topic, header.partition)
@@ -416,7 +416,7 @@ impl Shared {
         let partition = found.partition();
         let mut next = lock(&partition.next);
         if header.base > next.offset {
-            // What was between is in no file.
+            // The records in between are in no file.
             next.keys.lose(header.base, &mut lock(&partition.log));
         }
         if header.base >= next.offset {
@@ -433,7 +433,7 @@ impl Shared {
         self.partitions.mark_dirty(&found);
     }
 
-    /// Passes over the records that were in lost entries, as far as their frames say.
+    /// Skips the records of lost entries, as far as sound frames among their remains tell.
     fn replay_loss(&self, lost: &Lost) {
         for header in &lost.frames {
             let Some(found) = self
@@ -443,8 +443,8 @@ impl Shared {
                 continue;
             };
             let partition = found.partition();
-            // What only looks like a frame, such as a record's value, must not move the log's end
-            // anywhere.
+            // Something that only looks like a frame, such as a record's value, must not move the
+            // log's end.
             let behind = lock(&partition.log).end();
             if header.end().0.saturating_sub(behind.0) <= lost.bytes {
                 partition.pass_over_lost(header.end());

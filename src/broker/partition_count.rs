@@ -1,8 +1,9 @@
 //! How many partitions there are.
 //!
-//! A partition counts from the moment its topic is about to be created until nothing of it is left:
-//! its memory, which a read may hold for a while after the topic's deletion, and its files, which
-//! go after the next checkpoint. Otherwise topics could be deleted and created faster than they go.
+//! A partition counts from the moment when its topic is about to be created until nothing of it is
+//! left: neither its memory, which a read may hold for a while after the topic's deletion, nor its
+//! files, which are removed after the next checkpoint. Otherwise topics could be deleted and
+//! created faster than they are removed.
 
 use std::sync::{
     Arc,
@@ -41,13 +42,13 @@ impl PartitionCount {
         }))
     }
 
-    /// How many there may be: as many as the catalog's memory is enough for. Producers have bounds
-    /// of their own, so that a start with less memory forgets none.
+    /// How many partitions there may be: as many as the catalog's memory allows. Producers have
+    /// bounds of their own, so a start with less memory does not forget any.
     pub(super) fn most(&self) -> usize {
         MAX_PARTITIONS.min(self.0.catalog.bound() / PARTITION_BYTES)
     }
 
-    /// Counts this many more, if that does not make them too many.
+    /// Counts this many more partitions, unless they would be too many.
     pub(super) fn count_if_room(&self, partitions: usize) -> Option<Counted> {
         let counted = &self.0.counted;
         let add = |now: usize| {
@@ -66,17 +67,17 @@ impl PartitionCount {
         self.counted(partitions)
     }
 
-    /// How many there are.
+    /// How many partitions count.
     pub(super) fn get(&self) -> usize {
         self.0.counted.load(Ordering::Acquire)
     }
 
-    /// Resolves when there are fewer than at the time of this call.
+    /// Resolves when some partitions have stopped counting since this call.
     pub(super) fn freed(&self) -> Notified<'_> {
         self.0.freed.notified()
     }
 
-    /// Lets go all who wait for there to be fewer: storage has failed.
+    /// Ends all waits for fewer partitions, because storage has failed.
     pub(super) fn close(&self) {
         self.0.freed.notify_waiters();
     }

@@ -1,5 +1,5 @@
-//! Where a read is in a partition, and up to which limit it goes there. Every read that goes
-//! through a partition does so with one of these: `Log.Read` and the members of groups.
+//! The position of a read in a partition, and the limit up to which it may read. `Log.Read` and
+//! members of groups read partitions through these.
 
 use std::ops::Range;
 
@@ -17,18 +17,18 @@ use crate::{
     types::{Offset, limits},
 };
 
-/// A read's place in a partition. There may be 10,000 of them in a read.
+/// A read's position in a partition. A read may have 10,000 of these.
 #[derive(Clone, Copy)]
 pub(super) struct PartitionCursor {
     /// Where the next response begins.
     pub(super) cursor: Cursor,
-    /// A high watermark: the read goes up to it.
+    /// The read may go up to this high watermark.
     pub(super) limit: Offset,
 }
 
 /// The records that were returned last.
 pub(super) struct Returned {
-    /// They are those from here up to its limit.
+    /// They begin here and end at this cursor's limit.
     pub(super) read: PartitionCursor,
     in_files: InFiles,
 }
@@ -44,7 +44,7 @@ impl Returned {
         }
     }
 
-    /// Reads them again; others if any have been erased or trimmed since.
+    /// Reads them again. They differ if records were erased or trimmed since.
     pub(super) fn again(
         &mut self,
         owner: &Partitions,
@@ -56,8 +56,8 @@ impl Returned {
         Ok(chosen.slices)
     }
 
-    /// Reads a part of them again, these bytes of all, as they lie in files now; none where that
-    /// cannot be told, or is not allowed any more.
+    /// Reads a range of their bytes again, from where they lie in files; `None` if that is not
+    /// known, or they may not be shown any more.
     pub(super) fn part_again(
         &self,
         owner: &Partitions,
@@ -68,7 +68,7 @@ impl Returned {
         self.in_files.read(owner, at, first, bytes)
     }
 
-    /// The bytes of memory that it holds on to.
+    /// Its memory, in bytes.
     pub(super) fn memory(&self) -> usize {
         self.in_files.memory()
     }
@@ -86,8 +86,8 @@ impl PartitionCursor {
         self.cursor.next >= self.limit
     }
 
-    /// The next records that match, up to one response. `fetched` is what was read ahead of this
-    /// partition. None at the limit.
+    /// The next matching records, up to one response; `None` at the limit. `fetched` has what was
+    /// read ahead in this partition.
     pub(super) fn read(
         &mut self,
         owner: &Partitions,
@@ -103,7 +103,7 @@ impl PartitionCursor {
             if self.is_at_limit() {
                 return Ok(None);
             }
-            // Of what a filter looks through, nobody knows how much is needed.
+            // Nobody knows how many records a filter must look at.
             let records = match filter.is_empty() {
                 true => most.records,
                 false => u64::MAX,
@@ -114,15 +114,15 @@ impl PartitionCursor {
         Ok(Some(self.choose(fetched, filter, most)))
     }
 
-    /// Whether frames were fetched before something was erased, or its bytes were gone, or before
-    /// records were trimmed that are to be returned next: they are fetched again.
+    /// Whether fetched frames must be fetched again: something was erased, or removed after an
+    /// erasure, or the records to return next were trimmed.
     pub(super) fn is_stale(&self, at: &PartitionRef, ahead: &Option<Fetched>) -> bool {
         let Some(fetched) = ahead else { return false };
         let view = at.partition().log.view();
         !view.hidden().is_same(&fetched.hidden) || self.cursor.next < view.start()
     }
 
-    /// The records from here up to the limit, which fit in one response when they were read first.
+    /// The records from here to the limit, which fitted in one response when they were first read.
     fn read_again(
         mut self,
         owner: &Partitions,
@@ -161,7 +161,7 @@ impl PartitionCursor {
             read.map_err(|error| owner.explain_at(at, self.cursor.next, error))?;
         let parts = behind.parts(&frames);
         if behind.next > self.limit {
-            // What has come since the limit was taken is fetched again when the next one is.
+            // Frames behind the limit are fetched again when the next limit is taken.
             behind = self.cursor;
             behind.next = self.limit;
         }
@@ -181,7 +181,7 @@ impl PartitionCursor {
         })
     }
 
-    /// Takes records out of the frames that were fetched, up to one response.
+    /// Chooses records from the fetched frames, up to one response.
     fn choose(&mut self, ahead: &mut Option<Fetched>, filter: &Filter, most: Most) -> Chosen {
         let mut chosen = Chosen::default();
         let Some(fetched) = ahead else {
@@ -197,7 +197,7 @@ impl PartitionCursor {
         if is_empty && fetched.behind.next == self.cursor.next {
             self.cursor = fetched.behind;
         }
-        // What compaction has left of many frames may reach across the limit.
+        // A frame that compaction has packed may reach beyond the limit.
         if is_empty || self.is_at_limit() {
             *ahead = None;
         }

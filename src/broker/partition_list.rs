@@ -1,4 +1,4 @@
-//! The partitions of a topic, which may become more: whoever has one keeps it meanwhile.
+//! The partitions of a topic. More may be added; references to existing ones stay valid.
 
 use std::{iter::successors, ops::Index, sync::OnceLock};
 
@@ -40,7 +40,7 @@ impl PartitionList {
         None
     }
 
-    /// Adds some behind the others. Only the thread that applies changes calls it.
+    /// Adds partitions behind the others. Only the thread that applies changes may call it.
     pub(super) fn add(&self, partitions: Vec<Partition>) {
         let added = Box::new(Self::new(partitions));
         let last = self.parts().last().unwrap_or(self);

@@ -1,5 +1,5 @@
-//! The owner of all partitions: which topics are open, where their files are, and what reading them
-//! needs. Whoever reads has a handle of this and of nothing else.
+//! Owns all partitions: which topics are open, where their files are, and what is needed to read
+//! them. Reads have a handle of this and of nothing else.
 //!
 //! It follows the applied catalog (`apply.rs`), and knows nothing of the journal.
 
@@ -46,20 +46,20 @@ pub(super) struct Partitions {
     pub(super) segments: Arc<OpenSegments>,
     topics: OrderedRwLock<Topics, rank::Topics>,
     pub(super) count: PartitionCount,
-    /// Held while commits are applied, and by whoever needs several partitions as they are at one
-    /// moment.
+    /// The commit barrier: held for writing while commits are applied, and for reading to see
+    /// several partitions at one moment.
     commit_barrier: OrderedRwLock<(), rank::CommitBarrier>,
     /// Partitions with frames that no segment has.
     dirty: Mutex<Vec<PartitionRef>>,
     pub(super) key_memory: Arc<KeyMemory>,
-    /// Which are to be looked at for their limits.
+    /// When to check each partition for its limits.
     pub(super) retention: Looks,
-    /// Where damage was found, and logged.
+    /// Where damage was found and logged.
     pub(super) said_damage: Seldom<(TopicId, PartitionId, Offset)>,
 }
 
 impl Partitions {
-    /// None yet.
+    /// No partitions yet.
     pub(super) fn new(
         env: Env,
         dir: Arc<DataDir>,
@@ -84,19 +84,19 @@ impl Partitions {
         }
     }
 
-    /// Keeps everybody from looking at several partitions while commits are applied to them.
+    /// Keeps others from looking at several partitions while commits are applied.
     pub(super) fn close_commit_barrier(&self) -> Ordered<RwLockWriteGuard<'_, ()>> {
         self.commit_barrier.write()
     }
 
-    /// Looks at several partitions as they are at one moment: of every atomic append, all lies
-    /// before their ends, or nothing.
+    /// Calls `look` to see several partitions at one moment: before their ends lies all of every
+    /// atomic append, or nothing of it.
     pub(super) fn at_one_moment<T>(&self, look: impl FnOnce() -> T) -> T {
         let _gate = self.commit_barrier.read();
         look()
     }
 
-    /// The partition of these numbers, if there is one.
+    /// The partition with this topic and number, if it exists.
     pub(super) fn find_partition(
         &self,
         topic: TopicId,
@@ -114,8 +114,8 @@ impl Partitions {
         self.topics.write()
     }
 
-    /// Opens a topic of the catalog, unless it is open. `counted` is what counts its partitions, if
-    /// they are counted yet.
+    /// Opens a topic of the catalog, unless it is open. `counted` holds the count of its
+    /// partitions, if they were counted already.
     pub(super) fn open_topic(
         &self,
         of: &catalog::Topic,
@@ -156,7 +156,7 @@ impl Partitions {
         Ok(())
     }
 
-    /// Opens partitions that a topic has got.
+    /// Opens partitions that were added to a topic.
     pub(super) fn open_added(
         &self,
         topic: TopicId,
@@ -186,7 +186,7 @@ impl Partitions {
         Ok(())
     }
 
-    /// The hasher is that of the key index; none where there is none.
+    /// Opens a partition. `hasher` is that of its key index; `None` if it has no index.
     fn open_partition(
         &self,
         topic: TopicId,
@@ -232,7 +232,7 @@ impl Partitions {
                 }
             }
             (Logs::Cut(_) | Logs::Scan { .. }, None) => {
-                // A checkpoint that counts on last versions goes on doing so until the next one.
+                // If the checkpoint relies on last versions, they must stay until the next one.
                 let with_last_versions = log.retired_file() == 0;
                 set::remove_all(&*self.env.files, &log.dir(), with_last_versions)?;
                 log.set_retired_file(0);
@@ -257,7 +257,7 @@ impl Partitions {
         })
     }
 
-    /// Takes note that a topic is deleted. Its files stay until a checkpoint does not know it.
+    /// Notes that a topic is deleted. Its files stay until no checkpoint knows it.
     pub(super) fn close_topic(&self, id: TopicId) {
         let mut topics = self.topics_mut();
         let removed = topics.remove(id);
@@ -269,7 +269,7 @@ impl Partitions {
         self.health.make_room_soon();
     }
 
-    /// Gives a topic other settings.
+    /// Changes a topic's settings.
     pub(super) fn alter_topic(&self, id: TopicId, settings: &TopicSettings) {
         if let Some(topic) = self.topics().find_by_id(id) {
             let mut altered = topic
@@ -293,20 +293,20 @@ impl Partitions {
         self.health.make_room_soon();
     }
 
-    /// Takes note that a partition has frames that no segment has.
+    /// Notes that a partition has frames that no segment has.
     pub(super) fn mark_dirty(&self, partition: &PartitionRef) {
         if !partition.partition().is_dirty.swap(true, Ordering::AcqRel) {
             lock(&self.dirty).push(partition.clone());
         }
     }
 
-    /// Takes the partitions that have frames that no segment has, in the order in which they got
-    /// them.
+    /// Takes the partitions with frames that no segment has, in the order in which they became
+    /// dirty.
     pub(super) fn take_dirty(&self) -> Vec<PartitionRef> {
         std::mem::take(&mut *lock(&self.dirty))
     }
 
-    /// Puts back what was taken and has not been written out.
+    /// Puts back partitions that were taken but not written out.
     pub(super) fn put_back_dirty(&self, left: impl Iterator<Item = PartitionRef>) {
         lock(&self.dirty).extend(left);
     }
@@ -315,8 +315,8 @@ impl Partitions {
         self.topics().by_name.values().cloned().collect()
     }
 
-    /// Topics with how far each of their partitions reaches. One that has just been added to the
-    /// catalog and is not open yet the journal adds again.
+    /// Describes topics for a checkpoint, with the state of each partition. A topic that was just
+    /// added to the catalog and is not open yet is added again by the journal.
     pub(super) fn describe_topics(&self, topics: Vec<catalog::Topic>) -> Vec<CheckpointTopic> {
         let mut described = Vec::with_capacity(topics.len());
         for topic in topics {
@@ -337,7 +337,7 @@ impl Partitions {
         described
     }
 
-    /// Takes note of what a checkpoint covers.
+    /// Notes what a checkpoint covers.
     pub(super) fn note_checkpoint(&self, checkpoint: &Checkpoint) {
         for known in &checkpoint.topics {
             let Some(topic) = self.topics().find_by_id(known.id).cloned() else {
@@ -351,8 +351,8 @@ impl Partitions {
         }
     }
 
-    /// Whether there are sealed segments that the last checkpoint does not know as sealed: they are
-    /// not written anew before.
+    /// Whether there are sealed segments that the last checkpoint does not know as sealed; these
+    /// cannot be written anew before the next one.
     pub(super) fn has_unknown_segments(&self) -> bool {
         let is_unknown = |partition: &Partition| {
             let known = partition.known_sealed.load(Ordering::Acquire);
@@ -364,7 +364,7 @@ impl Partitions {
         partitions.any(is_unknown)
     }
 
-    /// The partitions with segments that are in no view any more and have files.
+    /// The partitions with segments that are in no view any more but still have files.
     pub(super) fn with_gone_segments(&self) -> Vec<PartitionRef> {
         let mut found = Vec::new();
         for topic in self.all_topics() {
@@ -378,8 +378,8 @@ impl Partitions {
         found
     }
 
-    /// Whether there are deleted topics, or trimmed segments of which everything is kept that is
-    /// to be kept: the next checkpoint lets them be removed.
+    /// Whether there are deleted topics, or trimmed segments whose last versions are kept, which
+    /// the next checkpoint allows to be removed.
     pub(super) fn has_what_to_remove(&self) -> bool {
         let has_retired = |topic: &Arc<Topic>| {
             let mut partitions = topic.partitions.iter();

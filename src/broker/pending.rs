@@ -1,4 +1,4 @@
-//! Answers that come when something is durable.
+//! Answers that come when a request is durable.
 
 use std::{
     fmt,
@@ -11,16 +11,16 @@ use tokio::sync::oneshot;
 
 use super::Error;
 
-/// The answer to a request that has been queued. Resolves when the request is durable and applied,
-/// or with [`Error::OutcomeUnknown`] if storage failed before.
+/// The answer to a queued request. Resolves when the request is durable and applied, or with
+/// [`Error::OutcomeUnknown`] if storage failed before.
 pub(crate) struct Pending<T> {
     answer: oneshot::Receiver<Result<T, Error>>,
-    /// Makes the answer of it, on the thread that waits for it. Reads files.
+    /// Makes the final answer, on the thread that waits for it. May read files.
     then: Option<Then<T>>,
     is_unsettled: bool,
 }
 
-/// What an answer is made of, once it is known.
+/// The result of a request, from which the final answer is still to be made.
 pub(crate) struct Unmade<T> {
     answer: Result<T, Error>,
     then: Option<Then<T>>,
@@ -42,7 +42,7 @@ impl<T> Unmade<T> {
 
 type Then<T> = Box<dyn FnOnce(Result<T, Error>) -> Result<T, Error> + Send>;
 
-/// The other end of a [`Pending`]. Dropped without an answer, it leaves the outcome unknown.
+/// The other end of a [`Pending`]. If it is dropped without an answer, the outcome is unknown.
 pub(super) struct Answer<T>(oneshot::Sender<Result<T, Error>>);
 
 pub(super) fn pending<T>() -> (Answer<T>, Pending<T>) {
@@ -59,13 +59,13 @@ pub(super) fn pending<T>() -> (Answer<T>, Pending<T>) {
 
 impl<T> Answer<T> {
     pub(super) fn give(self, answer: Result<T, Error>) {
-        // A caller that has gone away does not want to know.
+        // The caller may have gone away.
         drop(self.0.send(answer));
     }
 }
 
 impl<T> Pending<T> {
-    /// Lets `then` make something else of the answer.
+    /// Makes the final answer with `then`.
     pub(super) fn then(
         self,
         then: impl FnOnce(Result<T, Error>) -> Result<T, Error> + Send + 'static,
@@ -77,8 +77,8 @@ impl<T> Pending<T> {
         }
     }
 
-    /// The same, of a request that is refused already: only the answer waits, for what it tells to
-    /// be durable.
+    /// Marks a request that is refused already: only its answer waits until what it tells is
+    /// durable.
     pub(super) fn refused(self) -> Self {
         Self {
             is_unsettled: true,
@@ -86,7 +86,7 @@ impl<T> Pending<T> {
         }
     }
 
-    /// Polls for what the answer is made of.
+    /// Polls for the result without making the final answer.
     pub(crate) fn poll_unmade(&mut self, context: &mut Context<'_>) -> Poll<Unmade<T>> {
         let answer =
             ready!(Pin::new(&mut self.answer).poll(context)).unwrap_or(Err(Error::OutcomeUnknown));
@@ -96,8 +96,8 @@ impl<T> Pending<T> {
         })
     }
 
-    /// Whether the answer may be a refusal although storage works: nothing that depends on the
-    /// request should be taken before that is known.
+    /// Whether the request may still be refused although storage works. Until that is known, no
+    /// request that depends on it should be accepted.
     pub(crate) fn is_unsettled(&self) -> bool {
         self.is_unsettled
     }

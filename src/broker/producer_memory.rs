@@ -1,5 +1,5 @@
-//! What producers take up in memory, as far as it is counted beside the catalog's decisions, and
-//! how many were forgotten to make room.
+//! Counts the memory of producers, apart from the catalog's decisions, and how many were forgotten
+//! to make room.
 
 use std::{
     sync::{Arc, Mutex},
@@ -12,10 +12,10 @@ use crate::{
     catalog::producers::{HolderId, Producers},
 };
 
-/// How long those that are forgotten to make room are counted until the log says how many.
+/// How often the log says how many producers were forgotten to make room.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 
-/// Counts the memory of producers as a part of the catalog's.
+/// Counts the memory of producers in the catalog's part of the budget.
 pub(super) struct ProducerMemory {
     part: Arc<Part>,
     counts: Mutex<Counts>,
@@ -23,15 +23,15 @@ pub(super) struct ProducerMemory {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// What the catalog's part counts for producers, in bytes.
+    /// The bytes that are counted for producers now.
     counted: usize,
-    /// What of that is for batches that are remembered.
+    /// How many of these bytes are for remembered batches.
     remembered: usize,
-    /// Those that were forgotten to make room, and are not in the log yet.
+    /// How many producers were forgotten to make room since the log last said so.
     forgotten: u64,
     /// When the log last said how many.
     said_at: Option<Duration>,
-    /// What the next connection is called that may hold producers.
+    /// The id of the next connection that may hold producers.
     next_holder: u64,
 }
 
@@ -43,7 +43,7 @@ impl ProducerMemory {
         }
     }
 
-    /// A name for a connection that may hold producers.
+    /// A new id for a connection that may hold producers.
     pub(super) fn new_holder(&self) -> HolderId {
         let mut counts = lock(&self.counts);
         let id = HolderId(counts.next_holder);
@@ -51,12 +51,12 @@ impl ProducerMemory {
         id
     }
 
-    /// Counts the producers that are planned. What appends add is counted a moment later.
+    /// Counts the planned producers. What appends add is counted a moment later.
     pub(super) fn count(&self, planned: &Producers) {
         self.recount(&mut lock(&self.counts), planned);
     }
 
-    /// The same, where so many bytes are remembered of their batches.
+    /// The same, with `remembered` bytes for their remembered batches.
     pub(super) fn count_with(&self, planned: &Producers, remembered: usize) {
         let mut counts = lock(&self.counts);
         counts.remembered = remembered;
@@ -70,12 +70,12 @@ impl ProducerMemory {
         self.part.subtract(before.saturating_sub(bytes));
     }
 
-    /// Takes note that so many were forgotten to make room.
+    /// Notes that producers were forgotten to make room.
     pub(super) fn note_forgotten(&self, producers: usize) {
         lock(&self.counts).forgotten += producers as u64;
     }
 
-    /// Says in the log how many were forgotten to make room.
+    /// Logs how many were forgotten to make room.
     pub(super) fn say_forgotten(&self, now: Duration) {
         let mut counts = lock(&self.counts);
         let said = counts.said_at;

@@ -1,4 +1,4 @@
-//! Producers: opening them, and what is kept of them.
+//! Producers: opening, listing and forgetting them, and what checkpoints store of them.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -15,21 +15,20 @@ use crate::{
     types::{PartitionId, ProducerId, TopicId, limits, steering},
 };
 
-/// Producers that are forgotten in one journal entry.
+/// Most producers that are forgotten in one journal entry.
 const FORGOTTEN_AT_ONCE: usize = 1_000;
 
-/// About how many sequences are taken out at once for a checkpoint: what takes less than a
-/// millisecond.
+/// Roughly how many sequences are copied at once for a checkpoint: less than a millisecond's work.
 const STORED_AT_ONCE: usize = 500;
 
-/// An incarnation of a producer.
+/// A producer with its epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Producer {
     pub(crate) id: ProducerId,
     pub(crate) epoch: u32,
 }
 
-/// A connection, for as long as producers may be used on it: it holds those that it used last.
+/// A connection, as long as producers may be used on it. It holds the producers that it used last.
 pub(crate) struct ProducerHolder {
     id: HolderId,
     sequencer: Arc<Sequencer>,
@@ -48,7 +47,7 @@ impl fmt::Debug for ProducerHolder {
     }
 }
 
-/// A producer that is named by its name or its id.
+/// A producer, given by its name or its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WhichProducer {
     Name(String),
@@ -59,16 +58,16 @@ pub(crate) enum WhichProducer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ListedProducer {
     pub(crate) producer: Producer,
-    /// Empty for none.
+    /// Empty if it has no name.
     pub(crate) name: String,
-    /// For how long it has done nothing.
+    /// For how long it has been idle.
     pub(crate) idle: Duration,
     /// How many partitions it has appended to.
     pub(crate) partitions: u64,
 }
 
 impl Broker {
-    /// A connection on which producers may be used.
+    /// A new holder for a connection on which producers may be used.
     pub(crate) fn producer_holder(&self) -> Arc<ProducerHolder> {
         Arc::new(ProducerHolder {
             id: self.shared.producer_memory.new_holder(),
@@ -76,8 +75,9 @@ impl Broker {
         })
     }
 
-    /// Opens a producer. A name keeps its id and gets the next epoch; without one it is new. Where
-    /// there is no room for another one, some are forgotten: see `catalog/producers/room.rs`.
+    /// Opens a producer. A known name keeps its id and gets the next epoch; without a name the
+    /// producer is new. If there is no room for another, some are forgotten: see
+    /// `catalog/producers/room.rs`.
     pub(crate) fn open_producer(
         &self,
         name: &str,
@@ -97,7 +97,7 @@ impl Broker {
         let fresh = ProducerId(shared.env.random.next_u64().max(1));
         let holder = holder.map(|holder| holder.id);
         let mut planned = shared.sequencer.planned_now();
-        // It is shown to people. One of before keeps its name.
+        // The name is shown to users. Producers that exist already keep their names.
         if let Some(letter) = steering(name)
             && planned.producers.named(name).is_none()
         {
@@ -129,8 +129,7 @@ impl Broker {
         Ok(queued)
     }
 
-    /// The producers behind `after`, in the order of their ids, at most so many, and whether there
-    /// are more.
+    /// At most `most` producers behind `after`, by id, and whether there are more.
     pub(crate) fn list_producers(
         &self,
         after: ProducerId,
@@ -147,13 +146,13 @@ impl Broker {
         (listed.into_iter().map(ListedProducer::from).collect(), more)
     }
 
-    /// The producer of a name, if there is one.
+    /// The producer with a name, if there is one.
     pub(crate) fn producer_named(&self, name: &str) -> Option<ListedProducer> {
         let found = self.shared.sequencer.applied_now().producers.named(name);
         found.map(ListedProducer::from)
     }
 
-    /// Forgets a producer, with its name and its sequences: what it sends from now on is refused.
+    /// Forgets a producer with its name and sequences; what it sends from now on is refused.
     pub(crate) fn forget_producer(
         &self,
         which: &WhichProducer,
@@ -178,8 +177,8 @@ impl Broker {
 }
 
 impl Shared {
-    /// Forgets producers, so that there is room for what was refused for want of it. Returns
-    /// whether there is now. `asking` is the producer that needs it, if it is known.
+    /// Forgets producers to make room for a request that was refused for lack of it. Returns
+    /// whether there is room now. `asking` is the producer that needs it, if it is known.
     pub(super) fn make_room(
         &self,
         planned: &mut Planned,
@@ -202,8 +201,8 @@ impl Shared {
         Ok(true)
     }
 
-    /// Counts the memory of what is remembered of their batches, and what the deletion of topics
-    /// has left of groups.
+    /// Counts the memory of producers' remembered batches, and of groups after the deletion of
+    /// topics.
     pub(super) fn count_remembered(&self) {
         let remembered = self.sequencer.applied().producers.remembered_bytes();
         let planned = self.sequencer.planned();
@@ -212,12 +211,13 @@ impl Shared {
         self.sequencer.count_groups(&planned);
     }
 
-    /// Forgets producers that have been idle for too long by now.
+    /// Forgets producers that have been idle for too long.
     pub(super) fn forget_idle_producers(&self, now: Duration) {
         let mut planned = self.sequencer.planned();
         for producer in planned.producers_mut().on_deadline(now) {
             let change = Change::ForgetProducer { producer };
-            // Refused where too much is queued, and when the broker goes down: it is found again.
+            // It fails if too much is queued, or the broker shuts down; then the producer is found
+            // again.
             if self.sequencer.plan(&mut planned, change, || Ok(())).is_ok() {
                 tracing::info!(%producer, "a producer was idle for so long that it is forgotten");
             }
@@ -227,13 +227,12 @@ impl Shared {
 }
 
 impl Sequencer {
-    /// The producers as a checkpoint stores them. What changes from here on is noted, and stored by
-    /// the next one.
+    /// The producers, for a whole checkpoint. Changes from here on are noted for the next one.
     pub(super) fn known_producers(&self) -> Vec<checkpoint::Producer> {
         self.applied_now().producers.note_changes();
         let mut known: Vec<checkpoint::Producer> = Vec::new();
         loop {
-            // Appends wait for the lock.
+            // The lock is released between parts, because appends wait for it.
             let behind = known.last().map_or(ProducerId(0), |last| last.id);
             let applied = self.applied_now();
             let part = applied.producers.snapshot_behind(behind, STORED_AT_ONCE);
@@ -245,12 +244,12 @@ impl Sequencer {
         }
     }
 
-    /// What has changed of producers since the last checkpoint, and the topics that are gone.
+    /// What has changed in producers since the last checkpoint, and which topics are gone.
     pub(super) fn changed_producers(&self) -> (ChangedProducers, Vec<TopicId>) {
         let mut taken = self.applied_now().producers.take_noted();
         let mut changes = taken.changes();
         while !taken.is_empty() {
-            // Appends wait for the lock.
+            // The lock is released between parts, because appends wait for it.
             let producers = &self.applied_now().producers;
             producers.look_up(&mut taken, STORED_AT_ONCE, &mut changes);
         }
@@ -277,14 +276,14 @@ fn millis(duration: Duration) -> u64 {
 }
 
 impl ProducerHolder {
-    /// Which connection it is.
+    /// The connection's id.
     pub(super) fn id(&self) -> HolderId {
         self.id
     }
 }
 
 impl WhichProducer {
-    /// That there is no such producer.
+    /// The error if there is no such producer.
     fn unknown(&self) -> Error {
         match self {
             Self::Name(name) => Error::NoProducerNamed { name: name.clone() },
@@ -308,7 +307,8 @@ impl From<Listed> for ListedProducer {
 }
 
 impl Error {
-    /// Why a producer's batches are refused; `batch` tells topic, partition and sequence of one.
+    /// Why a producer's batches are refused. `batch` returns topic, partition and sequence of a
+    /// batch.
     pub(super) fn of_producer(
         producer: Producer,
         refused: Refused,

@@ -1,8 +1,8 @@
-//! Reads: finite and following are the same steps, repeated from where the last one stopped.
+//! Reads. A finite and a following read take the same steps, each from where the last one stopped.
 //!
-//! A read goes up to *limits*, the high watermarks of its partitions as they were at one moment; a
-//! read that follows takes them anew when it has reached one of them. So where it has come to all
-//! of them, it has every atomic append as a whole.
+//! A read goes up to *limits*, the high watermarks of its partitions at one moment. A read that
+//! follows takes new limits when it has reached one of them. So when it has reached all limits, it
+//! has returned every atomic append completely.
 
 use std::{cell::Cell, future::Future, ops::Range, pin::Pin, sync::Arc};
 
@@ -24,52 +24,52 @@ use crate::types::{Offset, PartitionId, Position, TopicId, limits};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Read {
     pub(crate) topic: String,
-    /// The topic's id, if it must be that one.
+    /// The topic's id, if the topic must have that id.
     pub(crate) topic_id: Option<TopicId>,
-    /// Where to start in partitions that have no position of their own.
+    /// Where to start in partitions without a position of their own.
     pub(crate) start: Position,
-    /// Empty: all.
+    /// Empty for all partitions.
     pub(crate) partitions: Vec<(PartitionId, Option<Position>)>,
     pub(crate) follow: bool,
-    /// 0: no limit.
+    /// 0 for no limit.
     pub(crate) max_records: u64,
     pub(crate) filter: Filter,
 }
 
-/// A read under way. What it holds on to does not depend on how much it has read: some bytes for
-/// each partition, and the frames of one.
+/// A read under way. Its memory does not depend on how much it has read: some bytes for each
+/// partition, and the frames of one partition.
 pub(crate) struct Reader {
     owner: Arc<Partitions>,
     topic: Arc<Topic>,
     moved: watch::Receiver<()>,
-    /// Something may have moved since the limits were taken.
+    /// Whether records may have become visible since the limits were taken.
     limits_are_old: bool,
-    /// How many notices of erasures the reader has been told, or began behind.
+    /// How many notices of erasures the reader has returned or skipped.
     told: u64,
     partitions: Box<[PartitionReader]>,
-    /// Which of them are next.
+    /// Which partitions are read next.
     turns: Turns,
-    /// Whether partitions are in the list at the places of their numbers.
+    /// Whether each partition's index in the list equals its number.
     is_in_order: bool,
-    /// How many news of the topic the limits are of.
+    /// How many moves the topic had when the limits were taken.
     seen: u64,
-    /// How often a partition's limit was looked at.
+    /// How often a partition's limit was looked at; for tests.
     looks: Cell<u64>,
-    /// What was read ahead of the partition whose turn it is.
+    /// What was read ahead in the partition whose turn it is.
     fetched: Option<Fetched>,
-    /// Where in the list the partition of the last batch with records is, and these records.
+    /// The records of the last batch, and the index of their partition.
     last: Option<(usize, Returned)>,
     follow: bool,
-    /// How many more records to return.
+    /// How many more records may be returned.
     remaining: u64,
     filter: Filter,
 }
 
-/// What a step of a read came to.
+/// The result of a step of a read.
 pub(crate) enum Step {
-    /// Records of one partition, or how far the read has come in it.
+    /// Records of a partition, or how far the read is in it.
     Batch(ReadBatch),
-    /// There is nothing to return before this resolves.
+    /// Nothing can be returned before this resolves.
     Wait(Pin<Box<dyn Future<Output = ()> + Send>>),
     /// The read is complete.
     End,
@@ -79,28 +79,28 @@ pub(crate) enum Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReadBatch {
     pub(crate) partition: PartitionId,
-    /// Where the next batch begins; everything before has been returned or did not match.
+    /// Where the next batch begins; all records before it were returned or did not match.
     pub(crate) next_offset: Offset,
     pub(crate) high_watermark: Offset,
-    /// Whether `next_offset` has reached the high watermark; of a read that follows, in all its
-    /// partitions: where the last batch of each has said so, every atomic append has been returned
-    /// as a whole or not at all.
+    /// Whether `next_offset` has reached the high watermark; for a read that follows, in all its
+    /// partitions. When the last batch of each partition says so, every atomic append was returned
+    /// either completely or not at all.
     pub(crate) caught_up: bool,
-    /// Entities that have been erased since the read began.
+    /// Entities that were erased since the read began.
     pub(crate) erased: Vec<ErasedEntity>,
-    /// The records in wire form: tag, length, record, again and again.
+    /// The records in wire form: tag, length and record, repeated.
     pub(crate) records: Vec<Bytes>,
 }
 
-/// A read of one partition. There may be 10,000 of them in each reader.
+/// A read of one partition. A reader may have 10,000 of these.
 struct PartitionReader {
-    /// Its limit was taken together with those of the other partitions.
+    /// The cursor; its limit was taken at the same moment as those of the other partitions.
     read: PartitionCursor,
-    /// The partition's place in the topic.
+    /// The partition's index in the topic.
     at: u32,
-    /// The client has been told that it has caught up with the limit.
+    /// Whether the client was told that it has caught up with the limit.
     told: bool,
-    /// It waits for that.
+    /// Whether it is queued to be told.
     is_waiting: bool,
 }
 
@@ -126,8 +126,8 @@ impl Broker {
         let moved = topic.moved.subscribe();
         let told = topic.notices.count();
         let positions = positions(&topic, read.start, &read.partitions)?;
-        // Taken before positions are: no position is behind its limit then, but for the latest,
-        // which is the limit.
+        // Limits are taken before positions, so no position is behind its limit, except for the
+        // latest, which is the limit itself.
         let (limits, seen): (Vec<Offset>, u64) = self.shared.partitions.at_one_moment(|| {
             let limits = positions.iter().map(|(at, _)| at.range().1);
             (limits.collect(), topic.news.count())
@@ -186,12 +186,12 @@ impl Broker {
 }
 
 impl Reader {
-    /// The topic that is read: the one that had the name when the read began.
+    /// The id of the topic: the one that had the name when the read began.
     pub(crate) fn topic_id(&self) -> TopicId {
         self.topic.id
     }
 
-    /// The next batch. Partitions take turns. After an error the read is over.
+    /// The next step. Partitions take turns. After an error the read is over.
     pub(crate) fn step(&mut self) -> Result<Step, Error> {
         self.last = None;
         if self.remaining == 0 {
@@ -201,13 +201,13 @@ impl Reader {
         self.topic.unless_deleted(step)
     }
 
-    /// Whether all has been returned.
+    /// Whether everything was returned.
     pub(crate) fn is_complete(&self) -> bool {
         self.remaining == 0 || (!self.follow && self.is_at_all_limits())
     }
 
-    /// The bytes of memory that the reader holds on to: for each partition, for its filter, and for
-    /// what was read ahead.
+    /// The reader's memory, in bytes: for each partition, for its filter, and for what was read
+    /// ahead.
     pub(crate) fn memory(&self) -> usize {
         let fetched = self.fetched.as_ref().map_or(0, Fetched::memory);
         let last = self.last.as_ref().map_or(0, |(_, last)| last.memory());
@@ -215,12 +215,12 @@ impl Reader {
         partitions + self.filter.memory() + fetched + last
     }
 
-    /// Lets go of what was read ahead; it is read again when it is needed.
+    /// Drops what was read ahead; it is read again when needed.
     pub(crate) fn let_go(&mut self) {
         self.fetched = None;
     }
 
-    /// Whether the next step reads no file and takes no more than so many bytes.
+    /// Whether the next step reads no file and takes no more than `bytes`.
     pub(crate) fn is_light(&self, bytes: usize) -> bool {
         if let Some(fetched) = &self.fetched {
             let is_stale = |at: usize| {
@@ -237,7 +237,7 @@ impl Reader {
         reader.has_in_memory(cursor.next, limit, bytes)
     }
 
-    /// The partition that is read next, and up to where.
+    /// The partition that is read next, and its limit.
     fn next_behind(&self) -> Option<(usize, Offset)> {
         if let Some(at) = self.turns.current() {
             return Some((at, self.partitions[at].read.limit));
@@ -267,7 +267,7 @@ impl Reader {
         if let Some(notice) = self.notice() {
             return Ok(Step::Batch(notice));
         }
-        // Seen before the limits are taken: what moves after that resolves the wait.
+        // Marked as seen before limits are taken, so that a later move resolves the wait.
         self.limits_are_old |= self.moved.has_changed().unwrap_or(false);
         self.moved.borrow_and_update();
         if let Some(batch) = self.next_batch()? {
@@ -278,13 +278,13 @@ impl Reader {
         }
         let mut moved = self.moved.clone();
         Ok(Step::Wait(Box::pin(async move {
-            // Without a sender the topic is gone, and the next step says so.
+            // If the sender is gone, so is the topic, and the next step reports that.
             drop(moved.changed().await);
         })))
     }
 
-    /// The next batch of any partition. A read that has come to a limit takes new ones first, if it
-    /// follows. A partition's turn lasts until what was fetched of it has been returned.
+    /// The next batch of any partition. A read that follows first takes new limits if it has
+    /// reached one. A partition's turn lasts until everything that was fetched in it is returned.
     fn next_batch(&mut self) -> Result<Option<ReadBatch>, Error> {
         if self.follow && self.limits_are_old && self.turns.behind() < self.partitions.len() {
             self.take_limits();
@@ -295,7 +295,7 @@ impl Reader {
                 return Ok(batch);
             }
         }
-        // Told once.
+        // Each partition is told once.
         while self.follow
             && let Some(at) = self.turns.next_untold()
         {
@@ -307,7 +307,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// Takes the limits of all partitions as they are at one moment. Those that have not moved have
+    /// Takes the limits of all partitions at one moment. Partitions that have not moved keep
     /// theirs.
     fn take_limits(&mut self) {
         let owner = Arc::clone(&self.owner);
@@ -315,7 +315,7 @@ impl Reader {
             let news = self.topic.news.take(&mut self.seen, self.partitions.len());
             let count = self.partitions.len();
             match news.filter(|_| self.is_in_order) {
-                // The topic may have got partitions since the read began, which are no part of it.
+                // Partitions that were added since the read began are not part of it.
                 Some(moved) => {
                     let places = moved.into_iter().map(|id| id as usize);
                     places
@@ -358,13 +358,13 @@ impl Reader {
         }
     }
 
-    /// How often the reader has looked at a partition's limit since it began.
+    /// How often the reader has looked at a partition's limit.
     #[allow(dead_code, reason = "tests ask for it")]
     pub(crate) fn looks(&self) -> u64 {
         self.looks.get()
     }
 
-    /// A notice of an erasure that the reader has not been told.
+    /// The next notice of an erasure that was not returned yet.
     fn notice(&mut self) -> Option<ReadBatch> {
         while let Some((id, erased)) = self
             .topic
@@ -383,13 +383,14 @@ impl Reader {
         None
     }
 
-    /// Where the read is in its first, second, ... partition, without records: a heartbeat. None
-    /// behind the last one.
+    /// The position in the read's `nth` partition, as a batch without records: a heartbeat. `None`
+    /// behind the last partition.
     pub(crate) fn heartbeat(&self, nth: usize) -> Option<ReadBatch> {
         (nth < self.partitions.len()).then(|| self.position(nth, Vec::new()))
     }
 
-    /// The records of the last batch, read again; others if any have been erased or trimmed since.
+    /// Reads the records of the last batch again. They differ if records were erased or trimmed
+    /// since.
     pub(crate) fn again(&mut self) -> Result<Vec<Bytes>, Error> {
         let Some((at, last)) = &mut self.last else {
             return Ok(Vec::new());
@@ -402,14 +403,15 @@ impl Reader {
         self.topic.unless_deleted(read)
     }
 
-    /// A part of the records of the last batch, these bytes of all, read again as they lie in files
-    /// now; none where that cannot be told, or is not allowed any more.
+    /// Reads a range of the last batch's bytes again, from where they lie in files; `None` if that
+    /// is not known, or they may not be shown any more.
     pub(crate) fn part_again(&self, bytes: Range<usize>) -> Option<Vec<Bytes>> {
         let (at, last) = self.last.as_ref()?;
         last.part_again(&self.owner, &self.partition(*at), bytes)
     }
 
-    /// Where each partition goes on if the last batch did not arrive; that batch's own first.
+    /// Where to continue in each partition if the last batch did not arrive; that batch's partition
+    /// comes first.
     pub(crate) fn next_offsets(&self) -> Vec<(PartitionId, Offset)> {
         let last = self.last.as_ref();
         let last = last.map(|(at, last)| (*at, last.read.cursor.next));
@@ -470,9 +472,9 @@ impl Reader {
         }
     }
 
-    /// Whether the read has caught up in a partition. One that follows has done so in all or in
-    /// none: when others are behind the limits that it last took, it may have a part of an append
-    /// only.
+    /// Whether the read has caught up in a partition. A read that follows has caught up in all
+    /// partitions or in none: while others are behind their limits, it may have only a part of an
+    /// append.
     fn has_caught_up(&self, at: usize) -> bool {
         self.partitions[at].read.is_at_limit() && (!self.follow || self.is_at_all_limits())
     }

@@ -1,20 +1,20 @@
-//! Deadlines, and the rounds that threads make: the one owner of time.
+//! Deadlines and the rounds of background threads: the one owner of time.
 //!
-//! Whatever has to happen at some moment, without anybody calling, is known here: when something is
-//! over in the catalog, when a member of a group is gone, when a segment is as old as it may
-//! become, when housekeeping looks around or writes a checkpoint, when an erasure is tried again,
-//! when compaction or scrubbing goes on. Everybody who has deadlines says which one is next; one
-//! thread waits for the earliest and then does what is due:
+//! Everything that must happen at a certain time without being called is known here: something in
+//! the catalog ends, a member of a group counts as gone, a segment becomes too old, housekeeping
+//! has to look around or write a checkpoint, an erasure is tried again, compaction or scrubbing
+//! continues. Each owner of deadlines tells its next one. One thread waits for the earliest, and
+//! then does what is due:
 //!
-//! 1. What is over for producers, and for groups and their sessions, becomes changes, which are
-//!    queued. It takes no file and waits for nobody.
+//! 1. Deadlines of producers, groups and their sessions become changes, which are queued. This
+//!    touches no file and waits for nothing.
 //! 2. If housekeeping or indexing is due, housekeeping makes a round.
-//! 3. When that is done, it calls indexing.
-//! 4. Where files are gone, the next step is taken of giving back their room.
+//! 3. When that is done, it wakes indexing.
+//! 4. If files were removed, the next step of freeing their space is taken.
 //!
-//! A deadline that comes up earlier than the one that is waited for wakes the thread
-//! ([`Alarm::wake_by`]). In a simulation nobody waits: time stands still until it is moved, and
-//! then whoever takes the steps of a broker without threads does what is due, in the same order.
+//! A new deadline that is earlier than the one waited for wakes the thread ([`Alarm::wake_by`]). In
+//! a simulation nothing waits: time stands still until the test moves it, and then the test does
+//! what is due, in the same order.
 //!
 //! [`Alarm::wake_by`]: crate::env::Alarm::wake_by
 
@@ -24,7 +24,7 @@ use super::{Broker, Shared, lock};
 #[cfg(feature = "testing")]
 use super::{Error, Pending};
 
-/// How long whoever gives back the room of files pauses at least between two steps.
+/// The shortest pause between two steps of freeing space.
 const FREEING_PAUSE: Duration = Duration::from_millis(8);
 
 impl Shared {
@@ -42,7 +42,7 @@ impl Shared {
         deadlines.flatten().min()
     }
 
-    /// Does what is due, or calls whoever does.
+    /// Does what is due, or wakes the thread that does.
     pub(super) fn on_deadline(&self) {
         let now = self.env.clock.elapsed();
         self.forget_idle_producers(now);
@@ -57,7 +57,7 @@ impl Shared {
         }
     }
 
-    /// Has the room of files given back that are gone, unless that is under way.
+    /// Wakes the thread that frees the space of removed files, unless it is at work.
     fn free_soon(&self) {
         let wakeup = &self.maintenance.freeing;
         if self.partitions.segments.freeing().has_any() && wakeup.due().is_none() {
@@ -67,7 +67,7 @@ impl Shared {
 }
 
 impl Broker {
-    /// The thread that looks after deadlines.
+    /// Runs the thread that waits for deadlines.
     pub(super) fn meet_deadlines_until_closed(&self) {
         let shared = &self.shared;
         while shared.alarm.wait_until(shared.next_deadline()) && !shared.health.has_failed() {
@@ -75,7 +75,7 @@ impl Broker {
         }
     }
 
-    /// In how much time something is due next in the catalog, or for groups.
+    /// How long it is until something is due in the catalog or for groups.
     #[cfg(feature = "testing")]
     pub(crate) fn time_to_deadline(&self) -> Option<Duration> {
         let catalog = self.shared.sequencer.planned().next_deadline();
@@ -84,15 +84,15 @@ impl Broker {
         next.min().map(|next| next.saturating_sub(now))
     }
 
-    /// Does what is due; answers when what came of it is applied. Rounds of housekeeping go on
-    /// behind that.
+    /// Does what is due; answers when the resulting changes are applied. Rounds of housekeeping may
+    /// go on after that.
     #[cfg(feature = "testing")]
     pub(crate) fn meet_deadlines(&self) -> Result<Pending<()>, Error> {
         self.shared.on_deadline();
         self.shared.sequencer.queue_barrier(|| Ok(()))
     }
 
-    /// The housekeeping thread.
+    /// Runs the housekeeping thread.
     pub(super) fn keep_house_until_closed(&self) {
         while let Some(checkpoint_wanted) = self.shared.maintenance.housekeeping.wait() {
             if self.shared.health.has_failed() {
@@ -104,7 +104,7 @@ impl Broker {
         self.shared.maintenance.housekeeping.round_done(None);
     }
 
-    /// The indexing thread.
+    /// Runs the indexing thread.
     pub(super) fn keep_indexes_until_closed(&self) {
         while self.shared.maintenance.indexing.wait().is_some() && !self.shared.health.has_failed()
         {
@@ -112,14 +112,14 @@ impl Broker {
         }
     }
 
-    /// The thread that gives back the room of files that are gone.
+    /// Runs the thread that frees the space of removed files.
     pub(super) fn free_until_closed(&self) {
         while self.shared.maintenance.freeing.wait().is_some() && !self.shared.health.has_failed() {
             self.freeing_round();
         }
     }
 
-    /// Gives back some of the room of files that are gone.
+    /// Frees some of the space of removed files.
     pub(super) fn freeing_round(&self) {
         let shared = &self.shared;
         let began = shared.env.clock.elapsed();
@@ -130,7 +130,7 @@ impl Broker {
         shared.maintenance.freeing.round_done(next);
     }
 
-    /// One round of housekeeping, after which the indexes are looked at.
+    /// One round of housekeeping; afterwards indexing is woken.
     pub(super) fn housekeeping_round(&self, checkpoint_wanted: bool) {
         let shared = &self.shared;
         let mut housekeeper = lock(&self.shared.maintenance.housekeeper);
@@ -147,8 +147,8 @@ impl Broker {
         shared.maintenance.housekeeping.round_done(Some(next));
     }
 
-    /// One round of indexing, of what is erased, a step of compaction, one of compression, and one
-    /// of scrubbing.
+    /// One round of indexing: key tables, erasures, and a step each of compaction, compression and
+    /// scrubbing.
     pub(super) fn indexing_round(&self) {
         let shared = &self.shared;
         shared

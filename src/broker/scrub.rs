@@ -1,13 +1,11 @@
-//! Scrubbing: sealed segments are read in the background, and every checksum in them is verified,
-//! so that damage is found while there may still be another copy of what was lost, and not by the
-//! reader who needs it.
+//! Scrubbing: sealed segments are read in the background and all their checksums verified, so that
+//! damage is found while another copy may still exist, and not by a reader who needs the records.
 //!
-//! All partitions are gone through in rounds, one at a time and a step at a time, no faster than
-//! the broker's setting `scrub.rate` says, and slower where appends need the disk. A round begins a
-//! day after the one before did, or when that ends, if it takes longer. A start begins with any
-//! partition, so that one that is started often comes to all of them. What was found is in the
-//! partition's description and in the log; nothing is changed. What a read would say of damage,
-//! reads go on to say.
+//! A round goes through all partitions, one at a time and in steps, no faster than the setting
+//! `scrub.rate` and slower while appends need the disk. A round begins a day after the one before
+//! began, or when that ends if it takes longer. A start begins with a random partition, so that all
+//! partitions get their turn even if the broker is often restarted. Damage is reported in the
+//! partition's description and in the log; nothing is changed, and reads report damage as before.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -22,16 +20,16 @@ use crate::{
     types::{Offset, limits},
 };
 
-/// A round begins this long after the one before did.
+/// A round begins this long after the one before began.
 const ROUND: Duration = Duration::from_secs(86_400);
 
-/// How much is read in one step.
+/// How many bytes are read in one step.
 const STEP_BYTES: usize = 1 << 20;
 
-/// Partitions in which there is nothing to read that are passed over in one step.
+/// Most partitions without anything to read that are skipped in one step.
 const MOST_PASSED: usize = 256;
 
-/// After this time a segment is tried again that could not be opened or read at the moment.
+/// After this time a segment is tried again that could not be opened or read.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 /// Damage that was found: the offsets that cannot be read.
@@ -44,16 +42,15 @@ pub(crate) struct DamagedRange {
 /// What is known of a partition since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scrubbed {
-    /// What is before this offset and sealed has been verified, some of it perhaps in an earlier
-    /// round.
+    /// All sealed segments before this offset were verified, some perhaps in an earlier round.
     pub(crate) to: Offset,
-    /// When all that was sealed had been verified last; none if that has not been so yet.
+    /// When all sealed segments had last been verified; `None` if never yet.
     pub(crate) complete_ms: Option<i64>,
-    /// In the order of their offsets, the first [`limits::MAX_DAMAGED_RANGES`] of them.
+    /// The first [`limits::MAX_DAMAGED_RANGES`] damaged ranges, in order.
     pub(crate) damaged: Vec<DamagedRange>,
 }
 
-/// How far scrubbing has come.
+/// The progress of scrubbing.
 pub(super) struct Scrubs {
     state: Mutex<State>,
 }
@@ -61,28 +58,28 @@ pub(super) struct Scrubs {
 #[derive(Default)]
 struct State {
     round: Option<Round>,
-    /// When the next round begins, or the one under way goes on; none: at once.
+    /// When the next round begins, or the current one continues; `None` for at once.
     not_before: Option<Duration>,
     scrubbed: BTreeMap<Place, Scrubbed>,
     has_begun: bool,
 }
 
-/// A round under way.
+/// The current round.
 struct Round {
     began: Duration,
-    /// The partitions that are still to be gone through, the one under way first.
+    /// The partitions that are left, the current one first.
     places: VecDeque<Place>,
-    /// Where to go on in that one; none before anything of it has been read.
+    /// The position in the current partition; `None` before its first read.
     cursor: Option<Cursor>,
     bytes: u64,
     damaged: u64,
 }
 
-/// What a step has come to.
+/// The result of a step.
 enum Stepped {
-    /// So many bytes were read.
+    /// This many bytes were read.
     Read(u64),
-    /// There was nothing to read in the partition any more.
+    /// Nothing was left to read in the partition.
     Passed,
     /// It cannot be read at the moment.
     Unavailable(Error),
@@ -101,7 +98,7 @@ impl Scrubs {
         state.scrubbed.get(&place).cloned().unwrap_or_default()
     }
 
-    /// How many ranges are damaged in the partitions that have some.
+    /// How many damaged ranges each partition has, for partitions that have any.
     pub(super) fn damage(&self) -> BTreeMap<Place, usize> {
         let state = lock(&self.state);
         let mut damage = BTreeMap::new();
@@ -120,7 +117,7 @@ impl Scrubs {
 }
 
 impl Scrubbed {
-    /// What lies between these offsets has been read, with this damage in it.
+    /// Notes that the offsets from `from` to `to` were read, and any damage there.
     fn note(&mut self, from: Offset, to: Offset, damaged: Option<DamagedRange>) {
         self.to = self.to.max(to);
         self.damaged
@@ -136,7 +133,7 @@ impl Scrubbed {
 }
 
 impl Shared {
-    /// When scrubbing goes on; none if it is switched off.
+    /// When scrubbing continues; `None` if it is turned off.
     pub(super) fn next_scrub(&self) -> Option<Duration> {
         (self.options.scrub_rate > 0).then(|| self.maintenance.scrubs.next())
     }
@@ -211,7 +208,7 @@ impl Broker {
         }
     }
 
-    /// Goes on with a round, until something has been read.
+    /// Continues a round until something was read.
     fn step_round(&self, round: &mut Round) -> Stepped {
         for _ in 0..MOST_PASSED {
             let Some(place) = round.places.front().copied() else {
@@ -235,7 +232,7 @@ impl Broker {
         Stepped::Passed
     }
 
-    /// Reads on in a partition.
+    /// Continues reading in a partition.
     fn scrub_partition(
         &self,
         partition: &PartitionRef,
@@ -269,7 +266,7 @@ impl Broker {
                 self.say_damaged(partition, from, to, &cause);
                 (STEP_BYTES as u64, Some(DamagedRange { from, to }))
             }
-            // Trimmed meanwhile.
+            // The segment was trimmed meanwhile.
             Err(ReadError::BelowStart) => (0, None),
             Err(ReadError::Unavailable(error)) => {
                 round.cursor = Some(cursor);

@@ -1,4 +1,5 @@
-//! What is wrong with the same thing is logged once a minute, however often clients ask for it.
+//! Limits how often the same problem is logged: once a minute for each thing, however often clients
+//! run into it.
 
 use std::{
     collections::HashMap,
@@ -10,13 +11,13 @@ use std::{
 use super::lock;
 use crate::env::Clock;
 
-/// How long nothing more is said of a thing.
+/// For how long nothing more is logged about a thing.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Most things that are remembered; those behind are counted as one.
+/// Most things that are remembered; all others count as one.
 const MOST: usize = 1_024;
 
-/// Counts what happens to things, and says when it is time to log it.
+/// Counts events per thing, and says when to log one.
 pub(super) struct Seldom<T> {
     clock: Arc<dyn Clock>,
     said: Mutex<Said<T>>,
@@ -27,7 +28,7 @@ struct Said<T> {
     of_others: Last,
 }
 
-/// When it was said last, and how often it has happened since.
+/// When it was last logged, and how many events there were since.
 #[derive(Clone, Copy, Default)]
 struct Last {
     at: Option<Duration>,
@@ -46,7 +47,8 @@ impl<T: Eq + Hash> Seldom<T> {
         }
     }
 
-    /// It has happened. Returns how often since it was said last, if it is to be said now.
+    /// Counts an event. If it should be logged now, returns how many there were since the last
+    /// time.
     pub(super) fn happened(&self, thing: T) -> Option<u64> {
         let now = self.clock.elapsed();
         let mut said = lock(&self.said);

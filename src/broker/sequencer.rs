@@ -1,9 +1,8 @@
-//! What comes in which order: changes of the catalog are queued for the journal and planned in one
-//! step.
+//! Orders changes: a change of the catalog is planned and queued for the journal in one step.
 //!
-//! Whoever decides holds what is planned from before the decision until the change is queued. So
-//! the journal has changes in the order in which they were decided, and what is planned is what
-//! will be applied, unless storage fails.
+//! Whoever decides something holds the lock of the planned catalog from before the decision until
+//! the change is queued. So the journal has changes in the order in which they were decided, and
+//! the planned catalog is what will be applied, unless storage fails.
 
 use std::sync::Arc;
 
@@ -20,12 +19,12 @@ use crate::{
     storage::format::entry::{self, Item},
 };
 
-/// Owns the catalog, as it is planned and as it is applied, and the way into the queue.
+/// Owns the planned and the applied catalog, and queues changes.
 pub(super) struct Sequencer {
     clock: Arc<dyn Clock>,
-    /// The catalog with what is queued: it decides.
+    /// The catalog with all queued changes, which decides.
     planned: OrderedMutex<Planned, rank::Planned>,
-    /// What of that is durable. Nothing else is locked under it.
+    /// The catalog with durable changes only. No other lock is taken while it is locked.
     applied: OrderedMutex<Catalog, rank::Applied>,
     queue: Arc<Queue>,
     /// Told of deadlines that come with changes.
@@ -51,32 +50,31 @@ impl Sequencer {
         }
     }
 
-    /// What is planned. Whoever decides on it queues what comes of that before letting go of it.
+    /// Locks the planned catalog. Queue the change that you decide on before unlocking it.
     pub(super) fn planned(&self) -> OrderedGuard<'_, Planned> {
         lock(&self.planned)
     }
 
-    /// What is applied.
+    /// Locks the applied catalog.
     pub(super) fn applied(&self) -> OrderedGuard<'_, Catalog> {
         lock(&self.applied)
     }
 
-    /// What is planned, told what time it is.
+    /// Locks the planned catalog and tells it the time.
     pub(super) fn planned_now(&self) -> OrderedGuard<'_, Planned> {
         let mut planned = self.planned();
         planned.producers_mut().tell_time(self.clock.elapsed());
         planned
     }
 
-    /// What is applied, told what time it is.
+    /// Locks the applied catalog and tells it the time.
     pub(super) fn applied_now(&self) -> OrderedGuard<'_, Catalog> {
         let mut applied = self.applied();
         applied.producers.tell_time(self.clock.elapsed());
         applied
     }
 
-    /// Goes on from what has been recovered, of which nothing is queued. Members of groups are
-    /// waited for.
+    /// Plans from the recovered state, with nothing queued. Members of groups are waited for.
     pub(super) fn plan_anew(&self) {
         let mut planned = Planned::of(&self.applied());
         planned.groups_mut().wait_for_all(self.clock.elapsed());
@@ -84,14 +82,13 @@ impl Sequencer {
         *self.planned() = planned;
     }
 
-    /// Makes sure that there is room for a commit: with it, only a broker that goes down refuses
-    /// the commit.
+    /// Reserves room for a commit: with it, the commit is refused only if the broker shuts down.
     pub(super) fn reserve(&self) -> Result<Room<'_>, Error> {
         self.queue.reserve()
     }
 
-    /// Queues a commit where room was reserved for it, and plans the changes in it. Without changes
-    /// nothing needs to be planned.
+    /// Queues a commit in reserved room and plans its changes. `planned` may be `None` if it has
+    /// none.
     pub(super) fn plan_reserved(
         &self,
         planned: Option<&mut Planned>,
@@ -121,8 +118,8 @@ impl Sequencer {
         self.group_memory.count(planned.groups());
     }
 
-    /// Queues a change; answers when it is durable and applied. What is queued behind it may count
-    /// on it.
+    /// Queues a change; answers when it is durable and applied. Changes that are queued later may
+    /// rely on it.
     pub(super) fn plan<T: Send + 'static>(
         &self,
         planned: &mut Planned,
@@ -132,7 +129,7 @@ impl Sequencer {
         self.plan_together(planned, vec![change], answer)
     }
 
-    /// The same of several changes, in one journal entry.
+    /// The same for several changes in one journal entry.
     pub(super) fn plan_together<T: Send + 'static>(
         &self,
         planned: &mut Planned,
@@ -144,8 +141,8 @@ impl Sequencer {
         Ok(pending)
     }
 
-    /// The same of a change that is refused where the journal has no room for it: nothing that is
-    /// queued behind it counts on it, but for others that are refused then.
+    /// The same for a change that may be refused later, if the journal has no room. Only changes
+    /// that are refused with it may rely on it.
     pub(super) fn plan_refusable<T: Send + 'static>(
         &self,
         planned: &mut Planned,
@@ -157,14 +154,15 @@ impl Sequencer {
         Ok(pending)
     }
 
-    /// Queues a commit, and plans the changes in it.
+    /// Queues a commit and plans its changes.
     pub(super) fn plan_commit(&self, planned: &mut Planned, commit: Commit) -> Result<(), Error> {
         let room = self.reserve()?;
         let brings_deadline = |item: &Item| match item {
             Item::Change(change) => !change.is_of_offsets(),
             Item::Frame(_) => false,
         };
-        // All groups and producers are asked for theirs, and commits of offsets are many.
+        // Only changes that bring deadlines: it asks all groups and producers, and commits of
+        // offsets are many.
         let brings_deadlines = commit.items.iter().any(brings_deadline);
         self.plan_reserved(Some(planned), room, commit)?;
         if brings_deadlines && let Some(next) = planned.next_deadline() {
@@ -173,20 +171,20 @@ impl Sequencer {
         Ok(())
     }
 
-    /// Refuses a request because of something that may not be durable yet: the refusal waits for
-    /// it.
+    /// Refuses a request because of something that may not be durable yet: the refusal is sent once
+    /// it is.
     pub(super) fn refuse_durably<T: Send + 'static>(
         &self,
         error: Error,
     ) -> Result<Pending<T>, Error> {
-        // What it tells of may be refused itself.
+        // What the refusal tells of may be refused itself.
         let (mut commit, pending) = commit(Vec::new(), move || Err(error));
         commit.can_be_refused = true;
         self.queue(commit)?;
         Ok(pending.refused())
     }
 
-    /// Answers when all that is queued is durable and applied.
+    /// Answers when everything queued is durable and applied.
     pub(super) fn queue_barrier<T: Send + 'static>(
         &self,
         answer: impl FnOnce() -> Result<T, Error> + Send + 'static,
@@ -200,9 +198,10 @@ impl Sequencer {
         self.queue.push_reserved(self.reserve()?, commit)
     }
 
-    /// Takes what can be refused from the queue, and out of what is planned.
+    /// Takes commits that can be refused out of the queue, and out of the planned catalog.
     pub(super) fn take_back_queued(&self) -> Vec<Commit> {
-        // Nobody decides, and so nobody queues a change, before the two agree again.
+        // With this lock nobody can decide, and so queue a change, before planned catalog and queue
+        // agree again.
         let mut planned = self.planned();
         let refused = self.queue.take_refusable();
         if refused.iter().any(|commit| !commit.items.is_empty()) {
@@ -213,7 +212,7 @@ impl Sequencer {
     }
 }
 
-/// A commit of one change that can be refused when it is queued.
+/// A commit of one change that can still be refused once it is queued.
 pub(super) fn refusable<T: Send + 'static>(
     change: Change,
     answer: impl FnOnce() -> Result<T, Error> + Send + 'static,

@@ -1,7 +1,7 @@
 //! The owners of a broker's state.
 //!
-//! Each owns its state with the locks around it, and has handles of the others that it needs.
-//! Operations take the owner that they need, or all of them where they need several.
+//! Each owner has its state with the locks around it, and handles of other owners that it needs. An
+//! operation uses one owner, or this struct if it needs several.
 
 use std::sync::Arc;
 
@@ -39,9 +39,9 @@ use crate::{
 /// All owners.
 pub(super) struct Shared {
     pub(super) env: Env,
-    /// What it has done so far.
+    /// Counts of what the broker has done so far.
     pub(super) counts: Counts,
-    /// What time it is.
+    /// The broker's time.
     pub(super) clock: SteadyClock,
     pub(super) options: Options,
     pub(super) dir: Arc<DataDir>,
@@ -54,16 +54,15 @@ pub(super) struct Shared {
     pub(super) producer_memory: ProducerMemory,
     pub(super) sessions: Sessions,
     pub(super) rebalances: Rebalances,
-    /// Tells others which there are.
+    /// Publishes the current access tokens.
     pub(super) access_tokens: watch::Sender<Arc<AccessTokens>>,
     pub(super) maintenance: Maintenance,
-    /// Where the thread waits that looks after deadlines.
+    /// The thread that waits for deadlines waits here.
     pub(super) alarm: Arc<Alarm>,
 }
 
 impl Shared {
-    /// What there is before anything has been recovered. The journal goes on
-    /// behind `tip`.
+    /// The state before anything is recovered. The journal continues behind `tip`.
     pub(super) fn new(
         env: Env,
         options: Options,
@@ -151,7 +150,7 @@ impl Shared {
     }
 }
 
-/// Whoever may wait for something that does not come once storage has failed.
+/// Everything that may wait in vain once storage has failed.
 struct Waiters {
     queue: Arc<Queue>,
     wakeups: [Arc<Wakeup>; 3],

@@ -1,5 +1,4 @@
-//! What a broker has of topics and partitions beside what the catalog says of them: logs, locks,
-//! and whoever waits.
+//! The state of topics and partitions that the catalog does not have: logs, locks, and wake-ups.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,7 +25,7 @@ use crate::{
     types::{Keys, Offset, PartitionId, TopicId, TopicName, TopicSettings},
 };
 
-/// All topics, by what they are looked up by.
+/// All topics, by name and by id.
 #[derive(Default)]
 pub(super) struct Topics {
     pub(super) by_name: BTreeMap<TopicName, Arc<Topic>>,
@@ -35,11 +34,11 @@ pub(super) struct Topics {
     pub(super) deleted: Vec<DeletedTopic>,
 }
 
-/// A topic that was deleted, and has files.
+/// A deleted topic that still has files.
 pub(super) struct DeletedTopic {
     pub(super) id: TopicId,
-    /// Its partitions count until the files are removed. Nothing if nobody knows how many there
-    /// are.
+    /// Keeps its partitions counted until the files are removed. Empty if their number is not
+    /// known.
     pub(super) _counted: Vec<Arc<Counted>>,
 }
 
@@ -49,24 +48,25 @@ pub(super) struct Topic {
     pub(super) hasher: KeyHasher,
     pub(super) name: TopicName,
     pub(super) partitions: PartitionList,
-    /// As the applied catalog has them.
+    /// The settings in the applied catalog.
     pub(super) settings: RwLock<TopicSettings>,
-    /// Whether appends may be queued. They hold it while they assign offsets and queue, so that
-    /// nothing is queued behind the deletion of the topic. That the deletion is planned the catalog
-    /// says too, but an append without a producer does not lock that.
+    /// Whether appends may be queued. An append holds this lock while it assigns offsets and
+    /// queues, so that nothing is queued behind the topic's deletion. The planned catalog knows of
+    /// the deletion too, but an append without a producer does not lock that.
     pub(super) open: OrderedRwLock<bool, rank::Open>,
-    /// Moved each time that records have become visible, and when the topic is deleted.
+    /// Notified whenever records become visible, and when the topic is deleted.
     pub(super) moved: watch::Sender<()>,
-    /// Where.
+    /// In which partitions records became visible.
     pub(super) news: News,
-    /// What readers that follow are told of erasures.
+    /// Notices of erasures for readers that follow.
     pub(super) notices: Notices,
     pub(super) deleted: AtomicBool,
-    /// The file that describes the topic does not say all of this.
+    /// Whether the topic's file must be written again.
     pub(super) file_is_stale: AtomicBool,
-    /// Where the next batch without keys goes.
+    /// The partition of the next batch without keys.
     pub(super) rotation: AtomicU32,
-    /// Its partitions count as long as it is in memory, which a read may see to after its deletion.
+    /// Keeps its partitions counted as long as the topic is in memory, which a read may extend
+    /// beyond its deletion.
     pub(super) counted: Mutex<Vec<Arc<Counted>>>,
 }
 
@@ -79,9 +79,9 @@ pub(super) struct Partition {
     pub(super) writer: OrderedMutex<Writer, rank::Writer>,
     /// Held while the files of the key index are changed.
     pub(super) upkeep: OrderedMutex<(), rank::Upkeep>,
-    /// What lies before this offset is in segments, and a checkpoint says so.
+    /// All records before this offset are in segments, and a checkpoint says so.
     pub(super) checkpointed: AtomicU64,
-    /// What lies before this offset is in segments that a checkpoint knows as sealed.
+    /// All records before this offset are in segments that a checkpoint knows as sealed.
     pub(super) known_sealed: AtomicU64,
     pub(super) is_dirty: AtomicBool,
 }
@@ -89,11 +89,11 @@ pub(super) struct Partition {
 /// What the next append to a partition gets.
 pub(super) struct Next {
     pub(super) offset: Offset,
-    /// The versions that keys are at, and who has which offsets.
+    /// The current versions of keys, and the offsets of their records.
     pub(super) keys: KeyIndex,
-    /// Append times never go back.
+    /// The earliest append time of the next append: times never go back.
     pub(super) append_time_ms: i64,
-    /// As the log counts them, ahead of it by what is queued.
+    /// As the log counts it, ahead of the log by what is queued.
     pub(super) appended_bytes: u64,
 }
 
@@ -109,15 +109,15 @@ pub(super) struct PartitionRef {
     pub(super) at: usize,
 }
 
-/// Where the logs of a topic come from.
+/// How the logs of a topic are opened.
 #[derive(Clone, Copy)]
 pub(super) enum Logs<'a> {
-    /// There are none.
+    /// The topic is new and has no logs.
     New,
-    /// Cut back to these places; those that are not listed, to nothing.
+    /// Logs are cut back to these states; partitions that are not listed, to nothing.
     Cut(&'a [checkpoint::Partition]),
-    /// From their segments, beginning at `starts`. What is not sound from where the journal's
-    /// frames begin is applied from there, unless it is before `synced`.
+    /// Logs are scanned, beginning at `starts`. What is not sound from where the journal's frames
+    /// begin is applied again from there, unless it is before `synced`.
     Scan {
         starts: &'a [Offset],
         synced: &'a [Offset],
@@ -130,7 +130,7 @@ impl PartitionRef {
         &self.topic.partitions[self.at]
     }
 
-    /// Whether its topic was deleted.
+    /// Whether its topic is deleted.
     pub(super) fn is_deleted(&self) -> bool {
         self.topic.deleted.load(Ordering::Acquire)
     }
@@ -147,8 +147,8 @@ impl Partition {
         Arc::clone(self.log.view().index())
     }
 
-    /// Passes over records up to this offset that are lost, in a start: reading them says so, and
-    /// nobody knows which entities they are of.
+    /// Skips lost records up to this offset, during a start: reading them reports the loss, and
+    /// their entities are not known.
     pub(super) fn pass_over_lost(&self, end: Offset) {
         let mut next = lock(&self.next);
         let mut log = lock(&self.log);
@@ -161,8 +161,8 @@ impl Partition {
 }
 
 impl Topic {
-    /// What came of reading the topic, unless it has been deleted meanwhile: its files are removed,
-    /// so that anything may have come of it, and another topic may have its name.
+    /// The result of a read, or an error if the topic was deleted meanwhile: its files are being
+    /// removed, so the result may be anything, and another topic may have its name.
     pub(super) fn unless_deleted<T>(&self, read: Result<T, Error>) -> Result<T, Error> {
         if self.deleted.load(Ordering::Acquire) {
             return Err(Error::UnknownTopic {
@@ -207,7 +207,7 @@ impl Topic {
 }
 
 impl DeletedTopic {
-    /// One that an earlier start began to remove.
+    /// A topic that an earlier start began to remove.
     pub(super) fn found(id: TopicId) -> Self {
         Self {
             id,
@@ -225,7 +225,7 @@ impl Topics {
         })
     }
 
-    /// The topic that is meant: another one of that name is none.
+    /// The topic that a request means; another one with the same name does not count.
     pub(super) fn find_meant(&self, meant: Meant<'_>) -> Result<Arc<Topic>, Error> {
         let topic = self.find(meant.name)?;
         match meant.id {
@@ -242,8 +242,8 @@ impl Topics {
         self.by_id.get(&id)
     }
 
-    /// Adds a topic. If another has its name, that was deleted, by a change that is lost to damage;
-    /// its files stay.
+    /// Adds a topic. Another one with its name must have been deleted, by a change that was lost to
+    /// damage; its files stay.
     pub(super) fn insert(&mut self, topic: Arc<Topic>) {
         if let Some(id) = self.by_name.get(&topic.name).map(|other| other.id) {
             self.remove(id);

@@ -1,24 +1,24 @@
-//! How the broker is: what it holds, and what room it has.
+//! The state of the broker: what it has, and how much space.
 
 use std::{path::PathBuf, time::Duration};
 
 use super::{Broker, Shortage};
 
-/// What there is at one moment. Each figure is looked up by itself.
+/// The state at one moment, except that each figure is read on its own.
 #[derive(Clone, Debug)]
 pub(crate) struct Status {
-    /// Where the data is, from the root on.
+    /// The data directory, as an absolute path.
     pub(crate) data_dir: PathBuf,
     /// Why storage has failed, if it has.
     pub(crate) failure: Option<String>,
-    /// Since it was opened.
+    /// For how long it has been open.
     pub(crate) uptime: Duration,
     pub(crate) topics: usize,
     pub(crate) partitions: usize,
     pub(crate) producers: usize,
-    /// What is free on the disk, if that says so.
+    /// The free space on the disk, if the file system can tell.
     pub(crate) disk_free: Option<u64>,
-    /// What is kept free there.
+    /// How much of it is kept free.
     pub(crate) disk_reserve: u64,
     /// Why appends are refused, if they are.
     pub(crate) shortage: Option<Shortage>,
@@ -29,7 +29,7 @@ pub(crate) struct Status {
 }
 
 impl Broker {
-    /// How the broker is. Asks the file system for its room.
+    /// The state of the broker. Asks the file system for its free space.
     pub(crate) fn status(&self) -> Status {
         let shared = &self.shared;
         let (topics, partitions, producers) = {

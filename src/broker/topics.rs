@@ -24,11 +24,11 @@ pub(crate) struct TopicDescription {
     pub(crate) settings: TopicSettings,
 }
 
-/// The topic that a request means: the one of this name, if it still is the one with this id.
+/// The topic that a request means: the one with this name, provided that it has this id.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meant<'a> {
     pub(crate) name: &'a str,
-    /// None: whichever has the name.
+    /// `None` for whichever topic has the name.
     pub(crate) id: Option<TopicId>,
 }
 
@@ -46,19 +46,19 @@ pub(crate) struct PartitionDescription {
     pub(crate) high_watermark: Offset,
     pub(crate) segments: u32,
     pub(crate) bytes: u64,
-    /// What these would be without compression.
+    /// The size of its records without compression.
     pub(crate) uncompressed_bytes: u64,
-    /// Why it could not be compressed, when that was tried last.
+    /// Why it could not be compressed when it was last tried.
     pub(crate) compression_problem: Option<Problem>,
-    /// How far it has been compacted; none if its topic is not.
+    /// How far it is compacted; `None` if its topic is not compacted.
     pub(crate) compaction: Option<Compaction>,
-    /// How far it has been verified; none if nothing is.
+    /// How far it is verified; `None` if scrubbing is off.
     pub(crate) scrubbed: Option<Scrubbed>,
 }
 
 impl Broker {
-    /// Creates a topic. Where partitions of deleted topics take its room, it waits until they are
-    /// gone, or `patience` ends.
+    /// Creates a topic. If partitions of deleted topics take its room, waits until they are gone,
+    /// or until `patience` resolves.
     pub(crate) async fn create_topic_in_time(
         &self,
         name: &str,
@@ -81,7 +81,7 @@ impl Broker {
         }
     }
 
-    /// Creates a topic. 0 partitions stand for one.
+    /// Creates a topic. 0 partitions means one.
     pub(crate) fn create_topic(
         &self,
         name: &str,
@@ -150,8 +150,8 @@ impl Broker {
         Ok(queued)
     }
 
-    /// Gives a topic with plain keys more partitions, so that it has so many. Keys may belong in
-    /// others from then on.
+    /// Raises the number of partitions of a topic with plain keys to this number. Keys may belong
+    /// to other partitions from then on.
     pub(crate) fn add_partitions(
         &self,
         topic: Meant<'_>,
@@ -201,7 +201,7 @@ impl Broker {
             let reason = format!("setting {both:?} is both in `set` and in `reset`; name it once");
             return Err(Error::MalformedRequest { reason });
         }
-        // What is wrong with them is said below.
+        // Errors in the settings are reported below.
         if let Ok(settings) = altered(&topic.settings(), set, reset) {
             shared.allow_compression(&settings)?;
         }
@@ -225,7 +225,7 @@ impl Broker {
     }
 
     /// Deletes the records of a partition before an offset, unless a group holds some of them;
-    /// answers with the log's start.
+    /// answers with the new start of the log.
     pub(crate) fn trim<'a>(
         &self,
         topic: impl Into<Meant<'a>>,
@@ -235,7 +235,7 @@ impl Broker {
         self.trim_or_force(topic.into(), partition, before, false)
     }
 
-    /// The same, also past what a group holds.
+    /// The same, even if a group holds some of the records.
     pub(crate) fn force_trim<'a>(
         &self,
         topic: impl Into<Meant<'a>>,
@@ -316,8 +316,8 @@ impl Broker {
         Ok((describe(&topic), partitions.collect()))
     }
 
-    /// The topics whose names start with `prefix` and sort behind `after`, by name, at most
-    /// `limit`; and whether there are more.
+    /// At most `limit` topics whose names start with `prefix` and sort behind `after`, by name; and
+    /// whether there are more.
     pub(crate) fn list_topics(
         &self,
         prefix: &str,
@@ -359,7 +359,7 @@ impl PartitionRef {
 }
 
 impl Shared {
-    /// Why a topic does not get more partitions.
+    /// Why a topic cannot get more partitions.
     fn refuse_partitions<T: Send + 'static>(
         &self,
         topic: &Topic,
@@ -386,8 +386,8 @@ impl Shared {
         }
     }
 
-    /// Counts the partitions of a new topic, where so many exist, if those of deleted topics leave
-    /// room for them.
+    /// Counts the partitions of a new topic, if deleted topics leave room for them; `existing` is
+    /// how many there are.
     fn count_new(&self, existing: usize, partitions: u32) -> Result<Counted, Error> {
         let count = usize::try_from(partitions).unwrap_or(usize::MAX);
         let counted = self.partitions.count.count_if_room(count);

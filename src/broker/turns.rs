@@ -1,19 +1,19 @@
-//! Which partitions of a read are next: those that are behind their limits, and those of which the
-//! client has not been told that it has caught up. What is done for the others costs nothing.
+//! Which partitions a read handles next: those behind their limits, and those whose client must be
+//! told that it has caught up. The other partitions cost nothing.
 
 use std::collections::VecDeque;
 
-/// The partitions of a read, by where they are in its list.
+/// The partitions of a read, by their indexes in its list.
 pub(super) struct Turns {
-    /// Those behind their limits. The turn is the first one's.
+    /// Those behind their limits. It is the first one's turn.
     behind: VecDeque<u32>,
-    /// Those that are to be told, some of which have been meanwhile.
+    /// Those that are to be told; some may have been told meanwhile.
     untold: VecDeque<u32>,
 }
 
 impl Turns {
-    /// For so many partitions; a read that does not follow tells nothing. Room is made at once, so
-    /// that a read takes no more than it took when it was counted.
+    /// For `count` partitions. All memory is allocated at once, so that the read never takes more
+    /// than was counted. A read that does not follow has nothing to tell.
     pub(super) fn for_partitions(count: usize, follow: bool) -> Self {
         Self {
             behind: VecDeque::with_capacity(count),
@@ -21,12 +21,12 @@ impl Turns {
         }
     }
 
-    /// In bytes.
+    /// Its memory, in bytes.
     pub(super) fn memory(&self) -> usize {
         (self.behind.capacity() + self.untold.capacity()) * size_of::<u32>()
     }
 
-    /// Whose turn it is, of those behind their limits.
+    /// The partition behind its limit whose turn it is.
     pub(super) fn current(&self) -> Option<usize> {
         self.behind.front().map(|at| *at as usize)
     }
@@ -35,17 +35,17 @@ impl Turns {
         !self.behind.is_empty()
     }
 
-    /// How many are behind their limits.
+    /// How many partitions are behind their limits.
     pub(super) fn behind(&self) -> usize {
         self.behind.len()
     }
 
-    /// One has fallen behind its limit.
+    /// Notes that a partition has fallen behind its limit.
     pub(super) fn fell_behind(&mut self, at: usize) {
         self.behind.push_back(short(at));
     }
 
-    /// The turn is over of the one that had it.
+    /// Ends the turn of the current partition.
     pub(super) fn next(&mut self, is_behind: bool) {
         if let Some(at) = self.behind.pop_front()
             && is_behind
@@ -54,12 +54,12 @@ impl Turns {
         }
     }
 
-    /// One is to be told, which is not waiting for that.
+    /// Queues a partition to be told. It must not be queued already.
     pub(super) fn is_untold(&mut self, at: usize) {
         self.untold.push_back(short(at));
     }
 
-    /// The first of those that are to be told.
+    /// Takes the first partition that is to be told.
     pub(super) fn next_untold(&mut self) -> Option<usize> {
         self.untold.pop_front().map(|at| at as usize)
     }

@@ -1,6 +1,5 @@
-//! Wakes a thread that has rounds to make, housekeeping or indexing: when somebody has something to
-//! do for it, or when a moment has come that it has named. The moments are looked after elsewhere
-//! (`schedule.rs`): nothing here waits for time to pass.
+//! Wakes a background thread to make a round: when somebody has work for it, or at a time that it
+//! has set. `schedule.rs` waits for these times; nothing here waits for time to pass.
 
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
@@ -9,13 +8,14 @@ use std::{
 
 use crate::env::Alarm;
 
-/// Wakes a thread that has rounds to make.
+/// Wakes a background thread.
 pub(super) struct Wakeup {
     state: Mutex<WakeupState>,
-    /// Of the thread that looks after moments.
+    /// The alarm of the thread that waits for deadlines.
     alarm: Arc<Alarm>,
     called: Condvar,
-    /// Somebody waits for a journal file, and here for the housekeeping thread to have tried.
+    /// Waited for by those who need a journal file, until the housekeeping thread has tried to free
+    /// one.
     tried: Condvar,
 }
 
@@ -25,7 +25,7 @@ struct WakeupState {
     closed: bool,
     checkpoint_wanted: bool,
     rounds: u64,
-    /// When it is notified although nobody calls.
+    /// When the thread is woken even if nobody calls.
     due: Option<Duration>,
 }
 
@@ -36,7 +36,7 @@ impl WakeupState {
 }
 
 impl Wakeup {
-    /// Notified at this moment, unless it has been before.
+    /// Due at `first`, unless somebody calls before.
     pub(super) fn new(alarm: Arc<Alarm>, first: Option<Duration>) -> Self {
         let state = WakeupState {
             due: first,
@@ -50,7 +50,7 @@ impl Wakeup {
         }
     }
 
-    /// Has the thread make a round.
+    /// Makes the thread make a round.
     pub(super) fn notify(&self) {
         self.lock().notified = true;
         self.called.notify_all();
@@ -65,7 +65,7 @@ impl Wakeup {
         self.lock().closed
     }
 
-    /// Waits to be notified; whether to go on, and whether a checkpoint is wanted.
+    /// Waits for a call. Returns whether a checkpoint is wanted; `None` if closed.
     pub(super) fn wait(&self) -> Option<bool> {
         let is_quiet = |state: &mut WakeupState| state.is_quiet() && !state.closed;
         let waited = self.called.wait_while(self.lock(), is_quiet);
@@ -75,7 +75,7 @@ impl Wakeup {
         if closed { None } else { self.take() }
     }
 
-    /// Whether it has been notified, without waiting, and then whether a checkpoint is wanted.
+    /// As [`wait`](Self::wait), without waiting; `None` without a call.
     pub(super) fn take(&self) -> Option<bool> {
         let mut state = self.lock();
         if state.is_quiet() {
@@ -86,12 +86,12 @@ impl Wakeup {
         Some(std::mem::take(&mut state.checkpoint_wanted))
     }
 
-    /// When it is notified although nobody calls.
+    /// When the thread is woken even if nobody calls.
     pub(super) fn due(&self) -> Option<Duration> {
         self.lock().due
     }
 
-    /// Whether that moment has come: once.
+    /// Whether that time has come; true only once.
     pub(super) fn take_due(&self, now: Duration) -> bool {
         self.lock().due.take_if(|due| *due <= now).is_some()
     }
@@ -102,13 +102,13 @@ impl Wakeup {
         self.called.notify_all();
     }
 
-    /// Asks for a checkpoint and waits until it has been tried; returns at once when closed.
+    /// Asks for a checkpoint and waits until it was tried; returns at once when closed.
     pub(super) fn want_checkpoint(&self) {
         let mut state = self.lock();
         if state.closed {
             return;
         }
-        // The round under way may be past the point where it would see this.
+        // The round under way may be too far to notice this.
         let enough = state.rounds + 2;
         while state.rounds < enough && !state.closed {
             state.checkpoint_wanted = true;
@@ -121,7 +121,7 @@ impl Wakeup {
         }
     }
 
-    /// Waits for the next round, which may find that a full disk has room again.
+    /// Waits for the next round, in which a full disk may have space again.
     pub(super) fn pause(&self) {
         let state = self.lock();
         let rounds = state.rounds;
@@ -131,7 +131,7 @@ impl Wakeup {
         drop(waited);
     }
 
-    /// A round is done, and the next one is due at this moment.
+    /// Ends a round; the next one is due at `due`.
     pub(super) fn round_done(&self, due: Option<Duration>) {
         let mut state = self.lock();
         state.rounds += 1;

@@ -1,8 +1,8 @@
-//! Moving frames from the tails of partitions into their segments, and making these durable.
+//! Moves frames from the tails of partitions to their segments, and makes these durable.
 //!
-//! A round moves what was there when it began: what is appended meanwhile is for the next one. So
-//! its length is bounded however fast clients append, and a checkpoint, which needs such a round,
-//! does not run after them until the journal is full.
+//! A round moves what was there when it began; what is appended meanwhile is for the next one. So
+//! the length of a round is bounded however fast clients append, and a checkpoint, which needs such
+//! a round, cannot run after them until the journal is full.
 
 use std::{collections::BTreeSet, sync::atomic::Ordering};
 
@@ -20,44 +20,44 @@ use crate::{
     types::{Offset, TopicId},
 };
 
-/// Most segments that are synced at a time. Their writing begins together, so that few commits of
-/// the file system are enough for all of them.
+/// Most segments that are synced at a time. The disk starts to write all of them before the first
+/// is synced, so that few commits of the file system are enough.
 const SYNCED_TOGETHER: usize = 512;
 
-/// Most segments that are left to a checkpoint to be synced.
+/// Most unsynced segments that are left to a checkpoint.
 const MOST_UNSYNCED: usize = 1_024;
 
-/// What is known of segments that have been written to.
+/// What is known of segments that were written to.
 pub(super) struct WriteOut {
-    /// Told how far a round has come.
+    /// Notified of a round's progress.
     memory: Memory,
     /// How many segments are synced at a time. Their files are open meanwhile.
     together: usize,
-    /// Partitions whose active segments are not durable to their end.
+    /// Partitions whose active segments are not durable up to their end.
     unsynced: Vec<PartitionRef>,
-    /// Topics that have directories.
+    /// Topics whose directories exist.
     made: BTreeSet<TopicId>,
-    /// Topics with directories of partitions whose names are not durable.
+    /// Topics with new directories of partitions, whose names are not durable.
     new_in: BTreeSet<TopicId>,
 }
 
-/// A round: what there is to move, in bytes.
+/// A round: what is to be moved, in bytes.
 struct Round {
     memory: Memory,
-    /// The newest first.
+    /// The partitions' tails, newest first.
     tails: Vec<Tail>,
     moved: usize,
     all: usize,
 }
 
-/// What a partition has in memory when a round begins.
+/// What a partition had in memory when the round began.
 struct Tail {
     of: PartitionRef,
     end: Offset,
 }
 
 impl WriteOut {
-    /// Where at most so many files are open.
+    /// With at most this many open files.
     pub(super) fn new(memory: Memory, open_files: usize) -> Self {
         Self {
             memory,
@@ -68,24 +68,24 @@ impl WriteOut {
         }
     }
 
-    /// Moves the frames that dirty partitions have now. Where these are many, they are synced as
-    /// well, so that a checkpoint has few left to sync: memory is not freed while it does.
+    /// Moves the frames that dirty partitions have now. If there are many segments, syncs them as
+    /// well, so that a checkpoint has few left to sync: no memory is freed while it does.
     pub(super) fn write_some_out(&mut self, owner: &Partitions) -> Result<(), FileError> {
         self.write_out(owner, MOST_UNSYNCED)
     }
 
-    /// The same, for a checkpoint.
+    /// The same, for a checkpoint: all segments are synced.
     pub(super) fn write_all_out(&mut self, owner: &Partitions) -> Result<(), FileError> {
         self.write_out(owner, self.together)?;
         self.sync_segments(owner)?;
         self.sync_topics(owner)
     }
 
-    /// Moves the frames that dirty partitions have now. Whenever so many segments are not durable
-    /// to their end, they are synced.
+    /// Moves the frames that dirty partitions have now. Syncs whenever `most` segments are not
+    /// durable up to their end.
     fn write_out(&mut self, owner: &Partitions, most: usize) -> Result<(), FileError> {
         let mut round = Round::of(owner.take_dirty(), self.memory.clone());
-        // The oldest first: memory is freed when all of a request is in segments.
+        // Oldest first: a request's memory is freed when all its frames are in segments.
         while let Some(tail) = round.tails.pop() {
             let mut written = self.write_out_partition(owner, &tail, &mut round);
             if written.is_ok() && self.unsynced.len() >= most {
@@ -128,7 +128,7 @@ impl WriteOut {
         drop(writer);
         written?;
         owner.retention.look_at_written(at);
-        // What came between the beginning of the round and here has not made it dirty again.
+        // Frames that came since the round began have not marked it dirty again.
         if lock(&partition.log).has_tail() {
             owner.mark_dirty(at);
         }
@@ -137,7 +137,7 @@ impl WriteOut {
 
     /// Makes segments durable, many at a time.
     fn sync_segments(&mut self, owner: &Partitions) -> Result<(), FileError> {
-        // A writer must not be locked twice.
+        // Sorted, because a writer must not be locked twice.
         self.unsynced
             .sort_unstable_by_key(|at| (at.topic.id, at.at));
         self.unsynced.dedup_by_key(|at| (at.topic.id, at.at));
@@ -164,7 +164,7 @@ impl WriteOut {
         Ok(())
     }
 
-    /// Makes the names of partitions durable: those of a topic at once, however many there are.
+    /// Makes the names of new partition directories durable, with one sync for each topic.
     fn sync_topics(&mut self, owner: &Partitions) -> Result<(), FileError> {
         let is_there = |id: &TopicId| owner.topics().find_by_id(*id).is_some();
         self.new_in.retain(is_there);
@@ -180,14 +180,14 @@ impl WriteOut {
         Ok(())
     }
 
-    /// Takes note that a topic's directory has another name.
+    /// Forgets a topic, whose directory has another name now.
     pub(super) fn forget(&mut self, topic: TopicId) {
         self.made.remove(&topic);
     }
 }
 
 impl Round {
-    /// What these partitions have now; they come in the order in which they became dirty.
+    /// A round over these partitions, which are in the order in which they became dirty.
     fn of(dirty: Vec<PartitionRef>, memory: Memory) -> Self {
         let mut tails = Vec::with_capacity(dirty.len());
         let mut all = 0;
@@ -218,7 +218,7 @@ impl Round {
                 return Ok(());
             }
             self.moved += moved;
-            // To sync may take longer than to write.
+            // If it synced, that may have taken longer than the write.
             if writer.has_synced_bytes() {
                 self.note_progress();
             }

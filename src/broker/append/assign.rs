@@ -1,10 +1,9 @@
-//! Giving an append its place, under the locks of every partition that it writes or has a condition
-//! on.
+//! Orders an append, under the locks of every partition that it writes to or has a condition on.
 //!
-//! First everything is looked up and compared, which changes nothing that anybody can see; then,
-//! with nothing left that could fail, offsets, versions and sequences are given out, and the frames
-//! are queued. What is compared are facts that may still be on their way to the disk; an answer
-//! that tells them waits until they are there.
+//! First everything is looked up and compared, which changes nothing visible. Then, when nothing
+//! can fail any more, offsets, versions and sequences are assigned and the frames are queued. The
+//! comparison includes facts that may not be durable yet; an answer that depends on them waits
+//! until they are.
 
 use std::sync::{Arc, RwLockReadGuard};
 
@@ -37,28 +36,28 @@ use crate::{
     types::{Durability, Offset, PartitionId, TopicId, Version},
 };
 
-/// What an append needs of the partitions, in the order in which everybody locks them.
+/// The partitions of an append, in the order in which all appends lock them.
 struct Place {
     partitions: Vec<PartitionRef>,
 }
 
-/// What came of comparing.
+/// The result of comparing an append with what is stored.
 enum Compared {
-    /// All of it may happen; the entries of all keys that are wanted.
+    /// The append may happen; these are the table entries of all its keys.
     New(Vec<EntryId>),
     /// The producer's batches are stored already.
     Repeated,
     /// Some conditions do not hold.
     Conflict(Vec<FailedCondition>),
-    /// It cannot happen, because of something that may not be durable yet.
+    /// The append is refused, because of something that may not be durable yet.
     Refused(Error),
-    /// For these of the wanted keys files must be read first.
+    /// Files must be read first for the keys with these indexes.
     Unknown(Vec<usize>),
 }
 
 impl Broker {
-    /// Assigns offsets, versions and sequences, and queues the frames; or leaves that, where files
-    /// have to be read for it.
+    /// Assigns offsets, versions and sequences, and queues the frames; or leaves the append for
+    /// later, if files must be read.
     pub(super) fn assign(
         &self,
         append: Checked,
@@ -161,15 +160,15 @@ impl Place {
         Ok(Self { partitions })
     }
 
-    /// Which of the partitions this is.
+    /// The index of a partition in the list.
     fn at(&self, topic: TopicId, partition: PartitionId) -> usize {
         self.partitions
             .binary_search_by_key(&(topic, partition), key)
             .expect("all of the append were collected")
     }
 
-    /// The keys whose versions matter: of every record, in the order of batches and plans, then of
-    /// every condition.
+    /// The keys whose versions are needed: those of all records, by batch and plan, then those of
+    /// all conditions.
     fn wanted<'a>(&self, append: &'a Checked) -> Vec<Wanted<'a>> {
         let mut wanted = Vec::new();
         for batch in &append.batches {
@@ -201,8 +200,8 @@ impl Place {
             .collect()
     }
 
-    /// Compares the append with what is stored and under way. Adds to the key tables what is found
-    /// out about keys, which is true whatever becomes of the append.
+    /// Compares the append with what is stored and under way. Adds what it finds out about keys to
+    /// the key tables, which is right whether or not the append happens.
     fn compare(
         &self,
         append: &Checked,
@@ -279,7 +278,7 @@ impl Place {
             }
         }
         for ((partition, next), more) in self.partitions.iter().zip(next).zip(more) {
-            // Partitions of conditions get nothing.
+            // Partitions with a condition only get no records.
             if more > 0 {
                 shared.check_limits(partition, next, more)?;
             }
@@ -287,7 +286,7 @@ impl Place {
         Ok(())
     }
 
-    /// Gives out offsets, versions and sequences, and queues the frames.
+    /// Assigns offsets, versions and sequences, and queues the frames.
     fn take(
         &self,
         shared: &Shared,
@@ -297,7 +296,7 @@ impl Place {
         mut planned: Option<&mut Planned>,
         admission: Admission,
     ) -> Result<Pending<Appended>, Error> {
-        // Behind this nothing fails but a broker that is going down.
+        // From here on nothing fails, unless the broker shuts down.
         let room = shared.sequencer.reserve()?;
         let mut producers = planned.as_deref_mut().map(Planned::producers_mut);
         if let (Some(producers), Some(producer), Some(holder)) =
@@ -376,7 +375,7 @@ impl Place {
     }
 }
 
-/// Gives a run of records what is next in its partition, and builds its frame.
+/// Assigns the next offsets and versions of a partition to a run of records, and builds its frame.
 fn take_run<'a>(
     append: &Checked,
     batch: &CheckedBatch,
@@ -415,7 +414,7 @@ fn take_run<'a>(
     (versions, frame)
 }
 
-/// Whether the batches of a producer are new.
+/// Whether a producer's batches are new.
 fn decide(append: &Checked, producers: &Producers) -> Result<Decision, Error> {
     let Some(producer) = append.producer else {
         return Ok(Decision::New);
@@ -432,7 +431,7 @@ fn decide(append: &Checked, producers: &Producers) -> Result<Decision, Error> {
         })
 }
 
-/// The batches of a producer, by their sequences.
+/// A producer's batches with their sequences.
 fn numbered(append: &Checked) -> Vec<(TopicId, PartitionId, u64)> {
     let mut batches = Vec::with_capacity(append.batches.len());
     for batch in &append.batches {
@@ -444,8 +443,8 @@ fn numbered(append: &Checked) -> Vec<(TopicId, PartitionId, u64)> {
 }
 
 impl Shared {
-    /// Forgets producers for the partitions that an append's has not appended to before; whether
-    /// there is room for these now.
+    /// Forgets other producers to make room for the partitions that this one has not appended to
+    /// before; returns whether there is room now.
     fn make_room_for(
         &self,
         append: &Checked,
@@ -460,7 +459,7 @@ impl Shared {
     }
 }
 
-/// What partitions are locked in the order of.
+/// The key by which partitions are locked in order.
 fn key(partition: &PartitionRef) -> (TopicId, PartitionId) {
     (partition.topic.id, partition.partition().id)
 }
@@ -486,7 +485,7 @@ fn hold_open(
 }
 
 impl Expected {
-    /// The key that it is about, if it is about one.
+    /// The key that the condition is about, if it is about one.
     pub(super) fn key(&self) -> Option<&[u8]> {
         match self {
             Self::KeyAbsent { key } | Self::KeyExists { key } | Self::KeyAt { key, .. } => {

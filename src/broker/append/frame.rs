@@ -1,4 +1,4 @@
-//! How records become a frame: the client's bytes, and behind each record what the broker assigns.
+//! Builds a frame from records: the client's bytes, with the broker's fields behind each record.
 
 use bytes::{BufMut, BytesMut};
 
@@ -8,14 +8,14 @@ use crate::{
     types::{Offset, RecordView, Version},
 };
 
-/// The broker's fields in every record: tag and eight bytes for the offset, and for the append
-/// time.
+/// The size of the broker's fields in every record: offset and append time, each a tag and eight
+/// bytes.
 const OFFSET_AND_TIME_BYTES: usize = 18;
-/// The same for a version.
+/// The size of the version in a record: a tag and eight bytes.
 const VERSION_BYTES: usize = 9;
-/// A timestamp that the client left out: tag and varint, at most.
+/// The largest size of a timestamp that the client left out: a tag and a varint.
 const TIMESTAMP_BYTES: usize = 11;
-/// The most that the broker adds to a record.
+/// The most bytes that the broker adds to a record.
 pub(super) const MOST_ADDED_BYTES: usize = OFFSET_AND_TIME_BYTES + VERSION_BYTES + TIMESTAMP_BYTES;
 
 const TIMESTAMP_TAG: u8 = 5 << 3;
@@ -24,16 +24,16 @@ const VERSION_TAG: u8 = 13 << 3 | 1;
 const APPEND_TIME_TAG: u8 = 14 << 3 | 1;
 const ELEMENT_TAG: u8 = 15 << 3 | 2;
 
-/// What a run of records is given.
+/// What is assigned to a run of records.
 pub(super) struct Assigned<'a> {
     pub(super) base: Offset,
     pub(super) append_time_ms: i64,
-    /// One for each record; [`Version::NONE`] where versions are not counted.
+    /// One version for each record; [`Version::NONE`] in topics without versions.
     pub(super) versions: &'a [Version],
     pub(super) batch: Option<Batch>,
 }
 
-/// The most that the broker adds to this record.
+/// The most bytes that the broker adds to this record.
 pub(super) fn added_len(record: &RecordView<'_>) -> usize {
     let version = if record.key.is_some() {
         VERSION_BYTES
@@ -56,7 +56,7 @@ pub(super) fn most_len(run: &[Planned]) -> u64 {
     bytes + added as u64
 }
 
-/// Builds the frame of a run.
+/// Builds the frame of a run of records.
 pub(super) fn build(batch: &CheckedBatch, run: &[Planned], assigned: &Assigned<'_>) -> Frame {
     let Assigned {
         base,

@@ -1,5 +1,5 @@
-//! What groups commit with an append: what they have read of the records that it was made from. All
-//! of it is committed in the append's journal entry, or nothing is appended.
+//! Offsets that an append commits for groups: the records that it was made from were read up to
+//! there. All of them are committed in the append's journal entry, or nothing is appended.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Broker {
-    /// Checks what needs no lock.
+    /// Checks the group offsets as far as no lock is needed.
     pub(super) fn check_group_offsets(
         &self,
         of_groups: Vec<(String, Vec<GroupOffset>)>,
@@ -53,7 +53,7 @@ impl Broker {
 }
 
 impl Shared {
-    /// The changes of groups that an append makes, or why it may not.
+    /// The changes of groups that an append makes, or why it is refused.
     pub(super) fn decide_group_offsets(
         &self,
         append: &Checked,
@@ -72,7 +72,7 @@ impl Shared {
             self.check_outcomes(group, commits, &outcomes)?;
             decided_all.extend(change.map(|change| (group, change)));
         }
-        // Each has room by itself.
+        // Each change fits by itself; check that all fit together.
         let together = decided_all.iter().map(|(group, change)| (*group, change));
         if let Some((first, _)) = decided_all.first() {
             let checked = planned.groups().check_room_for_offsets(together);
@@ -86,7 +86,7 @@ impl Shared {
         Ok(changes)
     }
 
-    /// Refuses commits of which one does not come about.
+    /// Refuses commits if one of them would not take effect.
     fn check_outcomes(
         &self,
         group: &GroupName,
@@ -137,7 +137,7 @@ impl Shared {
     }
 }
 
-/// What commits of a group take in the journal at most.
+/// The most bytes that a group's commits take in the journal.
 pub(super) fn most_bytes((group, commits): &(GroupName, Vec<Commit>)) -> usize {
     let mut bytes = group.as_str().len() + 128;
     for commit in commits {

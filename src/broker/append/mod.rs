@@ -1,8 +1,8 @@
-//! Appends: what is asked for, what is answered, and the checks that need no lock.
+//! Appends: the request, the answer, and the checks that need no lock.
 //!
-//! Reading order: this page; `assign.rs`, what happens under the partitions' locks; `frame.rs`, how
-//! records become a frame; `group_offsets.rs`, what groups commit with it; `repeated.rs`, the
-//! answer to what is stored already.
+//! Reading order: this page; `assign.rs`, what is done under the partitions' locks; `frame.rs`,
+//! which builds frames from records; `group_offsets.rs`, offsets that groups commit with an append;
+//! `repeated.rs`, the answer to an append that is stored already.
 
 mod assign;
 mod frame;
@@ -30,15 +30,15 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Append {
     pub(crate) batches: Vec<AppendBatch>,
-    /// What must hold for it to happen.
+    /// Conditions that must all hold.
     pub(crate) conditions: Vec<Condition>,
-    /// For exactly-once; then every batch has a sequence.
+    /// For exactly-once appends; then every batch has a sequence.
     pub(crate) producer: Option<Producer>,
     /// The connection that it comes on, which holds the producer from then on.
     pub(crate) holder: Option<Arc<ProducerHolder>>,
-    /// Whether the answer has the version of every record.
+    /// Whether the answer includes the version of every record.
     pub(crate) return_versions: bool,
-    /// What groups commit with it, by their names: all of it, or nothing is appended.
+    /// Offsets that groups commit with it, by group: all of them, or nothing is appended.
     pub(crate) group_offsets: Vec<(String, Vec<GroupOffset>)>,
 }
 
@@ -46,45 +46,45 @@ pub(crate) struct Append {
 #[derive(Debug)]
 pub(crate) struct AppendBatch {
     pub(crate) topic: String,
-    /// Which topic of that name is meant; none: whichever has it.
+    /// The topic's id, if a certain topic is meant; `None` for whichever has the name.
     pub(crate) topic_id: Option<TopicId>,
-    /// None: by key, or by turns.
+    /// `None`: chosen by key, or in turn for batches without keys.
     pub(crate) partition: Option<PartitionId>,
-    /// The number of this batch among the producer's for its topic and partition.
+    /// The producer's sequence for this topic and partition.
     pub(crate) sequence: Option<u64>,
-    /// The records in wire form, unchecked: tag, length, record, again and again.
+    /// The records in wire form, unchecked: tag, length and record, repeated.
     pub(crate) records: Bytes,
 }
 
-/// Where an append's records are: for each batch, the ranges by partition.
+/// Where an append's records are: for each batch, a range in each partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Appended {
     pub(crate) batches: Vec<Vec<AppendedRange>>,
-    /// Batches without ranges are stored, by an earlier append of their producer, and nobody
-    /// remembers where. Otherwise they have no records.
+    /// Whether batches without ranges are stored already, by an earlier append, at positions that
+    /// are not remembered. Otherwise such batches have no records.
     pub(crate) forgotten: bool,
 }
 
-/// A run of records in one partition.
+/// A range of records in one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AppendedRange {
     pub(crate) partition: PartitionId,
     pub(crate) first_offset: Offset,
     pub(crate) count: u32,
     pub(crate) append_time_ms: i64,
-    /// Of each record, in order, if it was asked for.
+    /// The version of each record, in order, if they were asked for.
     pub(crate) versions: Vec<Version>,
 }
 
-/// What has come of an append so far.
+/// The result of a first attempt to append.
 pub(crate) enum Attempt {
-    /// It has its place in the order.
+    /// The append is ordered and queued.
     Queued(Pending<Appended>),
-    /// It has none yet, and nothing has changed: go on with [`Broker::append_left`].
+    /// Nothing has changed yet: continue with [`Broker::append_left`].
     Left(Left),
 }
 
-/// An append for which files have to be read, or that takes long because its records are many.
+/// An append that must read files, or takes long because it has many records.
 pub(crate) struct Left {
     rest: Box<Rest>,
     admission: Admission,
@@ -111,7 +111,7 @@ impl Attempt {
     }
 }
 
-/// An append that has been checked as far as it can be without a lock.
+/// An append that was checked as far as no lock is needed.
 struct Checked {
     batches: Vec<CheckedBatch>,
     conditions: Vec<CheckedCondition>,
@@ -121,44 +121,44 @@ struct Checked {
     commits: Vec<(GroupName, Vec<Commit>)>,
 }
 
-/// A batch that has been checked.
+/// A batch that was checked.
 struct CheckedBatch {
     topic: Arc<Topic>,
     sequence: Option<u64>,
     records: Bytes,
-    /// The records by partition, in each in the order they came.
+    /// The records by partition, in each in the order of the request.
     plan: Vec<Planned>,
 }
 
-/// What is known of a record before its offset is.
+/// What is known of a record before it has an offset.
 struct Planned {
     partition: PartitionId,
-    /// The record's encoding, in the batch's bytes.
+    /// The range of the record's encoding in the batch.
     encoded: Span,
-    /// Its key, if its versions are counted, with the key's hash.
+    /// The range of its key, with the key's hash, in topics with versions.
     key: Option<(Span, KeyHash)>,
-    /// The client's timestamp; the append time stands in for it.
+    /// The client's timestamp; without one, the append time is used.
     timestamp_ms: Option<i64>,
 }
 
-/// A part of a batch's bytes. A request is far below 4 GiB.
+/// A range of a batch's bytes. 32 bits are enough, because a request is far below 4 GiB.
 #[derive(Clone, Copy)]
 struct Span {
     start: u32,
     len: u32,
 }
 
-/// A condition that makes sense.
+/// A condition that was checked.
 struct CheckedCondition {
     topic: Arc<Topic>,
     partition: PartitionId,
-    /// Of the key, if it is about one.
+    /// The hash of the key, if it is about one.
     hash: Option<KeyHash>,
     condition: Condition,
 }
 
 impl Span {
-    /// The place of a slice of `bytes` in it.
+    /// The range that a slice of `bytes` takes in it.
     fn of(slice: &[u8], bytes: &[u8]) -> Self {
         let start = slice.as_ptr().addr() - bytes.as_ptr().addr();
         let short = |number: usize| u32::try_from(number).expect("a request is far below 4 GiB");
@@ -175,7 +175,7 @@ impl Span {
 }
 
 impl Broker {
-    /// Waits until there is room for a request, and it is the turn of its flow.
+    /// Waits until there is room for a request, and it is its flow's turn.
     pub(crate) async fn admit(&self, flow: &Flow, load: Load) -> Result<Admission, Error> {
         let shared = &self.shared;
         let asked = shared.env.clock.elapsed();
@@ -196,10 +196,10 @@ impl Broker {
         Ok(admitted.with(room).timed(times))
     }
 
-    /// Checks an append, gives its records their offsets and versions, and queues it for the
-    /// journal. Refused whole, or taken whole. Nearly always that is done in memory. Where a key
-    /// can only be found in files, or records are so many that it takes long, it is left for a
-    /// thread that nobody waits for.
+    /// Checks an append, assigns offsets and versions to its records, and queues it for the
+    /// journal. It is refused or accepted as a whole. Mostly this is done in memory. If a key must
+    /// be looked up in files, or the records are so many that it takes long, the append is left to
+    /// a thread that nobody else waits for.
     pub(crate) fn try_append(
         &self,
         append: Append,
@@ -211,7 +211,7 @@ impl Broker {
         self.assign(self.check_append(append)?, admission, Files::Leave)
     }
 
-    /// Goes on with an append that was left, and reads files.
+    /// Continues an append that was left. May read files.
     pub(crate) fn append_left(&self, left: Left) -> Result<Pending<Appended>, Error> {
         let Left { rest, admission } = left;
         let checked = match *rest {
@@ -224,7 +224,7 @@ impl Broker {
         }
     }
 
-    /// Checks what needs no lock.
+    /// Checks everything that needs no lock.
     fn check_append(&self, append: Append) -> Result<Checked, Error> {
         let counts = [
             (
@@ -275,7 +275,7 @@ impl Broker {
         Ok(checked)
     }
 
-    /// Checks the records of a batch, which may be so many, and settles where each goes.
+    /// Checks the records of a batch, at most `room` of them, and chooses the partition of each.
     fn check(&self, batch: AppendBatch, room: usize) -> Result<CheckedBatch, Error> {
         let topic = self.shared.partitions.topics().find_meant(Meant {
             name: &batch.topic,
@@ -354,7 +354,7 @@ impl Broker {
         if uses_turn {
             topic.rotation.fetch_add(1, Ordering::Relaxed);
         }
-        // Stable: within a partition the order is the request's.
+        // A stable sort: within a partition, the records keep the request's order.
         plan.sort_by_key(|record| record.partition);
         Ok(CheckedBatch {
             topic,
@@ -420,7 +420,7 @@ impl Broker {
             .map(|batch| runs(&batch.plan).count())
             .sum();
         let commits: usize = checked.commits.iter().map(group_offsets::most_bytes).sum();
-        // Five bytes for a length that grows, a table row beside each header.
+        // Five bytes for a longer length field, and a table row for each header.
         let most = records
             + count * (frame::MOST_ADDED_BYTES + 5)
             + frames * (HEADER_BYTES + 16)
@@ -440,7 +440,7 @@ impl Broker {
 }
 
 impl Topic {
-    /// Refuses what needs entities where there are none.
+    /// Refuses operations on entities in a topic without versions.
     pub(super) fn check_versioned(&self) -> Result<(), Error> {
         match self.keys() {
             Keys::Versioned => Ok(()),
@@ -451,7 +451,8 @@ impl Topic {
     }
 }
 
-/// A producer's batches are numbered, each for one partition; others are not.
+/// Checks that each batch of a producer has a sequence and is for one partition, and that other
+/// batches have none.
 fn check_sequences(append: &Append) -> Result<(), Error> {
     let malformed = |reason: &str| {
         Err(Error::MalformedRequest {
@@ -480,7 +481,7 @@ fn check_sequences(append: &Append) -> Result<(), Error> {
     }
 }
 
-/// The runs of a plan that go to one partition each.
+/// Splits a plan into runs of records for one partition each.
 fn runs(plan: &[Planned]) -> impl Iterator<Item = &[Planned]> {
     plan.chunk_by(|one, other| one.partition == other.partition)
 }

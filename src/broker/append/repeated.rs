@@ -1,8 +1,8 @@
-//! An append that comes again is answered as it was the first time: by its producer's sequences, of
-//! which the last ones are remembered, or by its event ids.
+//! A repeated append gets the same answer as the first one. It is recognized by its producer's
+//! sequences, the last of which are remembered with their positions, or by its event ids.
 //!
-//! The first one may still be on its way to the disk. So the answer waits for all that was queued
-//! before, and is looked up then, by the caller that waits for it.
+//! The first append may not be durable yet. So the answer waits until everything queued before is
+//! durable, and then the caller that waits looks it up.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -36,7 +36,7 @@ impl Broker {
         Ok(queued.then(move |durable| durable.and_then(|_| shared.first_answer(&append))))
     }
 
-    /// Refuses an append some of whose conditions do not hold, unless they do not because it is
+    /// Refuses an append because some conditions do not hold, unless that is because the append is
     /// stored already.
     pub(super) fn answer_again_or_refuse(
         &self,
@@ -64,10 +64,10 @@ impl Broker {
     }
 }
 
-/// The version that the entity of every record is expected at, if the append can be known again by
-/// its event ids: every record has one, and is of an entity with a condition that says which
-/// versions the records would have. What has become of other entities since then does not matter to
-/// an append that is stored.
+/// The version of each record's entity before the append, if the append can be recognized by its
+/// event ids: every record must have one, and its entity must have a condition that tells which
+/// versions the records would get. Conditions on other entities do not matter to an append that is
+/// stored already.
 fn versions_before(append: &Checked) -> Option<BTreeMap<(TopicId, KeyHash), Version>> {
     if append.producer.is_some() {
         return None;
@@ -79,7 +79,7 @@ fn versions_before(append: &Checked) -> Option<BTreeMap<(TopicId, KeyHash), Vers
             Expected::KeyAt { version, .. } => *version,
             _ => continue,
         };
-        // Two keys of one hash cannot be told apart here: then it is a conflict.
+        // Two keys with the same hash cannot be told apart here, so it counts as a conflict.
         if before
             .insert((checked.topic.id, checked.hash?), version)
             .is_some_and(|other| other != version)
@@ -104,7 +104,7 @@ fn versions_before(append: &Checked) -> Option<BTreeMap<(TopicId, KeyHash), Vers
 }
 
 impl Shared {
-    /// What the producer was told of these batches, as far as that is remembered.
+    /// The first answer to these batches, as far as it is remembered.
     fn first_answer(&self, append: &Checked) -> Result<Appended, Error> {
         let mut batches = Vec::new();
         for batch in &append.batches {
@@ -141,7 +141,7 @@ impl Shared {
 }
 
 impl Partitions {
-    /// The versions of a batch's records; none where these are gone.
+    /// The versions of a batch's records; empty if the records are gone.
     fn versions_of(
         &self,
         partition: &PartitionRef,
@@ -155,7 +155,7 @@ impl Partitions {
         Ok(frame.map(|frame| versions_in(&frame)).unwrap_or_default())
     }
 
-    /// Finds the records of an append, each by its key, the version it would have and its event id.
+    /// Finds the records of an append, each by its key, expected version and event id.
     fn find_by_event_ids(
         &self,
         append: &Checked,
@@ -174,7 +174,7 @@ impl Partitions {
                     let Some(version) = before.get_mut(&(batch.topic.id, hash)) else {
                         return Ok(None);
                     };
-                    // No record has a version behind the last that there can be.
+                    // No record can have a version behind the last possible one.
                     let Some(next) = version.0.checked_add(1) else {
                         return Ok(None);
                     };
@@ -240,9 +240,9 @@ impl Partitions {
     }
 }
 
-/// Whether a record that is sent is the one that is stored: an event id alone could be given to
-/// something else by mistake, which nobody would notice if it were answered as stored. Not so its
-/// timestamp, which a client may take anew each time it tries.
+/// Whether a record that was sent is the one that is stored. The event id alone is not enough: it
+/// could be given to another event by mistake, which nobody would notice if it were answered as
+/// stored. The timestamp may differ, because a client may take a new one for each attempt.
 fn is_same_event(stored: &RecordView<'_>, sent: &RecordView<'_>) -> bool {
     stored.event_id == sent.event_id
         && stored.value == sent.value
@@ -250,7 +250,7 @@ fn is_same_event(stored: &RecordView<'_>, sent: &RecordView<'_>) -> bool {
         && stored.headers().eq(sent.headers())
 }
 
-/// Adds a record to the range that it belongs to; false if the range does not go on with it.
+/// Adds a record to a range; returns false if the record does not continue the range.
 fn extend(
     range: &mut Option<AppendedRange>,
     partition: &PartitionRef,

@@ -1,51 +1,51 @@
-//! What compaction is to do about a partition: a decision over facts.
+//! Decides what compaction does about a partition, given facts about it.
 
 use crate::types::{Offset, TopicSettings};
 
-/// What there is to know of a partition.
+/// Facts about a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) end: Offset,
-    /// Behind the last sealed segment.
+    /// The end of the last sealed segment.
     pub(super) sealed_end: Offset,
-    /// Of sealed segments.
+    /// The size of sealed segments.
     pub(super) sealed_bytes: u64,
-    /// Of these, the segments that have not been compacted.
+    /// The size of the sealed segments that are not compacted.
     pub(super) dirty_bytes: u64,
-    /// Before this offset no key has more records than are kept.
+    /// Before this offset no key has more records than are to be kept.
     pub(super) clean_to: Offset,
-    /// When the first record from there on was appended; none if there is none.
+    /// When the first record from `clean_to` on was appended; `None` if there is none.
     pub(super) dirty_since_ms: Option<i64>,
-    /// When the oldest tombstone that is there was first compacted.
+    /// When the oldest existing tombstone was first compacted.
     pub(super) oldest_tombstone_ms: Option<i64>,
-    /// Tombstones are not looked for before this moment.
+    /// Passes for tombstones alone do not begin before this time.
     pub(super) tombstones_from_ms: i64,
-    /// Somebody has asked for it.
+    /// Whether a user has asked for compaction.
     pub(super) is_asked: bool,
-    /// The last pass had no memory for all keys.
+    /// Whether the last pass had too little memory for all keys.
     pub(super) is_unfinished: bool,
-    /// When what trims of entities have taken is to be removed; none if there are none.
+    /// When records that trims of entities have taken must be removed; `None` if there are none.
     pub(super) trims_due_ms: Option<i64>,
-    /// Behind all that they have taken.
+    /// No such record is at this offset or behind it.
     pub(super) trims_end: Offset,
 }
 
-/// What is to be done.
+/// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// The active segment is to be sealed, so that it can be compacted.
+    /// Seal the active segment, so that it can be compacted.
     Seal,
-    /// A pass is due.
+    /// Begin a pass.
     Pass,
-    /// There is nothing to do before this moment, if time alone brings anything.
+    /// Nothing before this time; `None` if time alone changes nothing.
     Wait(Option<i64>),
 }
 
-/// Decides at a moment of the broker's time.
+/// Decides what to do at a time.
 ///
-/// A pass costs reading the whole partition, so it waits until half of what is sealed is new, or a
-/// record becomes as old as `max.compaction.lag.ms`, or a tombstone is to go. What trims of
-/// entities have taken goes with any pass, and waits for one as long as a record does.
+/// A pass must read the whole partition, so it waits until half of the sealed bytes are new, a
+/// record is as old as `max.compaction.lag.ms`, or a tombstone is to be removed. Records that trims
+/// of entities have taken are removed by any pass, and wait for one as long as a record does.
 pub(super) fn decide(settings: &TopicSettings, facts: &Facts, now_ms: i64) -> Decision {
     let (min_ms, max_ms) = lags_ms(settings);
     let ripe_ms = facts
@@ -85,13 +85,13 @@ pub(super) fn decide(settings: &TopicSettings, facts: &Facts, now_ms: i64) -> De
     )
 }
 
-/// How long a record is left alone at least, and how long it waits at most.
+/// The least time for which a record is left alone, and the most that it waits to be compacted.
 pub(super) fn lags_ms(settings: &TopicSettings) -> (i64, i64) {
     let min_ms = millis(settings.min_compaction_lag_ms);
     (min_ms, millis(settings.max_compaction_lag_ms).max(min_ms))
 }
 
-/// When the oldest tombstone is to go.
+/// When the oldest tombstone is to be removed.
 fn expiry_ms(settings: &TopicSettings, facts: &Facts) -> Option<i64> {
     let life_ms = millis(settings.delete_retention_ms?);
     let at_ms = facts.oldest_tombstone_ms?.saturating_add(life_ms);

@@ -1,7 +1,8 @@
-//! Which records stay: a decision over a record and what is known of its key.
+//! Decides which records stay, given what is known of their keys.
 //!
-//! A record stays while it is among the newest of its key, as many as are kept, unless it is a
-//! tombstone whose time is over, or comes before one. Versions say how many newer ones there are.
+//! The newest records of a key stay, as many as are to be kept. Exceptions are a tombstone whose
+//! time is over, and records before such a tombstone. A record's version tells how many newer ones
+//! there are.
 
 use super::key_map::{Key, KeyMap, Newest};
 use crate::{
@@ -23,29 +24,29 @@ pub(super) struct Rules<'a> {
     pub(super) hasher: &'a KeyHasher,
     /// How many records of each key stay.
     pub(super) keep: u64,
-    /// What is known of keys is of records before this offset.
+    /// Keys are known from records before this offset.
     pub(super) to: Offset,
-    /// When the pass began; none where earlier records cannot be read. What is before a tombstone
-    /// there may still be there, so tombstones stay as they are.
+    /// When the pass began; `None` behind damage. Then records before a tombstone may still exist
+    /// in what cannot be read, so tombstones stay as they are.
     pub(super) now_ms: Option<i64>,
-    /// What trims of entities have taken does not stay.
+    /// Records that trims of entities have taken do not stay.
     pub(super) trimmed: &'a Trimmed,
 }
 
-/// What has been seen in frames.
+/// What was seen in the frames so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// Behind the last frame.
+    /// The offset behind the last frame.
     pub(super) end: Offset,
-    /// Offsets are missing before a frame.
+    /// Whether offsets are missing before a frame.
     pub(super) has_hole: bool,
-    /// How many records do not stay.
+    /// How many records were removed.
     pub(super) removed: u64,
-    /// When the oldest of the tombstones that stay was first compacted.
+    /// When the oldest tombstone that stays was first compacted.
     pub(super) oldest_tombstone_ms: Option<i64>,
 }
 
-/// Writes what stays.
+/// An edit that leaves the records that stay.
 pub(super) struct Filter<'a> {
     rules: Rules<'a>,
     packer: Packer,
@@ -53,7 +54,7 @@ pub(super) struct Filter<'a> {
 }
 
 impl Seen {
-    /// Of a segment that begins here.
+    /// Nothing seen yet, in a segment with this base.
     pub(super) fn from(base: Offset) -> Self {
         Self {
             end: base,
@@ -63,7 +64,7 @@ impl Seen {
         }
     }
 
-    /// Takes note of a frame.
+    /// Adds a frame and what is kept of it.
     pub(super) fn note(&mut self, frame: &Frame, kept: &Kept) {
         let header = frame.header();
         self.has_hole |= header.base != self.end;
@@ -77,7 +78,7 @@ impl Seen {
 }
 
 impl<'a> Filter<'a> {
-    /// Of the segment that begins here.
+    /// A filter for the segment with this base.
     pub(super) fn new(rules: Rules<'a>, base: Offset) -> Self {
         Self {
             rules,
@@ -102,7 +103,7 @@ impl Edit for Filter<'_> {
 }
 
 impl Rules<'_> {
-    /// What stays of a frame.
+    /// The records of a frame that stay.
     pub(super) fn keep_of(&self, frame: &Frame) -> Kept {
         let header = frame.header();
         let records = frame.records();
@@ -134,12 +135,12 @@ impl Rules<'_> {
         kept
     }
 
-    /// What a frame says of the tombstones that stay in it.
+    /// The mark for tombstones that stay in a frame.
     fn mark(&self, frame: &Frame) -> Tombstones {
         let header = frame.header();
         match (header.tombstones_since_ms, self.now_ms) {
             (Some(since_ms), _) => Tombstones::Since(since_ms),
-            // Not all that is before the tombstones behind that is gone.
+            // Behind `to`, records before these tombstones may still exist.
             (None, Some(now_ms)) if header.end() <= self.to => Tombstones::Since(now_ms),
             (None, _) => Tombstones::New,
         }
@@ -162,7 +163,7 @@ impl Rules<'_> {
     }
 }
 
-/// Whether a record says that its entity is gone: it has no value, or is erased.
+/// Whether a record ends its entity: it has no value, or is erased.
 pub(super) fn is_tombstone(record: &RecordView<'_>) -> bool {
     record.value.is_none() && (record.key.is_some() || record.erased.is_some())
 }

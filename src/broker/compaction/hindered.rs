@@ -1,11 +1,11 @@
-//! What keeps a pass, or anything that writes segments anew, from going on.
+//! Why a pass, or anything else that writes segments anew, cannot continue.
 
 use crate::{
     broker::health::Health,
     storage::{fault::Meaning, files::FileError},
 };
 
-/// Why a pass does not go on.
+/// Why a pass cannot continue.
 pub(in crate::broker) enum Hindered {
     /// It is tried again later.
     Problem(String),
@@ -23,7 +23,7 @@ impl From<FileError> for Hindered {
     }
 }
 
-/// Makes sure that the disk has room for another segment, beside what is to be left there.
+/// Makes sure that the disk has space for another segment beyond what must stay free.
 pub(in crate::broker) fn check_room(health: &Health, bytes: u64) -> Result<(), Hindered> {
     match health.shortage_beside(bytes)? {
         None => Ok(()),
@@ -33,7 +33,7 @@ pub(in crate::broker) fn check_room(health: &Health, bytes: u64) -> Result<(), H
     }
 }
 
-/// What was done; none if what was to be read is damaged.
+/// The result; `None` if what had to be read is damaged.
 pub(in crate::broker) fn unless_damaged<T>(
     done: Result<T, FileError>,
 ) -> Result<Option<T>, Hindered> {

@@ -1,4 +1,4 @@
-//! The newest version of each key, for one pass, in memory that is counted and bounded.
+//! The newest version of each key, for one pass. Its memory is counted and bounded.
 
 use std::sync::Arc;
 
@@ -14,16 +14,16 @@ use crate::{
     types::{RecordView, Version},
 };
 
-/// How many keys are made room for at a time.
+/// How many entries are allocated at a time.
 const CHUNK_KEYS: usize = 1 << 10;
 
-/// How many bytes of keys are made room for at a time: the longest key fits.
+/// How many bytes for keys are allocated at a time; the longest key fits.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// How many slots there are at first.
+/// The initial number of slots.
 const FIRST_SLOTS: usize = 1 << 10;
 
-/// What tells an entity from others: its key, or what is left of it when it is erased.
+/// What identifies an entity: its key, or its token if it was erased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key<'a> {
     pub(super) hash: KeyHash,
@@ -32,7 +32,7 @@ pub(super) struct Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    /// Of a record; none if it is of no entity.
+    /// The entity of a record; `None` if the record has none.
     pub(super) fn of(record: &RecordView<'a>, hasher: &KeyHasher) -> Option<Self> {
         if let Some(bytes) = record.key {
             return Some(Self {
@@ -49,7 +49,7 @@ impl<'a> Key<'a> {
         })
     }
 
-    /// That the last record of the key had this version.
+    /// A last version of this entity.
     pub(super) fn last_version(&self, version: Version) -> LastVersion {
         let name = match (self.is_erased, self.bytes.try_into()) {
             (true, Ok(token)) => Name::Erased { token },
@@ -65,18 +65,19 @@ impl<'a> Key<'a> {
     }
 }
 
-/// What is known of a key.
+/// What is known of an entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Newest {
     /// The version of its newest record.
     pub(super) version: Version,
-    /// The version of its newest tombstone whose time is over, or none.
+    /// The version of its newest tombstone whose time is over, or [`Version::NONE`].
     pub(super) gone: Version,
 }
 
 /// The newest versions of keys.
 pub(super) struct KeyMap {
-    /// Places of entries, from 1 on; 0 is free. As many as a power of two, at most half used.
+    /// Indexes of entries, from 1 on; 0 is a free slot. Their number is a power of two, and at most
+    /// half are used.
     slots: Vec<u32>,
     entries: Vec<Vec<Entry>>,
     keys: Vec<Vec<u8>>,
@@ -88,7 +89,7 @@ pub(super) struct KeyMap {
 struct Entry {
     hash: KeyHash,
     newest: Newest,
-    /// Which chunk of keys has its bytes, and where.
+    /// Which chunk of keys has its bytes, and where they begin.
     chunk: u32,
     at: u32,
     len: u16,
@@ -96,7 +97,7 @@ struct Entry {
 }
 
 impl KeyMap {
-    /// With at most what this part has.
+    /// An empty map, whose memory comes from this part.
     pub(super) fn new(memory: Arc<Part>) -> Self {
         let mut map = Self {
             slots: Vec::new(),
@@ -111,7 +112,7 @@ impl KeyMap {
         map
     }
 
-    /// The memory that it may take.
+    /// The part that its memory comes from.
     pub(super) fn memory(&self) -> &Arc<Part> {
         &self.memory
     }
@@ -121,7 +122,7 @@ impl KeyMap {
         *self = Self::new(Arc::clone(&self.memory));
     }
 
-    /// Whether it has taken half of its memory.
+    /// Whether it uses at least half of the memory that it may.
     pub(super) fn is_half_full(&self) -> bool {
         self.counted >= self.memory.bound() / 2
     }
@@ -138,8 +139,8 @@ impl KeyMap {
         (place > 0).then(|| &mut self.entry_mut(place).newest)
     }
 
-    /// The same, with the key added if it is not there; none if there is no memory for it. There
-    /// always is for one.
+    /// The same, adding the key if it is missing; `None` if there is no memory for it. There is
+    /// always enough for one key.
     pub(super) fn find_or_add(&mut self, key: &Key<'_>) -> Option<&mut Newest> {
         let mut slot = self.slot_of(key);
         if self.slots[slot] == 0 {
@@ -153,7 +154,7 @@ impl KeyMap {
         Some(&mut self.entry_mut(place).newest)
     }
 
-    /// Every key with what is known of it.
+    /// All keys, and what is known of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key<'_>, Newest)> {
         let entries = self.entries.iter().flatten();
         entries.map(|entry| (self.key_of(entry), entry.newest))
@@ -188,7 +189,7 @@ impl KeyMap {
         self.slots[slot] = short(self.len);
     }
 
-    /// Makes room for a key of so many bytes; false if there is no memory for it.
+    /// Allocates room for a key of this length; returns false if there is no memory for it.
     fn make_room(&mut self, bytes: usize) -> bool {
         let has_entries = self.len < self.entries.len() * CHUNK_KEYS;
         let has_bytes = self
@@ -203,7 +204,7 @@ impl KeyMap {
         if !has_bytes {
             needed += CHUNK_BYTES;
         }
-        // The old ones are there until the new ones are filled.
+        // The old slots are freed only when the new ones are filled.
         let slots = self.slots.len() * size_of::<u32>();
         let at_once = if has_slots {
             needed
@@ -242,7 +243,7 @@ impl KeyMap {
         self.slots = slots;
     }
 
-    /// The slot of a key, or the free one where it would be.
+    /// The slot of a key, or the free slot where it would go.
     fn slot_of(&self, key: &Key<'_>) -> usize {
         let mut slot = slot_in(&self.slots, key.hash);
         while self.slots[slot] > 0 {
@@ -277,8 +278,8 @@ impl Drop for KeyMap {
     }
 }
 
-/// Where to begin looking for a hash. Its upper bits: a table by other bits of it has less in
-/// common with this one.
+/// The slot at which to begin looking for a hash. Uses the upper bits, unlike the key tables, so
+/// that keys which collide there do not collide here.
 fn slot_in(slots: &[u32], hash: KeyHash) -> usize {
     let bits = slots.len().trailing_zeros();
     (hash.0 >> (64 - bits)) as usize

@@ -1,18 +1,18 @@
-//! Merging segments that have become small: a decision over their sizes.
+//! Decides which small segments to merge, given their sizes.
 
 use std::ops::Range;
 
-/// So many segments are merged whatever their sizes are.
+/// This many adjacent segments are merged whatever their sizes.
 const MANY: usize = 8;
 
 /// Most segments that are merged at once.
 const MOST: usize = 256;
 
-/// Which adjacent segments of these sizes to write as one that is no larger than `most`, if any.
+/// Which adjacent segments to write as one that is not larger than `most`, if any.
 ///
-/// It pays where those that are added to the largest are a quarter of it together: so each byte is
-/// written again a few times only, however often it is asked, and what is left are segments that
-/// each are several times as large as all behind them.
+/// Merging pays if the segments added to the largest one make up a quarter of the sum. So each byte
+/// is written only a few times, however often this is asked, and in the end each segment is several
+/// times as large as all those behind it together.
 pub(super) fn plan(sizes: &[u64], most: u64) -> Option<Range<usize>> {
     for first in 0..sizes.len() {
         let (mut sum, mut largest, mut found) = (0u64, 0, None);

@@ -1,28 +1,28 @@
-//! Compaction: of each key the last records stay.
+//! Compaction: only the last records of each key stay.
 //!
-//! A partition of a topic with `cleanup.policy=compact` is looked at when time says so
-//! (`decide.rs`), and then worked on in a pass of many steps (`pass.rs`), by the thread that also
-//! keeps the key indexes and removes what was erased. Nobody waits for it: between two steps it
-//! pauses, longer where appends need the disk and not at all where it is behind (`pause`), and an
-//! erasure comes before the next step. What is known of keys is in memory that is bounded
-//! (`key_map.rs`); a pass that has no room for all of them ends where it has none, and the next one
-//! goes on from there.
+//! A partition of a topic with `cleanup.policy=compact` is checked from time to time (`decide.rs`).
+//! If a pass is due, it is done in many steps (`pass.rs`), on the thread that also maintains key
+//! indexes and removes erased bytes. Nobody waits for it. It pauses between two steps, longer while
+//! appends need the disk, and not at all while it is behind (`pause`); erasures go before the next
+//! step. What it knows of keys is in bounded memory (`key_map.rs`). If that is too little for all
+//! keys, the pass ends early, and the next one continues from there.
 //!
-//! Segments that have become small are merged (`merge.rs`). What goes leaves nothing behind but a
-//! frame that covers its offsets, so that readers tell it from a loss: offsets and versions never
-//! change. How far a partition is clean is in a file of its own (`progress.rs`); without it the
+//! Segments that have become small are merged (`merge.rs`). Removed records leave a frame that
+//! covers their offsets, so that readers can tell them from lost ones; offsets and versions never
+//! change. A file of its own says up to where a partition is clean (`progress.rs`); without it the
 //! partition is compacted from its start again.
 //!
-//! Only segments are rewritten that are sealed, and that the last checkpoint knows as sealed: a
-//! crash cuts an active one back to where the checkpoint says it ended. The files of a partition
-//! are changed while the housekeeper is held, as trims and retention do, so these never work on a
-//! partition at the same time.
+//! Only sealed segments are written anew, and only if the last checkpoint knows them as sealed: a
+//! crash cuts an active segment back to where the checkpoint says it ended. The housekeeper is
+//! locked while files of a partition are replaced, so compaction never works on a partition at the
+//! same time as trims and retention.
 //!
-//! Records without a key, which a topic may have from before, are of no entity, and stay.
+//! Records without a key, which a topic may have from an earlier policy, belong to no entity, and
+//! stay.
 //!
-//! What trims of entities have taken goes on the same way (`trims.rs`), in topics of any policy: in
-//! one that is not compacted a pass takes no note of keys, and goes through the segments that have
-//! some of it.
+//! Records that trims of entities have taken are removed in the same way (`trims.rs`), in topics of
+//! any policy. If the topic is not compacted, the pass ignores keys and only reads the segments
+//! that have such records.
 
 mod decide;
 mod filter;
@@ -59,33 +59,34 @@ use crate::{
 /// After this time a partition is tried again that could not be compacted.
 const TRY_AGAIN_MS: i64 = 30_000;
 
-/// How often partitions are looked at for what is new in them.
+/// How often partitions are checked for something to compact.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How much is read in a second, where compaction is not behind.
+/// How many bytes are read in a second while compaction is not behind.
 pub(super) const BYTES_PER_SECOND: u64 = 64 << 20;
 
-/// How long a step waits at least where appends need what it takes.
+/// The shortest pause between steps while appends need the memory or the disk.
 const CROWDED: Duration = Duration::from_millis(100);
 
-/// How fast a partition may be read again and again for tombstones alone, in bytes a second.
+/// How fast a partition may be read repeatedly for tombstones alone, in bytes a second.
 const TOMBSTONE_BYTES_PER_SECOND: u64 = 8 << 20;
 
-/// How far a partition has been compacted, as it is described.
+/// How far a partition is compacted, for its description.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Compaction {
-    /// Before this offset no key has more records than are kept.
+    /// Before this offset no key has more records than are to be kept.
     pub(crate) clean_to: Offset,
-    /// When compaction came to its end last.
+    /// When compaction last completed.
     pub(crate) last_ms: Option<i64>,
-    /// Why it did not, or not of all, when it was tried last.
+    /// Why the last attempt did not complete, or left something.
     pub(crate) problem: Option<Problem>,
 }
 
 impl Broker {
-    /// Has all partitions of a topic compacted, with what is in their active segments; what it
-    /// returns resolves when they are, or when one could not be, which its description says. Of a
-    /// topic that is not compacted, what was trimmed of entities is removed.
+    /// Starts to compact all partitions of a topic, including their active segments. The returned
+    /// future resolves when all are compacted, or one could not be; the partition's description
+    /// then says why. In a topic that is not compacted, only records that trims of entities have
+    /// taken are removed.
     pub(crate) fn compact_topic(
         &self,
         name: &str,
@@ -252,7 +253,7 @@ impl Broker {
         ))))
     }
 
-    /// Seals the active segment of a partition, with all that is in memory up to here.
+    /// Seals the active segment of a partition, with all its records in memory up to `end`.
     fn seal(&self, partition: &PartitionRef, end: Offset) -> Result<(), FileError> {
         let shared = &self.shared;
         let mut housekeeper = lock(&shared.maintenance.housekeeper);
@@ -264,7 +265,7 @@ impl Broker {
         lock(&partition.partition().writer).seal_before(log, segments, end)
     }
 
-    /// Makes sure that the last checkpoint knows the segments up to here as sealed.
+    /// Writes a checkpoint, unless the last one already knows the segments up to `end` as sealed.
     fn cover(&self, partition: &PartitionRef, end: Offset) -> Result<(), FileError> {
         let checkpointed = &partition.partition().checkpointed;
         if checkpointed.load(std::sync::atomic::Ordering::Acquire) > end.0 {
@@ -275,20 +276,20 @@ impl Broker {
     }
 }
 
-/// Whether a partition is worked on.
+/// Whether a pass over a partition has begun.
 enum Begun {
     Pass(Box<Pass>),
-    /// Not before this moment, if time alone brings anything.
+    /// Nothing before this time; `None` if time alone changes nothing.
     Wait(Option<i64>),
 }
 
 impl Shared {
-    /// When compaction goes on.
+    /// When compaction continues.
     pub(super) fn next_compaction(&self) -> Option<Duration> {
         self.maintenance.compactions.next()
     }
 
-    /// How far a partition has been compacted. Reads a small file if nobody has since the start.
+    /// How far a partition is compacted. Reads a small file if nobody has since the start.
     pub(super) fn describe_compaction(&self, partition: &PartitionRef) -> Compaction {
         let (stored, unread) = match self.stored(partition) {
             Ok(stored) => (Some(stored), None),
@@ -304,8 +305,8 @@ impl Shared {
         }
     }
 
-    /// That the file which says how far a partition is clean cannot be read. The next look at the
-    /// partition tries again.
+    /// The problem if the file that says up to where a partition is clean cannot be read. It is
+    /// read again at the next check.
     fn unread(&self, error: &FileError) -> Problem {
         let look_ms = i64::try_from(LOOK_EVERY.as_millis()).unwrap_or(i64::MAX);
         Problem {
@@ -314,8 +315,8 @@ impl Shared {
         }
     }
 
-    /// The partitions of all topics that are compacted, and those where entities were trimmed,
-    /// beginning behind the one that was looked at last.
+    /// The partitions of all compacted topics, and those with trims of entities, beginning behind
+    /// the one that was checked last.
     fn compacted_partitions(&self) -> Vec<PartitionRef> {
         let compactions = &self.maintenance.compactions;
         let mut found = Vec::new();
@@ -338,7 +339,7 @@ impl Shared {
         found
     }
 
-    /// What a partition's file says.
+    /// The content of a partition's file.
     fn stored(&self, partition: &PartitionRef) -> Result<Arc<Stored>, FileError> {
         let place = place_of(partition);
         if let Some(stored) = self.maintenance.compactions.get(place).stored {
@@ -356,7 +357,7 @@ impl Shared {
         Ok(stored)
     }
 
-    /// What there is to know of a partition.
+    /// Facts about a partition.
     fn facts(
         &self,
         partition: &PartitionRef,
@@ -365,7 +366,7 @@ impl Shared {
         progress: &Progress,
     ) -> Result<Facts, Hindered> {
         let start = partition.range().0;
-        // What was made clean with more records of each key than are kept now is not clean.
+        // A partition that was cleaned to keep more records of each key than now is not clean.
         let is_clean = stored.keep <= settings.compaction_keep;
         let clean_to = if is_clean { stored.clean_to } else { start };
         let (trims_due_ms, trims_end) = self.trims_due(partition, settings, progress);
@@ -400,7 +401,7 @@ impl Shared {
         // The log may have lost its end since.
         facts.clean_to = facts.clean_to.clamp(start, facts.sealed_end);
         if !settings.is_compacted() {
-            // Nothing goes but what was trimmed.
+            // Only trimmed records are removed.
             return Ok(Facts {
                 clean_to: facts.end,
                 dirty_bytes: 0,
@@ -413,7 +414,7 @@ impl Shared {
         Ok(facts)
     }
 
-    /// When the first record was appended that has not been compacted.
+    /// When the first record was appended that is not compacted.
     fn dirty_since(
         &self,
         partition: &PartitionRef,
@@ -435,7 +436,8 @@ impl Shared {
         let since_ms = match read {
             Ok(frames) => frames.first().map(|frame| frame.header().append_time_ms),
             Err(ReadError::Unavailable(error)) => return Err(error.into()),
-            // Nobody can tell: what is behind it does not wait for it.
+            // Nobody can tell. It counts as appended now, so that records behind it do not wait for
+            // it.
             Err(ReadError::Damaged { .. }) => Some(self.clock.now_ms()),
             Err(ReadError::BelowStart) => return Ok(None),
         };
@@ -450,7 +452,7 @@ impl Shared {
         Ok(since_ms)
     }
 
-    /// Takes note of a pass that is complete.
+    /// Stores the outcome of a completed pass.
     fn finish(
         &self,
         partition: &PartitionRef,
@@ -469,7 +471,7 @@ impl Shared {
             oldest_tombstone_ms: outcome.oldest_tombstone_ms,
         };
         if outcome.is_of_all {
-            // Whoever holds this renames the directories of deleted topics.
+            // With this lock, the directories of deleted topics are not renamed meanwhile.
             let _housekeeper = lock(&self.maintenance.housekeeper);
             if partition.is_deleted() {
                 return Ok(());
@@ -517,7 +519,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Takes note of what keeps a partition from being compacted: it stops nothing else.
+    /// Notes why a partition cannot be compacted at the moment. Other partitions go on.
     fn hinder(&self, partition: &PartitionRef, hindered: Hindered) -> Result<(), FileError> {
         let cause = match hindered {
             // Its files are being removed.
@@ -542,7 +544,7 @@ impl Shared {
         Ok(())
     }
 
-    /// A moment of the broker's time on the monotonic clock.
+    /// A time of the broker as a moment of the monotonic clock.
     fn elapsed_at(&self, at_ms: i64) -> Duration {
         let wait_ms = at_ms.saturating_sub(self.clock.now_ms());
         let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
@@ -550,8 +552,8 @@ impl Shared {
     }
 }
 
-/// How long to wait behind a step that has read so many bytes, of which no more are to be read in a
-/// second than the rate says.
+/// How long to pause after a step that has read this many bytes, so that no more than `rate` bytes
+/// are read in a second.
 pub(super) fn pause(bytes: u64, took: Duration, rate: Option<u64>, is_crowded: bool) -> Duration {
     let at_least = match is_crowded {
         true => CROWDED.max(took),

@@ -1,13 +1,13 @@
-//! One pass over a partition, in steps.
+//! A pass over a partition, in steps.
 //!
-//! First it takes note of the newest version of each key, from where the partition is clean up to
-//! the end of its sealed segments, or up to where its memory is used up. Then it goes through the
-//! segments from the oldest on, and writes those anew of which something goes. So what a tombstone
-//! stands for is gone before the tombstone is, and a crash at any moment leaves each segment as it
-//! was or as it is to be; what is done again then is less than before.
+//! First it notes the newest version of each key, from where the partition is clean up to the end
+//! of its sealed segments, or until its memory is full. Then it goes through the segments, oldest
+//! first, and writes those anew that have records to remove. So the records before a tombstone are
+//! removed before the tombstone itself. A crash at any moment leaves each segment either as it was
+//! or as it should be, and then less remains to be done again.
 //!
-//! What is known of keys whose last records go is made durable before. At last small segments are
-//! merged, and rows of the key index are dropped whose records went.
+//! Before the last record of a key is removed, the key's version is made durable. In the end small
+//! segments are merged, and rows of the key index are dropped whose records are gone.
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
 
@@ -31,45 +31,46 @@ use crate::{
     types::{Offset, RecordView, Records, TopicSettings, Version},
 };
 
-/// How much is read in one step; a segment is written anew in one. Tests have small segments, and
-/// many steps all the same.
+/// How many bytes are read in one step; a segment is always written anew in one step. Tests have
+/// small segments, and need many steps nevertheless.
 const STEP_BYTES: u64 = if cfg!(test) { 32 << 10 } else { 32 << 20 };
 
-/// How much is read at once.
+/// How many bytes are read at once.
 const READ_BYTES: usize = if cfg!(test) { 32 << 10 } else { 1 << 20 };
 
-/// Of the memory for key indexes, this part is for the keys of a pass.
+/// The keys of a pass may use the memory for key indexes divided by this.
 const SHARE_OF_KEY_MEMORY: usize = 4;
 
 /// A pass over a partition.
 pub(super) struct Pass {
     pub(super) partition: PartitionRef,
     settings: TopicSettings,
-    /// As it was when it began. What trims of entities had taken then goes.
+    /// What was hidden when the pass began. Records that trims of entities had taken then are
+    /// removed.
     pub(super) hidden: Hidden,
-    /// Whether records go that newer ones of their keys have replaced. If not, only what was
-    /// trimmed goes, which is in these segments, known by their first offsets.
+    /// `None` if all records are removed that compaction must remove. Otherwise only trimmed ones
+    /// are, in the segments with these first offsets.
     only: Option<BTreeSet<Offset>>,
     now_ms: i64,
-    /// Which question it answers.
+    /// The number of the last request that it answers.
     pub(super) asked: u64,
-    /// Whether it is not slowed down.
+    /// Whether it makes no pauses.
     pub(super) is_hurried: bool,
-    /// What is before this is clean.
+    /// The partition is clean before this offset.
     clean_to: Offset,
-    /// It goes up to here at most.
+    /// It goes up to this offset at most.
     pub(super) limit: Offset,
     keys: KeyMap,
     stage: Stage,
-    /// Not all keys, or not all tombstones, had room in memory.
+    /// Whether memory was too small for all keys, or all tombstones.
     is_unfinished: bool,
     is_behind_damage: bool,
-    /// The segments that stay as they are because they are damaged.
+    /// Damaged segments, which stay as they are.
     pub(super) left: Vec<Range<Offset>>,
     oldest_tombstone_ms: Option<i64>,
-    /// Records that went.
+    /// How many records were removed.
     removed: u64,
-    /// Bytes that were read.
+    /// How many bytes were read.
     bytes: u64,
     not_before: Duration,
 }
@@ -77,24 +78,24 @@ pub(super) struct Pass {
 enum Stage {
     /// Noting keys.
     Scan(Cursor),
-    /// Writing segments anew, from this offset on; what is known of keys is of records before `to`.
-    /// Segments of which something was trimmed also behind that.
+    /// Writing segments anew, from `next` on. Keys are known from records before `to`; segments
+    /// behind that are written anew only if they have trimmed records.
     Filter { next: Offset, to: Offset },
-    /// Merging segments, from this offset on, up to there.
+    /// Merging segments, from `next` up to `to`.
     Merge { next: Offset, to: Offset },
-    /// Dropping rows of the key index, from this offset on, of records that went.
+    /// Dropping rows of removed records from the key index, from `next` up to `to`.
     Index { next: Offset, to: Offset },
 }
 
-/// What a step has come to.
+/// The result of a step.
 pub(super) enum Step {
-    /// So many bytes were read, and there is more to do.
+    /// This many bytes were read, and there is more to do.
     More(u64),
     /// The pass is complete.
     Done(Outcome),
 }
 
-/// What a pass has come to.
+/// The result of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Outcome {
     pub(super) clean_to: Offset,
@@ -102,15 +103,15 @@ pub(super) struct Outcome {
     pub(super) oldest_tombstone_ms: Option<i64>,
     pub(super) is_unfinished: bool,
     pub(super) is_behind_damage: bool,
-    /// What was trimmed stays somewhere, because it is damaged there.
+    /// Whether trimmed records may be left in a damaged segment.
     pub(super) leaves_trimmed: bool,
-    /// Whether records went that newer ones of their keys have replaced.
+    /// Whether all records were removed that compaction must remove, not only trimmed ones.
     pub(super) is_of_all: bool,
     pub(super) removed: u64,
     pub(super) bytes: u64,
 }
 
-/// What a pass is to do.
+/// The task of a pass.
 pub(super) struct Task {
     pub(super) clean_to: Offset,
     pub(super) limit: Offset,
@@ -157,8 +158,8 @@ impl Pass {
         }
     }
 
-    /// Whether what it began with still holds: an erasure changes what may be known of keys, and
-    /// other settings what is to stay.
+    /// Whether the pass may continue: an erasure changes what is known of keys, and changed
+    /// settings may keep other records.
     pub(super) fn is_current(&self) -> bool {
         !self.partition.is_deleted()
             && self
@@ -208,7 +209,7 @@ impl Pass {
         }
     }
 
-    /// Takes note of keys from here on.
+    /// Notes keys from the cursor on.
     fn scan(&mut self, shared: &Shared, mut cursor: Cursor) -> Result<Option<Offset>, Hindered> {
         let partition = self.partition.clone();
         let reader = shared.partitions.reader(&partition);
@@ -225,11 +226,11 @@ impl Pass {
                         }
                     }
                 }
-                // The segment is left as it is, and readers are told.
+                // The segment is left as it is, and reads report the damage.
                 Err(ReadError::Damaged { to, .. }) => {
                     cursor = Cursor::new(to.max(from.plus(1)));
                 }
-                // Trimmed meanwhile.
+                // The segment was trimmed meanwhile.
                 Err(ReadError::BelowStart) => cursor = Cursor::new(partition.range().0),
                 Err(ReadError::Unavailable(error)) => return Err(error.into()),
             }
@@ -241,7 +242,7 @@ impl Pass {
         self.end_scan(shared, self.limit)
     }
 
-    /// Takes note of the keys of a frame; where to stop, if the pass goes no further.
+    /// Notes the keys of a frame. Returns where to stop, if the scan ends here.
     fn note_keys(
         &mut self,
         partition: &PartitionRef,
@@ -280,7 +281,7 @@ impl Pass {
         None
     }
 
-    /// Takes note of a record's key; false if there is no memory for it.
+    /// Notes a record's key; returns false if there is no memory for it.
     fn note_key(
         &mut self,
         partition: &PartitionRef,
@@ -304,7 +305,7 @@ impl Pass {
                 None => return true,
             }
         } else {
-            // What is clean is of interest only where something of its key goes.
+            // In the clean part, a key matters only if some record of it is to be removed.
             self.is_unfinished |= is_gone;
             match self.keys.find_mut(&key) {
                 Some(newest) => newest,
@@ -318,7 +319,7 @@ impl Pass {
         true
     }
 
-    /// Keys are known of what is before `to`: segments come next, if anything can go.
+    /// Ends the scan: keys are known from records before `to`. The segments come next.
     fn end_scan(&mut self, shared: &Shared, to: Offset) -> Result<Option<Offset>, Hindered> {
         let to = to.max(self.clean_to);
         self.keep_versions(shared)?;
@@ -328,7 +329,7 @@ impl Pass {
         Ok(None)
     }
 
-    /// Makes the versions of keys durable of which nothing stays: they go on there.
+    /// Makes the versions of keys durable of which no record stays, so that they continue there.
     fn keep_versions(&self, shared: &Shared) -> Result<(), Hindered> {
         let mut lasts = Vec::new();
         for (key, newest) in self.keys.iter() {
@@ -341,13 +342,13 @@ impl Pass {
         }
         lasts.sort_by_key(LastVersion::order);
         shared.partitions.keep_versions(&self.partition, &lasts)?;
-        // Names the table.
+        // The checkpoint names the table.
         let mut housekeeper = lock(&shared.maintenance.housekeeper);
         housekeeper.checkpoint(shared, Freeze::Due)?;
         Ok(())
     }
 
-    /// Writes the next segment anew, if something of it goes.
+    /// Writes the next segment anew, if it has records to remove.
     fn filter_next(
         &mut self,
         shared: &Shared,
@@ -374,7 +375,8 @@ impl Pass {
             None if self.is_behind_damage => self.left.push(segment),
             None => {
                 self.is_behind_damage = true;
-                // Its tombstones stay: they may be behind what is damaged of it.
+                // Once more, keeping its tombstones: records before them may be in its damaged
+                // part.
                 self.stage = Stage::Filter {
                     next: segment.start,
                     to,
@@ -384,12 +386,12 @@ impl Pass {
         Ok(None)
     }
 
-    /// The next sealed segment that has records from here on, and before `to`, and that is one of
-    /// those of the pass.
+    /// The next sealed segment that ends behind `next`, begins before `to`, and is one of those
+    /// that the pass is for.
     fn segment_from(&self, next: Offset, to: Offset) -> Option<Range<Offset>> {
         let log = lock(&self.partition.partition().log);
         let next = next.max(log.start());
-        // What was trimmed goes also where nothing else does.
+        // Trimmed records are also removed behind `to`.
         let to = match self.hidden.trimmed().is_empty() {
             true => to,
             false => self.limit,
@@ -403,8 +405,8 @@ impl Pass {
         there.find(is_wanted).filter(|range| range.start < to)
     }
 
-    /// Writes a segment anew, if something of it goes; what was seen in it, and none if it is
-    /// damaged, or not all of it is there.
+    /// Writes a segment anew, if it has records to remove. Returns what was seen in it; `None` if
+    /// it is damaged or incomplete.
     fn filter(
         &mut self,
         shared: &Shared,
@@ -443,7 +445,8 @@ impl Pass {
         if seen.has_hole && !self.is_behind_damage {
             return Ok(None);
         }
-        // Whoever holds this removes segments, and renames the directories of deleted topics.
+        // With this lock, nobody removes segments or renames the directories of deleted topics
+        // meanwhile.
         let _housekeeper = lock(&shared.maintenance.housekeeper);
         if !partition.is_deleted() {
             rewritten.install(log)?;
@@ -464,7 +467,7 @@ impl Pass {
         }
     }
 
-    /// Merges the next segments that are small.
+    /// Merges the next small segments.
     fn merge_next(
         &mut self,
         shared: &Shared,
@@ -480,7 +483,7 @@ impl Pass {
             self.stage = Stage::Index { next, to };
             return Ok(None);
         };
-        // Those that cannot be merged, because of damage, are passed over.
+        // Segments that cannot be merged because of damage are skipped.
         let next = match self.merge(shared, &offsets, to)? {
             true => next,
             false => offsets.end,
@@ -489,7 +492,7 @@ impl Pass {
         Ok(None)
     }
 
-    /// Drops rows of records that went from the next part of the key index.
+    /// Drops rows of removed records from the next part of the key index.
     fn drop_rows(
         &mut self,
         shared: &Shared,
@@ -508,9 +511,9 @@ impl Pass {
         Ok(None)
     }
 
-    /// The offsets of adjacent segments to be merged, from `next` on. Where records expire, none
-    /// are: a segment goes as a whole, when its last record is old enough. What counts is how large
-    /// they are where they are not compressed.
+    /// The offsets of adjacent segments to merge, from `next` on. In a topic whose records expire
+    /// none are merged, because a segment is removed as a whole when its last record is old enough.
+    /// Sizes are those before compression.
     fn to_merge(
         &self,
         shared: &Shared,
@@ -537,7 +540,7 @@ impl Pass {
         Ok(range.map(|range| small[range.start].base..small[range.end - 1].end))
     }
 
-    /// Writes the segments of these offsets as one; false if that cannot be.
+    /// Writes the segments with these offsets as one; returns false if that is impossible.
     fn merge(
         &mut self,
         shared: &Shared,

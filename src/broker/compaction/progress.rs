@@ -1,4 +1,4 @@
-//! How far each partition has been compacted, and what has been asked for.
+//! The progress of each partition's compaction, and requests for it.
 
 use std::{
     collections::BTreeMap,
@@ -24,42 +24,41 @@ use crate::{
 /// What compaction remembers.
 pub(in crate::broker) struct Compactions {
     state: Mutex<State>,
-    /// The pass under way. Taken out by the thread that works on it.
+    /// The current pass. The thread that works on it takes it out.
     pub(super) pass: Mutex<Option<Pass>>,
-    /// Told whenever something that was asked for is done.
+    /// Notified whenever a request is done.
     answered: watch::Sender<()>,
 }
 
 #[derive(Default)]
 struct State {
     of_place: BTreeMap<Place, Progress>,
-    /// When partitions are looked at next; none in the next round, whenever that is.
+    /// When partitions are checked next; `None` for the next round, whenever that is.
     look_at: Option<Duration>,
-    /// The partition that was looked at last.
+    /// The partition that was checked last.
     last: Option<Place>,
 }
 
-/// How far a partition has been compacted.
+/// How far a partition is compacted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Progress {
-    /// As its file has it; none if nobody has read that.
+    /// The content of its file; `None` if nobody has read it.
     pub(super) stored: Option<Arc<Stored>>,
-    /// When the first record was appended that has not been compacted, which is at this offset or
-    /// behind it.
+    /// When the first record was appended that is not compacted. It is at this offset or behind it.
     pub(super) dirty_since: Option<(Offset, i64)>,
-    /// Tombstones are not looked for before this moment.
+    /// Passes for tombstones alone do not begin before this time.
     pub(super) tombstones_from_ms: i64,
-    /// Nor what was trimmed of entities before this one.
+    /// Passes for trims of entities do not begin before this time.
     pub(super) trims_from_ms: i64,
-    /// The last pass had no memory for all keys.
+    /// Whether the last pass had too little memory for all keys.
     pub(super) is_unfinished: bool,
-    /// How often it was asked for, and how many of these times are answered.
+    /// How many requests there were, and how many of them are answered.
     pub(super) asked: u64,
     pub(super) answered: u64,
     pub(super) problem: Option<Problem>,
 }
 
-/// What a partition's file says.
+/// The content of a partition's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) clean_to: Offset,
@@ -72,12 +71,12 @@ pub(super) struct Stored {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) cause: String,
-    /// When it is tried again; none if it was compacted as far as that is possible.
+    /// When it is tried again; `None` if it is compacted as far as possible.
     pub(crate) again_ms: Option<i64>,
 }
 
 impl Stored {
-    /// Of a partition that has never been compacted.
+    /// A partition that was never compacted.
     const NOTHING: Self = Self {
         clean_to: Offset::ZERO,
         keep: u64::MAX,
@@ -85,7 +84,7 @@ impl Stored {
         oldest_tombstone_ms: None,
     };
 
-    /// What the file in this directory says; nothing where there is none, or it is damaged.
+    /// Loads the file in this directory; `NOTHING` if there is none, or it is damaged.
     pub(super) fn load(
         files: &dyn crate::env::FileSystem,
         dir: &Path,
@@ -129,7 +128,7 @@ impl Progress {
         self.asked > self.answered
     }
 
-    /// Whether it is not to be tried again yet.
+    /// Until when the partition is not tried again, if it is to wait.
     pub(super) fn waits_until(&self, now_ms: i64) -> Option<i64> {
         let again_ms = self.problem.as_ref()?.again_ms?;
         (again_ms > now_ms && !self.is_asked()).then_some(again_ms)
@@ -145,7 +144,7 @@ impl Compactions {
         }
     }
 
-    /// What is known of a partition.
+    /// The progress of a partition.
     pub(super) fn get(&self, place: Place) -> Progress {
         let state = lock(&self.state);
         state.of_place.get(&place).cloned().unwrap_or_default()
@@ -155,7 +154,7 @@ impl Compactions {
         change(lock(&self.state).of_place.entry(place).or_default());
     }
 
-    /// Asks for a partition to be compacted; the number of the question.
+    /// Requests that a partition is compacted; returns the request's number.
     pub(super) fn ask(&self, place: Place) -> u64 {
         let mut state = lock(&self.state);
         state.look_at = None;
@@ -164,15 +163,15 @@ impl Compactions {
         progress.asked
     }
 
-    /// Whether something that was asked for under this number is still to be done. Of a partition
-    /// of which nothing is known any more there is nothing to do.
+    /// Whether the request with this number is still to be done. It is not if the partition is not
+    /// known any more.
     pub(super) fn is_waited_for(&self, place: Place, asked: u64) -> bool {
         let state = lock(&self.state);
         let progress = state.of_place.get(&place);
         progress.is_some_and(|progress| progress.answered < asked)
     }
 
-    /// Takes note that what was asked for up to this number is done.
+    /// Marks requests up to this number as done.
     pub(super) fn answer(&self, place: Place, asked: u64) {
         self.change(place, |progress| {
             progress.answered = progress.answered.max(asked);
@@ -180,32 +179,32 @@ impl Compactions {
         self.answered.send_replace(());
     }
 
-    /// Tells whenever something is done.
+    /// Notifies whenever a request is done.
     pub(super) fn answers(&self) -> watch::Receiver<()> {
         self.answered.subscribe()
     }
 
-    /// Whether it is time to look at partitions.
+    /// Whether it is time to check partitions.
     pub(super) fn is_time_to_look(&self, now: Duration) -> bool {
         lock(&self.state).look_at.is_none_or(|at| at <= now)
     }
 
-    /// Has partitions looked at, then.
+    /// Sets when partitions are checked next.
     pub(super) fn look_at(&self, at: Option<Duration>) {
         lock(&self.state).look_at = at;
     }
 
-    /// When the pass under way goes on, or partitions are looked at.
+    /// When the current pass continues, or partitions are checked.
     pub(in crate::broker) fn next(&self) -> Option<Duration> {
         self.pass_goes_on_at().or_else(|| lock(&self.state).look_at)
     }
 
-    /// When the pass under way goes on, if there is one.
+    /// When the current pass continues, if there is one.
     pub(in crate::broker) fn pass_goes_on_at(&self) -> Option<Duration> {
         lock(&self.pass).as_ref().map(Pass::goes_on_at)
     }
 
-    /// The partition that was looked at last.
+    /// The partition that was checked last.
     pub(super) fn last(&self) -> Option<Place> {
         lock(&self.state).last
     }
@@ -214,7 +213,7 @@ impl Compactions {
         lock(&self.state).last = Some(place);
     }
 
-    /// Forgets all but these partitions.
+    /// Forgets all other partitions.
     pub(super) fn retain(&self, is_there: impl Fn(Place) -> bool) {
         let mut state = lock(&self.state);
         let before = state.of_place.len();

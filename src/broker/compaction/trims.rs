@@ -1,14 +1,15 @@
-//! Removing the bytes of what was trimmed of entities.
+//! Removing the bytes of records that trims of entities have taken.
 //!
-//! Nobody waits for it: readers are not shown it since the trim (`storage/log/hidden.rs`). So it
-//! goes with the next pass over the partition, and one that would not come by itself is made when
-//! the oldest trim has waited as long as a record waits for compaction (`max.compaction.lag.ms`),
-//! or when many wait: a segment is written anew for all trims together.
+//! Nobody waits for this, because readers do not see these records since the trim
+//! (`storage/log/hidden.rs`). They are removed by the partition's next pass. If no pass would come
+//! by itself, one is made when the oldest trim has waited as long as a record waits for compaction
+//! (`max.compaction.lag.ms`), or when there are many trims: a segment is written anew for all of
+//! them at once.
 //!
-//! Where an entity starts, and its last version if none of its records stays, is kept in a table of
-//! last versions, which a checkpoint names before the first record goes. When they are gone, a
-//! journal entry says so, and nothing is hidden any more. In a segment that is damaged nobody can
-//! tell what is left: trims that may have taken something there go on being known, and hide it.
+//! A table of last versions keeps where the entity starts, and its last version if none of its
+//! records stays. A checkpoint names the table before the first record is removed. When all are
+//! removed, a journal entry says so, and nothing is hidden any more. Nobody can tell what is left
+//! in a damaged segment, so a trim that may have taken records there stays known, and hides them.
 
 use std::collections::BTreeSet;
 
@@ -28,15 +29,14 @@ use crate::{
 };
 
 impl PartitionRef {
-    /// Whether there is something that was trimmed of entities.
+    /// Whether the partition has records that trims of entities have taken.
     pub(super) fn has_trimmed_entities(&self) -> bool {
         !self.partition().log.view().hidden().trimmed().is_empty()
     }
 }
 
 impl Shared {
-    /// When what was trimmed of a partition's entities is to be removed, and behind which offset
-    /// nothing of it is.
+    /// When such records of a partition must be removed, and the offset behind the last of them.
     pub(super) fn trims_due(
         &self,
         partition: &PartitionRef,
@@ -62,7 +62,7 @@ impl Shared {
         (due_ms.map(|due_ms| due_ms.max(from_ms)), end)
     }
 
-    /// The first offsets of the sealed segments that have something that was trimmed, or may have.
+    /// The bases of the sealed segments that have such records, or may have.
     pub(super) fn segments_with_trimmed(
         &self,
         partition: &PartitionRef,
@@ -89,7 +89,7 @@ impl Shared {
         found.map_err(|error: Error| Hindered::Problem(error.to_string()))
     }
 
-    /// Makes durable where trimmed entities start, before their records go.
+    /// Makes the starts of trimmed entities durable, before their records are removed.
     pub(in crate::broker) fn keep_trimmed_versions(
         &self,
         partition: &PartitionRef,
@@ -110,13 +110,13 @@ impl Shared {
         }
         lasts.sort_by_key(LastVersion::order);
         self.partitions.keep_versions(partition, &lasts)?;
-        // Names the table.
+        // The checkpoint names the table.
         let mut housekeeper = lock(&self.maintenance.housekeeper);
         housekeeper.checkpoint(self, Freeze::Due)
     }
 
-    /// Says what the pass has removed of entities that were trimmed; whether there is something
-    /// that it could not remove.
+    /// Completes the trims whose records the pass has removed. Returns whether it could not remove
+    /// some.
     pub(super) fn end_trims(&self, pass: &Pass) -> Result<bool, FileError> {
         let partition = &pass.partition;
         let (mut done, mut leaves_some) = (Vec::new(), false);
@@ -137,14 +137,14 @@ impl Shared {
                 partition,
                 trims: done,
             };
-            // Refused when the broker goes down; the next start does it again.
+            // This fails if the broker shuts down; the next start does it again.
             let mut planned = self.sequencer.planned();
             drop(self.sequencer.plan(&mut planned, change, || Ok(())));
         }
         Ok(leaves_some)
     }
 
-    /// Whether a damaged segment may have something that a trim has taken.
+    /// Whether a damaged segment may have records that a trim has taken.
     fn may_be_left(&self, pass: &Pass, trim: &KeyTrim) -> bool {
         let Ok(segments) = self.segments_with_trim(&pass.partition, trim) else {
             return true;

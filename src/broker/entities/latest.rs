@@ -1,9 +1,9 @@
-//! The latest records of many entities, as they were at one moment.
+//! The latest records of many entities at one moment.
 //!
-//! Which records these are is looked up when the read begins; the records themselves are read step
-//! by step, as the client takes them, so that a thousand large ones are never in memory together.
-//! They do not change meanwhile. One that is trimmed before it is returned is answered like one
-//! that was trimmed before: with its version.
+//! Which records these are is decided when the read begins. The records themselves are read in
+//! steps, as the client takes them, so that a thousand large ones are never in memory together.
+//! They do not change meanwhile. If one is trimmed before it is returned, only its version is
+//! returned, as if it had been trimmed before.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,27 +16,27 @@ use crate::{
     types::{Offset, PartitionId, Version, limits},
 };
 
-/// A read of the latest records under way.
+/// A read of latest records.
 pub(crate) struct LatestReader {
     owner: Arc<Partitions>,
-    /// What there is to return, in the order asked for.
+    /// The records to return, in the order of the request.
     rows: Vec<Row>,
-    /// How many have been returned.
+    /// How many were returned.
     returned: usize,
-    /// How many to look at in the next step.
+    /// How many to read in the next step.
     ahead: usize,
-    /// Both as they were before the last step.
+    /// `returned` and `ahead` before the last step.
     before: (usize, usize),
 }
 
 /// The latest record of an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Latest {
-    /// Where its records are, or would be.
+    /// The partition of its records, even if it has none.
     pub(crate) partition: PartitionId,
-    /// Of its latest record; [`Version::NONE`] if it never had one.
+    /// The version of its latest record; [`Version::NONE`] if it never had one.
     pub(crate) version: Version,
-    /// Encoded. None if there never was one, or it was trimmed.
+    /// The encoded record; `None` if there never was one, or it was trimmed.
     pub(crate) record: Option<Bytes>,
 }
 
@@ -44,11 +44,11 @@ pub(crate) struct Latest {
 struct Row {
     partition: PartitionRef,
     version: Version,
-    /// None if there is no record.
+    /// `None` if there is no record.
     offset: Option<Offset>,
 }
 
-/// How many records are looked at in the first step.
+/// How many records are read in the first step.
 const FIRST_AHEAD: usize = 64;
 
 impl Broker {
@@ -99,8 +99,8 @@ impl Broker {
 }
 
 impl LatestReader {
-    /// The next entities in the order asked for, at most one response's worth; none when all have
-    /// been returned. May read files.
+    /// The next entities in the order of the request, up to one response; `None` when all were
+    /// returned. May read files.
     pub(crate) fn step(&mut self) -> Result<Option<Vec<Latest>>, Error> {
         self.before = (self.returned, self.ahead);
         let ahead = self.ahead.min(self.rows.len() - self.returned);
@@ -111,7 +111,7 @@ impl LatestReader {
         let latest = self.read(rows);
         let latest = rows[0].partition.topic.unless_deleted(latest)?;
         self.returned += latest.len();
-        // Where records are large, few are read to be dropped again.
+        // If records are large, fewer are read ahead, because those that do not fit are dropped.
         self.ahead = if latest.len() == ahead {
             2 * self.ahead
         } else {
@@ -120,25 +120,25 @@ impl LatestReader {
         Ok(Some(latest))
     }
 
-    /// Whether all have been returned.
+    /// Whether all were returned.
     pub(crate) fn is_complete(&self) -> bool {
         self.returned == self.rows.len()
     }
 
-    /// What the last step returned, read again; something else if its records have changed.
+    /// Reads again what the last step returned. It differs if records have changed.
     pub(crate) fn again(&mut self) -> Result<Option<Vec<Latest>>, Error> {
         (self.returned, self.ahead) = self.before;
         self.step()
     }
 
-    /// The bytes of memory that the reader holds on to.
+    /// The reader's memory, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.rows.capacity() * size_of::<Row>()
     }
 
-    /// As many of the first of these as fit a response; one always does.
+    /// As many of the first rows as fit in a response, and at least one.
     fn read(&self, rows: &[Row]) -> Result<Vec<Latest>, Error> {
-        // In the order in which they lie, so that a frame with several of them is read once.
+        // In the order of offsets, so that a frame with several of the records is read once.
         let mut by_place: Vec<usize> = (0..rows.len()).collect();
         by_place.sort_by_key(|at| (rows[*at].partition.partition().id, rows[*at].offset));
         let mut found: BTreeMap<usize, Latest> = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! Reading entities: one by version (`read_key.rs`), or the latest of many (`latest.rs`).
 //!
-//! The key index says where a record is, and the log has it. What is returned holds on to nothing
-//! but itself: the frame that it is in can be as large as a request.
+//! The key index says where a record is; the log has it. A returned record does not keep its frame
+//! in memory, which can be as large as a request.
 
 mod latest;
 mod read_key;
@@ -22,7 +22,7 @@ use crate::{
 };
 
 impl Partitions {
-    /// The record at an offset, as readers may see it; none if it was trimmed.
+    /// The record at an offset as readers may see it; `None` if it was trimmed.
     fn read_record(
         &self,
         partition: &PartitionRef,
@@ -35,7 +35,7 @@ impl Partitions {
     }
 }
 
-/// Where an entity is.
+/// The partition of an entity, and the hash of its key.
 pub(super) fn entity(topic: &Arc<Topic>, key: &[u8]) -> Result<(PartitionRef, KeyHash), Error> {
     if key.is_empty() || key.len() > limits::MAX_KEY_BYTES {
         let reason = format!(

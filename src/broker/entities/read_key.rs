@@ -21,35 +21,35 @@ use crate::{
 pub(crate) struct ReadKey {
     pub(crate) topic: String,
     pub(crate) key: Bytes,
-    /// [`Version::NONE`]: from the first; backward, from the last.
+    /// The version to begin at. [`Version::NONE`] is the first; backward, the last.
     pub(crate) from: Version,
     pub(crate) backward: bool,
-    /// 0: no limit.
+    /// 0 for no limit.
     pub(crate) max_records: u64,
 }
 
-/// A read of one entity under way.
+/// A read of one entity.
 pub(crate) struct KeyReader {
     owner: Arc<Partitions>,
     partition: PartitionRef,
     key: Bytes,
     hash: KeyHash,
-    /// The latest version when the read began, and where the log ended.
+    /// The latest version when the read began; `limit` is where the log ended then.
     latest: Version,
     /// Records of lower versions are gone.
     start: Version,
     limit: Offset,
-    /// The version to go on at; none when the read is complete.
+    /// The version to continue at; `None` when the read is complete.
     next: Option<Version>,
     backward: bool,
     remaining: u64,
-    /// `next` and `remaining` as they were before the last step.
+    /// `next` and `remaining` before the last step.
     before: (Option<Version>, u64),
-    /// The rows that come first, until they have been looked at.
+    /// The first rows, which were looked up when the read began; taken by the first step.
     first: Option<Vec<(Version, Offset)>>,
 }
 
-/// Rows that are looked up at once. Each of them may be a page of the disk away.
+/// Most rows that are looked up at once. Each may need a page from the disk.
 const ROWS_AT_ONCE: usize = 256;
 
 impl Broker {
@@ -103,13 +103,13 @@ impl Broker {
     }
 }
 
-/// How many rows to look up for so many records.
+/// How many rows to look up for `remaining` records.
 fn rows_at_once(remaining: u64) -> usize {
     ROWS_AT_ONCE.min(usize::try_from(remaining).unwrap_or(ROWS_AT_ONCE))
 }
 
 impl KeyReader {
-    /// The bytes of memory that the reader holds on to.
+    /// The reader's memory, in bytes.
     pub(crate) fn memory(&self) -> usize {
         let first = self.first.as_ref();
         self.key.len() + first.map_or(0, |rows| rows.capacity() * size_of::<(Version, Offset)>())
@@ -120,30 +120,31 @@ impl KeyReader {
         self.latest
     }
 
-    /// Where the entity starts, as far as the read has come: records of lower versions are gone.
+    /// The first version of the entity, as far as the read knows: records of lower versions are
+    /// gone.
     pub(crate) fn start(&self) -> Version {
         self.start
     }
 
-    /// Where the entity's records are.
+    /// The partition of the entity.
     pub(crate) fn partition(&self) -> PartitionId {
         self.partition.partition().id
     }
 
-    /// The next records in wire form (tag, length, record, again and again), at most one response's
-    /// worth; none when the read is complete. May read files.
+    /// The next records in wire form (tag, length and record, repeated), up to one response; `None`
+    /// when the read is complete. May read files.
     pub(crate) fn step(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
         self.before = (self.next, self.remaining);
         let chosen = self.choose();
         self.partition.topic.unless_deleted(chosen)
     }
 
-    /// Whether all have been returned, as far as that is known without reading.
+    /// Whether all were returned, as far as that is known without reading.
     pub(crate) fn is_complete(&self) -> bool {
         self.next.is_none() || self.remaining == 0
     }
 
-    /// What the last step returned, read again; something else if its records have changed.
+    /// Reads again what the last step returned. It differs if records have changed.
     pub(crate) fn again(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
         (self.next, self.remaining) = self.before;
         self.step()
@@ -202,15 +203,15 @@ impl KeyReader {
         self.owner.rows_of(&self.partition, &wanted)
     }
 
-    /// There is no record where one was. What lies before the log's start is gone, with all that
-    /// the entity has before it.
+    /// Handles a row whose record is gone. If it lay before the log's start, all earlier records of
+    /// the entity are gone too.
     fn pass_gone(&mut self, version: Version, offset: Offset) {
         if offset < self.partition.range().0 {
             self.start = self.start.max(version.next());
         }
     }
 
-    /// The version to go on at behind this one.
+    /// The version behind this one, in the direction of the read.
     fn behind(&self, version: Version) -> Option<Version> {
         if self.backward {
             let before = version.0.checked_sub(1).map(Version);

@@ -1,11 +1,11 @@
-//! Up to which version an entity is erased, also where records are damaged.
+//! Finds up to which version an entity is erased, even if records are damaged.
 //!
-//! The index says it, and nearly always without a record being read. Where a record would have to
-//! be compared with the key and is damaged, the hash has to do: should it be another key's, which
-//! happens once in 2^64 times, a version is named that the entity has not come to, and nothing else
-//! is erased. Where the index cannot say it either, because it could not be made from a damaged
-//! log, or because what is known of trimmed records is damaged, the version is unknown, and all is
-//! erased that the entity may have.
+//! The index tells it, nearly always without reading a record. If a record would have to be
+//! compared with the key but is damaged, its hash decides. If that record belongs to another key,
+//! which happens once in 2^64 cases, the version is one that the entity has not reached, and
+//! nothing more is erased than should be. If the index cannot tell either, because it could not be
+//! built from a damaged log, or because last versions are damaged, the version is unknown, and
+//! everything is erased that the entity may have.
 
 use crate::{
     broker::{
@@ -25,7 +25,7 @@ pub(super) struct LastVersion<'a> {
     partitions: [PartitionRef; 1],
     wanted: [Wanted<'a>; 1],
     looked: Looked,
-    /// What there is to say without records that are damaged.
+    /// The version according to hashes, if damaged records must be ignored.
     by_hash: Option<Version>,
 }
 
@@ -39,16 +39,17 @@ impl<'a> LastVersion<'a> {
         }
     }
 
-    /// The version as it is under the partition's lock; none if files must be read for it. It is
-    /// not kept in the table: that may have no room.
+    /// The version, under the partition's lock; `None` if files must be read for it. It is not
+    /// added to the table, which may have no room.
     pub(super) fn version(&self, next: &Next) -> Option<Version> {
         let files = self.partitions[0].partition().index();
         let version = self.looked.version(0, self.wanted[0], &next.keys, &files);
-        // Nothing can have been appended to the entity since: an append needs its version too.
+        // Nothing can have been appended to the entity since, because an append needs its version
+        // too.
         version.or(self.by_hash)
     }
 
-    /// Reads files for it.
+    /// Looks the version up in files.
     pub(super) fn look_up(&mut self, owner: &Partitions) -> Result<(), Error> {
         let looked = self
             .looked
@@ -65,7 +66,7 @@ impl<'a> LastVersion<'a> {
 }
 
 impl Shared {
-    /// The erasure that an entity's latest record was erased by, if it was, and the erasure is
+    /// The erasure that has erased an entity's latest record, if it was erased and the erasure is
     /// remembered: then there is nothing to erase.
     pub(super) fn erased_before(
         &self,
@@ -84,7 +85,7 @@ impl Shared {
         let of_key = |known: &&KnownErasure| {
             known.topic == partition.topic.id
                 && known.erasure.through == version
-                // What came behind may be the entity's where its version is unknown.
+                // If the version is unknown, records behind the erasure may be the entity's.
                 && (version != Version::UNKNOWN || known.erasure.end == end)
                 && known.erasure.token.hash() == hash.0
                 && known.erasure.token.is_of(key)
@@ -94,8 +95,8 @@ impl Shared {
 }
 
 impl Partitions {
-    /// The last version of which the index has a row with this hash, or [`Version::UNKNOWN`] if it
-    /// cannot tell.
+    /// The last version that the index has for this hash, or [`Version::UNKNOWN`] if it cannot
+    /// tell.
     fn last_of_hash(&self, partition: &PartitionRef, hash: KeyHash) -> Result<Version, Error> {
         let mut last = Version::NONE;
         let rows = self.for_each_row(partition, hash, Offset(u64::MAX), |version, _| {
@@ -103,7 +104,7 @@ impl Partitions {
         });
         match rows {
             Ok(()) if last > Version::NONE => Ok(last),
-            // Without a row, it is what is known of trimmed records that is damaged.
+            // The index has no row, so it is the last versions that are damaged.
             Ok(()) | Err(Error::DamagedRecords { .. }) => Ok(Version::UNKNOWN),
             Err(error) => Err(error),
         }

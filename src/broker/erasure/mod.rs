@@ -1,21 +1,21 @@
 //! Erasing entities.
 //!
-//! To erase is one journal entry. When it is applied, the entity's records are hidden from readers
-//! (`storage/log/hidden.rs`), and those that follow are told (`notices.rs`); then the call is
-//! answered. The bytes are removed in the background (`remove.rs`): from the journal, by going on
-//! in another file and writing zeros over the ones before; from segments (`places.rs` says which),
-//! by writing them anew; from tables of last versions. A last journal entry says that they are
-//! gone, and nothing is hidden any more. What keeps them from being gone is described
-//! (`progress.rs`).
+//! An erasure is one journal entry. When it is applied, the entity's records are hidden from
+//! readers (`storage/log/hidden.rs`), readers that follow the topic are told (`notices.rs`), and
+//! the call is answered. The bytes are removed in the background (`remove.rs`): from the journal,
+//! by continuing in another file and overwriting the earlier ones with zeros; from segments
+//! (`places.rs` says which), by writing them anew; and from tables of last versions. A last journal
+//! entry says that the bytes are gone, and nothing is hidden any more. What delays the removal is
+//! described by `progress.rs`.
 //!
-//! Damage does not keep bytes, and does not keep an erasure from being recorded. Nobody can tell
-//! what a damaged part of a segment or of a table of last versions has, so where it may be of an
-//! erased entity its bytes go, and it is reported as damaged as before. Records that cannot be
-//! compared with the key count by its hash; where not even the index can say what there is, the
-//! entity is erased up to the present end, and its last version is unknown (`last_version.rs`).
+//! Damage neither keeps bytes nor keeps an erasure from being recorded. Nobody can tell what a
+//! damaged part of a segment or table has. So if it may belong to an erased entity, its bytes are
+//! removed, and it is reported as damaged as before. Records that cannot be compared with the key
+//! count by its hash. If not even the index can tell, the entity is erased up to the present end,
+//! and its last version is unknown (`last_version.rs`).
 //!
-//! An erased record keeps a token instead of its key, by which the broker knows the entity again
-//! when somebody names the key: its versions go on.
+//! An erased record has a token in place of its key. By that the broker recognizes the entity when
+//! a request names the key, and its versions continue.
 
 mod last_version;
 mod notices;
@@ -36,7 +36,7 @@ use crate::{
     types::{Offset, TopicId, TopicName, Version},
 };
 
-/// The removal of an entity's bytes.
+/// An erasure, and how far the removal of the bytes is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Erasure {
     pub(crate) id: u64,
@@ -44,13 +44,13 @@ pub(crate) struct Erasure {
     pub(crate) complete: bool,
     pub(crate) requested_ms: i64,
     pub(crate) deadline_ms: i64,
-    /// The version of the last record that was erased; [`Version::UNKNOWN`] where nobody can tell.
+    /// The version of the last erased record; [`Version::UNKNOWN`] if nobody can tell.
     pub(crate) through: Version,
-    /// Why they were not when that was tried last.
+    /// Why the last attempt did not remove all bytes.
     pub(crate) problem: Option<String>,
 }
 
-/// What a reader that follows is told of an erasure.
+/// What readers that follow are told of an erasure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ErasedEntity {
     pub(crate) key_sha256: [u8; 32],
@@ -59,14 +59,14 @@ pub(crate) struct ErasedEntity {
 }
 
 impl Broker {
-    /// Erases an entity: once answered, no read returns what it held, and its bytes are being
-    /// removed.
+    /// Erases an entity: once this is answered, no read returns its records' content, and the bytes
+    /// are being removed.
     pub(crate) fn erase_key(&self, topic: &str, key: &[u8]) -> Result<Pending<Erasure>, Error> {
         let shared = &self.shared;
         let topic = shared.partitions.topics().find(topic)?;
         let (partition, hash) = entity(&topic, key)?;
-        // Not whether there is room: like a trim, it takes some in the journal and gives some back.
-        // Of the memory of keys it takes none.
+        // Free space is not checked: like a trim, an erasure takes a little space in the journal
+        // and frees more. It takes no memory for keys.
         shared.health.check_running()?;
         if shared.sequencer.applied().decide_erase(topic.id) == Err(Refusal::TooManyErasures) {
             return Err(Error::TooManyErasures);
@@ -94,7 +94,7 @@ impl Broker {
         }
     }
 
-    /// How far an erasure has come.
+    /// The state of an erasure.
     pub(crate) fn describe_erasure(&self, id: u64) -> Result<Erasure, Error> {
         let known = self.shared.sequencer.applied().erasures().get(id).cloned();
         known
@@ -102,7 +102,7 @@ impl Broker {
             .ok_or(Error::UnknownErasure { id })
     }
 
-    /// The name of the topic that something was erased in.
+    /// The name of the topic of an erasure.
     pub(crate) fn topic_of_erasure(&self, id: u64) -> Option<TopicName> {
         let applied = self.shared.sequencer.applied();
         let topic = applied.erasures().get(id)?.topic;
@@ -145,7 +145,7 @@ impl Shared {
         let told = partition.clone();
         self.sequencer
             .plan_refusable(&mut planned, change, move || {
-                // The change has just been applied.
+                // Now, because the change has just been applied.
                 told.topic.notices.add(told.partition().id, notice);
                 told.topic.moved.send_replace(());
                 Ok(described)
@@ -164,8 +164,7 @@ impl Shared {
         }
     }
 
-    /// What follows from an erasure in the catalog: readers are shown nothing of it, and its bytes
-    /// are to be removed.
+    /// Hides an entity from readers when its erasure is applied; its bytes are then to be removed.
     pub(super) fn hide(&self, topic: TopicId, erasure: &catalog::Erasure) {
         if let Some(partition) = self.partitions.find_partition(topic, erasure.partition) {
             lock(&partition.partition().log).hide(erasure);
@@ -174,7 +173,7 @@ impl Shared {
         }
     }
 
-    /// What follows from an erasure that is complete in the catalog: there is nothing left to hide.
+    /// Ends hiding when an erasure is complete in the catalog.
     pub(super) fn end_hiding(&self, id: u64) {
         lock(&self.maintenance.erasures).remove(id);
         let Some(known) = self.sequencer.applied().erasures().get(id).cloned() else {
@@ -189,7 +188,7 @@ impl Shared {
         }
     }
 
-    /// Hides what the erasures of the catalog that are not complete have erased.
+    /// Hides all entities whose erasures are not complete in the catalog.
     pub(super) fn hide_all(&self) {
         let mut waiting = Vec::new();
         for known in self.sequencer.applied().erasures().waiting() {
@@ -200,7 +199,7 @@ impl Shared {
         }
     }
 
-    /// The erasures of a topic that are not complete.
+    /// The erasures in a topic that are not complete.
     pub(super) fn waiting_erasures(&self, topic: TopicId) -> Vec<catalog::Erasure> {
         let mut waiting = Vec::new();
         for known in self.sequencer.applied().erasures().waiting() {

@@ -1,4 +1,4 @@
-//! Telling readers that follow a topic what has been erased in it.
+//! Tells readers that follow a topic what was erased in it.
 
 use std::{
     collections::VecDeque,
@@ -11,15 +11,15 @@ use std::{
 use super::ErasedEntity;
 use crate::{broker::lock, types::PartitionId};
 
-/// Most notices that are kept for readers that have not come to them: a reader that is so far
-/// behind has been told of as many, and misses the oldest of the rest.
+/// Most notices that are kept for readers that are behind. A reader further behind misses the
+/// oldest.
 const MOST: usize = 10_000;
 
 /// The notices of a topic. A reader is told of those that come after it began.
 #[derive(Default)]
 pub(in crate::broker) struct Notices {
     kept: Mutex<VecDeque<(PartitionId, ErasedEntity)>>,
-    /// How many there have been.
+    /// How many notices there were.
     count: AtomicU64,
 }
 
@@ -33,12 +33,12 @@ impl Notices {
         self.count.fetch_add(1, Ordering::Release);
     }
 
-    /// How many notices there have been: where a reader begins.
+    /// How many notices there were; a reader begins behind these.
     pub(in crate::broker) fn count(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }
 
-    /// The next notice for a reader that was told of `told`, which is moved behind it.
+    /// The next notice for a reader that has seen `told` notices; increases `told`.
     pub(in crate::broker) fn next(&self, told: &mut u64) -> Option<(PartitionId, ErasedEntity)> {
         if *told >= self.count() {
             return None;

@@ -1,4 +1,4 @@
-//! Where the records of an entity are that are to go.
+//! Finds the segments that have an entity's records which must be removed.
 
 use std::{collections::BTreeSet, ops::Range};
 
@@ -12,23 +12,23 @@ use crate::{
 struct Places {
     /// The offsets of the sealed segments, in order.
     sealed: Vec<Range<Offset>>,
-    /// The bases of those that have records of the entity, or may have.
+    /// The bases of segments that have records of the entity, or may have.
     found: BTreeSet<Offset>,
-    /// The last version of which it is known where its record is, or that it is gone.
+    /// The last version whose record was found, or is known to be gone.
     last: Version,
-    /// Where the record of the version behind it may be.
+    /// Where the record of the next version may begin.
     behind: Offset,
 }
 
 impl Partitions {
-    /// The bases of the sealed segments that have records of an entity with this hash up to a
-    /// version, before an offset, or may have.
+    /// The bases of the sealed segments that have records of an entity with this hash, or may have:
+    /// records up to a version, before an offset.
     ///
-    /// The rows of its hash say where its records are, but for those that were damaged already when
-    /// their rows were made from the log. Versions have no gaps: if one is in no row and was not
-    /// trimmed, its record is in what is damaged of the segments between those of its neighbours.
-    /// Behind the last row, that is so where the index could not be made from all of the log, and
-    /// where nobody knows the last version.
+    /// The rows of the hash say where its records are, except for records that were damaged when
+    /// their rows were built from the log. Versions have no gaps. So if a version has no row and
+    /// was not trimmed, its record is in a damaged part of the segments between those of its
+    /// neighbours. The same applies behind the last row, if the index could not be built from all
+    /// of the log, or if the last version is not known.
     pub(in crate::broker) fn segments_with(
         &self,
         partition: &PartitionRef,
@@ -52,7 +52,7 @@ impl Partitions {
         });
         let may_be_more = match rows {
             Ok(()) => places.last < through,
-            // All rows that there are have been taken.
+            // All rows there are have been visited.
             Err(Error::DamagedRecords { .. }) => true,
             Err(error) => return Err(error),
         };
@@ -64,7 +64,7 @@ impl Partitions {
 }
 
 impl Places {
-    /// Takes note of a row.
+    /// Adds a row.
     fn take(&mut self, version: Version, offset: Offset) {
         if version > self.last.next() {
             self.add(self.behind..offset);

@@ -1,5 +1,5 @@
-//! How far the removal of erased bytes has come, and what is in its way. Known since the start
-//! only: a new one begins again.
+//! How far the removal of erased bytes is, and what delays it. This is known in memory only; a
+//! restart begins again.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,14 +9,13 @@ use crate::{
     storage::files::FileError,
 };
 
-/// How long an erasure that could not be completed waits until it is tried again.
+/// How long to wait until an erasure is tried again that could not be completed.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 /// What keeps erased bytes in a file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
-    /// A segment is written anew beside the old one, and would leave less room on the disk than is
-    /// to be left there.
+    /// Writing a segment anew beside the old one would leave too little free space on the disk.
     #[error("the disk has no room to write a segment of {bytes} bytes anew: {shortage}")]
     NoRoom { bytes: u64, shortage: Shortage },
     #[error("the disk is full: {0}")]
@@ -29,16 +28,16 @@ pub(super) enum Problem {
     Unfindable(crate::broker::Error),
 }
 
-/// What has been done about an erasure.
+/// How far an erasure is.
 #[derive(Default)]
 pub(super) struct Progress {
-    /// Nothing of it is in memory, in the journal, or in a segment that grows.
+    /// Whether nothing of it is left in memory, in the journal, or in a growing segment.
     is_in_sealed_segments: bool,
-    /// What kept it from being complete, and when.
+    /// What has delayed it last, and when.
     problem: Option<(Duration, String)>,
 }
 
-/// What has been done about all that are not complete.
+/// How far the erasures are that are not complete.
 #[derive(Default)]
 pub(in crate::broker) struct AllProgress(BTreeMap<u64, Progress>);
 
@@ -47,13 +46,13 @@ impl AllProgress {
         self.0.entry(id).or_default()
     }
 
-    /// Why an erasure could not be completed when that was tried last.
+    /// Why an erasure could not be completed when it was last tried.
     pub(super) fn problem(&self, id: u64) -> Option<String> {
         let (_, problem) = self.0.get(&id)?.problem.as_ref()?;
         Some(problem.clone())
     }
 
-    /// Whether nothing of an erasure is anywhere but in sealed segments.
+    /// Whether what is left of an erasure is in sealed segments only.
     fn is_in_sealed_segments(&self, id: u64) -> bool {
         let progress = self.0.get(&id);
         progress.is_some_and(|progress| progress.is_in_sealed_segments)
@@ -68,7 +67,7 @@ impl AllProgress {
         problem.is_some_and(|(tried, _)| now.saturating_sub(*tried) < TRY_AGAIN)
     }
 
-    /// When the next of those that could not be completed is tried again.
+    /// When the next delayed erasure is tried again.
     fn next(&self) -> Option<Duration> {
         let problems = self.0.values().flat_map(|progress| &progress.problem);
         let tried = problems.map(|(tried, _)| *tried).min();
@@ -81,12 +80,12 @@ impl AllProgress {
 }
 
 impl Shared {
-    /// When an erasure is tried again that could not be completed.
+    /// When the next delayed erasure is tried again.
     pub(in crate::broker) fn next_erasure(&self) -> Option<Duration> {
         lock(&self.maintenance.erasures).next()
     }
 
-    /// The erasures that are to be worked on, by partition.
+    /// The erasures to work on, by partition.
     pub(super) fn partitions_with_erased(&self) -> Vec<(PartitionRef, Vec<Erasure>)> {
         let now = self.env.clock.elapsed();
         let mut due: BTreeMap<_, Vec<Erasure>> = BTreeMap::new();
@@ -126,8 +125,8 @@ impl Shared {
             .is_ok_and(|waited| waited > self.options.erasure_deadline.as_millis())
     }
 
-    /// Whether nothing of these is anywhere but in sealed segments and in what is derived from
-    /// them.
+    /// Whether what is left of these erasures is in sealed segments, and in what is derived from
+    /// them, only.
     pub(super) fn are_in_sealed_segments(
         &self,
         partitions: &[(PartitionRef, Vec<Erasure>)],
@@ -144,7 +143,7 @@ impl Shared {
         }
     }
 
-    /// Forgets what was done about erasures that are not known any more.
+    /// Forgets the progress of erasures that are not known any more.
     pub(in crate::broker) fn forget_progress(&self) {
         let mut progress = lock(&self.maintenance.erasures);
         let applied = self.sequencer.applied();
@@ -153,7 +152,7 @@ impl Shared {
             .retain(|id, _| applied.erasures().get(*id).is_some());
     }
 
-    /// Takes note of what keeps the erasures of a partition from being complete.
+    /// Notes what delays the erasures of a partition.
     pub(super) fn note_problem(
         &self,
         partition: &PartitionRef,

@@ -1,17 +1,16 @@
 //! Removing the bytes of erased entities from every file.
 //!
-//! The order is what makes it complete: first nothing that is erased is left in memory or in a
-//! segment that grows; then the journal goes on in another file, a checkpoint covers the ones
-//! before, and zeros are written over these, so that they can be used again; then segments are
-//! written anew, and tables of last versions. Each step can be repeated, and after a crash is: the
-//! erasure is not complete before all are done.
+//! The order of steps makes it complete. First nothing erased is left in memory or in a growing
+//! segment. Then the journal continues in another file, a checkpoint covers the earlier ones, and
+//! these are overwritten with zeros, so that they can be used again. Then segments and tables of
+//! last versions are written anew. Each step can be repeated, and is repeated after a crash,
+//! because an erasure is complete only when all are done.
 //!
-//! Nobody waits for it. Housekeeping is kept out for no longer than a checkpoint takes, or giving a
-//! file its name; and between two segments the key indexes, which this thread also keeps, get what
-//! they need.
+//! Nobody waits for this. Housekeeping is blocked no longer than a checkpoint takes, or renaming a
+//! file. Between two segments the key indexes are maintained, which is this thread's task too.
 //!
-//! What keeps the erasures of one partition from being complete, such as a full disk, does not stop
-//! those of others.
+//! If something delays the erasures of one partition, for example a full disk, those of others go
+//! on.
 
 use std::{collections::BTreeSet, io};
 
@@ -34,11 +33,11 @@ use crate::{
 
 /// Why the erasures of a partition are not complete.
 enum Incomplete {
-    /// It is tried again later.
+    /// They are tried again later.
     Problem(Problem),
-    /// As `Problem`: there was no room.
+    /// As `Problem`: the disk is full.
     DiskFull,
-    /// The broker is being closed: the next start does it.
+    /// The broker is being closed; the next start does it.
     Closing,
     File(FileError),
 }
@@ -54,7 +53,7 @@ impl From<FileError> for Incomplete {
 }
 
 impl Broker {
-    /// Removes the bytes of all erasures that wait for it.
+    /// Removes the bytes of all erasures that are not complete.
     pub(in crate::broker) fn remove_erased(&self) -> Result<(), FileError> {
         let shared = &self.shared;
         let due = shared.partitions_with_erased();
@@ -88,28 +87,28 @@ impl Broker {
         }
     }
 
-    /// Leaves nothing of these erasures in memory, in the journal, or in segments that grow.
+    /// Removes these erasures' bytes from memory, the journal and growing segments.
     ///
-    /// What is appended from here on has nothing in it that is erased: the erasures have been
-    /// applied, and so has all that was queued before them.
+    /// Nothing that is appended from now on has erased records, because the erasures and everything
+    /// queued before them are applied.
     fn overwrite_journal(&self, due: &[(PartitionRef, Vec<Erasure>)]) -> Result<(), FileError> {
         let shared = &self.shared;
         shared.committer.ring.begin_overwriting()?;
         let left = self.leave_journal(due);
-        // Also after an error: appends need the files.
+        // Even after an error, because appends need the files.
         shared.committer.ring.overwrite()?;
         left?;
         shared.note_in_sealed_segments(due);
         Ok(())
     }
 
-    /// Seals the segments that have something of these erasures, and lets a checkpoint release the
+    /// Seals the segments that have erased records, and writes a checkpoint that releases the
     /// journal files that do.
     fn leave_journal(&self, due: &[(PartitionRef, Vec<Erasure>)]) -> Result<(), FileError> {
         let shared = &self.shared;
         let mut housekeeper = lock(&self.shared.maintenance.housekeeper);
         housekeeper.write_out(&shared.partitions)?;
-        // Who holds the housekeeper renames the directories of deleted topics.
+        // With the housekeeper's lock, the directories of deleted topics are not renamed meanwhile.
         for (partition, erasures) in due.iter().filter(|(partition, _)| !partition.is_deleted()) {
             let end = erasures
                 .iter()
@@ -123,7 +122,7 @@ impl Broker {
         housekeeper.checkpoint(shared, Freeze::Due)
     }
 
-    /// Writes anew what a partition's segments and tables of last versions have of erased entities.
+    /// Removes erased entities from a partition's segments and tables of last versions.
     fn remove_from_partition(
         &self,
         partition: &PartitionRef,
@@ -142,8 +141,8 @@ impl Broker {
             segments
                 .extend(found.map_err(|error| Incomplete::Problem(Problem::Unfindable(error)))?);
         }
-        // What was trimmed of entities goes with it: what is left of erased records could not be
-        // told from it any more.
+        // Trimmed records must be removed too: once they are erased, they could not be recognized
+        // as trimmed any more.
         let hidden = partition.partition().log.view().hidden().clone();
         shared.keep_trimmed_versions(partition, hidden.trimmed())?;
         for base in segments {
@@ -180,13 +179,13 @@ impl Broker {
             return Err(Incomplete::Problem(Problem::NoRoom { bytes, shortage }));
         }
         let rewritten = rewrite.write(edit)?;
-        // Who holds this removes segments, and renames the directories of deleted topics.
+        // With this lock, nobody removes segments or renames the directories of deleted topics
+        // meanwhile.
         let _housekeeper = lock(&self.shared.maintenance.housekeeper);
         Ok(rewritten.install(log)?)
     }
 
-    /// Whether the segments of a partition that were written anew are gone: somebody may be reading
-    /// them.
+    /// Whether the files of replaced segments are gone. They are not while somebody reads them.
     fn remove_replaced(
         &self,
         partition: &PartitionRef,
@@ -202,7 +201,8 @@ impl Broker {
             shared.note_problem(partition, erasures, &Problem::InUse);
             return Ok(false);
         }
-        // Others were removed when the log was opened, or trimmed. None of them may come back.
+        // Other files were removed when the log was opened, or by trims. None of them may come
+        // back.
         let dir = lock(log).dir();
         match shared.env.files.sync_dir(&dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
@@ -212,14 +212,14 @@ impl Broker {
         }
     }
 
-    /// Says that the bytes of these erasures are gone, once they are.
+    /// Completes these erasures, once their bytes are gone.
     fn complete(&self, mut gone: Vec<(PartitionRef, Vec<Erasure>)>) -> Result<(), FileError> {
         let shared = &self.shared;
         {
             let mut housekeeper = lock(&self.shared.maintenance.housekeeper);
-            // Lets segments go that were trimmed meanwhile.
+            // The checkpoint allows to remove segments that were trimmed meanwhile.
             housekeeper.checkpoint(shared, Freeze::Due)?;
-            // Who holds the housekeeper removes files.
+            // The housekeeper's lock must be held to remove files.
             let removed = gone
                 .iter()
                 .map(|(partition, erasures)| self.remove_replaced(partition, erasures));
@@ -228,13 +228,13 @@ impl Broker {
             gone.retain(|_| removed.next() == Some(true));
         }
         for (partition, _) in gone.iter().filter(|(partition, _)| !partition.is_deleted()) {
-            // What a crash has left behind.
+            // Removes files that a crash has left.
             match shared.partitions.remove_unused_last_versions(partition) {
                 Err(_) if partition.is_deleted() => {}
                 removed => removed?,
             }
         }
-        // What recovery has cut off and kept may have anything in it.
+        // Bytes that recovery has cut off and saved may be of any entity.
         remove_tree(&*shared.env.files, &shared.dir.aside())?;
         let root = &shared.options.data_dir;
         shared
@@ -243,7 +243,7 @@ impl Broker {
             .sync_dir(root)
             .map_err(FileError::when(Action::Sync, root))?;
         for erasure in gone.iter().flat_map(|(_, erasures)| erasures) {
-            // Refused when the broker goes down; the next start does it again.
+            // This fails if the broker shuts down; the next start does it again.
             let change = Change::ErasureComplete { id: erasure.id };
             drop(
                 shared
@@ -256,7 +256,7 @@ impl Broker {
 }
 
 impl Partitions {
-    /// Puts tokens in the place of keys in last versions of records that are gone.
+    /// Replaces erased keys by tokens in the tables of last versions.
     fn remove_from_last_versions(
         &self,
         partition: &PartitionRef,

@@ -1,4 +1,5 @@
-//! What a session has: taken over from the applied catalog, and told to its client.
+//! The partitions of a session: how it takes them over from the applied catalog and tells its
+//! client.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -20,11 +21,11 @@ use crate::{
     types::{Offset, PartitionId, Position, TopicName},
 };
 
-/// About how much the client is told of in one message at most. Messages are in memory until the
+/// Roughly the most bytes that one message tells the client. Messages are in memory until the
 /// client reads them.
 const TOLD_BYTES: usize = 256 << 10;
 
-/// What names a partition there, beside its topic's name.
+/// What a partition takes in such a message, beside its topic's name.
 const NAMED_BYTES: usize = 48;
 
 impl AssignedPartition {
@@ -36,7 +37,7 @@ impl AssignedPartition {
     }
 }
 
-/// A partition that is read.
+/// A partition that the session reads.
 pub(super) struct Assigned {
     pub(super) at: PartitionRef,
     pub(super) read: PartitionCursor,
@@ -44,28 +45,28 @@ pub(super) struct Assigned {
     pub(super) replay_until: Option<Offset>,
     /// How often its topic had moved when its limit was taken.
     pub(super) moves: u64,
-    /// What the client is to be told; none if it was.
+    /// What the client must still be told about it; `None` if it was told.
     untold: Option<AssignedPartition>,
 }
 
-/// A topic that is read.
+/// A topic that the session reads.
 pub(super) struct Followed {
     pub(super) topic: Arc<Topic>,
     pub(super) moved: watch::Receiver<()>,
-    /// How often it was seen to have moved.
+    /// How often the topic has moved, as far as the session knows.
     pub(super) moves: u64,
-    /// How many notices of erasures the session has passed on, or began behind.
+    /// How many notices of erasures the session has passed on or skipped.
     pub(super) notices: u64,
 }
 
-/// A partition that is read no more, and of which the client is to be told that.
+/// A partition that the session stopped reading, which the client must still be told.
 pub(super) struct Revoked {
     topic: TopicName,
-    /// Until when it has to be handed over; none if it is another's already.
+    /// Until when it must be handed over; `None` if another member has it already.
     until: Option<Duration>,
 }
 
-/// A partition as the applied catalog has it.
+/// A partition of the member, according to the applied catalog.
 struct Held {
     place: Place,
     generation: Generation,
@@ -84,7 +85,7 @@ impl Followed {
         }
     }
 
-    /// Sees whether the topic has moved.
+    /// Notes whether the topic has moved, and returns it.
     pub(super) fn look(&mut self) -> bool {
         let has_moved = self.has_moved();
         if has_moved {
@@ -94,7 +95,7 @@ impl Followed {
         has_moved
     }
 
-    /// Whether the topic has moved since this was last seen.
+    /// Whether the topic has moved since this was last noted.
     pub(super) fn has_moved(&self) -> bool {
         self.moved.has_changed().unwrap_or(false)
     }
@@ -107,10 +108,10 @@ impl Revoked {
 }
 
 impl Session {
-    /// Takes over what the applied catalog says.
+    /// Takes over the assignment in the applied catalog.
     pub(super) fn follow_assignment(&mut self) -> Result<(), Error> {
         let held = self.held()?;
-        // A later session of this member may have been given what was read.
+        // A later session of this member may have been given what was just read.
         self.live.check()?;
         self.drop_lost(&held);
         let generations = held.iter().map(|(place, held)| (*place, held.generation));
@@ -124,7 +125,7 @@ impl Session {
                     match self.assign(held) {
                         Ok(commit) => first.extend(commit),
                         Err(error) => {
-                            // Nothing more is sent of it, as it was assigned before.
+                            // It is not read any more under its earlier assignment.
                             self.revoke(place, None);
                             self.end_behind(place, generation, error)?;
                         }
@@ -144,14 +145,14 @@ impl Session {
         if unknown.is_empty() {
             return Ok(());
         }
-        // The client was not given these on this stream, and so has nothing to hand over.
+        // The client was not told of these on this stream, so it has nothing to hand over.
         let shared = Arc::clone(&self.shared);
         let mut planned = shared.sequencer.planned();
         self.check_latest()?;
         self.hand_over(&mut planned, &unknown)
     }
 
-    /// What the member has by what is applied.
+    /// The member's partitions, according to the applied catalog.
     fn held(&self) -> Result<BTreeMap<Place, Held>, Error> {
         let applied = self.shared.sequencer.applied();
         let group = applied.groups().get(&self.live.group);
@@ -181,7 +182,7 @@ impl Session {
         Ok(held)
     }
 
-    /// Lets go of what is not the member's any more.
+    /// Stops reading partitions that are not the member's any more.
     fn drop_lost(&mut self, held: &BTreeMap<Place, Held>) {
         let known: Vec<Place> = self.partitions.keys().copied().collect();
         for place in known {
@@ -197,16 +198,16 @@ impl Session {
         self.draining.retain(|place, _| held.contains_key(place));
     }
 
-    /// Until when a partition is to be handed over.
+    /// Until when a partition must be handed over.
     fn draining_until(&self, place: Place) -> Duration {
         let planned = self.shared.sequencer.planned();
         let group = planned.groups().get(&self.live.group);
         let until = group.and_then(|group| group.draining_until(place));
-        // What is planned may be further on, and the partition taken.
+        // The planned catalog may be ahead, and the partition taken already.
         until.unwrap_or_else(|| self.shared.env.clock.elapsed())
     }
 
-    /// Reads no more of a partition, and tells the client so, if it was told that it has it.
+    /// Stops reading a partition, and tells the client so if it knew of the partition.
     pub(super) fn revoke(&mut self, place: Place, until: Option<Duration>) {
         if let Some(known) = self.forget(place)
             && known.untold.is_none()
@@ -232,14 +233,14 @@ impl Session {
         Some(known)
     }
 
-    /// Begins to read a partition; or, where its first offset is to be committed before that,
-    /// returns this.
+    /// Begins to read a partition. If its first offset must be committed before, returns that
+    /// commit instead.
     fn assign(&mut self, held: Held) -> Result<Option<Commit>, Error> {
         let Held {
             place, generation, ..
         } = held;
         let Some(at) = self.shared.partitions.find_partition(place.0, place.1) else {
-            // Its topic is deleted; the session is told.
+            // The topic is deleted; the session will be told.
             return Ok(None);
         };
         let begin = match &held.committed {
@@ -248,7 +249,7 @@ impl Session {
                 return Ok(self.first_commit(place, generation, latest));
             }
             Some(committed) => self.begin_at(&at, committed.next),
-            // What is to be replayed is told where it begins.
+            // A partition that is replayed begins at its start.
             None if held.replay_until.is_some() => Ok(at.range().0),
             None => match self.no_offset {
                 NoOffset::Start(Position::Earliest) => Ok(at.range().0),
@@ -291,7 +292,7 @@ impl Session {
         Ok(None)
     }
 
-    /// Counts what is sent of a partition from now on. One that is assigned anew stays paused.
+    /// Starts to count what is sent of a partition. A partition that is assigned anew stays paused.
     fn open(&mut self, place: Place) {
         if self.turn == Some(place) {
             self.fetched = None;
@@ -302,7 +303,7 @@ impl Session {
         open.progress_at = self.shared.env.clock.elapsed();
     }
 
-    /// Where to begin in a partition for which this offset is committed.
+    /// Where to begin in a partition with this committed offset.
     pub(super) fn begin_at(&self, at: &PartitionRef, committed: Offset) -> Result<Offset, Error> {
         let (earliest, high_watermark) = at.range();
         if (earliest..=high_watermark).contains(&committed) {
@@ -319,9 +320,9 @@ impl Session {
         }
     }
 
-    /// Whether the group goes on at the end of a partition, because the log has trimmed this
-    /// offset. That is committed: another owner, later, would look for the end again, and find
-    /// another.
+    /// Whether the group must skip to the end of a partition because its committed offset was
+    /// trimmed. The end is committed then; otherwise a later owner would look for the end again,
+    /// and find another.
     pub(super) fn is_passed_over(&self, at: &PartitionRef, committed: Offset) -> bool {
         self.offset_gone == OffsetGone::Latest && committed < at.range().0
     }
@@ -334,8 +335,8 @@ impl Session {
         }
     }
 
-    /// The commit of the first offset of a partition, unless it is under way. Without it, the next
-    /// owner would look for the latest record again, and find another.
+    /// The commit of a partition's first offset, unless it is under way. Without it, the next owner
+    /// would look for the latest record again, and find another.
     fn first_commit(&self, place: Place, generation: Generation, next: Offset) -> Option<Commit> {
         let now = self.shared.env.clock.elapsed();
         let mut state = lock(&self.live.state);
@@ -359,7 +360,7 @@ impl Session {
         }
     }
 
-    /// Commits offsets that the session has chosen itself. It is told when they are.
+    /// Commits offsets that the session has chosen itself. It is notified when they are applied.
     pub(super) fn commit_first(&self, commits: Vec<Commit>) -> Result<(), Error> {
         if commits.is_empty() {
             return Ok(());
@@ -377,12 +378,12 @@ impl Session {
         let (_, change) = decided.map_err(|error| refused(group, error))?;
         match change {
             Some(change) => self.plan(&mut planned, change),
-            // They are not the member's any more, or a commit is under way.
+            // The partitions are not the member's any more, or a commit is under way.
             None => Ok(()),
         }
     }
 
-    /// The next partitions that the client is to be told to hand over, or has lost.
+    /// The next partitions that the client must be told to hand over, or has lost.
     pub(super) fn next_revoked(&mut self) -> Option<Event> {
         let now = self.shared.env.clock.elapsed();
         let (_, first) = self.revoked.first_key_value()?;
@@ -399,7 +400,7 @@ impl Session {
         Some(Event::Revoked { partitions, time })
     }
 
-    /// The next partitions that the client has not been told to have.
+    /// The next partitions that the client must be told it has.
     pub(super) fn next_assigned(&mut self) -> Option<Event> {
         let (mut untold, mut bytes) = (Vec::new(), 0);
         for assigned in self.partitions.values_mut() {

@@ -1,5 +1,5 @@
-//! What is asked of a group from outside of its members' streams: commits, what is committed, forks
-//! and deletion. Commits of members and those in appends are checked here as well.
+//! Calls about groups from outside their members' streams: committing and listing offsets, forking
+//! and deleting groups. Commits of members and of appends are checked here too.
 
 use std::collections::BTreeSet;
 
@@ -21,24 +21,25 @@ use crate::{
     types::{GroupName, Offset, PartitionId, TopicId, TopicName, limits},
 };
 
-/// What comes of a commit in a partition.
+/// The result of a commit in one partition.
 pub(crate) type CommitOutcome = Outcome;
 
-/// An offset to be committed.
+/// An offset to commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GroupOffset {
     pub(crate) topic: String,
-    /// Which topic of that name is meant; none: whichever has it.
+    /// The topic's id, if a certain topic is meant; `None` for whichever has the name.
     pub(crate) topic_id: Option<TopicId>,
     pub(crate) partition: PartitionId,
     /// The next offset to read.
     pub(crate) next_offset: Offset,
-    /// What the client keeps with it.
+    /// Metadata that the client stores with it.
     pub(crate) metadata: Bytes,
-    /// In which the partition was assigned to the member that commits. None: from outside.
+    /// The generation in which the partition was assigned to the committing member; `None` from
+    /// outside.
     pub(crate) generation: Option<Generation>,
-    /// The member that commits, if it is known: the partition must be its own. Without it, the
-    /// generation alone counts.
+    /// The committing member, if it is known: it must own the partition. Without it, only the
+    /// generation is compared.
     pub(crate) member: Option<MemberId>,
 }
 
@@ -50,12 +51,13 @@ pub(crate) struct FetchedOffset {
     pub(crate) committed: Committed,
 }
 
-/// What comes of commits, and the change that makes it so, if there is one.
+/// The outcomes of commits, and the change that makes them, if there is one.
 type Decided = Result<(Vec<Outcome>, Option<GroupChange>), Refused>;
 
 impl Broker {
-    /// Commits offsets from outside of the group's streams: refused while it has members, unless
-    /// forced. Then they are only raised, and the owners of the partitions are assigned anew.
+    /// Commits offsets from outside the group's streams. Refused while the group has members,
+    /// unless forced: then offsets are only raised, and the partitions are assigned to their owners
+    /// anew.
     pub(crate) fn commit_offsets(
         &self,
         group: &str,
@@ -66,8 +68,7 @@ impl Broker {
         self.shared.commit_offsets(&group, offsets, force)
     }
 
-    /// What a group has committed, in the order of topics' names and partitions: of one topic, or
-    /// of all.
+    /// A group's committed offsets, by topic name and partition: those in one topic, or all.
     pub(crate) fn committed_offsets(
         &self,
         group: &str,
@@ -95,8 +96,8 @@ impl Broker {
         Ok(fetched)
     }
 
-    /// Makes a group that is where another one is; or that begins anew, and is told which records
-    /// the other one has had.
+    /// Creates a group from another one: with its offsets, or to replay, beginning anew and with
+    /// the records marked that the other group has had.
     pub(crate) fn fork_group(
         &self,
         from: &str,
@@ -132,9 +133,9 @@ impl Broker {
 }
 
 impl Shared {
-    /// Commits offsets, each by itself: what comes of each, in their order, once it is durable. Of
-    /// a member's, those in topics that are not there any more are answered so; from outside they
-    /// are refused.
+    /// Commits each offset on its own. Answers with the outcomes, in order, once they are durable.
+    /// A member's commits in deleted topics get an outcome that says so; from outside they are
+    /// refused.
     pub(in crate::broker) fn commit_offsets(
         &self,
         group: &GroupName,
@@ -193,13 +194,13 @@ impl Shared {
                 self.sequencer.plan_commit(&mut planned, commit)?;
                 Ok(pending)
             }
-            // What it tells may not be durable yet.
+            // What the answer tells may not be durable yet.
             None => self.sequencer.queue_barrier(move || Ok(answer)),
         }
     }
 
-    /// Refuses offsets from outside that are trimmed: nobody could go on there. A member may commit
-    /// what has been trimmed since it read that.
+    /// Refuses offsets from outside that are trimmed, because no member could continue there. A
+    /// member may commit an offset that was trimmed since it read the records.
     fn check_in_log(&self, group: &GroupName, change: &GroupChange) -> Result<(), Error> {
         for (place, committed) in &change.offsets {
             if let Some(at) = self.partitions.find_partition(place.0, place.1) {
@@ -212,7 +213,7 @@ impl Shared {
         Ok(())
     }
 
-    /// What comes of commits, as of now.
+    /// Decides commits according to the present state.
     pub(in crate::broker) fn decide_commit(
         &self,
         planned: &Planned,
@@ -229,7 +230,7 @@ impl Shared {
         })
     }
 
-    /// The commit of an offset in a topic that is there.
+    /// The commit of an offset in an existing topic.
     pub(in crate::broker) fn commit_of(
         &self,
         offset: GroupOffset,
@@ -249,7 +250,7 @@ impl Shared {
         })
     }
 
-    /// Refuses commits that name a partition twice: nobody could say which one counts.
+    /// Refuses commits that name a partition twice, because it is not clear which one counts.
     pub(in crate::broker) fn check_once(&self, commits: &[Commit]) -> Result<(), Error> {
         let mut seen = BTreeSet::new();
         for commit in commits {
@@ -262,14 +263,14 @@ impl Shared {
         Ok(())
     }
 
-    /// The name of a partition's topic, or its id if it is gone.
+    /// The name of a partition's topic, or its id if the topic is gone.
     pub(in crate::broker) fn topic_name(&self, place: Place) -> String {
         let topics = self.partitions.topics();
         let found = topics.find_by_id(place.0);
         found.map_or_else(|| place.0.to_string(), |topic| topic.name.to_string())
     }
 
-    /// Decides about groups, with the topics that may be counted on.
+    /// Makes a decision about groups, with the topics that it may rely on.
     pub(in crate::broker) fn decide_on_groups<T>(
         &self,
         planned: &Planned,
@@ -280,7 +281,7 @@ impl Shared {
         decide(planned.groups(), &Settled { planned, durable })
     }
 
-    /// How many partitions a topic has that is durable.
+    /// The number of partitions of a topic, if the topic is durable.
     pub(super) fn durable_partitions(&self, topic: TopicId) -> Option<u32> {
         let topics = self.partitions.topics();
         let found = topics.find_by_id(topic);
@@ -306,7 +307,7 @@ impl Shared {
         Ok(pending)
     }
 
-    /// The commit of a change of a group, if it fits in the journal.
+    /// The commit of a group's change, if it fits in the journal.
     fn group_commit<T: Send + 'static>(
         &self,
         change: Change,
@@ -325,7 +326,7 @@ impl Shared {
     }
 }
 
-/// Checks how many offsets there are, and what is kept with each.
+/// Checks the number of offsets and the size of their metadata.
 pub(in crate::broker) fn check_offsets(offsets: &[GroupOffset]) -> Result<(), Error> {
     let too_large = |what, count, limit| Err(Error::RequestTooLarge { what, count, limit });
     let most = limits::MAX_OFFSETS_PER_COMMIT;
@@ -347,7 +348,7 @@ pub(in crate::broker) fn check_offsets(offsets: &[GroupOffset]) -> Result<(), Er
     Ok(())
 }
 
-/// That a partition does not hold an offset of a group.
+/// The error for an offset of a group that is outside its log.
 pub(in crate::broker) fn out_of_range(
     group: &GroupName,
     at: &PartitionRef,
@@ -371,7 +372,7 @@ pub(super) fn unknown(group: &GroupName) -> Error {
     Error::UnknownGroup { group }
 }
 
-/// Why a request about a group is refused.
+/// The error for a refused request about a group.
 pub(in crate::broker) fn refused(group: &GroupName, refused: Refused) -> Error {
     let group = group.to_string();
     match refused {

@@ -1,10 +1,10 @@
-//! A session with a partition that it cannot go on with: its records are damaged, say. It ends with
-//! that error, but not before its client has committed what it was sent. Otherwise it would be sent
-//! the same again with each attempt, and nothing of it would ever be committed.
+//! Ends a session that cannot continue with a partition, for example because records are damaged.
+//! The session ends with that error, but first its client may commit what it was sent. Otherwise it
+//! would be sent the same records at each attempt, and none would ever be committed.
 //!
-//! Until then the partition is left aside. The others go on up to what they hold at that moment, so
-//! that one of them keeps nobody from the rest. Where the client does not commit all of it, its
-//! time to hand partitions over counts.
+//! Until then nothing is sent of that partition. The others continue up to their ends at that
+//! moment, so that none of them delays the end for ever. If the client does not commit everything,
+//! the session ends after the time in which the member must hand partitions over.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,20 +17,20 @@ use crate::{
     catalog::groups::{Generation, Place},
 };
 
-/// The end that a session comes to.
+/// The pending end of a session.
 pub(super) struct Ending {
     error: Error,
-    /// The partition that gave the error, as it was assigned,
+    /// The partition whose error it was, as it was assigned.
     first: (Place, Generation),
-    /// and all that gave one.
+    /// All partitions that gave an error.
     aside: BTreeSet<Place>,
-    /// It waits for nothing any longer.
+    /// The session ends at this time at the latest.
     until: Duration,
 }
 
 impl Session {
-    /// A partition gives an error, with which the session is to end. One that may pass ends it at
-    /// once: the member joins again, and goes on.
+    /// Handles an error of a partition that must end the session. An error that may pass ends it at
+    /// once: the member joins again and continues.
     pub(super) fn end_behind(
         &mut self,
         place: Place,
@@ -56,8 +56,8 @@ impl Session {
         Ok(())
     }
 
-    /// The session does not end if the partition is not its member's any more, or was assigned
-    /// anew: a reset has mended it.
+    /// Cancels the end if the partition is not the member's any more, or was assigned anew: a reset
+    /// has resolved the error.
     pub(super) fn look_whether_mended(&mut self, generations: &BTreeMap<Place, Generation>) {
         let is_mended = |ending: &mut Ending| {
             let (place, generation) = ending.first;
@@ -74,7 +74,7 @@ impl Session {
         ending.is_some_and(|ending| ending.aside.contains(&place))
     }
 
-    /// Ends the session if it is to, and its client has done with what it has, or has had its time.
+    /// Ends the session if its client is done with what it was sent, or its time is over.
     pub(super) fn end_if_due(&self) -> Result<(), Error> {
         let Some(ending) = &self.ending else {
             return Ok(());
@@ -86,7 +86,7 @@ impl Session {
         }
     }
 
-    /// Whether all that its partitions held has been sent and committed, or handed over.
+    /// Whether everything that its partitions had was sent and committed, or handed over.
     fn has_done_with_all(&self) -> bool {
         let state = lock(&self.live.state);
         let mut open = state.partitions.iter();
@@ -101,7 +101,7 @@ impl Session {
             })
     }
 
-    /// Whether the session has come to its time.
+    /// Whether the session's time is over.
     pub(super) fn is_late(&self) -> bool {
         let now = self.shared.env.clock.elapsed();
         let ending = self.ending.as_ref();

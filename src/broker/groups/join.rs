@@ -1,4 +1,4 @@
-//! A member joins.
+//! Joining a group.
 
 use std::{
     collections::BTreeSet,
@@ -20,42 +20,43 @@ use crate::{
     types::{GroupName, Position, TopicName, limits, steering},
 };
 
-/// Who joins which group, for what.
+/// A request to join a group.
 #[derive(Clone, Debug)]
 pub(crate) struct JoinGroup {
     pub(crate) group: String,
     pub(crate) topics: Vec<String>,
-    /// The beginnings of names of topics.
+    /// Prefixes of topics' names.
     pub(crate) prefixes: Vec<String>,
-    /// The member's own name; empty for none.
+    /// The member's name; empty for none.
     pub(crate) name: String,
-    /// What the member was called before its stream broke.
+    /// The member's id, if it comes back after its stream broke.
     pub(crate) member_id: Option<MemberId>,
-    /// Which client it was then. None: the first that has had this member.
+    /// Which client it was then; `None` for the first one that had this member.
     pub(crate) instance: Option<Instance>,
     pub(crate) credit: Credit,
-    /// What may be under way of each partition. None: as much as `credit`.
+    /// How much may be under way of each partition; `None` for as much as `credit`.
     pub(crate) partition_credit: Option<Credit>,
     pub(crate) no_offset: NoOffset,
     pub(crate) offset_gone: OffsetGone,
-    /// How long the member may be away.
+    /// How long the member may send no heartbeat, or be without a stream.
     pub(crate) session: Duration,
     /// How long it may take to hand a partition over.
     pub(crate) drain: Duration,
-    /// Whether it is away when no message has come for so long, though its stream is open.
+    /// Whether the member counts as gone without messages for that long, even while its stream is
+    /// open.
     pub(crate) heartbeat: bool,
-    /// After what time without progress a partition with records under way is taken.
+    /// After what time without progress a partition with records under way is taken from it.
     pub(crate) progress: Option<Duration>,
     pub(crate) is_ephemeral: bool,
-    /// What the client says it is, for people.
+    /// A description of the client, shown to users.
     pub(crate) client: String,
-    /// Where it comes from, for people.
+    /// Its address, shown to users.
     pub(crate) address: String,
 }
 
 impl Broker {
-    /// A member joins a group, for the first time or again. The answer comes when that is durable;
-    /// an older session of the same member is fenced then.
+    /// Joins a group, for the first time or again. The answer comes when the join is durable; an
+    /// older session of the same member is fenced then.
     pub(crate) fn join_group(&self, join: JoinGroup) -> Result<Pending<Session>, Error> {
         let shared = &self.shared;
         let group = GroupName::new(&join.group)?;
@@ -87,7 +88,7 @@ impl Broker {
     }
 }
 
-/// What the catalog is to know of a member, if all of it is as it may be.
+/// Checks a request, and makes the catalog's form of it.
 fn member(join: &JoinGroup, fresh: MemberId) -> Result<Join, Error> {
     let malformed = |reason: String| Err(Error::MalformedRequest { reason });
     for (what, text) in [
@@ -101,7 +102,7 @@ fn member(join: &JoinGroup, fresh: MemberId) -> Result<Join, Error> {
                 "{what} has {len} bytes; at most {most} are allowed"
             ));
         }
-        // They are shown to people, on terminals.
+        // They are shown on users' terminals.
         if let Some(letter) = steering(text) {
             return malformed(format!(
                 "{what} has {letter}: no control characters are allowed, nor those for the \
@@ -173,7 +174,7 @@ fn topics(names: &[String]) -> Result<BTreeSet<TopicName>, Error> {
     Ok(topics)
 }
 
-/// Prefixes of names of topics: what could not begin one is refused.
+/// Checks prefixes of topics' names: no topic's name can begin with an invalid one.
 fn prefixes(prefixes: &[String]) -> Result<BTreeSet<Arc<str>>, Error> {
     let mut checked: BTreeSet<Arc<str>> = BTreeSet::new();
     for prefix in prefixes {

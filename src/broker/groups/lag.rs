@@ -1,10 +1,10 @@
 //! How far a group is behind in a partition.
 //!
-//! The lag of a partition are the records that are stored from the later of its committed offset
-//! and its log's start up to the high watermark. They are counted by segments
-//! (`storage/log/count.rs`), which is exact unless the first one was compacted and is passed in
-//! part, or records are damaged. What is trimmed of entities, and still in the files, is left out
-//! where that can be told by reading little. In time it is the age of the next record to read.
+//! The lag in a partition is the number of stored records from the later of the committed offset
+//! and the log's start up to the high watermark. Records are counted by segments
+//! (`storage/log/count.rs`). That is exact, unless the first segment was compacted and counts in
+//! part, or records are damaged. Records that were trimmed by entity but are still in files are not
+//! counted, if that takes little reading. The lag as a time is the age of the next record to read.
 
 use std::time::Duration;
 
@@ -19,15 +19,15 @@ use crate::{
     types::{Offset, RecordView, Records, limits},
 };
 
-/// How much is read of a partition to count what key trims have left of it.
+/// How many bytes are read to leave out records that were trimmed by entity.
 const LOOK_AT_BYTES: usize = 1 << 20;
 
-/// How far a group is behind in a partition.
+/// The lag of a group in a partition.
 pub(super) struct Lag {
     pub(super) at: PartitionRef,
     pub(super) earliest: Offset,
     pub(super) high_watermark: Offset,
-    /// Where the next record to read is, or behind that.
+    /// The next record to read is at this offset or behind it.
     pub(super) next: Offset,
     pub(super) count: Count,
 }
@@ -52,8 +52,8 @@ impl Shared {
         Some(lag)
     }
 
-    /// Counts again what is behind, where some of it may have been trimmed of its entities: nobody
-    /// can read that, nor wait for it. Beyond what is read for that, it stays an estimate.
+    /// Counts the records again without those that were trimmed by entity, which nobody can read.
+    /// If that takes too much reading, the count stays an estimate.
     fn count_what_is_left(&self, lag: &mut Lag) {
         let reader = self.partitions.reader(&lag.at);
         let (mut cursor, mut read) = (Cursor::new(lag.next), 0);
@@ -86,7 +86,7 @@ impl Shared {
         };
     }
 
-    /// How old the next record to read is; none if it cannot be read. Nothing without lag.
+    /// The age of the next record to read; `None` if it cannot be read, zero without lag.
     pub(super) fn age(&self, lag: &Lag) -> Option<Duration> {
         if lag.records() == 0 {
             return Some(Duration::ZERO);

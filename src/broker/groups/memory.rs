@@ -1,4 +1,4 @@
-//! What groups take up in memory: how much they may is decided in the catalog.
+//! Counts the memory of groups. The catalog decides how much they may take.
 
 use std::sync::{
     Arc,
@@ -7,7 +7,7 @@ use std::sync::{
 
 use crate::{budget::Part, catalog::groups::Groups, types::limits::GROUPS_SHARE_OF_CATALOG};
 
-/// Counts the memory of groups as a part of the catalog's.
+/// Counts the memory of groups in the catalog's part of the budget.
 pub(in crate::broker) struct GroupMemory {
     part: Arc<Part>,
     counted: AtomicUsize,
@@ -21,13 +21,13 @@ impl GroupMemory {
         }
     }
 
-    /// Says how much groups may take up, and counts what they do.
+    /// Sets how much memory groups may take, and counts what they take now.
     pub(in crate::broker) fn bound(&self, planned: &mut Groups) {
         planned.set_most_bytes(self.part.bound() / GROUPS_SHARE_OF_CATALOG);
         self.count(planned);
     }
 
-    /// Counts the groups that are planned.
+    /// Counts the planned groups.
     pub(in crate::broker) fn count(&self, planned: &Groups) {
         let bytes = planned.bytes();
         let before = self.counted.swap(bytes, Ordering::AcqRel);

@@ -1,5 +1,5 @@
-//! Consumer groups: what is asked of them, and what a checkpoint stores of them. What they are is
-//! in `catalog/groups`.
+//! Consumer groups: calls and sessions, and what checkpoints store of groups. Their state is in
+//! `catalog/groups`.
 
 mod assignment;
 mod calls;
@@ -41,19 +41,18 @@ use crate::{
     types::GroupName,
 };
 
-/// About how many offsets are taken out at once for a checkpoint: what takes less than a
-/// millisecond, but for a group that has more by itself.
+/// Roughly how many offsets are copied at once for a checkpoint: less than a millisecond's work,
+/// unless a single group has more.
 const STORED_AT_ONCE: usize = 1_000;
 
 impl Sequencer {
-    /// The groups as a checkpoint stores them. What changes from here on is noted, and stored by
-    /// the next one.
+    /// The groups, for a whole checkpoint. Changes from here on are noted for the next one.
     pub(super) fn known_groups(&self) -> Snapshot {
         self.applied().groups_mut().note_changes();
         let mut snapshot = Snapshot::default();
         let mut behind = None;
         loop {
-            // Appends wait for the lock.
+            // The lock is released between parts, because appends wait for it.
             let applied = self.applied();
             let groups = applied.groups();
             let part = groups.snapshot_behind(behind.as_ref(), STORED_AT_ONCE);
@@ -67,12 +66,12 @@ impl Sequencer {
         }
     }
 
-    /// What has changed of groups since the last checkpoint.
+    /// What has changed in groups since the last checkpoint.
     pub(super) fn changed_groups(&self) -> Vec<(GroupName, GroupChange)> {
         let mut noted = self.applied().groups_mut().take_noted();
         let mut changes = Vec::new();
         while !noted.is_empty() {
-            // Appends wait for the lock.
+            // The lock is released between parts, because appends wait for it.
             let applied = self.applied();
             let groups = applied.groups();
             groups.look_up(&mut noted, STORED_AT_ONCE, &mut changes);

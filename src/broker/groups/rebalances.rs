@@ -1,4 +1,4 @@
-//! How long it takes until partitions of a group are with those who are to have them.
+//! Measures how long rebalances take, until all partitions are with their new owners.
 
 use std::{
     collections::BTreeMap,
@@ -8,13 +8,13 @@ use std::{
 
 use crate::{broker::Shared, catalog::groups::GroupChange, types::GroupName};
 
-/// The groups in which partitions are handed over, and since when.
+/// Groups with partitions that are being handed over, and since when.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Rebalances(Mutex<BTreeMap<GroupName, Duration>>);
 
 impl Rebalances {
-    /// Who has partitions of a group has changed, and whether some are still to be handed over. How
-    /// long that took, once it is over.
+    /// Notes a change of owners, and whether partitions must still be handed over. Returns how long
+    /// the rebalance took, once it is over.
     pub(in crate::broker) fn note(
         &self,
         group: &GroupName,
@@ -30,7 +30,7 @@ impl Rebalances {
         Some(now.saturating_sub(since))
     }
 
-    /// The group is gone.
+    /// Forgets a deleted group.
     pub(in crate::broker) fn forget(&self, group: &GroupName) {
         let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         under_way.remove(group);
@@ -38,7 +38,7 @@ impl Rebalances {
 }
 
 impl Shared {
-    /// Counts a rebalance once everyone has its partitions.
+    /// Counts a rebalance when all members have their partitions.
     pub(super) fn note_rebalance(&self, group: &GroupName, change: &GroupChange) {
         if change.is_deleted {
             return self.rebalances.forget(group);

@@ -1,4 +1,4 @@
-//! The records that a session sends: partitions take turns, each within its own credit and all
+//! The records that a session sends. Partitions take turns, each within its own credit and all
 //! within the member's.
 
 use std::{
@@ -30,8 +30,8 @@ use crate::{
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Session {
-    /// The next records of any partition. A partition's turn lasts until what was read ahead of it
-    /// has been sent, or it may be sent no more.
+    /// The next records of any partition. A partition's turn lasts until everything that was read
+    /// ahead is sent, or its credit is used up.
     pub(super) fn next_records(&mut self) -> Result<Option<RecordsOf>, Error> {
         for _ in 0..=self.partitions.len() {
             if self.credit_left().is_none() {
@@ -51,11 +51,11 @@ impl Session {
         Ok(None)
     }
 
-    /// Whether the next step reads no file, and takes no more than so many bytes of records.
+    /// Whether the next step reads no file and sends no more than `bytes` of records.
     pub(crate) fn is_light(&self, bytes: usize) -> bool {
         let news = lock(&self.live.state).news();
         if news.is_assignment_old {
-            // Where a group begins at a time, that is looked for.
+            // A group that begins at a time must look for it in files.
             return false;
         }
         let has_moved = self.topics.values().any(Followed::has_moved);
@@ -85,7 +85,8 @@ impl Session {
         true
     }
 
-    /// A notice of an erasure that the client has not been told, with where its partition is.
+    /// The next notice of an erasure that the client was not told, with the position in its
+    /// partition.
     pub(super) fn next_notice(&mut self) -> Option<RecordsOf> {
         for (topic, followed) in &mut self.topics {
             while let Some((id, erased)) = followed.topic.notices.next(&mut followed.notices) {
@@ -100,7 +101,7 @@ impl Session {
         None
     }
 
-    /// Whether all that is there has been sent, but for what is paused.
+    /// Whether everything was sent, except in paused partitions.
     pub(super) fn has_caught_up(&self) -> bool {
         let is_done = |(place, assigned): (&Place, &Assigned)| {
             assigned.read.is_at_limit() || self.live.is_paused(*place)
@@ -134,7 +135,7 @@ impl Session {
         self.credit.get().without(Credit::default())
     }
 
-    /// The partition behind the one whose turn it is has the next one.
+    /// Passes the turn to the next partition.
     fn pass_turn(&mut self) {
         self.fetched = None;
         let next = self.turn.and_then(|turn| {
@@ -157,8 +158,9 @@ impl Session {
                 }
             };
             let Some((began, chosen)) = chosen else {
-                // Nothing is left of the records behind the last one that was sent: only with where
-                // it is now can the client commit that it has all.
+                // No records are left to send, but the position has moved past the last one that
+                // was sent. The client must know the position to commit that it has read
+                // everything.
                 let moved = self.partitions.get(&place).filter(|_| has_moved);
                 return Ok(moved.map(|assigned| assigned.records(Vec::new())));
             };
@@ -169,7 +171,7 @@ impl Session {
         }
     }
 
-    /// A partition cannot be gone on with.
+    /// Handles an error of a partition with which the session cannot continue.
     fn set_aside(&mut self, place: Place, error: Error) -> Result<(), Error> {
         match self.partitions.get(&place) {
             Some(assigned) => self.end_behind(place, assigned.generation, error),
@@ -177,7 +179,7 @@ impl Session {
         }
     }
 
-    /// Records of a partition, with where it was before.
+    /// Records of a partition to send, with the position before them.
     fn choose(&mut self, place: Place) -> Result<Option<(PartitionCursor, Chosen)>, Error> {
         if self.is_aside(place) {
             return Ok(None);
@@ -212,7 +214,7 @@ impl Session {
         }
     }
 
-    /// Goes on where a partition can be read, if it is to.
+    /// Continues behind an error, if the session's settings allow it.
     fn go_on_behind(
         &mut self,
         place: Place,
@@ -275,7 +277,7 @@ impl Session {
 }
 
 impl Assigned {
-    /// These records, with where the partition is behind them.
+    /// A message with these records and the position behind them.
     fn records(&self, records: Vec<Bytes>) -> RecordsOf {
         RecordsOf {
             topic: self.at.topic.name.clone(),
@@ -295,7 +297,7 @@ impl Assigned {
     }
 }
 
-/// What goes into one response of what may be sent.
+/// The bound of one response within this credit.
 fn most(credit: Credit) -> Most {
     let bytes = usize::try_from(credit.bytes).unwrap_or(usize::MAX);
     Most {
@@ -306,7 +308,7 @@ fn most(credit: Credit) -> Most {
 
 fn changed(mut moved: watch::Receiver<()>) -> Waiting {
     Box::pin(async move {
-        // Without a sender it is gone, and the next step says so.
+        // If the sender is gone, the topic is too, and the next step reports it.
         drop(moved.changed().await);
     })
 }

@@ -1,5 +1,5 @@
-//! Setting the offsets of a group: to a place in the logs, by a distance, to where another group
-//! is, or as they are given. All of them or none: nothing is moved to where the log does not reach.
+//! Setting the offsets of a group: to a position in the logs, by a distance, to another group's
+//! offsets, or to given ones. All are set or none, and every offset must be within its log.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,31 +25,31 @@ use crate::{
 /// A request to set offsets.
 #[derive(Clone, Debug)]
 pub(crate) struct ResetGroup {
-    /// It is made if there is none.
+    /// The group; it is created if it does not exist.
     pub(crate) group: String,
     pub(crate) to: ResetTo,
-    /// Which topics, of each of which something is to be set; none named: those that the group has
-    /// read or reads.
+    /// The topics whose offsets are set; each must have some to set. Empty for all that the group
+    /// reads or has read.
     pub(crate) topics: Vec<String>,
-    /// Which partitions of the one topic that is named then; none named: all.
+    /// The partitions, if exactly one topic is named; empty for all.
     pub(crate) partitions: Vec<PartitionId>,
-    /// Whether only to say what would be set.
+    /// Whether only to report what would be set.
     pub(crate) dry_run: bool,
 }
 
-/// Where offsets are set.
+/// What offsets are set to.
 #[derive(Clone, Debug)]
 pub(crate) enum ResetTo {
     Position(Position),
-    /// So far behind what is committed; before that if it is negative.
+    /// This many records behind the committed offset; before it if negative.
     Shift(i64),
-    /// Where another group is.
+    /// The offsets of another group.
     Group(String),
-    /// Each of these.
+    /// These offsets.
     Offsets(Vec<GroupOffset>),
 }
 
-/// The partitions whose offsets are set, and to what.
+/// The partitions whose offsets are set, and the new offsets.
 type Targets = Vec<(PartitionRef, SetTo)>;
 
 /// An offset that is set.
@@ -62,9 +62,9 @@ pub(crate) struct ResetOffset {
 }
 
 impl Broker {
-    /// Sets offsets of a group, lower ones too, also while it has members: they begin anew there,
-    /// and what they commit of what they have read before is fenced. Looking for a time reads
-    /// files.
+    /// Sets offsets of a group, lower ones too, even while it has members: these begin again at the
+    /// new offsets, and their commits of records they had before are fenced. Looking for a time
+    /// reads files.
     pub(crate) fn reset_group(
         &self,
         reset: ResetGroup,
@@ -73,11 +73,12 @@ impl Broker {
     }
 }
 
-/// A reset with what was looked up for it.
+/// A reset, with what was looked up for it.
 pub(in crate::broker) struct LookedUp {
     group: GroupName,
     reset: ResetGroup,
-    /// Where a time is in each partition: what reads files, which is done without a lock.
+    /// The offset of the time in each partition. Looking it up reads files, so it is done without a
+    /// lock.
     at_time: Vec<(PartitionRef, Offset)>,
 }
 
@@ -102,8 +103,8 @@ impl Shared {
         })
     }
 
-    /// Sets offsets to what they are to be by what is planned: nothing is committed or trimmed
-    /// between that is looked at and that they are set.
+    /// Sets offsets according to the planned state, under its lock: nothing is committed or trimmed
+    /// between the decision and the change.
     pub(in crate::broker) fn set_offsets(
         &self,
         looked_up: LookedUp,
@@ -145,7 +146,7 @@ impl Shared {
         }
     }
 
-    /// The partitions whose offsets are set, and to what: each within its log.
+    /// The partitions whose offsets are set, and the new offsets, each within its log.
     fn targets(
         &self,
         planned: &Planned,
@@ -182,7 +183,7 @@ impl Shared {
         Ok(targets)
     }
 
-    /// All partitions that a request names, or that the group has to do with.
+    /// The partitions that the request names, or that the group reads or has read.
     fn chosen(
         &self,
         planned: &Planned,
@@ -274,7 +275,7 @@ impl Shared {
         Ok(targets)
     }
 
-    /// The partitions in which a group has committed something.
+    /// The partitions in which a group has committed offsets.
     fn all_committed(&self, state: &State) -> Vec<PartitionRef> {
         let mut all = Vec::with_capacity(state.offsets.len());
         for place in state.offsets.keys() {
@@ -311,7 +312,8 @@ impl Shared {
         Ok(targets)
     }
 
-    /// Checks that the offsets are of what is named, and that nothing is named without one.
+    /// Checks that all given offsets are in the named topics and partitions, and that each of these
+    /// has one.
     fn check_given(&self, offsets: &[GroupOffset], reset: &ResetGroup) -> Result<(), Error> {
         let malformed = |reason: String| Err(Error::MalformedRequest { reason });
         if offsets.is_empty() {
@@ -349,12 +351,11 @@ impl Shared {
     }
 }
 
-/// What a group has committed in what a reset names: something in each topic that is named, and in
-/// each partition.
+/// Selects a group's committed offsets for a reset. Each named topic and partition must have one.
 struct Named<'a> {
     group: &'a GroupName,
     reset: &'a ResetGroup,
-    /// The topics that were looked at, and whether it has committed anything there.
+    /// The topics so far, and whether the group has committed an offset there.
     topics: BTreeMap<TopicName, bool>,
 }
 
@@ -367,7 +368,7 @@ impl<'a> Named<'a> {
         }
     }
 
-    /// What it has committed in a partition.
+    /// The committed offset in a partition, if there is one.
     fn take<'s>(
         &mut self,
         state: &'s State,
@@ -403,7 +404,7 @@ fn nothing(group: &GroupName, topic: Option<&TopicName>, partition: Option<Parti
 }
 
 impl ResetGroup {
-    /// Refuses what may mean more partitions than its sender thinks of.
+    /// Refuses requests that may reach more partitions than their sender expects.
     fn check(&self) -> Result<(), Error> {
         let malformed = |reason: String| Err(Error::MalformedRequest { reason });
         if !self.partitions.is_empty() && self.topics.len() != 1 {
@@ -426,27 +427,27 @@ impl ResetGroup {
         Ok(())
     }
 
-    /// Whether a partition is among those that are named.
+    /// Whether the request names a partition.
     fn names(&self, topic: &str, partition: PartitionId) -> bool {
         (self.topics.is_empty() || self.topics.iter().any(|name| name == topic))
             && (self.partitions.is_empty() || self.partitions.contains(&partition))
     }
 }
 
-/// What is durable of a group, and queued.
+/// The planned state of a group: durable or queued.
 fn state<'a>(planned: &'a Planned, group: &GroupName) -> Result<&'a State, Error> {
     let found = planned.groups().get(group);
     Ok(found.ok_or_else(|| unknown(group))?.state())
 }
 
-/// What a log holds, without what is about to be trimmed.
+/// The range of a log, without what is about to be trimmed.
 fn range(planned: &Planned, at: &PartitionRef) -> (Offset, Offset) {
     let (earliest, high_watermark) = at.range();
     let start = planned.topics().start(at.topic.id, at.partition().id);
     (earliest.max(start), high_watermark)
 }
 
-/// An offset that must be within its log.
+/// An offset, checked to be within its log.
 fn within(
     planned: &Planned,
     group: &GroupName,
@@ -460,7 +461,7 @@ fn within(
     }
 }
 
-/// The offset so far behind this one, or before it, which must be within its log.
+/// The offset `by` records behind `from`, or before it, checked to be within its log.
 fn shift(
     planned: &Planned,
     at: PartitionRef,

@@ -1,13 +1,14 @@
-//! One member's stream, in synchronous steps: what it is told and sent next, or what it waits for.
+//! A member's stream, in synchronous steps: the next message for the client, or what to wait for.
 //!
-//! What a session has is what the applied catalog says that its member has; it looks there whenever
-//! it was told that this may have changed, and compares. So whatever happened meanwhile, it tells
-//! its client the way from what that was told last to what is so now: first which partitions are
-//! revoked, then which are assigned, then records. No record of a partition follows its revocation.
+//! A session has the partitions that the applied catalog says its member has. Whenever it is
+//! notified that these may have changed, it compares them with what it has told its client.
+//! Whatever happened meanwhile, it then tells the client how to get from the old state to the new
+//! one: first which partitions are revoked, then which are assigned, then records. No record of a
+//! partition follows its revocation.
 //!
-//! A partition is read as by [`Reader`](crate::broker::Reader), with the credit that is left as the
-//! limit. Nothing is read that may not be sent: what a session holds on to is what was read ahead
-//! of one partition, within its credit.
+//! A partition is read as by [`Reader`](crate::broker::Reader), bounded by the credit that is left.
+//! Nothing is read that may not be sent, so a session's memory is what was read ahead in one
+//! partition, within its credit.
 
 use std::{collections::BTreeMap, future::Future, ops::Range, pin::Pin, sync::Arc, time::Duration};
 
@@ -35,7 +36,7 @@ use crate::{
     types::{Offset, PartitionId, Position, TopicId, TopicName},
 };
 
-/// Where a group begins in a partition for which it has committed nothing.
+/// Where a group begins in a partition without a committed offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoOffset {
     Start(Position),
@@ -43,38 +44,38 @@ pub(crate) enum NoOffset {
     Fail,
 }
 
-/// What happens where the committed offset is not there any more.
+/// What happens if the committed offset is outside the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OffsetGone {
     /// The session ends with [`Error::OffsetOutOfRange`].
     Fail,
-    /// It goes on at the earliest record that is there. An offset above the end fails.
+    /// The session continues at the earliest record. An offset behind the end is an error.
     Earliest,
-    /// It goes on at the end.
+    /// The session continues at the end of the log.
     Latest,
 }
 
-/// What a step of a session came to.
+/// The result of a step.
 pub(crate) enum Step {
     Event(Event),
-    /// There is nothing to tell or send before this resolves, or the client says something.
+    /// Nothing to tell or send until this resolves, or the client sends something.
     Wait(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
-/// What a member is told or sent.
+/// A message for the member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// These are its own from now on. One that it has already is assigned anew: its records begin
-    /// at another offset, or what it commits of those it has is refused.
+    /// The member has these partitions from now on. If it had one already, that is assigned anew:
+    /// its records begin at another offset, or commits under the old generation are refused.
     Assigned(Vec<AssignedPartition>),
-    /// No records of these follow. In this time the member hands them over; none is left if they
-    /// are not its own any more.
+    /// No more records of these follow. The member must hand them over within this time; `None` if
+    /// another member has them already.
     Revoked {
         partitions: Vec<(TopicName, Place)>,
         time: Duration,
     },
     Records(RecordsOf),
-    /// All that is there has been sent.
+    /// Everything there is was sent.
     CaughtUp,
 }
 
@@ -84,9 +85,9 @@ pub(crate) struct AssignedPartition {
     pub(crate) topic: TopicName,
     pub(crate) topic_id: TopicId,
     pub(crate) partition: PartitionId,
-    /// What commits have to name.
+    /// The generation, which commits must name.
     pub(crate) generation: Generation,
-    /// Where its records begin.
+    /// The offset of its first record.
     pub(crate) next_offset: Offset,
     pub(crate) committed: Option<Committed>,
     pub(crate) high_watermark: Offset,
@@ -101,14 +102,14 @@ pub(crate) struct RecordsOf {
     pub(crate) topic_id: TopicId,
     pub(crate) generation: Generation,
     pub(crate) batch: ReadBatch,
-    /// The credit that they take.
+    /// How much credit they use.
     pub(crate) cost: Credit,
-    /// Records before this offset have been handled by the group that this one was forked from.
+    /// Records before this offset were handled already by the group that this one was forked from.
     pub(crate) replayed_below: Option<Offset>,
 }
 
-/// One member's stream. Dropped without [`leave`](Self::leave), its member has its session's time
-/// to join again.
+/// A member's stream. If it is dropped without [`leave`](Self::leave), the member may join again
+/// within its session time.
 pub(crate) struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) live: Arc<Live>,
@@ -118,28 +119,28 @@ pub(crate) struct Session {
     /// How long its client may take to hand partitions over.
     pub(super) drain: Duration,
     pub(super) credit: CreditLeft,
-    /// What it had when it joined.
+    /// The credit that it had when it joined.
     first_credit: Credit,
-    /// Those that are read.
+    /// The partitions that it reads.
     pub(super) partitions: BTreeMap<Place, Assigned>,
-    /// Their topics.
+    /// The topics of these partitions.
     pub(super) topics: BTreeMap<TopicId, Followed>,
-    /// Revoked partitions that the client is to be told of.
+    /// Revoked partitions that the client must still be told of.
     pub(super) revoked: BTreeMap<Place, Revoked>,
-    /// Those that the client is to hand over, with the names of their topics: none of a topic may
-    /// be read any more.
+    /// Partitions that the client must hand over, with their topics' names, because the topic may
+    /// not be read any more.
     pub(super) draining: BTreeMap<Place, TopicName>,
-    /// Which partition comes first in the next step.
+    /// The partition that comes first in the next step.
     pub(super) turn: Option<Place>,
-    /// What was read ahead of that.
+    /// What was read ahead in that partition.
     pub(super) fetched: Option<Fetched>,
-    /// Where the last batch was read.
+    /// The last batch, and its partition.
     pub(super) last: Option<(PartitionRef, Returned)>,
     pub(super) has_told_caught_up: bool,
-    /// The end that it comes to, where it cannot go on with a partition.
+    /// Set if the session must end, because it cannot continue with a partition.
     pub(super) ending: Option<Ending>,
-    /// The last step found nothing to send. That stays so until a topic moves, or there is more
-    /// that may be sent; a step does not look at partitions before.
+    /// Whether the last step found nothing to send. That stays so until a topic moves or credit is
+    /// added; until then a step does not look at partitions.
     pub(super) is_at_rest: bool,
 }
 
@@ -178,8 +179,8 @@ impl Session {
         self.live.instance
     }
 
-    /// The partition of this number of the topic that the member reads or hands over under this
-    /// name, if it has that, and it is the one that is meant.
+    /// The partition with this number of the topic that the member reads, or hands over, under this
+    /// name; `None` if it has none, or another topic is meant.
     pub(crate) fn place(
         &self,
         topic: &str,
@@ -197,7 +198,7 @@ impl Session {
     /// The next event. After an error the session is over.
     pub(crate) fn step(&mut self) -> Result<Step, Error> {
         self.last = None;
-        // Seen before anything is looked at: what changes after that resolves the wait.
+        // Marked as seen before anything is read, so that a later change resolves the wait.
         self.woken.borrow_and_update();
         self.live.check()?;
         let news = lock(&self.live.state).take_news();
@@ -230,7 +231,7 @@ impl Session {
         Ok(Step::Wait(self.wait()))
     }
 
-    /// The client takes so much more.
+    /// The client grants more credit.
     pub(crate) fn credit(&mut self, more: Credit) {
         self.credit.add(more);
         self.is_at_rest = false;
@@ -238,13 +239,13 @@ impl Session {
         lock(&self.live.state).credit = left;
         let Credit { records, bytes } = self.first_credit;
         if left.records >= records && left.bytes >= bytes {
-            // It works on nothing any more.
+            // The client works on nothing any more.
             self.works_again();
         }
     }
 
-    /// The client makes progress. If partitions were taken from it because it made none, it gets
-    /// its share anew.
+    /// Notes that the client makes progress. If partitions were taken from it for lack of progress,
+    /// a new assignment is scheduled.
     fn works_again(&self) {
         if !self.live.take_is_stuck() {
             return;
@@ -256,7 +257,7 @@ impl Session {
         self.shared.alarm.wake();
     }
 
-    /// Commits offsets. Each names the generation in which its partition was assigned to this
+    /// Commits offsets. Each must name the generation in which its partition was assigned to this
     /// member.
     pub(crate) fn commit(
         &mut self,
@@ -274,7 +275,8 @@ impl Session {
         self.shared.commit_offsets(&self.live.group, offsets, false)
     }
 
-    /// The client has handed these partitions over. What it was not asked for is left out.
+    /// The client has handed these partitions over. Partitions that it was not asked for are
+    /// ignored.
     pub(crate) fn drained(&mut self, places: &[Place]) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         let mut planned = shared.sequencer.planned();
@@ -282,20 +284,20 @@ impl Session {
         self.hand_over(&mut planned, places)
     }
 
-    /// Sends no records of these for now.
+    /// Pauses these partitions: no records of them are sent for now.
     pub(crate) fn pause(&mut self, places: &[Place]) {
         self.set_paused(places, true);
         self.tell_paused(places, true);
     }
 
-    /// Sends records of these again.
+    /// Resumes these partitions.
     pub(crate) fn resume(&mut self, places: &[Place]) {
-        // First, so that nobody sees time that was paused count.
+        // First, so that paused time never counts as time without progress.
         self.tell_paused(places, false);
         self.set_paused(places, false);
     }
 
-    /// The client works on records of these: they make progress.
+    /// The client still works on records of these partitions, which counts as progress.
     pub(crate) fn still_working(&mut self, places: &[Place]) {
         self.works_again();
         let now = self.shared.env.clock.elapsed();
@@ -307,7 +309,7 @@ impl Session {
         }
     }
 
-    /// The client was heard of.
+    /// Notes that the client has sent something.
     pub(crate) fn heard(&mut self) {
         lock(&self.live.state).heard_at = self.shared.env.clock.elapsed();
     }
@@ -334,9 +336,9 @@ impl Session {
         Ok(pending)
     }
 
-    /// The stream ends with this error. Where joining again does not mend that, nobody waits for
-    /// the member: others get its partitions, unless they are kept for its name. What is pending is
-    /// that this is durable.
+    /// Ends the stream with this error. If joining again does not resolve the error, others get the
+    /// member's partitions at once, unless they are kept for its name; the returned answer resolves
+    /// when that is durable.
     pub(crate) fn fail(&self, error: &Error) -> Option<Pending<()>> {
         if error.may_pass() {
             return None;
@@ -345,14 +347,14 @@ impl Session {
         self.fail_with(format!("{}: {error}", error.reason()), place)
     }
 
-    /// The same where the client sends what is no message.
+    /// The same if the client sends something that is not a message.
     pub(crate) fn fail_at_bytes(&self, error: String) -> Option<Pending<()>> {
         self.fail_with(error, None)
     }
 
     fn fail_with(&self, error: String, place: Option<Place>) -> Option<Pending<()>> {
         let mut planned = self.shared.sequencer.planned();
-        // One that is fenced, or gone, has nothing that others wait for.
+        // A member that is fenced or gone has nothing that others wait for.
         self.check_latest().ok()?;
         let (group, member) = (&self.live.group, self.live.member);
         let known = planned.groups().get(group)?.state().members.get(&member)?;
@@ -373,13 +375,13 @@ impl Session {
         };
         let plan = &mut planned;
         let left = self.shared.plan_group(plan, group, change, || Ok(()));
-        // Where the journal does not take it now, its session's time runs.
+        // If the journal refuses it now, the member is gone after its session time.
         let left = left.ok()?;
         self.live.leave();
         Some(left)
     }
 
-    /// The partition that the session cannot go on with for this error.
+    /// The partition that causes this error, with which the session cannot continue.
     fn place_of(&self, error: &Error) -> Option<Place> {
         let (topic, partition) = match error {
             Error::GroupOffsetOutOfRange(out) => (&out.topic, out.partition),
@@ -395,7 +397,8 @@ impl Session {
         found.ok().map(|found| (found.id, partition))
     }
 
-    /// The records of the last batch, read again; others if any have been erased or trimmed since.
+    /// Reads the records of the last batch again. They differ if records were erased or trimmed
+    /// since.
     pub(crate) fn again(&mut self) -> Result<Vec<Bytes>, Error> {
         let Some((at, last)) = &mut self.last else {
             return Ok(Vec::new());
@@ -404,13 +407,13 @@ impl Session {
         at.topic.unless_deleted(read)
     }
 
-    /// A part of them, as by [`Reader::part_again`](crate::broker::Reader::part_again).
+    /// A range of their bytes, see [`Reader::part_again`](crate::broker::Reader::part_again).
     pub(crate) fn part_again(&self, bytes: Range<usize>) -> Option<Vec<Bytes>> {
         let (at, last) = self.last.as_ref()?;
         last.part_again(&self.shared.partitions, at, bytes)
     }
 
-    /// The bytes of memory that the session holds on to.
+    /// The session's memory, in bytes.
     pub(crate) fn memory(&self) -> usize {
         let fetched = self.fetched.as_ref().map_or(0, Fetched::memory);
         let last = self.last.as_ref().map_or(0, |(_, last)| last.memory());
@@ -418,12 +421,13 @@ impl Session {
         self.partitions.len() * each + lock(&self.live.state).memory() + fetched + last
     }
 
-    /// Lets go of what was read ahead; it is read again when it is needed.
+    /// Drops what was read ahead; it is read again when needed.
     pub(crate) fn let_go(&mut self) {
         self.fetched = None;
     }
 
-    /// That no later session of this member has asked to join. Asked while nobody else decides.
+    /// Checks that no later session of this member has asked to join. The caller locks the planned
+    /// catalog, so that nobody else decides meanwhile.
     pub(super) fn check_latest(&self) -> Result<(), Error> {
         self.live.check()?;
         if self.shared.sessions.is_latest(&self.live) {
@@ -440,7 +444,7 @@ impl Session {
         });
         match drained {
             Ok(Some(change)) => self.plan(planned, change),
-            // The session is told that it is over, if it is.
+            // If the session is over, it is told elsewhere.
             Ok(None) | Err(_) => Ok(()),
         }
     }
@@ -451,8 +455,9 @@ impl Session {
         Ok(())
     }
 
-    /// Tells the catalog, by which it is shown for how long partitions have stood still. The pauses
-    /// of a session that is fenced have ended with the join of the later one.
+    /// Tells the catalog about pauses, by which it computes for how long partitions make no
+    /// progress. A fenced session does not: its pauses have ended with the join of the later
+    /// session.
     pub(super) fn tell_paused(&self, places: &[Place], are_paused: bool) {
         if places.is_empty() || self.live.check().is_err() {
             return;

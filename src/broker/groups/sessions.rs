@@ -1,10 +1,10 @@
-//! Which members have a session open, and what others have to do with it: who fences it, who wakes
-//! it when its partitions or their committed offsets change, and what of it is shown.
+//! The open sessions of members, as far as others deal with them: fencing them, waking them when
+//! their partitions or committed offsets change, and showing them.
 //!
-//! A session is in this list from when its join is decided: the list then has the sessions of a
-//! member in the order of their joins. One is fenced *before* the join of a later one is applied,
-//! and looks whether it is after it has read what is applied. So it never takes a generation for
-//! its own that the later one was given.
+//! A session is in this list from the moment when its join is decided, so the list has a member's
+//! sessions in the order of their joins. A session is fenced *before* the join of a later one is
+//! applied, and it checks for that after it has read the applied catalog. So it never takes a
+//! generation for its own that was given to the later one.
 
 use std::{
     collections::BTreeMap,
@@ -21,15 +21,14 @@ use crate::{
     types::{GroupName, Offset},
 };
 
-/// How long a session waits for the first offset of a partition to be committed before it sets it
-/// again.
+/// How long a session waits for a partition's first offset to be committed until it tries again.
 const PLACING: Duration = Duration::from_secs(1);
 
 /// All sessions.
 #[derive(Default)]
 pub(in crate::broker) struct Sessions {
     registry: Mutex<Registry>,
-    /// Held while what is due is done: whoever comes meanwhile finds it done.
+    /// Held while due work is done: whoever comes meanwhile finds it done.
     pub(super) round: Mutex<()>,
 }
 
@@ -38,10 +37,10 @@ struct Registry {
     by_group: BTreeMap<GroupName, BTreeMap<MemberId, Vec<Arc<Live>>>>,
     /// Members whose streams have broken since this was last taken.
     lost: Vec<Lost>,
-    /// Topics have changed, and groups are to be looked at for that.
+    /// Whether topics have changed, so that groups must be checked.
     topics_have_changed: bool,
-    /// There was no room for more partitions that members have: when there may be, groups are to be
-    /// looked at again.
+    /// Whether there was no room for more partitions with owners: once there may be, groups must be
+    /// checked.
     lacks_room: bool,
 }
 
@@ -52,26 +51,26 @@ pub(super) struct Lost {
     pub(super) at: Duration,
 }
 
-/// What of a session is not its own.
+/// The part of a session that is shared with others.
 pub(super) struct Live {
     pub(super) group: GroupName,
     pub(super) member: MemberId,
     /// Which client it is.
     pub(super) instance: Instance,
-    /// Of its join. A later session of the same member has a later one.
+    /// The generation of its join. A later session of the same member has a later one.
     pub(super) joined_in: Generation,
-    /// After what time without a message it is over, if it is by that.
+    /// After what time without a message it is over, if it uses heartbeats.
     pub(super) silence: Option<Duration>,
-    /// After what time without progress a partition is taken.
+    /// After what time without progress a partition is taken from it.
     pub(super) progress: Option<Duration>,
-    /// What may be under way of each partition.
+    /// How much may be under way of each partition.
     pub(super) partition_credit: Credit,
     pub(super) address: String,
     pub(super) woken: watch::Sender<()>,
     pub(super) state: Mutex<State>,
 }
 
-/// What changes of it.
+/// The changing part of it.
 #[derive(Default)]
 pub(super) struct State {
     ended: Option<Ended>,
@@ -81,23 +80,23 @@ pub(super) struct State {
     pub(super) heard_at: Duration,
     pub(super) credit: Credit,
     pub(super) partitions: BTreeMap<Place, Open>,
-    /// Partitions were taken from it because they made no progress, and its client has not shown
-    /// that it works again.
+    /// Whether partitions were taken from it for lack of progress, and its client has made none
+    /// since.
     is_stuck: bool,
-    /// When the session ends, though its client has not done with what it has.
+    /// When the session ends, even if its client is not done with what it was sent.
     pub(super) ends_at: Option<Duration>,
-    /// Partitions whose first offset the session waits for to be committed, since then.
+    /// Partitions whose first offset is being committed, and since when.
     pub(super) placing: BTreeMap<Place, Duration>,
 }
 
-/// What a session does not see by itself.
+/// Changes that a session must be told of.
 #[derive(Clone, Copy, Default)]
 pub(super) struct News {
-    /// Who has which partition may have changed.
+    /// The assignment may have changed.
     pub(super) is_assignment_old: bool,
-    /// More may be sent of a partition of which nothing might.
+    /// A partition whose credit was used up has credit again.
     has_room: bool,
-    /// The session is to end, and its client has committed something or has no more time.
+    /// The session must end, and its client has committed something or its time is over.
     may_end: bool,
 }
 
@@ -106,33 +105,33 @@ pub(super) struct News {
 pub(super) struct Open {
     pub(super) under_way: UnderWay,
     pub(super) is_paused: bool,
-    /// When records of it were last committed, worked on, or sent where none were under way.
+    /// When its records were last committed, worked on, or sent while none were under way.
     pub(super) progress_at: Duration,
 }
 
-/// Why a session is over that was not closed by its client.
+/// Why a session is over that its client did not close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
     Fenced,
     Silent,
 }
 
-/// A session as it is shown.
+/// A session as it is shown to users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LiveMember {
-    /// Where it comes from.
+    /// The client's address.
     pub(crate) address: String,
     pub(crate) credit_left: Credit,
-    /// How long ago it was last heard of.
+    /// How long ago its client last sent something.
     pub(crate) heard: Duration,
 }
 
-/// What is due.
+/// Work that is due.
 #[derive(Default)]
 pub(super) struct Due {
-    /// Members that were silent for too long.
+    /// Members that sent nothing for too long.
     pub(super) silent: Vec<(GroupName, MemberId)>,
-    /// Partitions that made no progress.
+    /// Partitions that made no progress for too long.
     pub(super) stuck: Vec<(GroupName, MemberId, Vec<Place>)>,
 }
 
@@ -143,7 +142,7 @@ impl Sessions {
         group.entry(live.member).or_default().push(live);
     }
 
-    /// A session is over. Unless its member has left or has another, the member is lost.
+    /// Ends a session. The member counts as lost, unless it has left or has a later session.
     pub(super) fn close(&self, live: &Arc<Live>, now: Duration) {
         let mut registry = lock(&self.registry);
         let Some(members) = registry.by_group.get_mut(&live.group) else {
@@ -173,21 +172,20 @@ impl Sessions {
         std::mem::take(&mut lock(&self.registry).lost)
     }
 
-    /// Topics, or their partitions, are others than before.
+    /// Notes that topics or their partitions have changed.
     pub(in crate::broker) fn note_topics(&self) {
         lock(&self.registry).topics_have_changed = true;
     }
 
-    /// Takes note of whether there is room for more partitions that members have. True where it is
-    /// the first time that there is none.
+    /// Notes whether there is room for more partitions with owners. Returns true when it runs out.
     pub(super) fn note_room(&self, has_room: bool) -> bool {
         let mut registry = lock(&self.registry);
         let lacked_room = std::mem::replace(&mut registry.lacks_room, !has_room);
         !has_room && !lacked_room
     }
 
-    /// Takes note that there may be room again. True where it was lacking, so that groups are to be
-    /// looked at.
+    /// Notes that there may be room again. Returns true if there was none, so that groups must be
+    /// checked.
     fn note_freed(&self) -> bool {
         let mut registry = lock(&self.registry);
         registry.topics_have_changed |= registry.lacks_room;
@@ -204,7 +202,7 @@ impl Sessions {
         lives.last().is_some_and(|last| Arc::ptr_eq(last, live))
     }
 
-    /// Fences sessions of members that join anew by this change, which is not applied yet.
+    /// Fences earlier sessions of the members that join by this change, which is not applied yet.
     pub(in crate::broker) fn fence(&self, group: &GroupName, change: &GroupChange) {
         for member in &change.joined {
             for live in self.of_member(group, member.id) {
@@ -215,7 +213,7 @@ impl Sessions {
         }
     }
 
-    /// Tells all sessions that partitions may be others' now.
+    /// Notifies all sessions that assignments may have changed.
     pub(in crate::broker) fn tell_all(&self) {
         for live in self.all() {
             live.tell_assignment();
@@ -255,7 +253,7 @@ impl Sessions {
         members.flatten().filter_map(|live| live.deadline()).min()
     }
 
-    /// What is due by now. Told once.
+    /// Takes the work that is due by now.
     pub(super) fn due(&self, now: Duration) -> Due {
         let mut due = Due::default();
         for live in self.all() {
@@ -308,7 +306,7 @@ impl News {
 }
 
 impl State {
-    /// Of a session that begins.
+    /// The state of a new session.
     pub(super) fn begin(now: Duration) -> Self {
         let news = News {
             is_assignment_old: true,
@@ -329,13 +327,13 @@ impl State {
         self.news
     }
 
-    /// The partitions that are paused.
+    /// The paused partitions.
     pub(super) fn paused(&self) -> Vec<Place> {
         let paused = self.partitions.iter().filter(|(_, open)| open.is_paused);
         paused.map(|(place, _)| *place).collect()
     }
 
-    /// The bytes that it holds on to.
+    /// Its memory, in bytes.
     pub(super) fn memory(&self) -> usize {
         let mut bytes = 0;
         for open in self.partitions.values() {
@@ -346,7 +344,7 @@ impl State {
 }
 
 impl Live {
-    /// Whether the session goes on.
+    /// Fails if the session is over.
     pub(super) fn check(&self) -> Result<(), Error> {
         let Some(ended) = lock(&self.state).ended else {
             return Ok(());
@@ -363,7 +361,7 @@ impl Live {
         self.woken.send_replace(());
     }
 
-    /// Its member leaves, and is not waited for.
+    /// Notes that its member leaves, so it is not waited for.
     pub(super) fn leave(&self) {
         lock(&self.state).has_left = true;
     }
@@ -373,8 +371,8 @@ impl Live {
         self.woken.send_replace(());
     }
 
-    /// An offset of one of its partitions is committed. The session is woken only if that lets it
-    /// go on: commits are many.
+    /// Notes a committed offset of one of its partitions. Wakes the session only if it can continue
+    /// because of it, because commits are many.
     fn tell_committed(&self, place: Place, next: Offset, now: Duration) {
         let mut state = lock(&self.state);
         if state.placing.remove(&place).is_some() {
@@ -417,7 +415,7 @@ impl Live {
         state.ended.is_none() && self.silence.is_some_and(is_over)
     }
 
-    /// Lets a session that is to end do so, where its client has had its time.
+    /// Wakes a session that must end and whose time is over.
     fn end_in_time(&self, now: Duration) {
         let mut state = lock(&self.state);
         if state.ends_at.take_if(|at| *at <= now).is_none() {
@@ -428,7 +426,8 @@ impl Live {
         self.woken.send_replace(());
     }
 
-    /// Lets the session set first offsets again that were not committed: the disk may be full.
+    /// Makes the session commit first offsets again that were not applied; the disk may have been
+    /// full.
     fn place_again(&self, now: Duration) {
         let mut state = lock(&self.state);
         let waiting = state.placing.len();
@@ -440,7 +439,7 @@ impl Live {
         }
     }
 
-    /// What may be sent of a partition, if anything may.
+    /// The credit that is left for a partition; `None` if nothing may be sent.
     pub(super) fn room(&self, place: Place) -> Option<Credit> {
         let state = lock(&self.state);
         let open = state
@@ -460,7 +459,7 @@ impl Live {
         open.is_some_and(|open| open.is_paused)
     }
 
-    /// The partitions without progress. They have their time anew.
+    /// Takes the partitions without progress, and starts their time anew.
     fn take_stuck(&self, now: Duration) -> Vec<Place> {
         let mut stuck = Vec::new();
         let Some(progress) = self.progress else {
@@ -477,14 +476,14 @@ impl Live {
         stuck
     }
 
-    /// Whether partitions were taken from it because they made no progress, since this was asked.
+    /// Whether partitions were taken from it for lack of progress since the last call.
     pub(super) fn take_is_stuck(&self) -> bool {
         std::mem::take(&mut lock(&self.state).is_stuck)
     }
 }
 
 impl Shared {
-    /// Tells sessions of a change that is applied.
+    /// Notifies sessions of an applied change.
     pub(in crate::broker) fn tell_sessions(&self, group: &GroupName, change: &GroupChange) {
         self.note_rebalance(group, change);
         let moves = !change.owned.is_empty() || !change.left.is_empty() || change.is_deleted;
@@ -508,7 +507,7 @@ impl Shared {
         }
     }
 
-    /// The offsets of a change with the members that have their partitions.
+    /// The offsets in a change, each with the member that owns its partition.
     fn owners_of(&self, group: &GroupName, change: &GroupChange) -> Vec<(Place, Offset, MemberId)> {
         let applied = self.sequencer.applied();
         let Some(group) = applied.groups().get(group) else {

@@ -1,5 +1,5 @@
-//! What is shown of groups: who has what, how far each partition is behind, and since when one
-//! makes no progress.
+//! What users are shown of groups: owners, the lag of each partition, and since when partitions
+//! make no progress.
 
 mod measure;
 
@@ -19,22 +19,22 @@ use crate::{
     types::{GroupName, Offset, PartitionId, TopicId, TopicName},
 };
 
-/// How often it is looked whether partitions make progress, for the log.
+/// How often partitions are checked for progress, for the log.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// How many topics, and prefixes, that there are not a group's reason names.
+/// Most missing topics and prefixes that a group's reason names.
 const MISSING_NAMES_TOLD: usize = 10;
 
-/// What a group is at.
+/// The state of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GroupState {
     /// It has no members.
     Empty,
-    /// Everyone has its share.
+    /// All members have their partitions.
     Stable,
-    /// Partitions are handed over.
+    /// Partitions are being handed over.
     Moving,
-    /// A member's stream is broken, and it may come back.
+    /// A member's stream has broken, and it may come back.
     Waiting,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct ListedGroup {
     pub(crate) state: GroupState,
     pub(crate) members: usize,
     pub(crate) partitions: usize,
-    /// In records, of all partitions.
+    /// The lag of all partitions, in records.
     pub(crate) lag: u64,
     /// How many partitions make no progress.
     pub(crate) stalled: usize,
@@ -57,14 +57,14 @@ pub(crate) struct ListedGroup {
 pub(crate) struct DescribedGroup {
     pub(crate) name: GroupName,
     pub(crate) state: GroupState,
-    /// Why, for people.
+    /// Why it is in this state, as text.
     pub(crate) reason: String,
-    /// Since when, in milliseconds since 1970.
+    /// Since when it is in this state, in milliseconds since 1970.
     pub(crate) since_ms: i64,
     pub(crate) generation: Generation,
     pub(crate) is_ephemeral: bool,
     pub(crate) members: Vec<DescribedMember>,
-    /// In the order of topics' names and partitions.
+    /// By topic name and partition.
     pub(crate) partitions: Vec<DescribedPartition>,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct DescribedMember {
     pub(crate) name: Arc<str>,
     pub(crate) client: Arc<str>,
     pub(crate) partitions: usize,
-    /// None while its stream is broken.
+    /// `None` while its stream is broken.
     pub(crate) live: Option<DescribedLive>,
 }
 
@@ -85,16 +85,16 @@ pub(crate) struct DescribedMember {
 pub(crate) struct DescribedLive {
     pub(crate) address: String,
     pub(crate) credit_left: Credit,
-    /// When it was last heard of, in milliseconds since 1970.
+    /// When it last sent something, in milliseconds since 1970.
     pub(crate) heard_ms: i64,
 }
 
-/// The member that has a partition.
+/// The member that owns a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) id: MemberId,
     pub(crate) instance: Instance,
-    /// Empty for none.
+    /// Empty if it has no name.
     pub(crate) name: Arc<str>,
 }
 
@@ -113,9 +113,9 @@ pub(crate) struct DescribedPartition {
     pub(crate) lag: u64,
     pub(crate) lag_exact: bool,
     pub(crate) lag_ms: u64,
-    /// Since when it makes no progress, in milliseconds since 1970, where that is too long.
+    /// Since when it makes no progress, in milliseconds since 1970, if that is too long.
     pub(crate) stalled_since_ms: Option<i64>,
-    /// In how many milliseconds retention removes the next record to read, at the earliest.
+    /// In how many milliseconds, at the earliest, retention removes the next record to read.
     pub(crate) lost_in_ms: Option<u64>,
 }
 
@@ -127,18 +127,18 @@ pub(super) struct Known {
     changed_at: Duration,
 }
 
-/// Which stalled partitions the log has told of.
+/// Which stalled partitions were logged.
 #[derive(Default)]
 pub(in crate::broker) struct Watch {
     looked_at: Duration,
     said: BTreeSet<(GroupName, Place)>,
-    /// How often one has stalled.
+    /// How many times a partition has stalled.
     pub(in crate::broker) count: u64,
 }
 
 impl Broker {
-    /// The groups whose names start with `prefix` and sort behind `after`, by name, at most so
-    /// many of those that may be seen; and whether there are more. May read files.
+    /// At most `most` groups whose names start with `prefix` and sort behind `after`, of those that
+    /// the caller may see; and whether there are more. May read files.
     pub(crate) fn list_groups(
         &self,
         prefix: &str,
@@ -237,8 +237,8 @@ impl Shared {
         })
     }
 
-    /// The partitions that a group has an owner or an offset for, or is to read anew, and all
-    /// others of the topics that it reads: those it has still to read.
+    /// The partitions that a group has an owner or an offset for, or replays, and all other
+    /// partitions of the topics that it reads.
     fn places(&self, known: &Known) -> BTreeSet<Place> {
         let Known { state, .. } = known;
         let mut places: BTreeSet<Place> = state.owned.keys().copied().collect();
@@ -252,7 +252,7 @@ impl Shared {
         places
     }
 
-    /// How many partitions that members take have no owner.
+    /// How many partitions of subscribed topics have no owner.
     fn without_owner(&self, known: &Known) -> usize {
         let taken = known.state.taken(self.sequencer.applied().topics());
         let mut count = 0;
@@ -264,7 +264,7 @@ impl Shared {
         count
     }
 
-    /// What a group is at whose members take partitions that have no owner.
+    /// The reason to show if partitions of subscribed topics have no owner.
     fn lacks_owners(&self, known: &Known) -> Option<String> {
         let count = match self.without_owner(known) {
             0 => return None,
@@ -286,7 +286,7 @@ impl Shared {
         self.clock.ms_of(at)
     }
 
-    /// What a group is at, why, and since when.
+    /// The state of a group, the reason, and since when.
     fn state_of(&self, known: &Known) -> (GroupState, String, Duration) {
         let members = known.state.members.len();
         let (waiting, failed) = self.waits_of(known);
@@ -333,7 +333,8 @@ impl Shared {
         (GroupState::Stable, reason, known.changed_at)
     }
 
-    /// Whom a group waits for, and who was ended with an error, so that it cannot go on.
+    /// The member that the group waits for, and a member that was ended with an error that stops
+    /// the group.
     fn waits_of(&self, known: &Known) -> (Option<Waiting>, Option<Failed>) {
         let planned = self.sequencer.planned();
         match planned.groups().get(&known.name) {
@@ -342,7 +343,7 @@ impl Shared {
         }
     }
 
-    /// Which topics that members name there are not.
+    /// The subscribed topics that do not exist, as text.
     fn missing_topics(&self, known: &Known) -> Option<String> {
         let members = known.state.members.values();
         let names: BTreeSet<&TopicName> = members.flat_map(|member| &member.topics).collect();
@@ -360,7 +361,7 @@ impl Shared {
         }
     }
 
-    /// Which prefixes that members name no topic's name begins with.
+    /// The subscribed prefixes that no topic's name begins with, as text.
     fn empty_prefixes(&self, known: &Known) -> Option<String> {
         let members = known.state.members.values();
         let prefixes: BTreeSet<&Arc<str>> = members.flat_map(|member| &member.prefixes).collect();
@@ -425,7 +426,7 @@ impl Shared {
         }
     }
 
-    /// A partition, unless its topic is gone.
+    /// Describes a partition, unless its topic is gone.
     fn describe_partition(
         &self,
         known: &Known,
@@ -461,8 +462,8 @@ impl Shared {
             .is_some_and(|Owned { owner, .. }| self.sessions.has_paused(&known.name, *owner, place))
     }
 
-    /// Since when a partition that has an owner and lag makes no progress, if that is too long.
-    /// Time for which it was paused does not count.
+    /// Since when a partition with an owner and lag makes no progress, if that is too long. Paused
+    /// time does not count.
     fn stalled_since(
         &self,
         known: &Known,
@@ -480,13 +481,13 @@ impl Shared {
         (now.saturating_sub(since) >= self.options.group_stalled).then_some(since)
     }
 
-    /// Whether a partition is stalled if there has been anything to read all the time.
+    /// Whether a partition would count as stalled if it had always had something to read.
     fn has_stood_long(&self, standing: &Standing, now: Duration) -> bool {
         let since = standing.since(Duration::ZERO, now);
         now.saturating_sub(since) >= self.options.group_stalled
     }
 
-    /// Says in the log which partitions have stalled since it was looked last.
+    /// Logs the partitions that have stalled since the last check.
     pub(in crate::broker) fn watch_groups(&self, watch: &mut Watch) {
         let now = self.env.clock.elapsed();
         if now.saturating_sub(watch.looked_at) < LOOK_EVERY {
@@ -497,7 +498,7 @@ impl Shared {
         let mut stalled = BTreeSet::new();
         for known in names.iter().filter_map(|name| self.known_group(name)) {
             for (place, owned) in &known.state.owned {
-                // Of all others it need not be known how far the group is behind: that may be read.
+                // The lag of other partitions is not needed, and finding it may read files.
                 let standing = known.standing.get(place);
                 if !standing.is_some_and(|standing| self.has_stood_long(standing, now)) {
                     continue;
@@ -529,7 +530,7 @@ impl Shared {
     }
 }
 
-/// How a member's stream has ended.
+/// How a member's stream has ended, as text.
 fn ended(failed: &Failed) -> String {
     let Failed {
         member,
@@ -543,7 +544,7 @@ fn ended(failed: &Failed) -> String {
     }
 }
 
-/// Some of these, to be told; none of nothing.
+/// Some of these names, as text; `None` if there are none.
 fn listed(names: &[String]) -> Option<String> {
     let more = names.len().saturating_sub(MISSING_NAMES_TOLD);
     let told = names[..names.len() - more].join(", ");
@@ -554,7 +555,7 @@ fn listed(names: &[String]) -> Option<String> {
     }
 }
 
-/// The groups of which partitions have owners.
+/// The groups with partitions that have owners.
 fn with_owners(groups: &Groups) -> Vec<GroupName> {
     let mut names = Vec::new();
     for (name, group) in groups.iter() {

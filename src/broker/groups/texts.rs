@@ -1,4 +1,4 @@
-//! What errors about groups say: which group, which partition, what is the case, and what to do.
+//! The texts of errors about groups: which group, which partition, what is wrong, and what to do.
 
 use std::fmt;
 
@@ -7,43 +7,43 @@ use crate::{
     types::{Offset, PartitionId},
 };
 
-/// An offset of a group that its partition does not hold.
+/// An offset of a group that is outside its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GroupOffsetOutOfRange {
     pub(crate) group: String,
     pub(crate) topic: String,
     pub(crate) partition: PartitionId,
     pub(crate) offset: Offset,
-    /// What the log holds.
+    /// The range of the log.
     pub(crate) earliest: Offset,
     pub(crate) high_watermark: Offset,
     pub(crate) asked: Asked,
 }
 
-/// What an offset was to be used for.
+/// What the offset was needed for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// A member is to go on there.
+    /// A member is to continue there.
     #[default]
     GoOn,
-    /// The group is to be set to it.
+    /// The group's offset is to be set to it.
     Set,
     /// An append commits it.
     Commit,
 }
 
-/// A commit in an append that does not count.
+/// A commit in an append that is fenced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CommitFenced {
     pub(crate) group: String,
-    /// The first partition, and how many there are.
+    /// The first such partition; `count` is how many there are.
     pub(crate) topic: String,
     pub(crate) partition: PartitionId,
     pub(crate) partitions: usize,
-    /// What the append says of the first one,
+    /// The generation and member that the append names for it.
     pub(crate) generation: Generation,
     pub(crate) member: Option<MemberId>,
-    /// and the generation that it has now; none if nobody has it.
+    /// The partition's present generation; `None` if nobody owns it.
     pub(crate) current: Option<Generation>,
 }
 
@@ -101,7 +101,7 @@ impl fmt::Display for CommitFenced {
 }
 
 impl CommitFenced {
-    /// What is the case with the first partition.
+    /// What is wrong with the first partition.
     fn standing(&self) -> String {
         match (self.current, self.member) {
             (None, _) => "nobody has now".to_owned(),
@@ -113,7 +113,7 @@ impl CommitFenced {
     }
 }
 
-/// That a group has committed nothing by which an offset could be set.
+/// The text if a group has committed nothing by which an offset could be set.
 pub(crate) fn nothing_committed(
     group: &str,
     topic: Option<&str>,
@@ -129,7 +129,7 @@ pub(crate) fn nothing_committed(
     )
 }
 
-/// That there is too much of something.
+/// The text if there is too much of something.
 pub(crate) fn too_many(group: &str, what: Many, most: usize) -> String {
     let things = match what {
         Many::Members => {

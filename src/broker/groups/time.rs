@@ -1,5 +1,5 @@
-//! What time brings to groups: members that stayed away or were silent for too long are gone, and
-//! partitions that were not handed over, or make no progress, are taken.
+//! Deadlines of groups: members that were away or silent for too long are removed, and partitions
+//! that were not handed over, or make no progress, are taken.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ impl Shared {
         waits.into_iter().chain(self.sessions.next_deadline()).min()
     }
 
-    /// Lets the thread that looks after deadlines see those that sessions have now.
+    /// Wakes the thread that waits for deadlines, if sessions have an earlier one.
     pub(super) fn wake_for_sessions(&self) {
         if let Some(next) = self.sessions.next_deadline() {
             self.alarm.wake_by(next);
         }
     }
 
-    /// Does what is due for groups. What the journal does not take now is tried again.
+    /// Does what is due for groups. Changes that the journal refuses are tried again.
     pub(in crate::broker) fn keep_groups(&self) {
         let _round = lock(&self.sessions.round);
         let now = self.env.clock.elapsed();
@@ -48,7 +48,7 @@ impl Shared {
                 groups.decide_stuck(&group, member, &places, topics)
             });
             if let Ok(Some(change)) = moved {
-                // Where it is not taken, its time has begun anew.
+                // If it is refused, the partition's time has started anew anyway.
                 drop(self.plan_group(&mut planned, &group, change, || Ok(())));
             }
         }
@@ -67,7 +67,7 @@ impl Shared {
         }
     }
 
-    /// Gives partitions that are new to members.
+    /// Assigns new partitions of topics to members.
     fn follow_topics(&self, planned: &mut Planned, now: Duration) {
         let changes = self.decide_on_groups(planned, |groups, topics| groups.on_topics(topics));
         for (group, change) in changes {
@@ -77,7 +77,7 @@ impl Shared {
         }
     }
 
-    /// Says once that members get no more partitions, where there is no room for them.
+    /// Logs once that there is no room for more partitions with owners.
     fn look_for_room(&self, planned: &Planned) {
         let has_room = planned.groups().have_room_for_partitions();
         if self.sessions.note_room(has_room) {
@@ -88,13 +88,13 @@ impl Shared {
         }
     }
 
-    /// Topics, or their partitions, are others than before: groups follow soon.
+    /// Notes that topics or partitions have changed; groups are checked soon.
     pub(in crate::broker) fn note_topics(&self) {
         self.sessions.note_topics();
         self.alarm.wake();
     }
 
-    /// Lets the time begin of members whose streams have broken.
+    /// Starts the time of members whose streams have broken.
     pub(super) fn settle_lost(&self, planned: &mut Planned) {
         for lost in self.sessions.take_lost() {
             self.lose(planned, &lost.group, lost.member, lost.at);

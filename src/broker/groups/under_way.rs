@@ -1,11 +1,11 @@
-//! What a member was sent of a partition and has not committed, and what it may still be sent.
+//! What a member was sent of a partition and has not committed, and how much more it may be sent.
 
 use std::collections::VecDeque;
 
 use crate::types::Offset;
 
-/// How many batches are told apart. Behind that many, those that follow count as one with the last:
-/// they are committed when that is.
+/// How many batches are kept apart. Further ones are merged with the last, and count as committed
+/// together with it.
 const MOST_BATCHES: usize = 256;
 
 /// Records and bytes that may be sent.
@@ -15,8 +15,7 @@ pub(crate) struct Credit {
     pub(crate) bytes: u64,
 }
 
-/// What is left of credit. A record that is larger than what is left is sent all the same, and what
-/// it takes beyond that is owed.
+/// The credit that is left. A record that is larger is sent nevertheless, and the excess is owed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CreditLeft {
     records: i64,
@@ -32,13 +31,13 @@ pub(super) struct UnderWay {
 
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    /// The offset behind it.
+    /// The offset behind the batch.
     next: Offset,
     credit: Credit,
 }
 
 impl Credit {
-    /// What is left of it when so much is used; none if that is all of the one or the other.
+    /// The credit that is left after `used`; `None` if either records or bytes are used up.
     pub(super) fn without(self, used: Self) -> Option<Self> {
         let left = Self {
             records: self.records.saturating_sub(used.records),
@@ -66,7 +65,7 @@ impl CreditLeft {
         self.bytes = self.bytes.saturating_sub(signed(used.bytes));
     }
 
-    /// What may be sent of it.
+    /// The credit that may be used now.
     pub(super) fn get(self) -> Credit {
         Credit {
             records: u64::try_from(self.records).unwrap_or(0),
@@ -76,7 +75,7 @@ impl CreditLeft {
 }
 
 impl UnderWay {
-    /// A batch is sent that ends before `next`.
+    /// Adds a batch that was sent and ends before `next`.
     pub(super) fn send(&mut self, next: Offset, credit: Credit) {
         self.total.records += credit.records;
         self.total.bytes += credit.bytes;
@@ -91,7 +90,7 @@ impl UnderWay {
         self.batches.push_back(Sent { next, credit });
     }
 
-    /// All before `next` is committed. A batch counts until all of it is.
+    /// Removes batches that are committed completely, given that all records before `next` are.
     pub(super) fn commit(&mut self, next: Offset) {
         while let Some(first) = self.batches.front()
             && first.next <= next
@@ -106,7 +105,7 @@ impl UnderWay {
         self.total
     }
 
-    /// The bytes that it holds on to.
+    /// Its memory, in bytes.
     pub(super) fn memory(&self) -> usize {
         self.batches.capacity() * size_of::<Sent>()
     }

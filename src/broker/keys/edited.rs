@@ -1,4 +1,4 @@
-//! Changing what is known of trimmed records: keys that are erased leave it.
+//! Removes erased keys from the tables of last versions.
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ use crate::{
 };
 
 impl Partitions {
-    /// Writes those tables of a partition's last versions anew that may have one of these hashes,
-    /// with the names that `edit` gives. What is damaged of them stays so, and its bytes are gone:
-    /// nobody can tell whose they were.
+    /// Writes those of a partition's tables of last versions anew that may have one of these
+    /// hashes, with the names that `edit` gives. Damaged parts stay damaged, and their bytes are
+    /// removed, because nobody can tell whose they were.
     pub(in crate::broker) fn edit_last_versions(
         &self,
         partition: &PartitionRef,
@@ -57,9 +57,8 @@ impl Partitions {
         }
     }
 
-    /// Has another look at last versions that could not be opened. If they can never be, because
-    /// their file is not what was written, it is made empty: that it was there stays known, and so
-    /// that what it had is lost.
+    /// Examines tables of last versions again that could not be opened. If a file is damaged for
+    /// good, it is replaced by an empty one, so that it stays known that its content is lost.
     fn empty_lost(&self, partition: &PartitionRef) -> Result<(), FileError> {
         let now = partition.partition().index();
         if now.last_versions.lost().is_empty() {
@@ -90,7 +89,7 @@ impl Partitions {
         self.convert_earlier(partition)
     }
 
-    /// The version of the last record of a hash that is known to be trimmed, up to this one.
+    /// The highest version of a hash, up to `through`, whose record is known to be trimmed.
     pub(in crate::broker) fn last_gone_version(
         &self,
         partition: &PartitionRef,

@@ -1,7 +1,8 @@
-//! Rows of records that compaction has removed: they go from runs of which they are half or more.
+//! Drops rows of records that compaction has removed, from tables in which at least half of the
+//! rows are such.
 //!
-//! So a topic whose keys are written again for ever has a bounded index. Nothing is taken for gone
-//! that cannot be read: a key that has a row there is not at an earlier version for that.
+//! So the index of a topic whose keys are written again and again stays bounded. A record that
+//! cannot be read does not count as removed, so its key never falls back to an earlier version.
 
 use std::sync::Arc;
 
@@ -16,17 +17,17 @@ use crate::{
     types::Offset,
 };
 
-/// A part of a key index that has been looked at.
+/// A part of a key index that was examined.
 pub(in crate::broker) struct LookedAt {
-    /// Behind its last offset.
+    /// The offset behind its last one.
     pub(in crate::broker) end: Offset,
-    /// What it was worth: bytes that were read of the index, if it was written anew.
+    /// How many bytes of the index were read, if it was written anew.
     pub(in crate::broker) bytes: u64,
 }
 
 impl Partitions {
-    /// Looks at the first run that has offsets from `next` on; none if there is none. If half of
-    /// its rows are of records that are gone, it is written anew without them.
+    /// Examines the first table with offsets from `next` on; `None` if there is none. If at least
+    /// half of its rows are of removed records, it is written anew without them.
     pub(in crate::broker) fn drop_gone_rows(
         &self,
         partition: &PartitionRef,
@@ -58,7 +59,7 @@ impl Partitions {
         memory.add(present.bytes());
         let is_kept = |offset: Offset| offset >= keep_from && present.may_have(offset);
         let tables = std::slice::from_ref(run);
-        // Its name goes to the new one.
+        // The new table gets its name.
         let leaving = Leaving::open(&*self.env.files, run.path());
         let written = merge::merge(&*self.env.files, &dir, tables, Some(most), is_kept);
         memory.subtract(present.bytes());
@@ -84,7 +85,7 @@ impl Partitions {
         looked_at(run.bytes())
     }
 
-    /// Whether the disk has no room for so many bytes more: rows are dropped later then.
+    /// Whether the disk has no space for this many more bytes. Then rows are dropped later.
     fn has_no_room(&self, bytes: u64) -> Result<bool, FileError> {
         Ok(self.health.shortage_beside(bytes)?.is_some())
     }

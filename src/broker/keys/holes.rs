@@ -1,16 +1,16 @@
-//! Parts of the log that could not be read when the index was made from it.
+//! Holes: parts of the log that could not be read when the index was built from it.
 //!
-//! Of a key that has no row in it, a run says that it has no record among the run's offsets. So no
-//! run is written over offsets that could not be read: they stay a *hole*. Nothing of it is stored,
-//! for the next start finds the same: offsets that no run covers, and damage in the log.
+//! A table says about a key without a row that the key has no record among the table's offsets. So
+//! no table is written over offsets that could not be read; they stay a *hole*. Holes are not
+//! stored, because the next start finds the same: offsets without a table, and damage in the log.
 //!
-//! Who looks for the latest record of a key goes from the newest rows to the oldest. If that comes
-//! to a hole before it comes to a record of the key, nobody knows the key's version: it is not
-//! "none", and the answer is that records are damaged. A version that is given out must never have
-//! been given out before.
+//! A look-up of a key's latest record goes from the newest rows to the oldest. If it comes to a
+//! hole before it comes to a record of the key, the key's version is not known. It must not count
+//! as "none", because a version must never be given out twice, so the answer is that records are
+//! damaged.
 //!
-//! A hole is closed when its records are trimmed. A disk that could not read may be able to later,
-//! so now and then it is looked at again.
+//! A hole is closed when its records are trimmed. It is also read again from time to time, because
+//! the disk may be able to read it later.
 
 use std::{ops::Range, time::Duration};
 
@@ -24,17 +24,16 @@ use crate::{
     types::{Offset, Version},
 };
 
-/// How long a hole stays as it is until the log is looked at again: at first, and at most. To find
-/// out that a frame is damaged can take reading all of its segment, so it is waited twice as long
-/// each time.
+/// How long to wait until the log is read again in a hole: at first, and at most. Finding out that
+/// a frame is damaged may take reading its whole segment, so the wait doubles each time.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 const LOOK_AGAIN_AT_MOST: Duration = Duration::from_secs(3_600);
 
-/// Most holes of a partition. There is a run between two of them: where there are more, the last
-/// takes in what would be between it and the next.
+/// Most holes of a partition. Between two holes there is a table; if there are more holes, the last
+/// one includes what lies between it and the next.
 pub(super) const MOST_HOLES: usize = 256;
 
-/// What of a subject's rows is in memory: all versions behind `before`, up to `last`.
+/// The versions of a key that are in memory: all behind `before`, up to `last`.
 #[derive(Clone, Copy)]
 pub(super) struct InTables {
     pub(super) before: Version,
@@ -42,7 +41,7 @@ pub(super) struct InTables {
 }
 
 impl Hole {
-    /// One that has just been found.
+    /// A hole that was just found.
     pub(super) fn new(offsets: Range<Offset>, cause: String, now: Duration) -> Self {
         Self {
             offsets,
@@ -63,8 +62,7 @@ impl Files {
         self.holes.iter().find(|hole| hole.overlaps(&offsets))
     }
 
-    /// A part of the log, which starts at `start`, that has to be read before the files tell all
-    /// that can be known.
+    /// A part of the log, which starts at `start`, that must be read before the files are complete.
     pub(super) fn unread(&self, start: Offset, now: Duration) -> Option<Range<Offset>> {
         if let Some(gap) = self.gaps.first() {
             return Some(gap.clone());
@@ -75,7 +73,7 @@ impl Files {
         Some(self.holes.iter().find(is_due)?.offsets.clone())
     }
 
-    /// Takes note that these offsets, which were unread, are in a run now, or are a hole.
+    /// Notes that these offsets were read: they are in a table now, or are a hole.
     pub(super) fn has_read(&mut self, offsets: &Range<Offset>) {
         let mut gaps = Vec::new();
         for gap in self.gaps.drain(..) {
@@ -104,7 +102,7 @@ impl Files {
         self.holes = holes;
     }
 
-    /// Adds a hole to those there are.
+    /// Adds a hole.
     pub(super) fn add_hole(&mut self, hole: Hole) {
         self.holes.push(hole);
         self.holes.sort_by_key(|hole| hole.offsets.start);
@@ -112,8 +110,8 @@ impl Files {
 }
 
 impl Rows<'_> {
-    /// A hole that may have versions which were asked for and are not among those found: versions
-    /// have no gaps, and grow with the offsets. Those up to `retired` are known to be trimmed.
+    /// A hole that may have requested versions which were not found. Versions have no gaps and grow
+    /// with the offsets. Versions up to `retired` are known to be trimmed.
     pub(super) fn missed(
         &self,
         found: &[(Version, Offset)],
@@ -182,7 +180,7 @@ impl Rows<'_> {
 }
 
 impl Partitions {
-    /// Whether files tell all that can be known: nothing of the log is to be read first.
+    /// Whether the files are complete, so that nothing of the log must be read first.
     pub(super) fn are_whole(&self, view: &View) -> bool {
         let files = view.index();
         if files.last_versions.next_earlier().is_some() {
@@ -196,7 +194,7 @@ impl Partitions {
             .is_none()
     }
 
-    /// The error of a caller that needs to know what is in a hole.
+    /// The error for a request that needs what is in a hole.
     pub(super) fn explain_hole(&self, partition: &PartitionRef, hole: &Hole) -> Error {
         Error::DamagedRecords {
             topic: partition.topic.name.to_string(),
@@ -207,8 +205,7 @@ impl Partitions {
         }
     }
 
-    /// Says that records are damaged, unless it has been said before: of a hole that was looked at
-    /// again.
+    /// Logs that records are damaged, unless it was logged before for a hole that was read again.
     pub(super) fn report_hole(&self, partition: &PartitionRef, known: &Files, hole: &mut Hole) {
         let covers = |known: &&Hole| {
             known.offsets.start <= hole.offsets.start && hole.offsets.end <= known.offsets.end

@@ -1,4 +1,4 @@
-//! What version a key is at.
+//! Looks up the versions of keys.
 
 use std::{
     collections::HashMap,
@@ -28,46 +28,45 @@ use crate::{
     types::{Offset, RecordView, Version},
 };
 
-/// A key whose version an append needs, in one of its partitions.
+/// A key whose version an append needs.
 #[derive(Clone, Copy)]
 pub(in crate::broker) struct Wanted<'a> {
-    /// Which of the append's partitions.
+    /// The index of its partition among the append's.
     pub(in crate::broker) at: usize,
     pub(in crate::broker) hash: KeyHash,
     pub(in crate::broker) key: &'a [u8],
 }
 
-/// What was read from files, by the place of the key among those wanted. It is true as long as the
-/// files are the same: what they say of a key is overtaken by a table first.
+/// Versions that were read from files, by the index of the wanted key. They are valid as long as
+/// the files are the same, because anything newer is in a table first.
 #[derive(Default)]
 pub(in crate::broker) struct Looked {
     found: HashMap<usize, (Arc<Files>, Version)>,
 }
 
-/// Why files do not tell a version.
+/// Why files cannot tell a version.
 pub(super) enum Unknown {
-    /// A part of the index is damaged: it can be written again.
+    /// A table of records is damaged; it can be rebuilt.
     Run(Arc<SortedTable>, Damaged),
-    /// What is known of records that are gone is damaged, and cannot be had from anywhere else.
+    /// A table of last versions is damaged; it cannot be rebuilt.
     LastVersions(Damaged),
-    /// A record that has to be compared cannot be read.
+    /// A record that must be compared cannot be read.
     Record(ReadError),
-    /// Records that could be the key's could not be read when the index was made.
+    /// Records that may be the key's could not be read when the index was built.
     Hole(Hole),
-    /// A record is gone that came behind the segments of the view: a newer view says what became
-    /// of it.
+    /// A record behind the view's segments is gone; a newer view tells what became of it.
     Moved,
 }
 
 /// The latest row of a key in files, and where it was found.
 pub(super) struct Latest<'f> {
     pub(super) found: Option<Found>,
-    /// The number of the run, and the rows of the hash there.
+    /// The index of the table, and the rows of the hash there.
     pub(super) group: Option<(usize, Group<'f>)>,
 }
 
 impl Unknown {
-    /// A run cannot be read.
+    /// A table of records cannot be read.
     pub(super) fn run(run: &Arc<SortedTable>, unread: Unread) -> Self {
         match unread {
             Unread::Damaged(damaged) => Self::Run(run.clone(), damaged),
@@ -75,7 +74,7 @@ impl Unknown {
         }
     }
 
-    /// What is known of records that are gone cannot be read.
+    /// A table of last versions cannot be read.
     fn last_versions(unread: Unread) -> Self {
         match unread {
             Unread::Damaged(damaged) => Self::LastVersions(damaged),
@@ -88,13 +87,13 @@ impl Unknown {
 #[derive(Clone, Copy)]
 pub(super) struct Found {
     pub(super) version: Version,
-    /// Where its record is; none if it is gone.
+    /// The offset of its record; `None` if the record is gone.
     pub(super) offset: Option<Offset>,
 }
 
 impl Looked {
-    /// The table entries of all keys, in order, made where there are none; or the places of those
-    /// that files must be read for.
+    /// The table entries of all wanted keys, in order, added where missing; or the indexes of keys
+    /// for which files must be read.
     pub(in crate::broker) fn entries(
         &self,
         partitions: &[PartitionRef],
@@ -125,8 +124,7 @@ impl Looked {
         Ok(found.into_iter().enumerate().map(entry).collect())
     }
 
-    /// The version of the wanted key at this place, without an entry for it; none if files must be
-    /// read for it.
+    /// The version of a wanted key, without adding an entry; `None` if files must be read for it.
     pub(in crate::broker) fn version(
         &self,
         place: usize,
@@ -146,8 +144,7 @@ impl Looked {
         })
     }
 
-    /// Makes entries for keys that have none; returns the places of those that files must be read
-    /// for.
+    /// Adds entries for keys without one; returns the indexes of keys for which files must be read.
     fn add_entries(
         &self,
         wanted: &[Wanted<'_>],
@@ -161,7 +158,7 @@ impl Looked {
         let mut unknown = Vec::new();
         for (place, maybe) in places.iter().zip(maybe) {
             let Wanted { hash, key, .. } = wanted[*place];
-            // The same key may have come before in this append.
+            // The same key may have come earlier in this append.
             if keys.table.find(hash, key).is_some() {
                 continue;
             }
@@ -181,7 +178,7 @@ impl Looked {
         unknown
     }
 
-    /// Reads files for the keys at these places.
+    /// Reads files for the keys with these indexes.
     pub(in crate::broker) fn look_up(
         &mut self,
         owner: &Partitions,
@@ -202,8 +199,8 @@ impl Looked {
 }
 
 impl Partitions {
-    /// The latest row of a key in a partition's files, with the files that say so. Reads
-    /// records, and repairs the files if need be.
+    /// The latest row of a key in a partition's files, and these files. Reads records, and repairs
+    /// the files if necessary.
     pub(super) fn latest_in_files(
         &self,
         partition: &PartitionRef,
@@ -226,7 +223,7 @@ impl Partitions {
         }
     }
 
-    /// Makes good what kept files from telling a version, or says why that cannot be.
+    /// Repairs what kept files from telling a version, or returns why that is impossible.
     pub(super) fn repair(&self, partition: &PartitionRef, unknown: Unknown) -> Result<(), Error> {
         let (topic, id) = (partition.topic.name.to_string(), partition.partition().id);
         match unknown {
@@ -256,7 +253,7 @@ impl Partitions {
         }
     }
 
-    /// What it means that a record cannot be read.
+    /// The error to report if a record cannot be read.
     pub(in crate::broker) fn explain(&self, partition: &PartitionRef, error: ReadError) -> Error {
         self.explain_at(partition, partition.range().0, error)
     }
@@ -309,15 +306,15 @@ impl Partitions {
         }
     }
 
-    /// The first version of an entity that has not been trimmed, as far as that is known without
-    /// its records: those of lower versions are gone. What is damaged of that is not known.
+    /// The first version of an entity that is not trimmed, as far as that is known without reading
+    /// its records. Ignores damage.
     pub(in crate::broker) fn start_of_entity(
         &self,
         partition: &PartitionRef,
         hash: KeyHash,
         key: &[u8],
     ) -> Result<Version, Error> {
-        // In this order: when a trim is not hidden any more, the files have it.
+        // In this order: once a trim is not hidden any more, the files have it.
         let waiting = {
             let view = partition.partition().log.view();
             view.hidden().trimmed().start_of(hash, key)
@@ -340,7 +337,7 @@ impl Partitions {
 }
 
 impl LogReader<'_> {
-    /// The latest row that the files of a view have of a key, with an offset below `limit`.
+    /// The latest row of a key in the files of a view, with an offset below `limit`.
     pub(super) fn latest<'f>(
         &self,
         view: &'f View,
@@ -349,7 +346,7 @@ impl LogReader<'_> {
         limit: Offset,
     ) -> Result<Latest<'f>, Unknown> {
         let files = &**view.index();
-        // All that lies at or above this offset has been looked at.
+        // Everything at or above this offset was searched.
         let mut looked = limit;
         let no_hole = |offsets: Range<Offset>| match files.hole_in(offsets) {
             Some(hole) => Err(Unknown::Hole(hole.clone())),
@@ -366,7 +363,7 @@ impl LogReader<'_> {
             if group.is_empty() {
                 continue;
             }
-            // Rows of other keys with the same hash may lie between; they are few.
+            // A few rows of other keys with the same hash may lie between.
             let mut latest: Option<Found> = None;
             for at in (0..group.len()).rev() {
                 let row = group.row(at).map_err(damaged)?;
@@ -397,7 +394,7 @@ impl LogReader<'_> {
 }
 
 impl Files {
-    /// What is known of a key whose records are gone.
+    /// The last version of a key whose records are gone.
     fn last_version(&self, hash: KeyHash, key: &[u8]) -> Result<Option<Found>, Unread> {
         let is_its_name = |name: &Name| match name {
             Name::Entity { key: of } => of == key,
@@ -412,14 +409,15 @@ impl Files {
     }
 }
 
-/// Whether a row is of a key, which the log says. A record that is gone is nobody's.
+/// Whether a row belongs to a key, according to the record in the log. If the record is gone, it
+/// does not.
 fn is_of(reader: &LogReader<'_>, view: &View, key: &[u8], row: &Row) -> Result<bool, Unknown> {
     let offset = row.offset();
     let is_it = |record: &RecordView<'_>| {
         let is_of_row = record.offset == Some(offset.0) && record.version == Some(row.version.0);
         is_of_row && is_of_key(record, key)
     };
-    // Where key, offset and version are all the same, a checksum would say nothing more.
+    // If key, offset and version match, checking the frame's checksum would not add anything.
     if reader.glance(view, offset, is_it) == Some(true) {
         return Ok(true);
     }
@@ -430,7 +428,7 @@ fn is_of(reader: &LogReader<'_>, view: &View, key: &[u8], row: &Row) -> Result<b
     }
 }
 
-/// Whether a record is of the entity with this key, erased or not.
+/// Whether a record belongs to the entity with this key, erased or not.
 pub(in crate::broker) fn is_of_key(record: &RecordView<'_>, key: &[u8]) -> bool {
     match record.erased {
         Some(token) => Token::decode(token).is_some_and(|token| token.is_of(key)),

@@ -1,4 +1,4 @@
-//! The budget for the parts of key indexes that are in memory.
+//! The budget for key indexes in memory.
 
 use std::sync::{
     Arc,
@@ -13,24 +13,23 @@ use crate::{
     types::limits::MANY_RECORDS,
 };
 
-/// What an append costs a table for each key beside its bytes: an entry, and its place in the hash
-/// table.
+/// What a key costs in a table beside its bytes: an entry, and a slot in the hash table.
 const ENTRY_BYTES: usize = 64;
 
-/// Counts the memory of all key tables, and the room that is kept for keys that are on their way to
-/// them.
+/// Counts the memory of all key tables, and reserves room for keys on their way to them.
 pub(in crate::broker) struct KeyMemory {
     part: Arc<Part>,
-    /// Of what is about to be added, in bytes.
+    /// Memory reserved for keys that are about to be added, in bytes.
     reserved: AtomicUsize,
     freed: Notify,
     turns: Arc<Semaphore>,
 }
 
-/// The turn of an append of many records. Until it is dropped, other such appends wait.
+/// The turn of an append of many records. Other such appends wait until it is dropped.
 pub(in crate::broker) struct Turn(#[expect(dead_code, reason = "dropped")] OwnedSemaphorePermit);
 
-/// Room for the keys of an append. Dropped when they are in the tables, which are counted.
+/// Room for the keys of an append. Dropped when they are in the tables, which are counted
+/// themselves.
 pub(in crate::broker) struct Room {
     memory: Arc<KeyMemory>,
     bytes: usize,
@@ -38,7 +37,7 @@ pub(in crate::broker) struct Room {
 }
 
 impl Room {
-    /// Whether it is of an append of many records.
+    /// Whether it belongs to an append of many records.
     pub(in crate::broker) fn has_turn(&self) -> bool {
         self.turn.is_some()
     }
@@ -61,7 +60,7 @@ impl KeyMemory {
         }
     }
 
-    /// Takes note that what took `before` bytes takes `now`.
+    /// Notes that something that took `before` bytes takes `now`.
     pub(super) fn change(&self, before: usize, now: usize) {
         if now >= before {
             self.part.add(now - before);
@@ -81,25 +80,24 @@ impl KeyMemory {
         self.part.bound()
     }
 
-    /// Whether so much is used that tables should be written out: half.
+    /// Whether more than half is used, so that tables should be written out.
     pub(in crate::broker) fn is_pressed(&self) -> bool {
         self.part.used() > self.part.bound() / 2
     }
 
-    /// What is reserved for an append, whose keys have no more bytes than all of it. Of the largest
-    /// it is what is free again as soon as half is, which comes whatever fills the tables.
+    /// How much is reserved for an append; its keys cannot take more. The largest price is three
+    /// eighths: so much becomes free whenever tables are written out down to half.
     fn price(&self, load: Load) -> usize {
         let bytes = load.bytes + load.records * ENTRY_BYTES;
         bytes.min(self.part.bound() / 8 * 3)
     }
 
-    /// How much may be reserved with what is by then: an eighth is kept for what tables take ahead
-    /// when they grow.
+    /// The reserved total with this append, if it may be reserved. An eighth of the memory is left
+    /// for tables that allocate ahead when they grow.
     fn with(&self, reserved: usize, load: Load) -> Option<usize> {
         let reserved = reserved + self.price(load);
         let bound = self.part.bound() - self.part.bound() / 8;
-        // One of many records leaves the rest to those of few as soon as tables are being written
-        // out.
+        // As soon as tables are being written out, the rest is left to appends of few records.
         let has_room = match has_many(load) {
             true => !self.is_pressed(),
             false => true,
@@ -107,7 +105,7 @@ impl KeyMemory {
         (has_room && self.part.used() + reserved <= bound).then_some(reserved)
     }
 
-    /// Whether an append may go on.
+    /// Whether there is room for an append.
     fn has_room(&self, load: Load) -> bool {
         let reserved = self.reserved.load(Ordering::Acquire);
         self.with(reserved, load).is_some()
@@ -133,7 +131,7 @@ impl KeyMemory {
         Turn(permit.expect("it is never closed"))
     }
 
-    /// Lets go all who wait: storage has failed.
+    /// Ends all waits, because storage has failed.
     pub(in crate::broker) fn close(&self) {
         self.freed.notify_waiters();
     }
@@ -144,8 +142,8 @@ fn has_many(load: Load) -> bool {
 }
 
 impl KeyMemory {
-    /// Waits until the key tables have room for an append, and, where its records are many, until
-    /// it is its turn. Nothing is reserved: it waits for other things yet.
+    /// Waits until the key tables have room for an append, and if it has many records, until it is
+    /// its turn. Nothing is reserved yet, because the append must wait for other things too.
     pub(in crate::broker) async fn wait(
         &self,
         load: Load,
@@ -160,8 +158,8 @@ impl KeyMemory {
         Ok(turn)
     }
 
-    /// Waits until there is room for an append that waits for nothing else, and takes it. What is
-    /// over the bound by then is what one append adds that is larger than three eighths of it.
+    /// Waits until there is room for an append that waits for nothing else, and reserves it. The
+    /// bound may be exceeded by the part of a single append above three eighths of it.
     pub(in crate::broker) async fn reserve(
         self: &Arc<Self>,
         load: Load,
@@ -173,7 +171,7 @@ impl KeyMemory {
         Ok(room)
     }
 
-    /// Waits for what comes with memory.
+    /// Waits until `ask` returns something; asks again whenever memory is freed.
     async fn until<T>(
         &self,
         mut ask: impl FnMut() -> Option<T>,

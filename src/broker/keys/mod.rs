@@ -1,27 +1,27 @@
-//! The key index of a partition in use, of a topic that counts versions: its newest part under the
-//! lock of appends, its files in the log's view.
+//! The key index of a partition in use, in topics with versions. Its newest part is under the lock
+//! of appends, its files are in the log's view.
 //!
 //! ```text
 //!   files: runs, with gaps where one is missing        | frozen table    | table
 //!   and last versions of records that are gone         | being written   | grows with every append
 //! ```
 //!
-//! Appends look keys up in the table, then in the frozen one, then ask the filters of the files.
-//! Nearly always that tells the version without reading a file. Where it does not, the locks are
-//! released, the files are read, and what was found is true as long as the files are the same
-//! (`look_up.rs`). Who looks for records takes offsets from all parts in the order of versions
-//! (`rows.rs`). What could not be read of the log stays unknown (`holes.rs`). `upkeep.rs` freezes
-//! tables, writes and merges runs, and fills gaps from the log; `gone.rs` drops rows of records
-//! that compaction has removed; `retire.rs` keeps what must outlive records that are removed;
-//! `edited.rs` lets erased keys go from there.
+//! Appends look keys up in the table, then in the frozen table, then ask the filters of the files.
+//! Mostly that gives the version without reading a file. Otherwise the locks are released and the
+//! files are read; what was found is valid as long as the files are the same (`look_up.rs`). Reads
+//! of an entity take offsets from all parts in the order of versions (`rows.rs`). Parts of the log
+//! that could not be read stay unknown (`holes.rs`). `upkeep.rs` freezes tables, writes and merges
+//! tables of records (`runs` in the code), and fills gaps from the log; `gone.rs` drops rows of
+//! records that compaction has removed; `retire.rs` keeps what must outlive removed records;
+//! `edited.rs` removes erased keys from there.
 //!
 //! Invariants:
-//! - Files, frozen table and table cover adjacent offsets. They change places under the lock of
-//!   appends only, and files only by the holder of the partition's upkeep. A view that is taken while
-//!   the lock is held has all of them as they were at one moment, with the segments that they are of.
-//! - A table's facts are true of everything that has been given a place, durable or not. A reader
-//!   looks no further than the high watermark.
-//! - A run is written when what it covers is in segments and a checkpoint says so.
+//! - Files, frozen table and table cover adjacent offsets. They change only under the lock of
+//!   appends, and files only by the holder of the partition's upkeep lock. A view that is taken
+//!   under the lock has all files at one moment, with the segments that they belong to.
+//! - A table has everything that has an offset, durable or not. A reader goes no further than the
+//!   high watermark.
+//! - A table of records is written when its offsets are in segments and a checkpoint says so.
 
 mod edited;
 mod gone;
@@ -58,9 +58,9 @@ use crate::{
 pub(in crate::broker) struct KeyIndex {
     pub(in crate::broker) table: Table,
     frozen: Option<Arc<Table>>,
-    /// The memory that is counted for the tables.
+    /// The memory that was counted for the tables.
     counted: usize,
-    /// Bytes of the log since the table was begun: what a start may have to read again.
+    /// Bytes of the log since the table was begun, which a start may have to read again.
     pub(in crate::broker) lag: u64,
 }
 
@@ -84,9 +84,9 @@ impl KeyIndex {
             .find_map(|table| table.find(hash, key).map(|entry| table.version(entry)))
     }
 
-    /// Takes note, before anything is appended, that records up to this offset are lost which may
-    /// be of anybody. What the table knows is then to be looked for in the log again, like what
-    /// files have no rows of.
+    /// Notes, before anything is appended, that records up to this offset are lost, which may
+    /// belong to any key. The table's content must then be looked for in the log again, like all
+    /// rows that files lack.
     pub(in crate::broker) fn lose(&mut self, to: Offset, log: &mut Log) {
         let from = self.table.from();
         if from >= to {
@@ -106,7 +106,7 @@ impl KeyIndex {
 }
 
 impl Files {
-    /// The files that a log has beside it. Those that may not be used any more are removed.
+    /// Opens the index files of a log, and removes those that may not be used any more.
     pub(in crate::broker) fn open(
         files: &dyn FileSystem,
         log: &Log,
@@ -129,10 +129,10 @@ impl Files {
         })
     }
 
-    /// Sets those of `maybe` that belong to hashes the files may know: all, where files are missing
-    /// or damaged.
+    /// Sets those of `maybe` to true whose hashes the files may have: all of them, if files are
+    /// missing or damaged.
     fn may_know_each(&self, hashes: &[KeyHash], maybe: &mut [bool]) {
-        // Locks are held: what is not in memory is asked later.
+        // Locks are held, so files that are not mapped are asked later.
         let in_memory =
             self.runs.iter().all(|run| run.is_mapped()) && self.last_versions.is_mapped();
         let is_whole =

@@ -1,11 +1,11 @@
-//! Keeping what must outlive records that are removed: the last version of every entity.
+//! Keeps what must outlive removed records: the last version of every entity.
 //!
-//! A trimmed segment is removed in four steps: what its records say is written to a table of last
-//! versions with the next number; appends look there; a checkpoint names the number; the segment
-//! goes. A crash between any two of them repeats the first.
+//! A trimmed segment is removed in four steps: the last versions of its entities are written to a
+//! table with the next number; appends look there; a checkpoint names the number; the segment is
+//! removed. After a crash between two steps, the first one is repeated.
 //!
-//! Nothing that is there already is written again for it. Tables are merged later, a few of about
-//! one size at a time, so that there are few to look into.
+//! Existing tables are not written again for this. They are merged later, a few of about the same
+//! size at a time, so that a look-up has few to ask.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -33,24 +33,24 @@ use crate::{
     types::{Keys, Offset, Version, limits},
 };
 
-/// Most last versions that are gathered before they are written, and most bytes that their keys
-/// have: they are in memory until then.
+/// Most last versions that are gathered in memory before they are written, and most bytes of their
+/// keys.
 const MOST_GATHERED: usize = 1 << 20;
 const MOST_KEY_BYTES: usize = 64 << 20;
 
-/// Last versions that are being gathered: of an entity only the highest version counts.
+/// Last versions that are being gathered: the highest version of each entity.
 #[derive(Default)]
 struct Gathered {
     entities: BTreeMap<(KeyHash, Bytes), Version>,
     erased: BTreeMap<[u8; 32], Version>,
-    /// Of records that cannot be read.
+    /// The highest version of each hash among records that cannot be read.
     unreadable: BTreeMap<KeyHash, Version>,
     key_bytes: usize,
 }
 
 impl Partitions {
-    /// Writes what the trimmed segments of a partition say, and lets the next checkpoint remove
-    /// them.
+    /// Writes the last versions of a partition's trimmed segments, so that the next checkpoint may
+    /// remove these.
     pub(super) fn retire_trimmed(&self, partition: &PartitionRef) -> Result<(), FileError> {
         let _upkeep = lock(&partition.partition().upkeep);
         let trimmed = lock(&partition.partition().log).trimmed();
@@ -73,7 +73,7 @@ impl Partitions {
                     Ok(frames) => frames
                         .iter()
                         .for_each(|frame| self.gather(partition, frame, &mut gathered)),
-                    // What is damaged was reported to its readers, and is removed with the rest.
+                    // The damage was reported to readers; the segment is removed with the rest.
                     Err(ReadError::Damaged { to, .. }) => {
                         let to = to.max(cursor.next.plus(1)).min(trimmed.end);
                         self.gather_unreadable(partition, cursor.next..to, &mut gathered)?;
@@ -95,8 +95,8 @@ impl Partitions {
         Ok(())
     }
 
-    /// Keeps the last versions of entities of which compaction leaves no record, before these go. A
-    /// checkpoint has to name the table.
+    /// Keeps the last versions of entities of which compaction leaves no record, before the records
+    /// are removed. A checkpoint must name the table before that.
     pub(in crate::broker) fn keep_versions(
         &self,
         partition: &PartitionRef,
@@ -115,7 +115,7 @@ impl Partitions {
         let trimmed = view.hidden().trimmed();
         for_each_key(&partition.topic, frame, |key, _, version| {
             let hash = hasher.key(key);
-            // A table may say already that the entity starts further on.
+            // The entity may be trimmed beyond this version already.
             let gone = trimmed.start_of(hash, key).unwrap_or_default();
             let version = version.max(Version(gone.0.saturating_sub(1)));
             let of_key = (hash, Bytes::copy_from_slice(key));
@@ -135,7 +135,7 @@ impl Partitions {
         });
     }
 
-    /// Of records that cannot be read, the index knows hash and version.
+    /// Gathers hash and version of records that cannot be read, from the index.
     fn gather_unreadable(
         &self,
         partition: &PartitionRef,
@@ -160,7 +160,7 @@ impl Partitions {
         for row in runs.flat_map(|run| run.scan()) {
             match Unread::unless_damaged(row)? {
                 Some(row) => rows.extend(Some(row).filter(is_here)),
-                // A scan ends at damage.
+                // A scan stops at damage.
                 None => report_forgotten(partition, &offsets),
             }
         }
@@ -171,8 +171,7 @@ impl Partitions {
         Ok(())
     }
 
-    /// Adds a table of these to what is known of a partition's records that are gone. The caller
-    /// holds the upkeep.
+    /// Adds a table with these to a partition's last versions. The caller holds the upkeep lock.
     fn write_last_versions(
         &self,
         partition: &PartitionRef,
@@ -210,7 +209,7 @@ impl Partitions {
         Ok(())
     }
 
-    /// Merges tables of last versions that are due to be.
+    /// Merges tables of last versions that are due.
     pub(super) fn merge_last_versions(
         &self,
         partition: &PartitionRef,
@@ -220,7 +219,7 @@ impl Partitions {
         self.merge_held_last_versions(partition, few)
     }
 
-    /// As [`merge_last_versions`](Self::merge_last_versions), where the upkeep is held already.
+    /// As [`merge_last_versions`](Self::merge_last_versions), if the upkeep lock is held already.
     fn merge_held_last_versions(
         &self,
         partition: &PartitionRef,
@@ -243,8 +242,8 @@ impl Partitions {
                 }
                 Err(merge::Error::File(error)) => return Err(error),
                 Err(merge::Error::Damaged(damaged)) => {
-                    // It stays as it is, damage and all: what it knew must not be taken for never
-                    // known.
+                    // The table stays as it is, with its damage: what it had must not count as
+                    // never known.
                     tracing::error!(%damaged, "what is known of trimmed records is damaged");
                     self.change_files(partition, |_, files| {
                         files.last_versions.leave_unmerged(&damaged.path);
@@ -254,7 +253,7 @@ impl Partitions {
         }
     }
 
-    /// Makes tables of files that earlier versions have left. The caller holds the upkeep.
+    /// Makes tables from files of earlier versions. The caller holds the upkeep lock.
     pub(super) fn convert_earlier(&self, partition: &PartitionRef) -> Result<(), FileError> {
         loop {
             let now = partition.partition().index();
@@ -272,8 +271,7 @@ impl Partitions {
         }
     }
 
-    /// Removes what is known of records that are gone from files that are not in use any more, or
-    /// never were.
+    /// Removes files of last versions that are not in use any more, or were never finished.
     pub(in crate::broker) fn remove_unused_last_versions(
         &self,
         partition: &PartitionRef,

@@ -1,4 +1,4 @@
-//! Where the records of a key are, in the order of versions.
+//! Finds the records of a key, in the order of versions.
 
 use std::sync::Arc;
 
@@ -25,28 +25,28 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(in crate::broker) struct Rows<'a> {
     pub(in crate::broker) hash: KeyHash,
-    /// None for all that have the hash.
+    /// `None` for all keys with the hash.
     pub(in crate::broker) key: Option<&'a [u8]>,
     /// The version to begin at.
     pub(in crate::broker) from: Version,
-    /// Down from there instead of up.
+    /// Downwards from there instead of upwards.
     pub(in crate::broker) backward: bool,
-    /// About how many.
+    /// Roughly how many rows.
     pub(in crate::broker) most: usize,
-    /// Records from this offset on are not to be seen.
+    /// Records from this offset on are not visible.
     pub(in crate::broker) limit: Offset,
 }
 
-/// What there is to know of a key, all of it as it was at one moment.
+/// What is known of a key at one moment.
 struct Known {
-    /// Of the table itself, which goes on changing.
+    /// Rows from the table, which keeps changing.
     newest: Vec<(Version, Offset)>,
-    /// The key's latest row in that, of those that are to be seen.
+    /// The key's latest visible row among these.
     latest: Option<(Version, Offset)>,
     frozen: Option<Arc<Table>>,
-    /// Which of the key's versions these tables have; not looked for without holes.
+    /// Which versions of the key these tables have; only looked up if there are holes.
     in_tables: Option<InTables>,
-    /// What there is of the log, with the files of the index that cover all that the tables do not.
+    /// The log's view, with index files that cover everything the tables do not.
     view: Arc<View>,
 }
 
@@ -54,13 +54,13 @@ struct Known {
 pub(in crate::broker) struct Begun {
     /// The latest version.
     pub(in crate::broker) latest: Version,
-    /// The rows wanted; none where it takes another look to say why there are none.
+    /// The wanted rows; `None` if another look-up is needed to tell why there are none.
     pub(in crate::broker) rows: Option<Vec<(Version, Offset)>>,
 }
 
 impl Partitions {
-    /// Versions and the offsets of their records, in the order asked for. Some may be of other
-    /// keys with the same hash, and some of records that are gone: the log says.
+    /// Versions and the offsets of their records, in the order asked for. Some may belong to other
+    /// keys with the same hash, and some records may be gone; the log tells.
     pub(in crate::broker) fn rows_of(
         &self,
         partition: &PartitionRef,
@@ -78,7 +78,7 @@ impl Partitions {
         }
     }
 
-    /// The latest version of a key with an offset below the limit, and the rows wanted.
+    /// The latest version of a key below the limit, and the wanted rows.
     pub(in crate::broker) fn begin_reading(
         &self,
         partition: &PartitionRef,
@@ -109,7 +109,7 @@ impl Partitions {
         }
     }
 
-    /// A hole that may have rows which were wanted and are not among those found.
+    /// A hole that may have wanted rows that were not found.
     fn missed(
         &self,
         partition: &PartitionRef,
@@ -125,7 +125,7 @@ impl Partitions {
         wanted.missed(found, files, known.in_tables, retired)
     }
 
-    /// The latest row of a key with an offset below the limit.
+    /// The latest row of a key below the limit.
     pub(in crate::broker) fn latest_below(
         &self,
         partition: &PartitionRef,
@@ -158,10 +158,9 @@ impl Partitions {
         }
     }
 
-    /// Calls for every row of a hash with an offset below a limit: those of one key in order,
-    /// those of others with the same hash among them. Begins again if what it looks into is damaged
-    /// and has to be made anew. Fails at the end if there may be rows behind the last, in damaged
-    /// records.
+    /// Calls `each` for every row of a hash below a limit: those of one key in order, with those of
+    /// other keys with the same hash among them. Starts again if a damaged file must be rebuilt.
+    /// Fails in the end if damaged records behind the last row may have more.
     pub(in crate::broker) fn for_each_row(
         &self,
         partition: &PartitionRef,
@@ -206,7 +205,7 @@ impl Partitions {
         }
     }
 
-    /// What there is to know, with files that have no gaps but for what cannot be read.
+    /// What is known of a key, after gaps in the files were filled as far as the log can be read.
     fn known(&self, partition: &PartitionRef, wanted: &Rows<'_>) -> Result<Known, Error> {
         loop {
             {
@@ -259,7 +258,7 @@ impl Files {
 }
 
 impl Rows<'_> {
-    /// The key's latest row in a table, of those that are to be seen, whatever else is wanted.
+    /// The key's latest visible row in a table, whatever else is wanted.
     fn latest_in(&self, table: &Table) -> Option<(Version, Offset)> {
         let entry = table.find(self.hash, self.key?)?;
         let newest = Rows {
@@ -271,13 +270,13 @@ impl Rows<'_> {
         newest.of_entry(table, entry).pop()
     }
 
-    /// The same in all tables that are in memory.
+    /// The same in all tables in memory.
     fn latest_in_tables(&self, known: &Known) -> Option<(Version, Offset)> {
         let frozen = || self.latest_in(known.frozen.as_deref()?);
         known.latest.or_else(frozen)
     }
 
-    /// The rows that there are in tables and files. `group` is what has been looked for already.
+    /// The rows in tables and files. `group` was looked up before.
     fn in_all<'k>(
         &self,
         known: &'k Known,
@@ -322,7 +321,7 @@ impl Rows<'_> {
         }
     }
 
-    /// Which versions of the key these tables have, the older of them first.
+    /// Which versions of the key these tables have; the older table comes first.
     fn in_tables<'t>(&self, tables: impl Iterator<Item = &'t Table>) -> Option<InTables> {
         let mut known: Option<InTables> = None;
         for table in tables {
@@ -392,8 +391,8 @@ impl Rows<'_> {
                 let row = group
                     .row(if self.backward { at - 1 } else { at })
                     .map_err(damaged)?;
-                // What has the same version is of another key, and would be missed by a
-                // caller that goes on behind it.
+                // Rows with the same version belong to another key. They must all be returned
+                // together, or a caller that continues behind this version would miss them.
                 if rows.len() >= self.most
                     && rows.last().is_some_and(|last| last.version != row.version)
                 {

@@ -1,8 +1,8 @@
-//! Freezing tables, writing and merging runs, and filling gaps from the log.
+//! Freezes tables, writes and merges tables of records, and fills gaps from the log.
 //!
-//! A table is frozen before a checkpoint and written out behind it: what a run covers is then in
-//! segments, and no start goes back before it. One thread at a time changes a partition's files:
-//! who holds its upkeep.
+//! A table in memory is frozen before a checkpoint and written out after it: its records are in
+//! segments then, and no start goes back before them. One thread at a time changes a partition's
+//! files: the one that holds its upkeep lock.
 
 use std::{
     ops::Range,
@@ -33,50 +33,50 @@ use crate::{
     types::{Keys, Offset, RecordView, Records, Version, limits},
 };
 
-/// Most rows of a run that is built from the log: while it is sorted, they are in memory.
+/// Most rows of a table that is built from the log: they are in memory while they are sorted.
 const GAP_ROWS: usize = 4 << 20;
 
-/// How far a table may be behind the log before it is written out, in journal files: what a start
-/// reads again. Tables of few hot keys are small for what they cover; written out at every file,
-/// their runs and the merging of these cost a fifth of an append.
+/// How far a table in memory may be behind the log before it is written out, in journal files: so
+/// much is read again after a crash. Tables of few hot keys are small for what they cover; if they
+/// were written out for each journal file, writing and merging them would cost a fifth of an
+/// append.
 const LAG_JOURNAL_FILES: u64 = 4;
 
-/// Most tables that are written out for a close. Each takes two syncs, one after the other; what is
-/// left is read from the log when it is first asked for, as after a crash.
+/// Most tables in memory that are written out when the broker closes. Each takes two syncs, one
+/// after the other. The rest is read from the log when it is first needed, as after a crash.
 const MOST_AT_CLOSE: usize = 64;
 
 /// Which tables to freeze.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::broker) enum Freeze {
-    /// Those that are large, or that a start would take long to make again.
+    /// Tables that are large, or would take a start long to rebuild.
     Due,
-    /// Also those of [`MOST_AT_CLOSE`] partitions that are furthest behind the log: the broker is
-    /// being closed, and the next start has less to read again.
+    /// Also the [`MOST_AT_CLOSE`] tables that are furthest behind the log, because the broker is
+    /// being closed and the next start should read less.
     ForClose,
 }
 
 /// Rows that were read from the log.
 struct ReadRows {
     rows: Vec<Row>,
-    /// Behind the offsets that they are all rows of.
+    /// The offset up to which these are all rows.
     reached: Offset,
-    /// What follows cannot be read.
+    /// Set if what follows cannot be read.
     hole: Option<Hole>,
 }
 
-/// From where on a table is due.
+/// When a table is due to be frozen.
 struct Due {
-    /// Its size in memory.
+    /// From this size in memory on.
     bytes: usize,
-    /// How far it is behind the log, in bytes.
+    /// If it is this far behind the log, in bytes.
     lag: u64,
-    /// The same if it has rows.
+    /// The same, for tables with rows.
     lag_of_rows: u64,
 }
 
 impl Partitions {
-    /// Freezes tables, for the checkpoint that is about to be written, where journal files have so
-    /// many bytes.
+    /// Freezes tables for the checkpoint that is about to be written.
     pub(in crate::broker) fn freeze_tables(&self, which: Freeze, journal_file_bytes: u64) {
         let due = Due {
             bytes: self.large_table_bytes(),
@@ -100,7 +100,7 @@ impl Partitions {
         }
     }
 
-    /// How far behind a table is that is among those to be written out for a close.
+    /// How far behind the log a table must be to be written out when the broker closes.
     fn lag_for_close(&self) -> u64 {
         let mut lags: Vec<u64> = Vec::new();
         for topic in self.all_topics() {
@@ -115,12 +115,12 @@ impl Partitions {
             );
         }
         lags.sort_unstable_by(|one, other| other.cmp(one));
-        // Of many with the same lag none more than these are taken.
+        // If many tables have the same lag, none of them is taken rather than too many.
         lags.get(MOST_AT_CLOSE).map_or(0, |lag| lag + 1)
     }
 
-    /// How large a table is to be written out for that alone. Where memory runs out this is at most
-    /// half of what tables have on average: those below have less than half of all.
+    /// The size from which a table is written out. When memory runs short, it is at most half of
+    /// the average size, so the tables below it use less than half of the memory.
     fn large_table_bytes(&self) -> usize {
         let most = self.key_memory.bound();
         if !self.key_memory.is_pressed() {
@@ -135,7 +135,7 @@ impl Partitions {
     }
 
     /// Writes, merges and retires what is due in all partitions. A full disk, or a file that cannot
-    /// be read, keeps one from nothing that another can do: retiring makes room.
+    /// be read, delays only one of these: the others go on, because retiring frees space.
     pub(in crate::broker) fn keep_indexes(&self) -> Result<(), FileError> {
         let mut put_off = Ok(());
         let few = self.len_key_files() > merge::MOST_TABLES;
@@ -185,7 +185,7 @@ impl Partitions {
         self.merge_last_versions(partition, few)
     }
 
-    /// Writes a partition's frozen table as a run, if the last checkpoint covers it.
+    /// Writes a partition's frozen table out, if the last checkpoint covers it.
     pub(in crate::broker) fn write_frozen(
         &self,
         partition: &PartitionRef,
@@ -245,13 +245,13 @@ impl Partitions {
         }
     }
 
-    /// Gives up a damaged run: what it covers is looked for in the log again.
+    /// Gives up a damaged table of records: its rows are rebuilt from the log.
     pub(super) fn make_gap(&self, partition: &PartitionRef, run: &Arc<SortedTable>) {
         let _upkeep = lock(&partition.partition().upkeep);
         self.leave_gap(partition, run);
     }
 
-    /// As [`make_gap`](Self::make_gap), where the upkeep is held already.
+    /// As [`make_gap`](Self::make_gap), if the upkeep lock is held already.
     pub(super) fn leave_gap(&self, partition: &PartitionRef, run: &Arc<SortedTable>) {
         self.change_files(partition, |_, files| {
             let before = files.runs.len();
@@ -263,7 +263,7 @@ impl Partitions {
         });
     }
 
-    /// Makes a partition's files whole from the log.
+    /// Completes a partition's files from the log.
     pub(super) fn fill_gaps(&self, partition: &PartitionRef) -> Result<(), Error> {
         let filled = self.fill_gaps_quietly(partition);
         filled.map_err(|error| {
@@ -277,7 +277,7 @@ impl Partitions {
         })
     }
 
-    /// What it means to callers that a file of an index cannot be read or written.
+    /// The error to report if a file of an index cannot be read or written.
     pub(super) fn explain_file(&self, error: &FileError) -> Error {
         match error.meaning() {
             _ if error.is_disk_full() => Error::DiskFull(self.health.note_full()),
@@ -318,7 +318,7 @@ impl Partitions {
                 }
                 self.report_hole(partition, &files, hole);
             }
-            // Also one without rows: runs lie one behind the other.
+            // Even without rows, because tables must cover adjacent offsets.
             let covered = unread.start..read.reached;
             let run = if covered.is_empty() {
                 None
@@ -341,8 +341,8 @@ impl Partitions {
         }
     }
 
-    /// The rows of a part of the log, sorted, up to where it was read: to its end, to as many rows
-    /// as are wanted at once, or to damage.
+    /// The rows of a part of the log, sorted. Stops at its end, at the most rows for one table, or
+    /// at damage.
     fn rows_in_log(
         &self,
         partition: &PartitionRef,
@@ -375,7 +375,7 @@ impl Partitions {
                     break;
                 }
                 Err(ReadError::Unavailable(error)) => return Err(error),
-                // Removed meanwhile.
+                // The segment was removed meanwhile.
                 Err(ReadError::BelowStart) => {
                     cursor = Cursor::new(
                         cursor
@@ -421,7 +421,7 @@ impl Partitions {
         SortedTable::write(&*self.env.files, &dir, &content, rows)
     }
 
-    /// Puts other files in the place of those that appends look into. The caller holds the upkeep.
+    /// Changes the index files that appends use. The caller holds the upkeep lock.
     pub(super) fn change_files(
         &self,
         partition: &PartitionRef,
@@ -435,7 +435,7 @@ impl Partitions {
 }
 
 impl Files {
-    /// Which runs to merge: such as lie one behind the other.
+    /// Which adjacent tables of records to merge, if any.
     fn plan_merge(&self, few: bool) -> Option<Range<usize>> {
         if !self.gaps.is_empty() {
             return None;
@@ -455,7 +455,7 @@ impl Files {
 impl KeyIndex {
     fn is_due(&self, next: Offset, due: &Due) -> bool {
         let holds = self.table.len_rows() > 0;
-        // Also what was only looked up takes memory.
+        // Keys that were only looked up take memory too.
         let large = self.table.bytes() >= due.bytes && self.table.len_keys() > 0;
         let behind = self.lag >= due.lag;
         let cramped = !self.table.has_room(next.plus(1 << 31));
@@ -463,10 +463,10 @@ impl KeyIndex {
             && (large || behind || (holds && (cramped || self.lag >= due.lag_of_rows)))
     }
 
-    /// Sets the table aside to be written out; appends go on in an empty one, from this offset on.
+    /// Freezes the table, to be written out; appends continue in an empty one, from `next` on.
     fn freeze(&mut self, next: Offset) {
         if self.lag == 0 && self.table.len_rows() == 0 {
-            // Nothing but what was looked up, which files know.
+            // It has only keys that were looked up, which the files know.
             self.table = Table::new(self.table.from());
             return;
         }
@@ -492,7 +492,7 @@ impl KeyIndex {
     }
 }
 
-/// Says that nobody will know whose trimmed records were.
+/// Logs that the keys of trimmed records are lost.
 pub(super) fn report_forgotten(partition: &PartitionRef, offsets: &Range<Offset>) {
     tracing::error!(
         topic = %partition.topic.name,
@@ -515,7 +515,7 @@ fn add_rows(topic: &Topic, frame: &Frame, rows: &mut Vec<Row>) {
     });
 }
 
-/// Calls for each keyed record that has a version.
+/// Calls `each` for every record with a key and a version.
 pub(super) fn for_each_key(
     topic: &Topic,
     frame: &Frame,
@@ -535,7 +535,7 @@ pub(super) fn for_each_key(
     }
 }
 
-/// Calls for each erased record.
+/// Calls `each` for every erased record.
 pub(super) fn for_each_erased(frame: &Frame, mut each: impl FnMut(Token, Offset, Version)) {
     let records = frame.records();
     for record in Records::new(&records).filter_map(|record| RecordView::parse(record.ok()?.1).ok())

@@ -1,34 +1,33 @@
-//! What goes of a partition, by its limits: a decision over facts.
+//! Decides what to remove of a partition by its limits, given facts about it.
 
 use crate::{
     storage::log::Part,
     types::{Offset, TopicSettings},
 };
 
-/// What retention is to do about a partition.
+/// What retention does about a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// This much is known only when the append time of this segment's last record is read.
+    /// First read when the last record of this segment was appended.
     Read(Part),
-    /// What is before this offset is to go, and not all of it is in sealed segments yet.
+    /// Everything before this offset must be removed, but not all of it is in sealed segments yet.
     Seal(Offset),
-    /// The log is to start at `before`, if that is anywhere, and is to be looked at again when it
-    /// is `again_ms`, if time alone brings anything.
+    /// Trim the log at `before`, if that is set, and check it again at `again_ms`, if time alone
+    /// changes anything.
     Keep {
         before: Option<Offset>,
         again_ms: Option<i64>,
-        /// More would go if it were not held.
+        /// Whether a group holds more that would be removed.
         is_held: bool,
     },
 }
 
-/// Decides on the parts of a log, the oldest first, which have so many bytes together, at a moment
-/// of the broker's time.
+/// Decides about the parts of a log, oldest first, which have `bytes` together.
 ///
-/// By age a part goes when its last record is as old as `retention.ms`. By size the oldest go until
-/// what is left is within `retention.bytes`; but the newest part that has records stays, or a
-/// record larger than the limit would be gone as soon as it is acknowledged. Nothing goes that
-/// reaches beyond `held_from`.
+/// By age, a part is removed when its last record is as old as `retention.ms`. By size, the oldest
+/// parts are removed until the rest is within `retention.bytes`. But the newest part with records
+/// stays, or a record larger than the limit would be gone as soon as it is acknowledged. Nothing is
+/// removed that reaches beyond `held_from`.
 pub(super) fn decide(
     settings: &TopicSettings,
     parts: &mut dyn Iterator<Item = Part>,
@@ -57,7 +56,7 @@ pub(super) fn decide(
             };
         }
         if held_from.is_some_and(|from| from < part.end) {
-            // A commit has it looked at again, not time.
+            // A commit triggers the next check, not time.
             return Decision::Keep {
                 before: gone,
                 again_ms: None,

@@ -1,4 +1,4 @@
-//! Refusing appends at `retention.bytes`, where nothing may go to make room for them.
+//! Refuses appends at `retention.bytes`, if nothing may be removed to make room.
 
 use super::place_of;
 use crate::{
@@ -10,9 +10,8 @@ use crate::{
 };
 
 impl Shared {
-    /// Refuses records of so many bytes for a partition that is full: where the limit's policy is
-    /// to refuse, or a group holds what would have to go. What is queued counts as if it were
-    /// there.
+    /// Refuses an append of `more` bytes to a full partition, if the limit's policy is to refuse,
+    /// or a group holds what would have to be removed. Queued appends count too.
     pub(in crate::broker) fn check_limits(
         &self,
         partition: &PartitionRef,

@@ -1,4 +1,4 @@
-//! Which partitions are to be looked at for their limits, and when.
+//! Which partitions must be checked for their limits, and when.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,13 +16,12 @@ use crate::{
     types::{GroupName, Offset, RetentionHold},
 };
 
-/// Partitions that have limits, each with the moment of the broker's time at which it is looked at
-/// next.
+/// Partitions with limits, each with the time of its next check.
 pub(in crate::broker) struct Looks {
     state: Mutex<State>,
-    /// Who looks.
+    /// Wakes the thread that checks.
     housekeeping: Arc<Wakeup>,
-    /// Who keeps what must outlive trimmed segments.
+    /// Wakes the thread that keeps what must outlive trimmed segments.
     indexing: Arc<Wakeup>,
 }
 
@@ -30,31 +29,31 @@ pub(in crate::broker) struct Looks {
 struct State {
     by_time: BTreeSet<(i64, Place)>,
     of_place: HashMap<Place, i64>,
-    /// Those whose time has come.
+    /// Partitions whose time has come.
     due: BTreeSet<Place>,
-    /// Trims that have been queued and are not applied yet.
+    /// Trims that are queued and not applied yet.
     asked: HashMap<Place, Asked>,
-    /// Partitions of which more would go if nobody held it.
+    /// Partitions of which a group holds what would be removed.
     held: BTreeMap<Place, HeldFrom>,
-    /// Up to where it was warned that records are about to go.
+    /// Up to which offset a warning of loss was logged.
     warned: HashMap<Place, Offset>,
-    /// How often a group was named then.
+    /// How many warnings there were, counted by group.
     warnings: u64,
 }
 
-/// A trim that has been queued.
+/// A queued trim.
 #[derive(Clone, Copy)]
 struct Asked {
     before: Offset,
     at_ms: i64,
 }
 
-/// After this time a trim is queued again that has not been applied: on a full disk it may have
-/// been refused.
+/// A trim that is not applied after this time is queued again: it may have been refused on a full
+/// disk.
 const ASK_AGAIN_MS: i64 = 1_000;
 
 impl Looks {
-    /// Nothing to look at yet.
+    /// No partitions to check yet.
     pub(in crate::broker) fn new(housekeeping: Arc<Wakeup>, indexing: Arc<Wakeup>) -> Self {
         Self {
             state: Mutex::default(),
@@ -63,7 +62,7 @@ impl Looks {
         }
     }
 
-    /// Has a partition looked at, at this moment at the latest.
+    /// Has a partition checked at this time at the latest.
     pub(super) fn look_by(&self, place: Place, at_ms: i64) {
         let mut state = lock(&self.state);
         let known = state.of_place.get(&place).copied();
@@ -77,36 +76,36 @@ impl Looks {
         state.of_place.insert(place, at_ms);
     }
 
-    /// Has a partition looked at in the next round.
+    /// Has a partition checked in the next round.
     pub(super) fn look_now(&self, place: Place) {
         lock(&self.state).due.insert(place);
     }
 
-    /// Whether a partition is to be looked at, whenever that is, or when a group has gone on.
+    /// Whether a partition will be checked, at a time or when a group commits.
     pub(super) fn has(&self, place: Place) -> bool {
         let state = lock(&self.state);
         let is_held = state.held.contains_key(&place);
         is_held || state.due.contains(&place) || state.of_place.contains_key(&place)
     }
 
-    /// The earliest moment at which one is to be looked at.
+    /// The earliest time of a check.
     pub(super) fn next_ms(&self) -> Option<i64> {
         lock(&self.state).by_time.first().map(|(at_ms, _)| *at_ms)
     }
 
-    /// Whether the time of any has come that was not due before.
+    /// Whether the time of a partition has come that was not due before.
     pub(super) fn come_due(&self, now_ms: i64) -> bool {
         lock(&self.state).come_due(now_ms)
     }
 
-    /// Takes all that are to be looked at by now.
+    /// Takes all partitions that must be checked now.
     pub(super) fn take_due(&self, now_ms: i64) -> BTreeSet<Place> {
         let mut state = lock(&self.state);
         state.come_due(now_ms);
         std::mem::take(&mut state.due)
     }
 
-    /// Whether a trim is to be queued; false if one that goes as far was queued a moment ago.
+    /// Whether to queue a trim; false if one that reaches as far was queued just before.
     pub(super) fn ask(&self, place: Place, before: Offset, now_ms: i64) -> bool {
         let mut state = lock(&self.state);
         let is_asked = state.asked.get(&place).is_some_and(|asked| {
@@ -122,7 +121,8 @@ impl Looks {
         !is_asked
     }
 
-    /// Whether to warn that what is before this offset is about to go: once.
+    /// Whether to warn that records before this offset are about to be removed; true once for each
+    /// offset.
     pub(super) fn warn(&self, place: Place, before: Offset) -> bool {
         lock(&self.state).warned.insert(place, before) != Some(before)
     }
@@ -132,12 +132,12 @@ impl Looks {
         lock(&self.state).warnings += 1;
     }
 
-    /// How many there have been.
+    /// How many warnings there were.
     pub(in crate::broker) fn warnings(&self) -> u64 {
         lock(&self.state).warnings
     }
 
-    /// Notes the group that holds what would be removed of a partition, if one does.
+    /// Notes the group that holds what would be removed of a partition, or that none does.
     pub(super) fn hold(&self, place: Place, holder: Option<HeldFrom>) {
         let mut state = lock(&self.state);
         match holder {
@@ -150,12 +150,12 @@ impl Looks {
         }
     }
 
-    /// Who holds what would go of a partition.
+    /// The group that holds what would be removed of a partition.
     pub(super) fn holder(&self, place: Place) -> Option<HeldFrom> {
         lock(&self.state).held.get(&place).cloned()
     }
 
-    /// Has partitions looked at that this group has held.
+    /// Has the partitions checked that this group was holding.
     pub(in crate::broker) fn look_at_held_by(&self, group: &GroupName) {
         let mut state = lock(&self.state);
         let mut held = Vec::new();
@@ -170,14 +170,14 @@ impl Looks {
         }
     }
 
-    /// Takes note that a partition is trimmed.
+    /// Notes that a partition is trimmed.
     pub(super) fn trimmed(&self, place: Place) {
         lock(&self.state).asked.remove(&place);
     }
 }
 
 impl Looks {
-    /// Has all partitions of a topic looked at, because its limits are new.
+    /// Has all partitions of a topic checked, because its limits have changed.
     pub(in crate::broker) fn look_at_limits(&self, topic: &Topic) {
         if !topic.settings().has_limits() {
             return;
@@ -188,8 +188,8 @@ impl Looks {
         self.housekeeping.notify();
     }
 
-    /// Takes note of what was appended to a partition: the first records of one settle when they
-    /// expire, and too many bytes are looked at soon.
+    /// Notes an append to a partition: its first records decide when it is checked next, and if it
+    /// has too many bytes it is checked soon.
     pub(in crate::broker) fn look_at_appended(&self, partition: &PartitionRef) {
         let settings = partition.topic.settings();
         if !settings.has_limits() {
@@ -199,7 +199,8 @@ impl Looks {
         let most = settings.retention_bytes.unwrap_or(u64::MAX);
         let slack = match settings.retention_hold {
             RetentionHold::None => settings.roll_bytes(),
-            // Appends are refused as soon as it is known who holds what would have to go.
+            // Immediately, because appends are refused once it is known which group holds the
+            // records.
             RetentionHold::Groups => 0,
         };
         let is_too_much = bytes > most.saturating_add(slack);
@@ -211,7 +212,7 @@ impl Looks {
         }
     }
 
-    /// The same after frames were moved to segments: nothing else lets a segment go.
+    /// The same after frames were moved to segments: only segments can be removed.
     pub(in crate::broker) fn look_at_written(&self, partition: &PartitionRef) {
         let Some(most) = partition.topic.settings().retention_bytes else {
             return;
@@ -222,7 +223,7 @@ impl Looks {
         }
     }
 
-    /// Takes note that a partition is trimmed.
+    /// Notes that a partition is trimmed.
     pub(in crate::broker) fn note_trimmed(&self, partition: &PartitionRef) {
         self.trimmed(place_of(partition));
         if self.has_too_much_on_disk(partition) {
@@ -230,8 +231,8 @@ impl Looks {
         }
     }
 
-    /// Takes note that trimmed segments of a partition wait for a checkpoint to be removed, for
-    /// which housekeeping would wait otherwise.
+    /// Notes that trimmed segments of a partition wait for a checkpoint to be removed. If the
+    /// partition has too many bytes, housekeeping is woken to write one.
     pub(in crate::broker) fn note_retired(&self, partition: &PartitionRef) {
         if self.has_too_much_on_disk(partition) {
             self.housekeeping.ask_for_checkpoint();

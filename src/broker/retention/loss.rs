@@ -1,4 +1,5 @@
-//! What groups are about to lose: seen before retention overtakes what they have committed.
+//! Warnings of records that groups are about to lose, before retention removes what they have not
+//! read.
 
 use super::place_of;
 use crate::{
@@ -6,12 +7,12 @@ use crate::{
     types::{Offset, RetentionHold, TopicSettings},
 };
 
-/// It is warned of a loss when this part of `retention.ms` is left.
+/// A warning is logged when only this fraction of `retention.ms` is left.
 const WARNED_AT: i64 = 10;
 
 impl Shared {
-    /// In how many milliseconds retention removes the record at this offset, at the earliest; none
-    /// if it stays, for all that time brings.
+    /// In how many milliseconds, at the earliest, retention removes the record at this offset by
+    /// age; `None` if age does not remove it.
     pub(in crate::broker) fn lost_in_ms(
         &self,
         partition: &PartitionRef,
@@ -31,8 +32,8 @@ impl Shared {
         }
     }
 
-    /// Warns of groups that lose records when the oldest segment, which is behind `from`, goes at
-    /// this moment. Before it is time for that, when it is.
+    /// Warns of groups that will lose records when the oldest segment behind `from` is removed at
+    /// `goes_ms`. If it is too early for that, returns when it is time.
     pub(super) fn warn_of_loss(
         &self,
         partition: &PartitionRef,

@@ -1,17 +1,17 @@
-//! Retention: what is too old, or too much, goes.
+//! Retention: removes records that are too old or too many.
 //!
-//! Records go in one way only, by a trim: a change of the catalog that raises a log's start, after
-//! which whole segments are removed behind a checkpoint. What people ask for by `topic trim`,
-//! retention asks for by itself. The journal has all trims in one order, so two of them never work
+//! Records are removed in one way only, by a trim: a change of the catalog that raises a log's
+//! start. Whole segments are then removed after a checkpoint. Retention asks for trims by itself,
+//! as users do with `topic trim`. The journal has all trims in one order, so two of them never work
 //! on a partition at the same time.
 //!
-//! Each partition of a topic with a limit has a moment at which it is looked at next: when its
-//! oldest segment expires. It is looked at earlier when it has more bytes than it may, and when its
-//! topic's settings change. What is to be done is a decision over the segments' sizes and append
-//! times (`decide.rs`); the housekeeping thread carries it out.
+//! Each partition of a topic with a limit is next checked when its oldest segment expires. It is
+//! checked earlier if it has too many bytes, and when its topic's settings change. What to remove
+//! is decided by the segments' sizes and append times (`decide.rs`); the housekeeping thread
+//! carries it out.
 //!
-//! All times are the broker's (`broker/clock.rs`): a machine's clock that jumps removes nothing
-//! before it has stood.
+//! All times are the broker's (`broker/clock.rs`). So if the machine's clock jumps, nothing is
+//! removed until the broker follows that clock.
 
 mod decide;
 mod full;
@@ -37,16 +37,16 @@ use crate::{
     types::{Offset, RetentionHold, TopicSettings},
 };
 
-/// After this time a partition is looked at again that could not be read, or of which a trim may be
+/// After this time a partition is checked again that could not be read, or whose trim may have been
 /// refused.
 const AGAIN_MS: i64 = 1_000;
 
-/// How often frames are moved to segments in one look: where more come all the time, the next look
-/// goes on.
+/// How often frames are moved to segments in one check. If more keep coming, the next check
+/// continues.
 const MOST_SEALED: u32 = 4;
 
 impl Housekeeper {
-    /// Looks at the partitions whose time has come.
+    /// Checks the partitions whose time has come.
     pub(super) fn keep_retention(&mut self, shared: &Shared) -> Result<(), FileError> {
         let due = shared.partitions.retention.take_due(shared.clock.now_ms());
         let mut due = due.into_iter();
@@ -66,13 +66,13 @@ impl Housekeeper {
         Ok(())
     }
 
-    /// Has what is too old, or too much, trimmed, and says when to look again.
+    /// Trims what is too old or too much, and sets the time of the next check.
     fn retain(&mut self, shared: &Shared, partition: &PartitionRef) -> Result<(), FileError> {
         let place = place_of(partition);
         let settings = partition.topic.settings();
         let reader = shared.partitions.reader(partition);
         let mut sealed = 0;
-        // The files of a deleted topic are removed as a whole.
+        // A deleted topic's files are removed as a whole.
         while !partition.is_deleted() {
             let now_ms = shared.clock.now_ms();
             let holder = shared.held_from(place, &settings);
@@ -117,7 +117,7 @@ impl Housekeeper {
         Ok(())
     }
 
-    /// Leaves nothing before this offset outside of sealed segments.
+    /// Brings all records before this offset to sealed segments.
     fn seal_up_to(
         &mut self,
         shared: &Shared,
@@ -131,7 +131,7 @@ impl Housekeeper {
 }
 
 impl Shared {
-    /// The next moment at which a partition is looked at, on the monotonic clock.
+    /// When the next partition is checked, on the monotonic clock.
     pub(super) fn next_retention(&self) -> Option<Duration> {
         let at_ms = self.partitions.retention.next_ms()?;
         let wait_ms = at_ms.saturating_sub(self.clock.now_ms());
@@ -139,14 +139,14 @@ impl Shared {
         Some(self.env.clock.elapsed().saturating_add(wait))
     }
 
-    /// Whether that moment has come: once.
+    /// Whether that time has come; true only once.
     pub(super) fn take_retention_due(&self) -> bool {
         self.partitions.retention.come_due(self.clock.now_ms())
     }
 
-    /// Looks when the last record of a segment was appended. Of one that cannot be read any more
-    /// nobody can tell: it expires as if that were now, so that it holds up what is behind it for
-    /// no longer than it is kept itself.
+    /// Reads when the last record of a segment was appended. If the segment cannot be read any
+    /// more, it expires as if that were now, so that it delays those behind it no longer than its
+    /// own retention time.
     fn read_age(
         &self,
         partition: &PartitionRef,
@@ -161,8 +161,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Who has still to read a partition, if retention waits for that. What is planned counts: a
-    /// trim is behind it in the journal.
+    /// The group that has still to read a partition, if retention waits for groups. The planned
+    /// state is used, because a trim comes behind it in the journal.
     fn held_from(&self, place: Place, settings: &TopicSettings) -> Option<HeldFrom> {
         match settings.retention_hold {
             RetentionHold::None => None,
@@ -170,8 +170,8 @@ impl Shared {
         }
     }
 
-    /// Queues a trim. Where it is refused, because the disk is full for example, the partition is
-    /// looked at again.
+    /// Queues a trim. If it is refused, for example because the disk is full, the partition is
+    /// checked again.
     fn trim_by_retention(&self, partition: &PartitionRef, before: Offset, now_ms: i64) {
         let place = place_of(partition);
         self.partitions
@@ -190,7 +190,7 @@ impl Shared {
         let Ok(known) = planned.decide_topic(topic) else {
             return Ok(());
         };
-        // A group may have gone back, or come, since it was decided.
+        // A group may have gone back or joined since the decision.
         let is_held = known.settings.retention_hold == RetentionHold::Groups
             && planned
                 .groups()

@@ -1,4 +1,4 @@
-//! What an alter or a trim would remove: a look, which changes nothing.
+//! Previews what an alter or a trim would remove; nothing is changed.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,22 @@ use crate::{
     types::{GroupName, Offset, PartitionId, TopicSettings},
 };
 
-/// What would go of a partition.
+/// What would be removed of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Removal {
     pub(crate) partition: PartitionId,
     /// Where its log would start.
     pub(crate) before: Offset,
     pub(crate) records: u64,
-    /// Of the segments that would go as a whole.
+    /// The size of the segments that would be removed.
     pub(crate) bytes: u64,
-    /// The groups that have not committed all of that, with how many records of it they have not.
+    /// The groups that have not committed all of these records, with how many they have not.
     pub(crate) groups: Vec<(GroupName, u64)>,
 }
 
 impl Broker {
-    /// What a change of settings would remove at this moment, of the partitions of which anything
-    /// would go. May read files.
+    /// What a change of settings would remove now, in each partition that would lose anything. May
+    /// read files.
     pub(crate) fn preview_alter(
         &self,
         name: &str,
@@ -75,7 +75,7 @@ impl Broker {
 }
 
 impl Shared {
-    /// Where a partition would start under these settings, if anything would go.
+    /// Where a partition would start under these settings, if anything would be removed.
     fn would_go(
         &self,
         partition: &PartitionRef,
@@ -86,7 +86,7 @@ impl Shared {
             let now_ms = self.clock.now_ms();
             let held_from = self.held_from(place_of(partition), settings);
             let decision = reader.with_parts(|parts, bytes| {
-                // What is not sealed yet would be first.
+                // Retention would seal the other parts first.
                 let mut parts = parts.map(|part| Part {
                     is_sealed: true,
                     ..part
@@ -104,7 +104,7 @@ impl Shared {
         }
     }
 
-    /// What a trim up to this offset removes.
+    /// What a trim at this offset would remove.
     fn removal(&self, partition: &PartitionRef, before: Offset) -> Removal {
         let (start, end) = partition.range();
         let before = before.clamp(start, end);

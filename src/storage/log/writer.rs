@@ -44,8 +44,8 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Moves some of the frames before `end` from the tail to segments. Returns how many bytes;
-    /// `None` if there are no such frames.
+    /// Moves some of the frames before `end` from the tail to segments. Returns how many bytes it
+    /// moved; 0 if there are no such frames.
     pub(crate) fn write_some(
         &mut self,
         log: &LogLock,

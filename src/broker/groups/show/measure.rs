@@ -1,4 +1,4 @@
-//! What metrics say of groups.
+//! Figures for metrics about groups.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ pub(crate) struct MeasuredGroup {
     pub(crate) name: GroupName,
     pub(crate) members: usize,
     pub(crate) partitions: usize,
-    /// In records, of all partitions.
+    /// The lag of all partitions, in records.
     pub(crate) lag: u64,
     /// The age of the oldest record that is next to be read.
     pub(crate) age: Duration,
     pub(crate) stalled: usize,
-    /// When retention removes the first record that is to be read.
+    /// In what time retention removes the first record that is to be read.
     pub(crate) lost_in: Option<Duration>,
 }
 
 impl Broker {
-    /// The first groups by name, so many at most, and of the partitions that groups have so many
-    /// in all; and how many groups are left out. May read files.
+    /// Measures the first groups by name: at most so many groups, and at most so many of their
+    /// partitions. Also returns how many groups are left out. May read files.
     pub(crate) fn measure_groups(
         &self,
         most: usize,
