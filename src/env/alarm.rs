@@ -1,4 +1,4 @@
-//! Waiting for a moment of a clock, or to be woken before it has come.
+//! Waiting for a moment of a clock, or until somebody wakes the thread earlier.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 
 use super::Clock;
 
-/// Where one thread waits for a moment on [`Clock::elapsed`].
+/// Lets one thread wait for a moment on [`Clock::elapsed`].
 pub(crate) struct Alarm {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -19,7 +19,7 @@ pub(crate) struct Alarm {
 struct State {
     is_woken: bool,
     is_closed: bool,
-    /// What the thread waits for, as long as it does.
+    /// The moment that the thread waits for, while it waits.
     waits_for: Option<Moment>,
 }
 
@@ -41,8 +41,8 @@ impl Alarm {
         alarm
     }
 
-    /// Waits until this moment has come, or until it is woken; false once it is closed. Without a
-    /// moment it waits to be woken.
+    /// Waits until this moment, or until woken; without a moment, until woken. Returns false once
+    /// the alarm is closed.
     pub(crate) fn wait_until(&self, moment: Option<Duration>) -> bool {
         let mut state = self.lock();
         state.waits_for = Some(moment.map_or(Moment::Never, Moment::At));
@@ -68,7 +68,7 @@ impl Alarm {
         !state.is_closed
     }
 
-    /// Wakes the thread that waits here, or is about to.
+    /// Wakes the thread that waits here, or that is about to wait.
     pub(crate) fn wake(&self) {
         self.lock().is_woken = true;
         self.woken.notify_all();
@@ -86,7 +86,7 @@ impl Alarm {
         self.woken.notify_all();
     }
 
-    /// Ends waiting for good.
+    /// Ends all waiting, now and later.
     pub(crate) fn close(&self) {
         self.lock().is_closed = true;
         self.woken.notify_all();

@@ -32,8 +32,8 @@ impl AlignedBuffer {
 
     /// How many more bytes it has room for.
     pub(crate) fn room(&self) -> usize {
-        // `with_capacity` may have been given more than it asked for; the alignment's share is not
-        // counted as room.
+        // `with_capacity` may have got more memory than it asked for. The bytes for the alignment
+        // are not counted as room.
         self.memory.capacity() - DIRECT_ALIGNMENT - self.len()
     }
 

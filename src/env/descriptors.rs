@@ -1,4 +1,4 @@
-//! File descriptors: how many this process may have, and one that is kept for need.
+//! File descriptors: how many this process may have, and a spare one.
 
 use std::{
     io,
@@ -9,8 +9,8 @@ use rustix::io::Errno;
 #[cfg(feature = "cli")]
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Lets this process open as many files as its hard limit allows, and returns how many that is: the
-/// soft limit is often 1,024, fewer than the segments and connections that a broker has open.
+/// Raises the limit of open files to the hard limit, and returns it. The soft limit is often 1,024,
+/// less than the segments and connections that a broker has open.
 #[cfg(feature = "cli")]
 pub(crate) fn raise_open_files_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
@@ -26,7 +26,7 @@ pub(crate) fn raise_open_files_limit() -> u64 {
     now.unwrap_or(u64::MAX)
 }
 
-/// A descriptor of its own, to be given up where there is no other. It is another one for standard
+/// A spare descriptor, to be closed when the process has run out of them. It is a copy of standard
 /// error, which is always open.
 #[derive(Debug)]
 pub(crate) struct SpareDescriptor {
@@ -39,7 +39,7 @@ impl SpareDescriptor {
         Ok(Self { _held: held })
     }
 
-    /// Whether something has failed for want of a descriptor.
+    /// Whether something has failed for lack of a descriptor.
     pub(crate) fn is_needed_after(error: &io::Error) -> bool {
         matches!(
             Errno::from_io_error(error),

@@ -1,7 +1,7 @@
 //! The real disk: the operating system's files, and the only place that touches them.
 //!
-//! Nothing here retries anything but a call that a signal interrupted, nothing is cached, and
-//! errors come back as the operating system gave them; callers know which file and purpose to name.
+//! Nothing here is cached, and nothing is retried except calls that a signal interrupted. Errors
+//! are returned as the operating system gave them; callers add the file and the purpose.
 
 #![expect(
     clippy::disallowed_methods,
@@ -37,7 +37,7 @@ use super::{
 /// How many slices one gathered write may have (`IOV_MAX` of Linux and the BSDs).
 const SLICES_PER_WRITE: usize = 1024;
 
-/// How much is written at once where room can be had only by writing zeros.
+/// How many bytes are written at once where space can only be reserved by writing zeros.
 const ZEROS_PER_WRITE: usize = 256 * 1024;
 
 /// The operating system's file system.
@@ -75,7 +75,7 @@ impl FileSystem for Disk {
                 continue;
             };
             let kind = entry.file_type()?;
-            // A directory may have been moved to another disk, with a link left in its place.
+            // A directory may have been moved to another disk, with a symbolic link in its place.
             let is_dir = kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
             entries.push(DirEntry { name, is_dir });
         }
@@ -143,13 +143,13 @@ impl FileSystem for Disk {
     }
 }
 
-/// The room that a file system says it has. One that has no blocks at all counts none: ramfs, and
-/// many in user space.
+/// The free space according to a file system. One without any blocks does not count its space:
+/// ramfs, and many in user space.
 pub(super) fn available(status: &rustix::fs::StatVfs) -> Option<u64> {
     (status.f_blocks > 0).then(|| status.f_bavail.saturating_mul(status.f_frsize))
 }
 
-/// Opens a file to read, refusing a directory as the other ways to open do.
+/// Opens a file for reading. Refuses a directory, as opening for writing does.
 fn open_to_read(path: &Path) -> io::Result<fs::File> {
     let file = fs::File::open(path)?;
     if file.metadata()?.is_dir() {
@@ -161,7 +161,7 @@ fn open_to_read(path: &Path) -> io::Result<fs::File> {
 #[cfg(target_os = "linux")]
 fn open_direct(path: &Path) -> io::Result<DiskFile> {
     match with_flags(OFlags::DIRECT).read(true).write(true).open(path) {
-        // How a file system says that it knows no direct I/O.
+        // The error of a file system without direct I/O.
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
             open_buffered(path)
         }
@@ -179,12 +179,12 @@ fn open_buffered(path: &Path) -> io::Result<DiskFile> {
     Ok(DiskFile::buffered(file))
 }
 
-/// Lets the operating system forget what it keeps of a file in memory, as far as no process has it
-/// mapped: the next read comes from the disk.
+/// Makes the operating system drop a file from its cache, unless a process has mapped the file: the
+/// next read comes from the disk.
 #[cfg(all(feature = "cli", target_os = "linux"))]
 pub(crate) fn drop_from_cache(path: &Path) -> io::Result<()> {
     let file = open_to_read(path)?;
-    // Only what is on the disk already can be dropped.
+    // Only bytes that are on the disk can be dropped.
     file.sync_all()?;
     Ok(rustix::fs::fadvise(
         &file,
@@ -217,15 +217,15 @@ fn with_flags(flags: OFlags) -> OpenOptions {
     options
 }
 
-/// The file holds the lock, and so does every copy of it that a process has while it is being
-/// started by this one: closing it would give the lock back only when that has let go of it too.
+/// The file holds the lock. So does every copy of it in a process that this one is just starting:
+/// if it were only closed, the lock would stay until that copy is closed too.
 struct DiskLock(fs::File);
 
 impl LockGuard for DiskLock {}
 
 impl Drop for DiskLock {
     fn drop(&mut self) {
-        // If this fails, closing the file is what is left.
+        // If this fails, closing the file must do.
         self.0.unlock().ok();
     }
 }
@@ -236,11 +236,11 @@ pub(super) struct DiskFile {
     direct: Option<Direct>,
 }
 
-/// What a file that was opened past the cache needs to go on through it.
+/// What a file opened for direct I/O needs in order to continue through the cache.
 ///
-/// That a file system lets a file be opened like this says little: one in user space may take one
-/// block and refuse two, and no question that can be asked beforehand has the answer. So the first
-/// write that is refused is done again through the cache, and so is all that follows.
+/// A file system may let a file be opened like this and still not support it: one in user space may
+/// accept one block and refuse two, and there is no way to ask beforehand. So the first write that
+/// is refused is repeated through the cache, and all later ones go through it too.
 struct Direct {
     path: PathBuf,
     buffered: OnceLock<fs::File>,
@@ -250,7 +250,7 @@ struct Direct {
 /// Writes to a file at a position.
 pub(super) type Write = fn(&fs::File, &[&[u8]], u64) -> io::Result<()>;
 
-/// It is said once: every file of the directory is alike.
+/// The warning is logged once, because all files of the directory are alike.
 static SAID: Once = Once::new();
 
 impl File for DiskFile {
@@ -287,7 +287,7 @@ impl File for DiskFile {
             result => result.map_err(Into::into),
         };
         if result.is_err() && self.len()? > before {
-            // The part that there was room for is given back: a full disk needs it.
+            // The part that fitted is given back, because a full disk needs it.
             self.set_len(before)?;
         }
         result
@@ -297,7 +297,7 @@ impl File for DiskFile {
         self.current().sync_data()
     }
 
-    /// Linux begins to write what it is told will not be needed, and drops of it only what is
+    /// Told that pages are not needed, Linux starts to write them, and drops only those that are
     /// written already.
     #[cfg(target_os = "linux")]
     fn begin_writing(&self, position: u64) {
@@ -312,7 +312,7 @@ impl DiskFile {
         Self { file, direct: None }
     }
 
-    /// A file that was opened past the cache, by this path. `write` writes to it.
+    /// A file that was opened for direct I/O at this path. `write` writes to it.
     pub(super) fn direct(file: fs::File, path: &Path, write: Write) -> Self {
         let direct = Direct {
             path: path.to_owned(),
@@ -334,7 +334,7 @@ impl DiskFile {
         buffered.unwrap_or(&self.file)
     }
 
-    /// Reads or writes; through the cache where the file system refuses to do it past the cache.
+    /// Reads or writes; through the cache if the file system refuses direct I/O.
     fn past_or_through_cache(
         &self,
         mut act: impl FnMut(&fs::File) -> io::Result<()>,
@@ -351,7 +351,7 @@ impl DiskFile {
         act(direct.reopen()?)
     }
 
-    /// Takes room where the file system cannot reserve it: by using it.
+    /// Reserves space by writing zeros, for file systems that cannot reserve it otherwise.
     pub(super) fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
         // Aligned, because the handle may be a direct one.
         let mut zeros = AlignedBuffer::with_capacity(ZEROS_PER_WRITE);
@@ -377,8 +377,8 @@ impl Direct {
     }
 }
 
-/// Reads the rest of `len` bytes at `position` into memory that was not cleared. To clear a large
-/// buffer costs as much as to read it, and more where the allocator lets the kernel do it, page by
+/// Reads the rest of `len` bytes at `position` into memory that was not cleared. Clearing a large
+/// buffer costs as much as reading it, or more if the allocator leaves it to the kernel, page by
 /// page.
 fn read_to_len(file: &fs::File, bytes: &mut Vec<u8>, position: u64, len: usize) -> io::Result<()> {
     while bytes.len() < len {
@@ -389,7 +389,7 @@ fn read_to_len(file: &fs::File, bytes: &mut Vec<u8>, position: u64, len: usize) 
             Err(error) => return Err(error.into()),
         }
     }
-    // There may have been more room than was asked for.
+    // The vector may have had more capacity than was asked for.
     bytes.truncate(len);
     Ok(())
 }

@@ -1,25 +1,25 @@
-//! The heap of the process: how glibc's allocator is set, and what is free given back.
+//! The heap of the process: settings of glibc's allocator, and giving free memory back.
 //!
-//! As it comes, glibc's allocator has up to eight arenas for each core, maps each large buffer
-//! until it knows better, and keeps in every arena what a burst has taken for as long as the
-//! process lives. With two arenas and nothing mapped a buffer is used again soon, whichever thread
-//! takes it next, so that its pages are there already. Elsewhere (musl, macOS) the allocator is
-//! left alone.
+//! By default, glibc's allocator has up to eight arenas for each core, maps each large buffer on
+//! its own until it has learnt a better threshold, and each arena keeps the memory of a burst for
+//! as long as the process lives. With two arenas and no mapped buffers, memory is soon used again
+//! by whichever thread needs it next, so its pages are present already. With other allocators
+//! (musl, macOS) nothing is set.
 
-/// How many arenas there are. Threads share them, but for small blocks, of which each has a few.
+/// How many arenas there are. Threads share them, except for a few small blocks that each keeps.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const ARENAS: i32 = 2;
 
-/// What is smaller is not mapped but taken from an arena: the most that glibc allows, and twice the
-/// largest request.
+/// Smaller blocks are not mapped but taken from an arena. This is the most that glibc allows, and
+/// twice the largest request.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MAPPED_FROM: i32 = 32 << 20;
 
-/// How much may be free at the end of the heap before it is given back at once.
+/// How many free bytes at the end of the heap are kept; more is given back at once.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const FREE_AT_END: i32 = 2 * MAPPED_FROM;
 
-/// Sets the allocator. To be called before there are threads.
+/// Sets the allocator up. Must be called before there are threads.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn set_up_heap() {
     let settings = [
@@ -35,8 +35,8 @@ pub(crate) fn set_up_heap() {
     }
 }
 
-/// Gives pages of the heap that are free back to the operating system. Threads that need the heap
-/// meanwhile wait for milliseconds.
+/// Gives free pages of the heap back to the operating system. Other threads that need the heap
+/// meanwhile wait some milliseconds.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn trim_heap() {
     // SAFETY: any thread may call it at any time: it locks what it looks at, and touches nothing

@@ -1,4 +1,5 @@
-//! What is asked of the machine and not of a disk: how much memory there is, and what a pipe holds.
+//! Questions to the machine rather than the disk: how much memory there is, and what a pipe
+//! contains.
 
 #![expect(
     clippy::disallowed_methods,
@@ -11,8 +12,8 @@ const MEMORY: &str = "/proc/meminfo";
 const OWN_GROUPS: &str = "/proc/self/cgroup";
 const GROUPS: &str = "/sys/fs/cgroup";
 
-/// The memory of the machine, or of the container that this process is in where that is less; none
-/// where the system does not say.
+/// The memory of the machine, or of the container that this process is in if that is less; `None`
+/// if the system does not say.
 pub(crate) fn memory_bytes() -> Option<u64> {
     let machine = fs::read_to_string(MEMORY)
         .ok()
@@ -20,7 +21,7 @@ pub(crate) fn memory_bytes() -> Option<u64> {
     let groups = fs::read_to_string(OWN_GROUPS).unwrap_or_default();
     let limits = limit_files(&groups).into_iter().filter_map(|file| {
         let text = fs::read_to_string(Path::new(GROUPS).join(file)).ok()?;
-        // No limit is "max", or in version 1 a number beyond all memory.
+        // "No limit" is `max`, or in version 1 a number larger than any memory.
         text.trim().parse::<u64>().ok()
     });
     limits.chain(machine).min()
@@ -35,8 +36,9 @@ pub(super) fn total(meminfo: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// The files that may limit a process in these groups, below [`GROUPS`]: of its group and of all
-/// groups around it. A container sees its own group as the outermost.
+/// The files that may limit the memory of a process in these control groups, below [`GROUPS`]:
+/// those of its group and of all groups around it. In a container its own group appears as the
+/// outermost.
 pub(super) fn limit_files(groups: &str) -> Vec<String> {
     let mut files = Vec::new();
     for line in groups.lines() {
@@ -65,7 +67,7 @@ pub(super) fn limit_files(groups: &str) -> Vec<String> {
     files
 }
 
-/// Everything that there is to read at a path, which may be a pipe, whose length nobody knows.
+/// Reads everything at a path. It may be a pipe, whose length is not known.
 pub(crate) fn read_all(path: &Path) -> std::io::Result<Vec<u8>> {
     fs::read(path)
 }

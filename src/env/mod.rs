@@ -1,12 +1,11 @@
-//! The three doors to the world: files, time and chance.
+//! The three doors to the outside world: files, time and randomness.
 //!
-//! Every layer above reaches the operating system's files through [`FileSystem`], the time through
-//! [`Clock`] and random numbers through [`Random`], and through nothing else (`clippy.toml` bans
-//! the side doors). That is what lets the whole broker run on a disk that loses power at a chosen
-//! instruction.
+//! Every layer above uses the operating system's files only through [`FileSystem`], the time only
+//! through [`Clock`] and random numbers only through [`Random`] (`clippy.toml` bans other ways).
+//! That is why the whole broker can run on a simulated disk that loses power at a chosen operation.
 //!
-//! Reading order: this page, the contract; `disk.rs`, the real one; `sim/mod.rs`, the simulated
-//! one. Both pass the same suite, `tests/conformance.rs`.
+//! Reading order: this page, the contract; `disk.rs`, the real disk; `sim/mod.rs`, the simulated
+//! one. Both pass the same test suite, `tests/conformance.rs`.
 //!
 //! # What we ask of a disk
 //!
@@ -68,19 +67,19 @@ pub(crate) use process::{cpu_time_of, cpu_time_of_threads};
 #[cfg(feature = "cli")]
 pub(crate) use system::{ask_to_stop, wait_until_unread};
 
-/// The world as the broker sees it.
+/// Everything outside that the broker uses.
 #[derive(Clone)]
 pub(crate) struct Env {
-    /// Where files are.
+    /// The file system.
     pub(crate) files: Arc<dyn FileSystem>,
-    /// What time it is.
+    /// The clock.
     pub(crate) clock: Arc<dyn Clock>,
-    /// Where random numbers come from.
+    /// The source of random numbers.
     pub(crate) random: Arc<dyn Random>,
 }
 
 impl Env {
-    /// The real world.
+    /// The real file system, clock and random numbers.
     pub(crate) fn system() -> Self {
         Self {
             files: Arc::new(disk::Disk),
@@ -114,7 +113,8 @@ pub(crate) enum Open {
     Direct,
 }
 
-/// A place for files. Paths are absolute or relative to the process's directory; names are UTF-8.
+/// A file system. Paths are absolute or relative to the process's working directory; names are
+/// UTF-8.
 pub(crate) trait FileSystem: Send + Sync + 'static {
     /// Opens a file. `NotFound` without one, `AlreadyExists` for [`Open::Create`] with one.
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
@@ -127,19 +127,19 @@ pub(crate) trait FileSystem: Send + Sync + 'static {
     /// Creates a directory; its parent must exist. `AlreadyExists` if the name is taken.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// What a directory holds, sorted by name. Names that are not UTF-8 are left out: none of ours
-    /// is.
+    /// The entries of a directory, sorted by name. Names that are not UTF-8 are left out, because
+    /// none of ours is one.
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
 
     /// Whether there is a file or directory of this name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
-    /// Gives a file another name in the same file system, replacing a file of that name atomically.
-    /// A directory can be moved to a name that is free; `CrossesDevices` where the file system
-    /// cannot do it although both names are in it.
+    /// Renames a file within a file system, and atomically replaces a file with the new name. A
+    /// directory can be moved to a free name; `CrossesDevices` if the file system cannot do that
+    /// although both names are in it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Removes a file's name. Open handles and maps go on working.
+    /// Removes a file's name. Open handles and maps keep working.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
     /// Removes an empty directory.
@@ -148,38 +148,38 @@ pub(crate) trait FileSystem: Send + Sync + 'static {
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Syncs each of these, as a call for each would: what came of them, in their order. They
-    /// become durable in any order, and each is tried whatever comes of the others. Far faster than
-    /// one behind the other where the disk can do several at a time.
+    /// Syncs each of these, as one call for each would; returns the results in order. They become
+    /// durable in any order, and each is tried even if others fail. Much faster than one after the
+    /// other if the disk can do several at a time.
     fn sync_all(&self, these: &[ToSync<'_>]) -> Vec<io::Result<()>>;
 
-    /// Takes the exclusive lock on a file, which is created if need be, without waiting:
-    /// `WouldBlock` if another process or handle has it or shares it. Dropping the guard releases
+    /// Takes the exclusive lock on a file, without waiting; creates the file if necessary.
+    /// `WouldBlock` if another process or handle holds or shares it. Dropping the guard releases
     /// it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>>;
 
-    /// As [`lock`](Self::lock) of what is there, and nothing is created or written: a file or a
-    /// directory. A lock that is shared keeps only exclusive ones out.
+    /// As [`lock`](Self::lock) for an existing file or directory; nothing is created or written. A
+    /// shared lock only keeps exclusive ones out.
     fn lock_there(&self, path: &Path, lock: Lock) -> io::Result<Box<dyn LockGuard>>;
 
-    /// Why a sync makes nothing durable in the file system that holds `path`, if that is known.
+    /// Why syncs do not make anything durable in the file system of `path`, if that is known.
     fn volatile(&self, path: &Path) -> io::Result<Option<&'static str>>;
 
-    /// How many bytes can still be written to the file system that holds `path`; none if that does
-    /// not say.
+    /// How many bytes can still be written to the file system of `path`; `None` if it does not
+    /// tell.
     fn available_bytes(&self, path: &Path) -> io::Result<Option<u64>>;
 
-    /// Listens on a Unix socket of this name, to which only the user of this process can connect.
-    /// A socket that is there already is replaced: the caller knows that nobody listens on it.
-    /// `Unsupported` where there are no sockets, `AlreadyExists` if the name is that of something
-    /// else, `InvalidFilename` if it is too long for a socket's address.
+    /// Listens on a Unix socket with this name, to which only the user of this process can connect.
+    /// Replaces an existing socket: the caller knows that nobody listens on it. `Unsupported` if
+    /// there are no sockets, `AlreadyExists` if the name belongs to something else,
+    /// `InvalidFilename` if it is too long for a socket's address.
     fn listen(&self, path: &Path) -> io::Result<UnixListener> {
         let _ = path;
         Err(io::ErrorKind::Unsupported.into())
     }
 }
 
-/// What a call of [`FileSystem::sync_all`] syncs.
+/// What [`FileSystem::sync_all`] syncs.
 #[derive(Clone, Copy)]
 pub(crate) enum ToSync<'a> {
     /// As [`File::sync_data`].
@@ -217,19 +217,20 @@ pub(crate) trait File: Send + Sync + 'static {
     /// The file's length in bytes.
     fn len(&self) -> io::Result<u64>;
 
-    /// Makes the file this long: cuts it, or extends it with zeros that need not have room on disk.
+    /// Sets the file's length: cuts it, or extends it with zeros for which no space is reserved.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Makes the file at least this long with room on disk for all of it, the new part zeros;
-    /// `StorageFull` if there is not enough, and then it is as long as before. What is reserved is
-    /// not yet written: the first write to it costs more to sync than writing again does.
+    /// Makes the file at least this long, with disk space reserved for all of it; the new part is
+    /// zeros. `StorageFull` if there is not enough space, and then the length is as before.
+    /// Reserved space is not written yet: syncing the first write to it costs more than syncing a
+    /// write that overwrites.
     fn allocate(&self, len: u64) -> io::Result<()>;
 
     /// Makes what was written, and the length, durable.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Says that what was written from `position` on is synced soon, so that the disk can begin.
-    /// Nothing is durable by that, and nothing is known of errors.
+    /// Announces that what was written from `position` on will be synced soon, so that the disk can
+    /// start. This makes nothing durable and reports no errors.
     fn begin_writing(&self, position: u64) {
         let _ = position;
     }
@@ -256,10 +257,10 @@ pub(crate) struct DirEntry {
     pub(crate) is_dir: bool,
 }
 
-/// A start of a machine.
+/// The id of one start of a machine.
 pub(crate) type BootId = [u8; 16];
 
-/// What time it is.
+/// A source of time.
 pub(crate) trait Clock: Send + Sync + 'static {
     /// Wall-clock time in milliseconds since 1970-01-01T00:00:00Z. May jump in either direction.
     fn now_ms(&self) -> i64;
@@ -267,26 +268,26 @@ pub(crate) trait Clock: Send + Sync + 'static {
     /// Time since some fixed moment; never goes back.
     fn elapsed(&self) -> Duration;
 
-    /// Time since the machine was started, or since another fixed moment where [`Clock::boot`]
-    /// knows none; never goes back, and goes on while the machine is suspended.
+    /// Time since the machine was started, or since another fixed moment if [`Clock::boot`] is
+    /// `None`. Never goes back, and includes time in which the machine was suspended.
     fn since_boot(&self) -> Duration;
 
-    /// Which start of the machine this is; none if it does not say.
+    /// Which start of the machine this is; `None` if that is not known.
     fn boot(&self) -> Option<BootId>;
 
-    /// How long it takes until this moment of [`Clock::elapsed`]; none if nobody knows, because
-    /// time passes only when somebody moves the clock.
+    /// How long it takes until this moment of [`Clock::elapsed`]; `None` if that is not known,
+    /// because time passes only when a test moves the clock.
     fn time_until(&self, moment: Duration) -> Option<Duration> {
         Some(moment.saturating_sub(self.elapsed()))
     }
 
-    /// Wakes an alarm, as long as there is one, each time that somebody has moved the clock.
+    /// Wakes an alarm, as long as it exists, whenever a test moves the clock.
     fn wake_when_moved(&self, alarm: &Arc<Alarm>) {
         let _ = alarm;
     }
 }
 
-/// Where random numbers come from.
+/// A source of random numbers.
 pub(crate) trait Random: Send + Sync + 'static {
     /// 64 random bits.
     fn next_u64(&self) -> u64;

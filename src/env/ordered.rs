@@ -1,7 +1,8 @@
-//! Locks that are taken in one order, which a debug build checks: a thread that holds one takes
-//! only those that come behind it. So no two threads ever wait for each other, whatever the timing.
+//! Locks with a fixed order, which debug builds check: a thread that holds one may only take locks
+//! that come behind it in the order. So no two threads ever wait for each other, whatever the
+//! timing.
 //!
-//! [`rank`] is the order. Locks that are not listed come behind all that are.
+//! [`rank`] is the order. Locks that are not listed there come behind all that are.
 
 use std::{
     fmt,
@@ -12,7 +13,7 @@ use std::{
     },
 };
 
-/// The place of a lock in the order.
+/// The rank of a lock.
 #[cfg_attr(
     not(debug_assertions),
     allow(dead_code, reason = "only a debug build checks the order")
@@ -20,7 +21,7 @@ use std::{
 pub(crate) trait Rank {
     const AT: u8;
     const NAME: &'static str;
-    /// Whether a thread may hold several: in an order that they have among themselves.
+    /// Whether a thread may hold several locks of this rank, which then have an order of their own.
     const SEVERAL: bool = false;
 }
 
@@ -40,62 +41,63 @@ macro_rules! ranks {
     };
 }
 
-/// The order, from the lock that is taken first.
+/// The ranks, in the order in which locks are taken.
 pub(crate) mod rank {
     pub(crate) use super::Rank;
 
     ranks! {
-        /// What housekeeping remembers. Who holds it removes and renames files.
+        /// The state of housekeeping. Its holder removes and renames files.
         Housekeeper = 10;
-        /// The end of the journal.
+        /// The writing end of the journal.
         Committer = 20;
-        /// Keeps a topic from being deleted. Of several topics in the order of their ids.
+        /// Keeps a topic from being deleted. Several topics are locked in the order of their ids.
         Open = 30, SEVERAL;
-        /// Held while commits are applied, and while several partitions are looked at together.
+        /// The commit barrier: held while commits are applied, and to see several partitions at one
+        /// moment.
         CommitBarrier = 40;
         /// The files of a partition's key index.
         Upkeep = 50;
-        /// What the next append to a partition gets. Of several in the order of topic and
+        /// What the next append to a partition gets. Several are locked in the order of topic and
         /// partition.
         Next = 60, SEVERAL;
-        /// The catalog with what is queued.
+        /// The planned catalog.
         Planned = 70;
-        /// What has been done about erasures.
+        /// The progress of erasures.
         Erasures = 80;
-        /// The catalog as far as it is durable.
+        /// The applied catalog.
         Applied = 90;
-        /// Which topics there are.
+        /// The open topics.
         Topics = 100;
-        /// The segment that a partition's frames go to. Of several in the order of topic and
+        /// The writer of a partition's active segment. Several are locked in the order of topic and
         /// partition.
         Writer = 110, SEVERAL;
-        /// The frames of a partition that no segment has, and its view when that is changed.
+        /// A partition's log: frames that no segment has, and changes of its view.
         Log = 120;
     }
 }
 
-/// A mutex with a place in the order.
+/// A mutex with a rank.
 pub(crate) struct OrderedMutex<T, R> {
     mutex: Mutex<T>,
     rank: PhantomData<fn() -> R>,
 }
 
-/// A reader-writer lock with a place in the order.
+/// A reader-writer lock with a rank.
 #[derive(Debug)]
 pub(crate) struct OrderedRwLock<T, R> {
     lock: RwLock<T>,
     rank: PhantomData<fn() -> R>,
 }
 
-/// Holds a lock that has a place in the order.
+/// A guard of a lock with a rank.
 #[derive(Debug)]
 pub(crate) struct Ordered<G> {
     guard: G,
-    /// Dropped behind the guard.
+    /// Dropped after the guard.
     _held: held::Held,
 }
 
-/// Holds an [`OrderedMutex`].
+/// A guard of an [`OrderedMutex`].
 pub(crate) type OrderedGuard<'a, T> = Ordered<MutexGuard<'a, T>>;
 
 impl<T, R: Rank> OrderedMutex<T, R> {
@@ -106,7 +108,7 @@ impl<T, R: Rank> OrderedMutex<T, R> {
         }
     }
 
-    /// Locks it; a panic elsewhere has not left anything half done that matters after it.
+    /// Locks the mutex. A panic of another thread leaves nothing half done that matters here.
     pub(crate) fn lock(&self) -> OrderedGuard<'_, T> {
         let held = held::take::<R>();
         Ordered {
@@ -131,7 +133,7 @@ impl<T, R: Rank> OrderedRwLock<T, R> {
         }
     }
 
-    /// Locks it together with other readers.
+    /// Locks it for reading, together with other readers.
     pub(crate) fn read(&self) -> Ordered<RwLockReadGuard<'_, T>> {
         let held = held::take::<R>();
         Ordered {
@@ -140,7 +142,7 @@ impl<T, R: Rank> OrderedRwLock<T, R> {
         }
     }
 
-    /// Locks it alone.
+    /// Locks it for writing, alone.
     pub(crate) fn write(&self) -> Ordered<RwLockWriteGuard<'_, T>> {
         let held = held::take::<R>();
         Ordered {
@@ -164,7 +166,7 @@ impl<G: DerefMut> DerefMut for Ordered<G> {
     }
 }
 
-/// What this thread holds: checked in debug builds, nothing in others.
+/// The locks that this thread holds; recorded in debug builds only.
 #[cfg(debug_assertions)]
 mod held {
     use std::cell::RefCell;
@@ -175,7 +177,7 @@ mod held {
         static HELD: RefCell<Vec<(u8, &'static str)>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// A lock is held, or about to be.
+    /// A record that a lock is held, or about to be.
     #[derive(Debug)]
     pub(super) struct Held(u8);
 

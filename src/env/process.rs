@@ -1,4 +1,4 @@
-//! What this process takes of the machine, as far as that says so.
+//! What this process uses of the machine, as far as the system tells.
 
 #![expect(
     clippy::disallowed_methods,
@@ -11,23 +11,23 @@ use std::{fs, time::Duration};
 
 use rustix::process::{Resource, getrlimit};
 
-/// What the process takes.
+/// What the process uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Process {
-    /// Memory that is in the machine's, in bytes.
+    /// Resident memory, in bytes.
     pub(crate) resident_bytes: Option<u64>,
     /// Files and sockets that are open.
     pub(crate) open_files: Option<u64>,
-    /// How many there may be.
+    /// How many there may be open.
     pub(crate) open_files_limit: Option<u64>,
-    /// Parts of files and of memory that are mapped.
+    /// How many mappings of files and memory there are.
     pub(crate) maps: Option<u64>,
-    /// Time on processors so far, to 10 ms.
+    /// Processor time so far, with a resolution of 10 ms.
     pub(crate) cpu_time: Option<Duration>,
 }
 
 impl Process {
-    /// What it takes now. Reads for milliseconds where there is much of it.
+    /// What the process uses now. Takes milliseconds if there is much to count.
     pub(crate) fn look() -> Self {
         let status = fs::read_to_string("/proc/self/status").ok();
         let files = fs::read_dir("/proc/self/fd").ok();
@@ -35,7 +35,7 @@ impl Process {
         let stat = fs::read_to_string("/proc/self/stat").ok();
         Self {
             resident_bytes: status.and_then(|text| resident(&text)),
-            // The directory itself was open too while it was read.
+            // The directory itself was open while it was read.
             open_files: files.map(|files| (files.count() as u64).saturating_sub(1)),
             open_files_limit: getrlimit(Resource::Nofile).current,
             maps: maps.map(|maps| maps.lines().count() as u64),
@@ -44,15 +44,15 @@ impl Process {
     }
 }
 
-/// The time on processors that a process has taken so far, to 10 ms.
+/// The processor time of a process so far, with a resolution of 10 ms.
 #[cfg(feature = "cli")]
 pub(crate) fn cpu_time_of(process: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     cpu_time(&stat)
 }
 
-/// `utime` and `stime` of /proc/PID/stat, the 14th and 15th field, in hundredths of a second. The
-/// second is a name in parentheses, with whatever characters it has.
+/// `utime` and `stime` in /proc/PID/stat, the 14th and 15th field, in hundredths of a second. The
+/// second field is a name in parentheses, which may contain any characters.
 pub(super) fn cpu_time(stat: &str) -> Option<Duration> {
     let (_, behind_name) = stat.rsplit_once(')')?;
     let mut fields = behind_name.split_whitespace().skip(11);
@@ -61,15 +61,15 @@ pub(super) fn cpu_time(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis(10 * (user + system)))
 }
 
-/// The same of the threads that a process has, by their names: those of one name together. To the
-/// nanosecond, where the system counts so.
+/// The processor time of a process's threads, added up by name, in nanoseconds if the system counts
+/// them.
 #[cfg(feature = "cli")]
 pub(crate) fn cpu_time_of_threads(process: u32) -> Option<BTreeMap<String, Duration>> {
     let mut times: BTreeMap<String, Duration> = BTreeMap::new();
     for task in fs::read_dir(format!("/proc/{process}/task")).ok()? {
         let path = task.ok()?.path();
         let text = |name| fs::read_to_string(path.join(name)).ok();
-        // One that has ended meanwhile.
+        // The thread has ended meanwhile.
         let (Some(name), Some(stat)) = (text("comm"), text("schedstat")) else {
             continue;
         };

@@ -20,13 +20,13 @@ use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen as start_listening, socket},
 };
 
-/// Connections that wait to be accepted.
+/// How many connections may wait to be accepted.
 const BACKLOG: i32 = 128;
 
 /// Only its owner may connect.
 const MODE: u32 = 0o600;
 
-/// Listens on a socket of this name; see [`FileSystem::listen`](super::FileSystem::listen).
+/// Listens on a socket with this name; see [`FileSystem::listen`](super::FileSystem::listen).
 pub(super) fn listen(path: &Path) -> io::Result<UnixListener> {
     let address = SocketAddrUnix::new(path).map_err(|error| match error {
         Errno::NAMETOOLONG => too_long(path),
@@ -36,18 +36,18 @@ pub(super) fn listen(path: &Path) -> io::Result<UnixListener> {
     let bound = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     fcntl_setfd(&bound, FdFlags::CLOEXEC)?;
     bind(&bound, &address)?;
-    // Nobody can connect before it listens, so nobody could while its mode was another.
+    // The mode is set before the socket listens, so nobody could connect under another mode.
     let listening = fs::set_permissions(path, fs::Permissions::from_mode(MODE))
         .and_then(|()| Ok(start_listening(&bound, BACKLOG)?));
     if let Err(error) = listening {
-        // Without a listener the name would only mislead.
+        // Nobody would listen on it, so the name is removed.
         let _ = fs::remove_file(path);
         return Err(error);
     }
     Ok(bound.into())
 }
 
-/// Removes the socket of a process that has ended.
+/// Removes the socket that an ended process has left.
 fn remove_left(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => fs::remove_file(path),

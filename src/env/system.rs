@@ -33,7 +33,7 @@ impl SystemClock {
     }
 }
 
-/// What the kernel calls this start of the machine.
+/// The kernel's id of this start of the machine.
 fn boot_id() -> Option<BootId> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let digits = text.trim().replace('-', "");
@@ -72,7 +72,7 @@ fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Random numbers that cannot be foretold, seeded by the operating system.
+/// Unpredictable random numbers, seeded by the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SystemRandom;
 
@@ -82,17 +82,16 @@ impl Random for SystemRandom {
     }
 }
 
-/// Asks a process to end, as its operator would: SIGTERM.
+/// Asks a process to stop, as an operator would: by SIGTERM.
 #[cfg(feature = "cli")]
 pub(crate) fn ask_to_stop(process: &std::process::Child) -> std::io::Result<()> {
     Ok(kill_process(Pid::from_child(process), Signal::TERM)?)
 }
 
-/// Waits until nobody reads any more what is written to a pipe or a socket. What is written to a
-/// file is never unread.
+/// Waits until the reading end of a pipe or socket is closed. Does not return for a file.
 #[cfg(feature = "cli")]
 pub(crate) fn wait_until_unread(output: impl std::os::fd::AsFd) -> std::io::Result<()> {
-    // Errors are always told, whatever is asked for.
+    // Errors are reported even if no event is asked for.
     let mut polled = [PollFd::new(&output, PollFlags::empty())];
     rustix::io::retry_on_intr(|| poll(&mut polled, None))?;
     Ok(())

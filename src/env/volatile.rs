@@ -7,12 +7,12 @@
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
-/// How Linux numbers the kinds of file systems (`statfs(2)`).
+/// Linux's numbers for kinds of file systems (`statfs(2)`).
 const TMPFS: i64 = 0x0102_1994;
 const RAMFS: i64 = 0x8584_58f6;
 const OVERLAY: i64 = 0x794c_7630;
 
-/// Why a sync makes nothing durable in the file system that holds `path`, if that is known.
+/// Why a sync makes nothing durable in the file system of `path`, if that is known.
 pub(super) fn of(path: &Path) -> io::Result<Option<&'static str>> {
     #[allow(
         clippy::unnecessary_cast,
@@ -30,7 +30,7 @@ pub(super) fn of(path: &Path) -> io::Result<Option<&'static str>> {
     Ok(is_volatile(&mounts, device).then_some("an overlay file system mounted with \"volatile\""))
 }
 
-/// As [`of`], where the kind of the file system says it all.
+/// As [`of`], if the kind of the file system decides it.
 pub(super) fn by_kind(kind: i64) -> Option<&'static str> {
     match kind {
         TMPFS => Some("a tmpfs, which is in memory"),
@@ -40,8 +40,8 @@ pub(super) fn by_kind(kind: i64) -> Option<&'static str> {
 }
 
 /// Whether the mount of this device has the option `volatile`, which newer kernels show as
-/// `fsync=volatile`, by the lines of `mountinfo` (`proc(5)`): of each, the third field is the
-/// device, and the last are the options of the file system.
+/// `fsync=volatile`. `mounts` are the lines of `mountinfo` (`proc(5)`): in each, the third field is
+/// the device, and the last ones are the options of the file system.
 pub(super) fn is_volatile(mounts: &str, (major, minor): (u32, u32)) -> bool {
     let device = format!("{major}:{minor}");
     mounts

@@ -19,12 +19,12 @@ struct Times {
     now_ms: i64,
     elapsed: Duration,
     boot: BootId,
-    /// Those who are woken when the clock is moved.
+    /// Alarms that are woken when the clock is moved.
     alarms: Vec<Weak<Alarm>>,
 }
 
 impl SimClock {
-    /// A clock at this wall-clock time, of a machine that was started then.
+    /// A clock with this wall-clock time, of a machine that was just started.
     pub(crate) fn new(now_ms: i64) -> Self {
         Self(Arc::new(Mutex::new(Times {
             now_ms,
@@ -52,7 +52,7 @@ impl SimClock {
         self.wake_all();
     }
 
-    /// Who is woken looks at the clock, so it must not be locked.
+    /// Wakes all alarms, without holding the lock, because the woken threads look at the clock.
     fn wake_all(&self) {
         let alarms = self.times().alarms.clone();
         for alarm in alarms.iter().filter_map(Weak::upgrade) {

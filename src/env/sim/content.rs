@@ -1,12 +1,12 @@
-//! The bytes of a file, in shared pages: a copy costs a pointer a page, so that thousands of disks
-//! can be kept.
+//! The bytes of a file, in shared pages: a copy costs one pointer for each page, so thousands of
+//! disks can be kept.
 
 use std::{ops::Range, sync::Arc};
 
 /// What a disk writes whole or not at all.
 pub(super) const SECTOR: u64 = 512;
 
-/// The unit of room on disk.
+/// The unit in which disk space is counted.
 pub(super) const PAGE: u64 = 4096;
 
 type Page = [u8; PAGE as usize];
@@ -35,14 +35,14 @@ impl Content {
         }
     }
 
-    /// Everything from the first to the last byte.
+    /// All bytes of the file.
     pub(super) fn to_vec(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.len as usize];
         self.read(&mut bytes, 0);
         bytes
     }
 
-    /// The sectors that hold this range of bytes.
+    /// The sectors that contain this range of bytes.
     pub(super) fn sectors(&self, range: Range<u64>) -> Arc<[u8]> {
         let start = range.start / SECTOR * SECTOR;
         let end = range.end.next_multiple_of(SECTOR);
@@ -59,7 +59,7 @@ impl Content {
         }
     }
 
-    /// Writes without regard to the length, which the caller sets before anybody reads.
+    /// Writes without changing the length, which the caller must set before anybody reads.
     pub(super) fn put(&mut self, bytes: &[u8], position: u64) {
         let last = (position + bytes.len() as u64).div_ceil(PAGE) as usize;
         if self.pages.len() < last {

@@ -2,26 +2,26 @@
 
 use super::{node::Change, random::Dice};
 
-/// What survives a power cut of what was not synced. What was synced survives every one.
+/// What survives a power cut of changes that were not synced. Synced changes always survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum CrashMode {
     /// Nothing.
     LoseUnsynced,
-    /// Everything, as after `kill -9`: the process is gone and the operating system lives. What was
-    /// not synced still is not, and a later cut may take it.
+    /// Everything, as after `kill -9`: the process is gone but the operating system lives. Unsynced
+    /// changes stay unsynced, so a later power cut may take them.
     KeepAll,
-    /// Everything, and it is durable: the disk was done just in time.
+    /// Everything, and it is durable: the disk finished just in time.
     KeepAllDurable,
-    /// Each sector, each change of a name, each file's length by chance; of a sector written more
-    /// than once, any version.
+    /// Each sector, each name change and each file's length by chance; of a sector that was written
+    /// several times, any version.
     RandomSubset,
-    /// All but one write, length or change of a name (and the changes of names that need that one).
+    /// Everything except one write, length or name change (and the name changes that need it).
     LoseOne,
-    /// All but one end of the last write, cut at a random sector. Mostly the front survives,
-    /// sometimes the back.
+    /// Everything except one end of the last write, which is cut at a random sector. Mostly the
+    /// front survives, sometimes the back.
     TornLast,
-    /// Names and lengths, but no data: what a file has grown by reads as zeros, what was
-    /// overwritten is the old data.
+    /// Names and lengths, but no data: the part by which a file has grown reads as zeros, and
+    /// overwritten bytes are the old ones.
     ZerosForData,
     /// Data and lengths, but no created, renamed or removed names.
     LoseDirEntries,
@@ -41,8 +41,8 @@ impl CrashMode {
     ];
 }
 
-/// The unsynced changes that the modes which single one out can choose from, by their operations'
-/// numbers.
+/// The unsynced changes, by the numbers of their operations, from which a mode chooses that loses a
+/// single one.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
     /// Changes that can be lost alone.
@@ -66,7 +66,7 @@ pub(super) struct Fate {
 enum Survival {
     All,
     Nothing,
-    /// Each by chance, in so many eighths of the cases.
+    /// Each by chance, with this many eighths as the probability.
     Some(u64),
 }
 
@@ -82,8 +82,8 @@ impl Fate {
         Self::new(Survival::All, Survival::All, Survival::All, Dice::new(0))
     }
 
-    /// Any subset. Few and many survivors are made as likely as half of them: single losses are
-    /// what tests miss.
+    /// Any subset. Few and many survivors are as likely as about half of them, because tests easily
+    /// miss single losses.
     pub(super) fn by_chance(mut dice: Dice) -> Self {
         let mut survival = || Survival::Some([1, 4, 7][dice.below(3) as usize]);
         let (names, sectors, lengths) = (survival(), survival(), survival());
@@ -136,7 +136,7 @@ impl Fate {
         }
     }
 
-    /// Whether a change of a name survives, if those that it needs do.
+    /// Whether a name change survives, provided that the changes it needs do.
     pub(super) fn name_survives(&mut self, number: u64) -> bool {
         self.lost != Some(number) && self.names.decide(&mut self.dice)
     }
@@ -149,7 +149,7 @@ impl Fate {
         }
     }
 
-    /// How many of a file's changes, from the first on, had their effect on its length.
+    /// How many of a file's changes, from the first on, have affected its length.
     pub(super) fn surviving_lengths(&mut self, changes: &[Change]) -> usize {
         let all = changes.len();
         match self.lengths {

@@ -1,5 +1,5 @@
-//! The simulated disk as a [`FileSystem`]: every operation passes [`SimDisk::begin`], which decides
-//! whether it happens.
+//! The simulated disk as a [`FileSystem`]: every operation first calls [`SimDisk::begin`], which
+//! decides whether it happens.
 
 use std::{
     fmt, io,
@@ -17,20 +17,20 @@ use super::{
 };
 use crate::env::{DirEntry, File, FileSystem, Lock, LockGuard, Open, ToSync};
 
-/// An operation that happens, or fails in a way of its own.
+/// An operation that may go ahead, perhaps with a failure of its own.
 pub(super) struct Started<'a> {
     pub(super) machine: MutexGuard<'a, Machine>,
-    /// Its number, if it is a mutating one.
+    /// Its number, if it changes something.
     pub(super) number: u64,
     pub(super) failure: Option<Failure>,
 }
 
 impl SimDisk {
-    /// Lets an operation begin: waits for holds, checks the power, counts, and finds out whether it
-    /// is to fail.
+    /// Begins an operation: waits for holds, checks the power, counts, and decides whether it
+    /// fails.
     ///
-    /// An operation that fails without a trace fails here. A failed write may have been done in
-    /// part and a failed sync always has been; those come back with their failure.
+    /// An operation that fails without doing anything fails here. A failed write may have been done
+    /// in part, and a failed sync always has; these are returned with their failure.
     pub(super) fn begin(
         &self,
         kind: OpKind,
@@ -147,7 +147,7 @@ impl Machine {
         self.powered && self.holds.get(&kind).is_some_and(|held| held.holds > 0)
     }
 
-    /// How the operation just counted is to fail, if it is.
+    /// The failure of the operation that was just counted, if it is to fail.
     fn failure_of(&mut self, kind: OpKind, path: &Path) -> Option<Failure> {
         if kind.is_mutating() {
             if let Some(crash) = self
@@ -282,8 +282,8 @@ impl FileSystem for SimDisk {
         }
     }
 
-    /// One behind the other, the last first: a power cut in between leaves some durable and others
-    /// not, and nobody can count on which.
+    /// One after the other, last first: a power cut in between leaves some durable and others not,
+    /// so no caller can rely on an order.
     fn sync_all(&self, these: &[ToSync<'_>]) -> Vec<io::Result<()>> {
         let files = these.iter().filter(|one| matches!(one, ToSync::File(_)));
         let together = files.count();

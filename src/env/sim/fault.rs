@@ -9,8 +9,9 @@ use rustix::io::Errno;
 
 use super::random::Dice;
 
-/// What the operating system answers, of which `std` has no portable names: EIO of a disk that
-/// cannot read or write, the others of what has run out, is forbidden or is not there.
+/// Error numbers of the operating system without portable names in `std`: EIO for a disk that
+/// cannot read or write, the others for resources that have run out, or operations that are
+/// forbidden or impossible.
 pub(crate) const EIO: i32 = Errno::IO.raw_os_error();
 pub(crate) const EMFILE: i32 = Errno::MFILE.raw_os_error();
 pub(crate) const ENFILE: i32 = Errno::NFILE.raw_os_error();
@@ -36,7 +37,7 @@ pub(crate) enum OpKind {
     ReadDir,
     /// Taking a lock on an existing file or directory.
     Lock,
-    /// Asking whether a name exists, how long a file is, how much room there is.
+    /// Asking whether a name exists, how long a file is, or how much space is free.
     Ask,
     /// Creating a file.
     Create,
@@ -44,7 +45,7 @@ pub(crate) enum OpKind {
     Write,
     /// Setting a file's length.
     SetLen,
-    /// Reserving room for a file.
+    /// Reserving space for a file.
     Allocate,
     /// Syncing a file.
     SyncData,
@@ -61,8 +62,8 @@ pub(crate) enum OpKind {
 }
 
 impl OpKind {
-    /// Whether operations of this kind change what is on disk: only they have numbers and are
-    /// points to crash at.
+    /// Whether operations of this kind change the disk: only these are numbered, and a crash can
+    /// happen at any of them.
     pub(crate) fn is_mutating(self) -> bool {
         self >= Self::Create
     }
@@ -78,17 +79,17 @@ pub(crate) struct Fault {
     kind: OpKind,
     path: Option<String>,
     exactly: Option<PathBuf>,
-    /// How many matching operations still go through first.
+    /// How many matching operations succeed first.
     skip: u64,
-    /// How many matching operations fail then.
+    /// How many matching operations then fail.
     times: u64,
     error: Error,
     short: bool,
-    /// Of how many matching operations one fails, and what decides which.
+    /// If set, one of this many matching operations fails, chosen at random.
     chance: Option<(u64, Dice)>,
 }
 
-/// What a failing operation answers.
+/// The error of a failing operation.
 #[derive(Clone, Copy, Debug)]
 enum Error {
     Kind(io::ErrorKind),
@@ -96,8 +97,8 @@ enum Error {
 }
 
 impl Fault {
-    /// The next operation of this kind fails. A sync that fails has stored some of what it was to
-    /// store, and the rest will not be stored by any later sync.
+    /// Makes the next operation of this kind fail. A sync that fails has stored a part of its data,
+    /// and no later sync will store the rest.
     pub(crate) fn on(kind: OpKind) -> Self {
         Self {
             kind,
@@ -111,26 +112,26 @@ impl Fault {
         }
     }
 
-    /// Only on paths that contain this text. An open file has the path it was opened by, also after
-    /// a rename.
+    /// Only on paths that contain this text. An open file keeps the path by which it was opened,
+    /// even after a rename.
     pub(crate) fn in_path(mut self, text: &str) -> Self {
         self.path = Some(text.to_owned());
         self
     }
 
-    /// Only on this path.
+    /// Only on exactly this path.
     pub(crate) fn at(mut self, path: &Path) -> Self {
         self.exactly = Some(path.to_owned());
         self
     }
 
-    /// Not the next, but the `n`-th matching operation from now on; the next is the first.
+    /// Not the next matching operation but the `n`-th one; 1 is the next.
     pub(crate) fn nth(mut self, n: u64) -> Self {
         self.skip = n.saturating_sub(1);
         self
     }
 
-    /// Also all matching operations after the first that fails.
+    /// All later matching operations fail too.
     pub(crate) fn for_ever(mut self) -> Self {
         self.times = u64::MAX;
         self
@@ -148,25 +149,25 @@ impl Fault {
         self
     }
 
-    /// Also the matching operations after the first that fails, so many in all.
+    /// This many matching operations fail in a row.
     pub(crate) fn times(mut self, times: u64) -> Self {
         self.times = times;
         self
     }
 
-    /// Of so many matching operations only about one.
+    /// Only about one in `operations` matching operations fails.
     pub(crate) fn one_in(mut self, operations: u64, seed: u64) -> Self {
         self.chance = Some((operations, Dice::new(seed)));
         self
     }
 
-    /// A write that fails writes a random part of its bytes first, from the front.
+    /// A failing write first writes a random part of its bytes, from the front.
     pub(crate) fn short(mut self) -> Self {
         self.short = true;
         self
     }
 
-    /// The failure of an operation that this fault hits.
+    /// The failure of an operation, if this fault applies to it.
     pub(super) fn hit(&mut self, kind: OpKind, path: &Path) -> Option<Failure> {
         if self.kind != kind
             || self.exactly.as_deref().is_some_and(|only| only != path)
@@ -202,7 +203,7 @@ impl Fault {
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: io::Error,
-    /// What part of a write is done all the same.
+    /// Which part of a failing write is done nevertheless.
     pub(super) part: Option<Part>,
 }
 

@@ -1,4 +1,4 @@
-//! What the simulated disk hands out: open files, maps, locks.
+//! What the simulated disk hands out: open files, maps and locks.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -13,7 +13,7 @@ pub(super) struct SimFile {
     pub(super) disk: SimDisk,
     pub(super) node: NodeId,
     pub(super) how: Open,
-    /// The path that it was opened by.
+    /// The path by which it was opened.
     pub(super) path: PathBuf,
 }
 
@@ -139,7 +139,7 @@ impl File for SimFile {
         }
     }
 
-    /// What was written may survive a power cut as it is.
+    /// What was written so far may survive a power cut.
     fn begin_writing(&self, _: u64) {
         let machine = &mut *self.disk.machine();
         machine.begun += 1;
@@ -154,7 +154,7 @@ impl Drop for SimFile {
     }
 }
 
-/// A mapped file, which is a copy: files that are mapped do not change.
+/// A mapped file. It is a copy, because mapped files do not change.
 pub(super) struct SimMap {
     pub(super) disk: SimDisk,
     pub(super) node: NodeId,
@@ -185,7 +185,7 @@ impl LockGuard for SimLock {}
 impl Drop for SimLock {
     fn drop(&mut self) {
         let locks = &mut self.disk.machine().locks;
-        // Those that share a lock are alike.
+        // All holders of a shared lock are alike, so any one can be removed.
         if let Some(at) = locks.iter().position(|(node, _)| *node == self.node) {
             locks.swap_remove(at);
         }
@@ -205,7 +205,7 @@ impl Part {
     }
 }
 
-/// Shows how many bytes are written and a hash of them (FNV-1a), so that equal traces mean equal
+/// Shows the number of written bytes and their hash (FNV-1a), so that equal traces mean equal
 /// writes.
 struct Fingerprint<'a>(&'a [&'a [u8]]);
 

@@ -1,14 +1,14 @@
-//! The simulated world: a disk in memory that loses power, fills up and fails on request, a clock
-//! that tests set, and random numbers that a seed decides.
+//! The simulated world: a disk in memory that loses power, fills up and fails on request; a clock
+//! that tests set; and random numbers that depend on a seed.
 //!
-//! [`SimDisk`] is built to be no kinder than disks are: what was not synced is lost by whole
-//! sectors and single names, in any order; a file whose directory was not synced is gone however
-//! well its data was; a sync that failed has lost for good what it did not store. Nor is it
-//! harsher: what was synced stays, and a rename happens or does not.
+//! [`SimDisk`] is no kinder than real disks are. Unsynced changes are lost by whole sectors and
+//! single names, in any order. A file whose directory was not synced is gone even if its data was
+//! synced. What a failed sync did not store is lost for good. Nor is it harsher: synced changes
+//! stay, and a rename happens completely or not at all.
 //!
-//! Reading order: this page, what tests can do to a disk; `fault.rs` and `crash.rs`, their words;
-//! `door.rs`, how every operation passes faults and the crash point before it happens; `handle.rs`,
-//! open files; `tree.rs`, `names.rs`, `node.rs` and `content.rs`, the disk itself.
+//! Reading order: this page, what tests can do to a disk; `fault.rs` and `crash.rs`, the kinds of
+//! faults and crashes; `door.rs`, where every operation checks for faults and the crash point;
+//! `handle.rs`, open files; `tree.rs`, `names.rs`, `node.rs` and `content.rs`, the disk itself.
 
 #![cfg_attr(
     not(test),
@@ -45,7 +45,7 @@ pub(crate) use stats::{CutEffect, Stats};
 
 use {crash::Fate, names::NodeId, random::Dice, tree::Tree};
 
-/// How large a disk is unless a test makes it smaller: larger than any test fills.
+/// The size of a disk unless a test makes it smaller: larger than any test needs.
 const DEFAULT_CAPACITY: u64 = 1 << 40;
 
 /// A disk in memory. Clones are handles to the same disk.
@@ -54,28 +54,28 @@ pub(crate) struct SimDisk(Arc<Shared>);
 
 struct Shared {
     machine: Mutex<Machine>,
-    /// Told when a held operation arrives or may go on.
+    /// Notified when a held operation arrives or may continue.
     held: Condvar,
 }
 
-/// The disk and everything that tests have arranged for it.
+/// The disk, and everything that tests have arranged for it.
 struct Machine {
     tree: Tree,
     powered: bool,
     read_only: bool,
-    /// Whether the disk says how much room it has.
+    /// Whether the disk tells how much space is free.
     tells_room: bool,
-    /// How many mutating operations were begun.
+    /// How many operations that change something were begun.
     operations: u64,
     crash: Option<CrashPoint>,
     faults: Vec<Fault>,
     holds: BTreeMap<OpKind, Held>,
-    /// How many maps of each file are alive.
+    /// How many maps of each file exist.
     maps: BTreeMap<NodeId, u64>,
-    /// Who holds which lock, and how.
+    /// The locks that are held, and how.
     locks: Vec<(NodeId, Lock)>,
     stats: Stats,
-    /// How many files' writing was begun since the last sync.
+    /// How many files were announced for syncing since the last sync.
     begun: usize,
     trace: Option<Vec<String>>,
     dice: Dice,
@@ -95,8 +95,8 @@ struct Held {
 }
 
 impl SimDisk {
-    /// An empty disk. The seed decides what is left to chance while it runs, such as where a short
-    /// write stops.
+    /// An empty disk. The seed decides everything random while it runs, such as where a short write
+    /// stops.
     pub(crate) fn new(seed: u64) -> Self {
         Self::with_tree(Tree::new(DEFAULT_CAPACITY), seed)
     }
@@ -130,13 +130,13 @@ impl SimDisk {
 
     // Crashes.
 
-    /// How many mutating operations were begun. The next one has this number plus one.
+    /// How many operations that change something were begun. The next one has this number plus one.
     pub(crate) fn operations(&self) -> u64 {
         self.machine().operations
     }
 
-    /// Lets the power fail at mutating operation number `operation`: it and everything after it,
-    /// reads too, fails with the error "power is off" and changes nothing.
+    /// Makes the power fail at changing operation number `operation`: it and everything after it,
+    /// reads included, fails with the error "power is off" and changes nothing.
     pub(crate) fn crash_at(&self, operation: u64) {
         self.machine().crash = Some(CrashPoint {
             operation,
@@ -164,9 +164,9 @@ impl SimDisk {
         self.machine().powered
     }
 
-    /// Switches the power off, if it is not yet, and returns the disk as the next process finds it:
-    /// nothing open, no locks, no faults, operations counted from 0. The old disk stays as it is,
-    /// so that many ends of one run can be tried. The same seed gives the same outcome.
+    /// Switches the power off, if it is still on, and returns the disk as the next process finds
+    /// it: nothing open, no locks, no faults, operations counted from 0. The old disk stays as it
+    /// is, so that many outcomes of one run can be tried. The same seed gives the same outcome.
     /// (`disk.fork().power_cut(…)` leaves the power of this one on.)
     pub(crate) fn power_cut(&self, seed: u64, mode: CrashMode) -> Self {
         self.power_off();
@@ -189,8 +189,8 @@ impl SimDisk {
         survived
     }
 
-    /// Another disk in the state that this one is in, synced or not, with nothing open. This one
-    /// goes on.
+    /// Another disk in the same state, with the same unsynced changes, and nothing open. This one
+    /// continues unchanged.
     pub(crate) fn fork(&self) -> Self {
         let machine = self.machine();
         let fork = Self::with_tree(machine.tree.after_kill(), 0);
@@ -208,12 +208,12 @@ impl SimDisk {
         self.machine().faults.push(fault);
     }
 
-    /// Takes all injected faults back.
+    /// Removes all injected faults.
     pub(crate) fn clear_faults(&self) {
         self.machine().faults.clear();
     }
 
-    /// Sets how many bytes the disk has room for. What is stored stays, even if it is more.
+    /// Sets the size of the disk in bytes. Stored bytes stay, even if they are more.
     pub(crate) fn set_capacity(&self, bytes: u64) {
         self.machine().tree.set_capacity(bytes);
     }
@@ -223,13 +223,13 @@ impl SimDisk {
         self.machine().read_only = read_only;
     }
 
-    /// Keeps the disk from saying how much room it has, as file systems do that do not count it.
+    /// Stops the disk from telling how much space is free, like file systems that do not count it.
     pub(crate) fn hide_room(&self) {
         self.machine().tells_room = false;
     }
 
-    /// Makes operations of this kind wait as long as the hold lives, as a hung disk does. The end
-    /// of power ends the wait.
+    /// Makes operations of this kind wait as long as the hold exists, like a hung disk. A power
+    /// failure ends the wait.
     pub(crate) fn hold(&self, kind: OpKind) -> Hold {
         self.machine().holds.entry(kind).or_default().holds += 1;
         Hold {
@@ -238,8 +238,7 @@ impl SimDisk {
         }
     }
 
-    // Damage. It is done to what is on disk as well as to what the process reads, and needs no
-    // power.
+    // Damage. It changes both what is on disk and what the process reads, and needs no power.
 
     /// Flips one bit of a file.
     pub(crate) fn flip_bit(
@@ -268,7 +267,7 @@ impl SimDisk {
         )
     }
 
-    /// Puts other bytes in a file, as a misdirected write does. The file does not grow.
+    /// Overwrites bytes of a file, as a misdirected write does. The file does not grow.
     pub(crate) fn overwrite(
         &self,
         path: impl AsRef<Path>,
@@ -281,7 +280,7 @@ impl SimDisk {
         Ok(())
     }
 
-    // Looking at the disk from outside, which needs no power, counts as no operation and meets no
+    // Looking at the disk from outside: this needs no power, counts as no operation and meets no
     // fault.
 
     /// What the process sees in a file.
@@ -312,25 +311,25 @@ impl SimDisk {
         files
     }
 
-    /// What the disk has been through.
+    /// Counts of what has happened on the disk.
     pub(crate) fn stats(&self) -> Stats {
         self.machine().stats.clone()
     }
 
-    /// Starts to keep a line for each mutating operation.
+    /// Starts to record a line for each operation that changes something.
     pub(crate) fn record_trace(&self) {
         self.machine().trace = Some(Vec::new());
     }
 
-    /// The lines kept since [`Self::record_trace`].
+    /// The lines recorded since [`Self::record_trace`].
     pub(crate) fn trace(&self) -> Vec<String> {
         self.machine().trace.clone().unwrap_or_default()
     }
 }
 
 impl Shared {
-    /// A panic while the lock was held was an assertion about the caller, made before anything
-    /// changed.
+    /// The lock may be poisoned: a panic while it was held was an assertion about the caller,
+    /// before anything changed.
     fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -344,7 +343,7 @@ impl fmt::Debug for SimDisk {
     }
 }
 
-/// Keeps operations of one kind waiting until it is dropped.
+/// Makes operations of one kind wait until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Hold {
     disk: SimDisk,
@@ -361,7 +360,7 @@ impl Hold {
             .map_or(0, |held| held.waiting)
     }
 
-    /// Returns when so many operations are waiting.
+    /// Returns when this many operations are waiting.
     pub(crate) fn wait_for(&self, operations: u64) {
         let waits = |machine: &mut Machine| {
             machine

@@ -1,22 +1,22 @@
-//! The tree of names: what the process sees, what the disk has, and the changes between the two.
+//! The tree of names: what the process sees, what the disk has, and the changes in between.
 //!
-//! Which unsynced changes may survive a power cut without the others is decided here too. A change
-//! needs every earlier unsynced change of the names it touches; those within a directory need its
-//! creation; the removal of a directory needs the removals in it; and a directory is moved only
-//! after the directories moved before it. Beyond that any subset may survive, which is more than a
-//! file system with one ordered journal would allow and no more than POSIX does.
+//! This also decides which unsynced changes may survive a power cut without others. A change needs
+//! every earlier unsynced change of the names that it touches. Changes within a directory need the
+//! directory's creation. The removal of a directory needs the removals in it. A directory is moved
+//! only after directories that were moved before it. Apart from that any subset may survive: more
+//! than a file system with one ordered journal would allow, and no more than POSIX does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{crash::Fate, stats::CutEffect};
 
-/// Names a file or directory whatever its path is.
+/// Identifies a file or directory, whatever its path.
 pub(super) type NodeId = u64;
 
-/// The directory that is always there.
+/// The root directory, which always exists.
 pub(super) const ROOT: NodeId = 0;
 
-/// A directory that nobody can sync.
+/// A directory that is never synced.
 const NEVER: NodeId = NodeId::MAX;
 
 /// A place for a name: a directory and the name in it.
@@ -25,7 +25,7 @@ pub(super) type Slot = (NodeId, String);
 type Entries = BTreeMap<String, NodeId>;
 type Directories = BTreeMap<NodeId, Entries>;
 
-/// The directories and what is in them.
+/// All directories and their entries.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     visible: Directories,
@@ -41,8 +41,8 @@ pub(super) struct NameChange {
     action: Action,
     node: NodeId,
     is_dir: bool,
-    /// The directories still to be synced. Both of them, for a rename from one to another: POSIX
-    /// promises no less.
+    /// The directories that must still be synced. For a rename between two directories these are
+    /// both: POSIX promises no more.
     awaits: BTreeSet<NodeId>,
 }
 
@@ -73,7 +73,7 @@ impl Names {
         self.visible.get(&dir)
     }
 
-    /// The node of this name.
+    /// The node with this name.
     pub(super) fn get(&self, (dir, name): &Slot) -> Option<NodeId> {
         self.visible.get(dir)?.get(name).copied()
     }
@@ -91,7 +91,7 @@ impl Names {
         self.change(number, Action::Link(slot), node, is_dir);
     }
 
-    /// Takes the name from a node. The slot must be taken.
+    /// Removes the name of a node. The slot must be taken.
     pub(super) fn unlink(&mut self, number: u64, slot: Slot, node: NodeId) {
         self.change(number, Action::Unlink(slot), node, self.is_dir(node));
     }
@@ -114,7 +114,7 @@ impl Names {
         self.unsynced.push(change);
     }
 
-    /// Makes the names in a directory durable, and with them the changes that they need.
+    /// Makes the names in a directory durable, and the changes that they need.
     pub(super) fn sync(&mut self, dir: NodeId) {
         let mut needed = Related::default();
         let mut durable = Vec::new();
@@ -135,8 +135,8 @@ impl Names {
         self.unsynced = unsynced;
     }
 
-    /// Tries to make the names in a directory durable and fails: no later sync will do it for these
-    /// changes.
+    /// A sync of the names in a directory that fails: no later sync will make these changes
+    /// durable.
     pub(super) fn fail_sync(&mut self, dir: NodeId) {
         for change in self
             .unsynced
@@ -147,7 +147,7 @@ impl Names {
         }
     }
 
-    /// The names after a power cut, when `fate` has decided what reached the disk.
+    /// The names after a power cut, given what `fate` lets survive.
     pub(super) fn after_cut(&self, fate: &mut Fate, effect: &mut CutEffect) -> Self {
         let mut dirs = self.durable.clone();
         let mut lost = Related::default();
@@ -190,8 +190,8 @@ impl Names {
     }
 }
 
-/// Takes a directory and all that is in it from `dirs`; what cannot be reached any more stays
-/// behind.
+/// Moves a directory and everything in it from `dirs` to `reached`; what cannot be reached stays in
+/// `dirs`.
 fn take_reachable(dir: NodeId, dirs: &mut Directories, reached: &mut Directories) {
     let Some(entries) = dirs.remove(&dir) else {
         return;
@@ -230,7 +230,7 @@ impl NameChange {
         }
     }
 
-    /// The directory that it creates, removes or moves.
+    /// The directory that the change creates, removes or moves.
     fn subject_dir(&self) -> Option<NodeId> {
         self.is_dir.then_some(self.node)
     }
@@ -240,11 +240,11 @@ impl NameChange {
     }
 }
 
-/// A set of changes, as far as others depend on them.
+/// What a set of changes touches, to find the changes that depend on each other.
 #[derive(Default)]
 struct Related {
     slots: BTreeSet<Slot>,
-    /// The directories that the slots are in.
+    /// The directories of these slots.
     dirs: BTreeSet<NodeId>,
     created_dirs: BTreeSet<NodeId>,
     removed_dirs: BTreeSet<NodeId>,
@@ -262,7 +262,7 @@ impl Related {
         }
     }
 
-    /// Whether a change that comes before these is needed by them for the names to make sense.
+    /// Whether these changes need an earlier one for their names to make sense.
     fn by_name(&self, earlier: &NameChange) -> bool {
         earlier
             .slots()
@@ -270,7 +270,7 @@ impl Related {
             || earlier.moves_dir() && !self.moved_dirs.is_empty()
     }
 
-    /// Whether a change that comes after these needs one of them.
+    /// Whether a later change needs one of these.
     fn before(&self, later: &NameChange) -> bool {
         let removes = matches!(later.action, Action::Unlink(_))
             .then_some(later.subject_dir())

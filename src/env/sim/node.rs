@@ -1,4 +1,4 @@
-//! One file: what the process sees, what the disk has, and what lies between the two.
+//! One file: what the process sees, what the disk has, and the changes in between.
 
 use std::{collections::BTreeSet, mem, ops::Range, sync::Arc};
 
@@ -10,17 +10,17 @@ use super::{
 
 /// A file of the simulated disk.
 ///
-/// `durable` with all of `unsynced` applied is `visible`, unless a sync has failed or bytes were
-/// damaged: after a failed sync the process still sees what it wrote, the disk does not have it,
-/// and no later sync will bring it there. Kernels behave in just this way.
+/// `durable` with all of `unsynced` applied equals `visible`, unless a sync has failed or bytes
+/// were damaged. After a failed sync the process still sees what it wrote, but the disk does not
+/// have it, and no later sync will store it. Real kernels behave like this.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
     visible: Content,
     durable: Content,
     unsynced: Vec<Change>,
-    /// Whether the disk lacks bytes for good that the process sees.
+    /// Whether the process sees bytes that the disk will never have.
     lost_by_sync: bool,
-    /// Up to where room has been reserved, in bytes.
+    /// Up to where space is reserved, in bytes.
     reserved: u64,
 }
 
@@ -29,16 +29,16 @@ pub(super) struct Node {
 pub(super) struct Change {
     /// The number of the operation.
     pub(super) number: u64,
-    /// How long it made the file.
+    /// The file's length after the change.
     len: u64,
     kind: ChangeKind,
 }
 
 #[derive(Clone, Debug)]
 enum ChangeKind {
-    /// Whole sectors as they were after the write: the operating system writes no less.
+    /// Whole sectors as they were after the write: an operating system writes no less.
     Write { first_sector: u64, bytes: Arc<[u8]> },
-    /// The length alone.
+    /// A change of the length only.
     Length { shrinks: bool },
 }
 
@@ -51,13 +51,13 @@ impl Node {
         &self.unsynced
     }
 
-    /// How many pages of the disk it takes.
+    /// How many pages of the disk the file takes.
     pub(super) fn pages(&self) -> u64 {
         let reserved = self.reserved.div_ceil(PAGE);
         reserved + self.visible.written_from(reserved)
     }
 
-    /// How many pages more it would take with these bytes written.
+    /// How many more pages it would take if these bytes were written.
     pub(super) fn pages_to_write(&self, range: Range<u64>) -> u64 {
         if range.is_empty() {
             return 0;
@@ -102,12 +102,12 @@ impl Node {
         self.reserved = self.reserved.max(len);
     }
 
-    /// Makes everything durable that no failed sync has lost.
+    /// Makes everything durable, except what a failed sync has lost.
     pub(super) fn sync(&mut self) {
         self.store(&mut Fate::everything_survives());
     }
 
-    /// Tries to make everything durable and fails: a part is on disk, and the rest never will be.
+    /// A sync that fails: a part is on disk, and the rest never will be.
     pub(super) fn fail_sync(&mut self, fate: &mut Fate) {
         self.lost_by_sync = true;
         self.store(fate);
@@ -119,7 +119,7 @@ impl Node {
         self.unsynced.clear();
     }
 
-    /// Changes bytes behind everybody's back, as a failing disk does.
+    /// Changes bytes unnoticed, like a failing disk.
     pub(super) fn damage(&mut self, position: u64, bytes: &[u8]) {
         for content in [&mut self.visible, &mut self.durable] {
             let end = content.len().min(position + bytes.len() as u64);
@@ -129,12 +129,12 @@ impl Node {
         }
     }
 
-    /// Whether a power cut would leave it as it is.
+    /// Whether a power cut would not change it.
     pub(super) fn is_settled(&self) -> bool {
         self.unsynced.is_empty() && !self.lost_by_sync
     }
 
-    /// The file after a power cut, when `fate` has decided what reached the disk.
+    /// The file after a power cut, given what `fate` lets survive.
     pub(super) fn after_cut(&self, fate: &mut Fate, effect: &mut CutEffect) -> Self {
         if self.unsynced.is_empty() {
             return Self::stored(self.durable.clone(), self.reserved);
@@ -155,11 +155,11 @@ impl Node {
         }
     }
 
-    /// The durable content with those changes that `fate` lets survive.
+    /// The durable content with the changes that `fate` lets survive.
     ///
     /// Lengths survive in the order in which they were set, because they go through the file
-    /// system's own journal; sectors survive one by one. What was written behind a cut that is lost
-    /// is lost too: the disk never knew the place where it was to go.
+    /// system's own journal; sectors survive one by one. Bytes that were written beyond a length
+    /// that is lost are lost too, because the disk never knew their place.
     fn surviving(&self, durable: Content, fate: &mut Fate) -> Content {
         let lengths = fate.surviving_lengths(&self.unsynced);
         let len = self.unsynced[..lengths]
@@ -191,7 +191,7 @@ impl Node {
         content
     }
 
-    /// Counts how what survived differs from what the process saw.
+    /// Counts the differences between what survived and what the process saw.
     fn compare(&self, survived: &Content, effect: &mut CutEffect) {
         if survived.len() != self.visible.len() {
             effect.lengths_lost += 1;
@@ -211,7 +211,7 @@ impl Node {
 }
 
 impl Change {
-    /// The sectors it wrote.
+    /// The sectors that the change wrote.
     pub(super) fn sectors(&self) -> Range<u64> {
         match &self.kind {
             ChangeKind::Write {
@@ -227,7 +227,7 @@ impl Change {
     }
 }
 
-/// The longest runs of numbers that are all accepted.
+/// The longest runs of consecutive numbers that are all accepted.
 fn runs(
     mut numbers: Range<u64>,
     accept: &mut impl FnMut(u64) -> bool,

@@ -1,8 +1,8 @@
-//! Random numbers that a seed decides.
+//! Random numbers that depend on a seed.
 //!
 //! The generator is SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number
-//! generators", 2014): it is kept here, in ten lines, so that a seed written down in a bug report
-//! means the same run after any update of a dependency.
+//! generators", 2014). Its ten lines are kept here, so that a seed in a bug report means the same
+//! run after any update of a dependency.
 
 use std::sync::{
     Arc,
@@ -20,12 +20,12 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Random numbers that a seed decides. Clones draw from the same row.
+/// Random numbers that depend on a seed. Clones share one sequence.
 #[derive(Clone, Debug)]
 pub(crate) struct SimRandom(Arc<AtomicU64>);
 
 impl SimRandom {
-    /// The row of numbers of this seed.
+    /// The sequence of this seed.
     pub(crate) fn new(seed: u64) -> Self {
         Self(Arc::new(AtomicU64::new(seed)))
     }
@@ -37,7 +37,7 @@ impl Random for SimRandom {
     }
 }
 
-/// The simulated disk's own row of numbers; a clone goes its own way from where it was taken.
+/// The simulated disk's own sequence of random numbers. A clone continues on its own.
 #[derive(Clone, Debug)]
 pub(super) struct Dice(u64);
 
@@ -51,17 +51,17 @@ impl Dice {
         mix(self.0)
     }
 
-    /// A number from 0 to `end`, `end` not included.
+    /// A number from 0 to `end`, excluding `end`.
     ///
     /// # Panics
     ///
-    /// If `end` is 0: there is no such number.
+    /// If `end` is 0.
     pub(super) fn below(&mut self, end: u64) -> u64 {
         assert!(end > 0, "there is no number below 0");
         self.next() % end
     }
 
-    /// True in `eighths` of eight cases.
+    /// True with a probability of `eighths` eighths.
     pub(super) fn chance(&mut self, eighths: u64) -> bool {
         self.below(8) < eighths
     }

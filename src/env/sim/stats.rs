@@ -1,4 +1,5 @@
-//! What a simulated disk has been through, so that a suite can assert that it tested something.
+//! Counts of what has happened on a simulated disk, so that a test suite can assert that it tested
+//! something.
 
 use std::collections::BTreeMap;
 
@@ -9,32 +10,32 @@ use super::{CrashMode, OpKind};
 pub(crate) struct Stats {
     /// How many operations of each kind were begun.
     pub(crate) operations: BTreeMap<OpKind, u64>,
-    /// How many operations of each kind an injected fault made fail.
+    /// How many operations of each kind failed because of an injected fault.
     pub(crate) faults: BTreeMap<OpKind, u64>,
-    /// How many bytes were read, but for what is mapped.
+    /// How many bytes were read, not counting maps.
     pub(crate) bytes_read: u64,
-    /// Most files that one call was to sync.
+    /// Most files that a single call synced.
     pub(crate) most_synced_together: usize,
-    /// Most files whose writing was begun before one of them was synced.
+    /// Most files that were announced for syncing before one of them was synced.
     pub(crate) most_begun_together: usize,
-    /// How many operations failed for want of room.
+    /// How many operations failed for lack of space.
     pub(crate) disk_full: u64,
     /// How many operations failed because the power was off.
     pub(crate) power_off: u64,
-    /// What the power cut that this disk comes from did, by its mode.
+    /// The effect of the power cut that this disk comes from, by mode.
     pub(crate) cuts: BTreeMap<CrashMode, CutEffect>,
 }
 
-/// What power cuts of one mode did to what had not been synced.
+/// The effect of power cuts of one mode on unsynced changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CutEffect {
     /// How many cuts there were.
     pub(crate) cuts: u64,
-    /// Unsynced sectors that are as the process last saw them.
+    /// Unsynced sectors that have what the process last saw.
     pub(crate) sectors_kept: u64,
-    /// Unsynced sectors that are not.
+    /// Unsynced sectors that have something else.
     pub(crate) sectors_lost: u64,
-    /// Files whose length is not the one that the process last saw.
+    /// Files with another length than the process last saw.
     pub(crate) lengths_lost: u64,
     /// Unsynced creations, renames and removals that survived.
     pub(crate) names_kept: u64,
@@ -63,7 +64,7 @@ impl Stats {
 }
 
 impl CutEffect {
-    /// Whether a cut lost anything at all.
+    /// Whether a power cut lost anything.
     pub(crate) fn lost_something(&self) -> bool {
         self.sectors_lost + self.lengths_lost + self.names_lost > 0
     }

@@ -1,4 +1,4 @@
-//! Everything on the simulated disk: the names, the files, and the room they take.
+//! Everything on the simulated disk: names, files, and the space that they take.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,8 +15,8 @@ use super::{
     stats::CutEffect,
 };
 
-/// No file grows beyond this: a page has an entry in a table, and a mistaken position must not take
-/// all memory.
+/// The largest file. Each page has an entry in a table, and a wrong position must not use up all
+/// memory.
 const MAX_FILE_LEN: u64 = 1 << 36;
 
 /// The names and files of a disk, and which handles have them open.
@@ -24,7 +24,7 @@ const MAX_FILE_LEN: u64 = 1 << 36;
 pub(super) struct Tree {
     names: Names,
     files: BTreeMap<NodeId, Arc<Node>>,
-    /// Files without a name; they take room until they are closed.
+    /// Files without a name, which take space until they are closed.
     nameless: BTreeSet<NodeId>,
     open: BTreeMap<NodeId, u64>,
     next_node: NodeId,
@@ -49,14 +49,14 @@ impl Tree {
         self.capacity = bytes;
     }
 
-    /// How many more bytes there is room for.
+    /// How many bytes of space are free.
     pub(super) fn available(&self) -> u64 {
         (self.capacity / PAGE).saturating_sub(self.pages_used) * PAGE
     }
 
     // Names.
 
-    /// The node of a path.
+    /// The node at a path.
     pub(super) fn find(&self, path: &Path) -> io::Result<NodeId> {
         let mut node = ROOT;
         for name in components(path)? {
@@ -69,7 +69,7 @@ impl Tree {
         Ok(node)
     }
 
-    /// The file of a path.
+    /// The file at a path.
     pub(super) fn find_file(&self, path: &Path) -> io::Result<NodeId> {
         let node = self.find(path)?;
         if self.names.is_dir(node) {
@@ -79,7 +79,7 @@ impl Tree {
         }
     }
 
-    /// The directory and name of a path whose parent exists.
+    /// The slot of a path whose parent exists.
     fn slot(&self, path: &Path) -> io::Result<Slot> {
         let mut names = components(path)?;
         let name = names.pop().ok_or(io::ErrorKind::InvalidInput)?;
@@ -165,7 +165,7 @@ impl Tree {
             (_, None) | (false, Some(false)) => {}
             (false, Some(true)) => return Err(io::ErrorKind::IsADirectory.into()),
             (true, Some(false)) => return Err(io::ErrorKind::NotADirectory.into()),
-            // Systems allow it if the other is empty; nobody here needs it.
+            // Real systems allow this if the directory is empty; nothing here needs it.
             (true, Some(true)) => return Err(io::ErrorKind::DirectoryNotEmpty.into()),
         }
         self.names.rename(number, from_slot, to_slot, node);
@@ -182,7 +182,7 @@ impl Tree {
         Ok(())
     }
 
-    /// A directory sync that fails.
+    /// A sync of a directory that fails.
     pub(super) fn fail_sync_dir(&mut self, path: &Path) -> io::Result<()> {
         let dir = self.find_dir(path)?;
         self.names.fail_sync(dir);
@@ -214,7 +214,7 @@ impl Tree {
         )
     }
 
-    /// Writes, or as much of it as there is room for.
+    /// Writes the bytes, or as many as there is space for.
     pub(super) fn write(
         &mut self,
         number: u64,
@@ -289,7 +289,7 @@ impl Tree {
         }
     }
 
-    /// Forgets what has no name, will have none after any power cut, and is not open.
+    /// Forgets nodes that have no name, cannot get one by a power cut, and are not open.
     fn forget_unreachable(&mut self) {
         let mut referenced = self.names.referenced();
         self.names.retain(&referenced);
@@ -300,7 +300,7 @@ impl Tree {
 
     // Crashes.
 
-    /// The disk after its process has died: nothing is open, and all else is as it was.
+    /// The disk after its process has died: nothing is open, everything else is unchanged.
     pub(super) fn after_kill(&self) -> Self {
         let mut survived = self.clone();
         for &node in self.open.keys().filter(|node| self.nameless.contains(node)) {
@@ -311,7 +311,7 @@ impl Tree {
         survived
     }
 
-    /// The disk after a power cut, when `fate` has decided what reached it.
+    /// The disk after a power cut, given what `fate` lets survive.
     pub(super) fn after_cut(&self, fate: &mut Fate, effect: &mut CutEffect) -> Self {
         let names = self.names.after_cut(fate, effect);
         let referenced = names.referenced();
@@ -336,7 +336,7 @@ impl Tree {
         survived
     }
 
-    /// The changes that a crash mode which singles one out can choose from.
+    /// The changes from which a crash mode chooses that loses a single one.
     pub(super) fn candidates(&self) -> Candidates {
         let mut candidates = Candidates::default();
         candidates
@@ -349,7 +349,7 @@ impl Tree {
             .map(|(_, file)| file)
         {
             let changes = file.unsynced();
-            // Of the lengths only the last can be lost without others.
+            // Only the last length can be lost without others.
             let last = changes.last().filter(|change| !change.is_write());
             let mut writes = changes.iter().filter(|change| change.is_write());
             candidates
@@ -368,8 +368,8 @@ impl Tree {
     }
 }
 
-/// The names on the way from the root; there is no working directory, and relative paths start at
-/// the root too.
+/// The names on the path from the root. There is no working directory: relative paths start at the
+/// root too.
 fn components(path: &Path) -> io::Result<Vec<&str>> {
     let mut names = Vec::new();
     for component in path.components() {
