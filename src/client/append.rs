@@ -1,4 +1,4 @@
-//! Appends: what is asked for, what is answered, and the single call.
+//! Appends: the request, its answer, and the single call.
 
 use bytes::Bytes;
 use prost::encoding;
@@ -44,7 +44,7 @@ pub struct Append {
 }
 
 impl Append {
-    /// How many bytes the batches and the conditions take. A request may have 16 MiB.
+    /// The size of batches and conditions, in bytes. A request may have 16 MiB.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let batches: usize = self.batches.iter().map(Bytes::len).sum();
@@ -53,17 +53,17 @@ impl Append {
             + encoding::bytes::encoded_len_repeated(5, &self.group_offsets)
     }
 
-    /// Asks for the version of every record to be in the answer: [`AppendedRange::versions`].
+    /// Asks for the version of every record in the answer: [`AppendedRange::versions`].
     pub fn return_versions(mut self) -> Self {
         self.return_versions = true;
         self
     }
 
-    /// Commits how far a member of a group has come with these records, as
+    /// Commits the offset up to which a member of a group has handled records, in the same commit:
     /// [`GroupRecord::next`](super::GroupRecord::next) or
-    /// [`GroupBatch::next`](super::GroupBatch::next) say it, in the same commit: what was read,
-    /// changed and appended takes effect exactly once. If one of them is fenced, nothing is
-    /// appended; nor is anything if a partition is not this member's.
+    /// [`GroupBatch::next`](super::GroupBatch::next). So what was read, changed and appended takes
+    /// effect exactly once. If one of the offsets is fenced, or its partition is not this member's,
+    /// nothing is appended.
     pub fn commit_offsets(
         mut self,
         member: &Member,
@@ -79,7 +79,7 @@ impl Append {
         self
     }
 
-    /// An append of batches that are encoded already, each with its sequence, as this producer.
+    /// An append of encoded batches, each with its sequence, as this producer.
     pub(super) fn of_producer(batches: Vec<Bytes>, producer: proto::Producer) -> Self {
         Self {
             batches,
@@ -136,26 +136,26 @@ impl<const N: usize> From<[Batch; N]> for Append {
 /// Where the records of an append are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Appended {
-    /// For each batch of the append, in order: the runs that its records make up, by partition
-    /// number. The records of a partition are in the order they had in the batch.
+    /// For each batch of the append, in order: a range of records in each partition, by partition
+    /// number. The records of a partition keep the order that they had in the batch.
     pub batches: Vec<Vec<AppendedRange>>,
 }
 
 impl Appended {
-    /// All runs, batch after batch.
+    /// All ranges, batch after batch.
     pub fn ranges(&self) -> impl Iterator<Item = &AppendedRange> {
         self.batches.iter().flatten()
     }
 }
 
-/// A run of records in one partition.
+/// A range of records in one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppendedRange {
     /// The partition.
     pub partition: PartitionId,
     /// The offset of the first record; the others follow it without a gap.
     pub first_offset: Offset,
-    /// How many records.
+    /// How many records there are.
     pub count: u32,
     /// When the broker took them, in milliseconds since 1970-01-01T00:00:00Z.
     pub append_time_ms: i64,
@@ -194,14 +194,14 @@ impl From<AppendResponse> for Appended {
 impl Client {
     /// Appends a batch, or several in one atomic commit, and waits until it is durable.
     ///
-    /// Appends of any number of tasks go over one `AppendStream` of this connection, those of more
-    /// than 64 KiB as calls of their own. Two that do not wait for each other have no order.
+    /// Appends of all tasks share one `AppendStream` of this connection; those of more than 64 KiB
+    /// are calls of their own. Two appends that do not wait for each other have no order.
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`]: a condition does not hold. It, [`Error::Refused`] and
-    /// [`Error::Unavailable`]: nothing was stored. [`Error::OutcomeUnknown`]: all was stored, or
-    /// nothing.
+    /// [`Error::Conflict`] if a condition does not hold. With it, [`Error::Refused`] and
+    /// [`Error::Unavailable`], nothing was stored. With [`Error::OutcomeUnknown`], either all was
+    /// stored or nothing.
     pub async fn append(&self, append: impl Into<Append>) -> Result<Appended, Error> {
         let append = append.into();
         if append.bytes() <= MAX_SHARED_BYTES {

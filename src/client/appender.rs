@@ -1,8 +1,8 @@
 //! An append stream: many requests under way on one call, answered in order.
 //!
-//! Requests wait in a queue until the transport takes them. At that moment, and under one lock, a
-//! request joins the list of those sent; answers come in the order of that list. When the stream
-//! ends, everything on the list has the outcome that the end implies, and everything still in the
+//! Requests wait in a queue until the transport takes them. At that moment, under one lock, a
+//! request joins the list of sent requests; answers come in the order of that list. When the stream
+//! ends, every request on the list gets the outcome that the end implies, and every request in the
 //! queue was never sent.
 
 use std::{
@@ -49,9 +49,9 @@ impl Default for AppendWindow {
 
 /// Appends requests in order, without waiting for one to be durable before the next is sent.
 ///
-/// Every request is one atomic commit, and answered for itself: after one that is refused, or whose
-/// conditions do not hold, the stream goes on. Conditions can make a later request depend on an
-/// earlier one. If the appender is dropped, what has been queued is still sent.
+/// Every request is one atomic commit with an answer of its own: after a request that is refused,
+/// or whose conditions do not hold, the stream continues. Conditions can make a later request
+/// depend on an earlier one. If the appender is dropped, queued requests are still sent.
 #[derive(Debug)]
 pub struct Appender {
     queue: mpsc::Sender<Queued>,
@@ -62,7 +62,7 @@ pub struct Appender {
     driver: JoinHandle<Result<(), Error>>,
 }
 
-/// The answer to one request, when it comes: a future.
+/// The answer to one request, as a future.
 #[derive(Debug)]
 #[must_use = "the append is sent without waiting for it, but only this says whether it was stored"]
 pub struct AppendHandle {
@@ -100,7 +100,7 @@ impl Client {
         self.append_stream_with(AppendWindow::default())
     }
 
-    /// Opens an append stream. If the broker cannot be reached, the first append says so.
+    /// Opens an append stream. If the broker cannot be reached, the first append fails.
     ///
     /// # Panics
     ///
@@ -112,7 +112,7 @@ impl Client {
 }
 
 impl Appender {
-    /// With `idle`, the stream ends when nothing was queued for about this long.
+    /// Opens a stream. With `idle`, it ends when nothing was queued for roughly that time.
     pub(super) fn open(log: LogClient<Link>, window: AppendWindow, idle: Option<Duration>) -> Self {
         let window = AppendWindow {
             requests: window.requests.clamp(1, Semaphore::MAX_PERMITS),
@@ -135,7 +135,7 @@ impl Appender {
         }
     }
 
-    /// Queues an append when there is room in the window. Await the handle to know that it is
+    /// Queues an append as soon as there is room in the window. Await the handle to know that it is
     /// durable.
     ///
     /// # Errors
@@ -180,16 +180,16 @@ impl Appender {
         lock(&self.sent).ended.clone()
     }
 
-    /// Ends the call at once: what has been sent is not waited for, what is queued is not sent.
+    /// Ends the call at once, without waiting for answers or sending queued requests.
     pub(super) fn abandon(self) {
         self.driver.abort();
     }
 
-    /// Sends what is queued and waits until everything has been answered.
+    /// Sends what is queued and waits until everything is answered.
     ///
     /// # Errors
     ///
-    /// What ended the stream, if it did not get so far.
+    /// What ended the stream, if it ended before that.
     pub async fn finish(self) -> Result<(), Error> {
         drop(self.queue);
         self.driver
@@ -214,11 +214,11 @@ struct Outgoing {
     idle: Option<Idle>,
 }
 
-/// Tells when nothing was queued for some time.
+/// Notices when nothing was queued for some time.
 struct Idle {
     after: Duration,
     timer: Pin<Box<Sleep>>,
-    /// Something was queued since the timer was set.
+    /// Whether something was queued since the timer was set.
     was_used: bool,
 }
 
@@ -231,8 +231,8 @@ impl Idle {
         }
     }
 
-    /// Ready between once and twice the time after the last use: the timer is not set anew for
-    /// each.
+    /// Ready between once and twice `after` from the last use, because the timer is not set again
+    /// for each use.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.timer.as_mut().poll(context));
@@ -257,7 +257,8 @@ impl Outgoing {
             }
             Poll::Pending => {
                 ready!(idle.poll(context));
-                // What comes now is told that it was not sent. What has come meanwhile is sent.
+                // Later requests are told that they were not sent. Those that came before are still
+                // sent.
                 self.queue.close();
                 self.queue.poll_recv(context)
             }
@@ -305,7 +306,7 @@ async fn drive(
     lock(&sent).end(end.as_ref())
 }
 
-/// What an answer says of its request.
+/// The outcome that an answer gives its request.
 fn outcome(answer: AppendStreamResponse) -> Result<Appended, Error> {
     match answer.outcome {
         Some(Outcome::Appended(appended)) => Ok(appended.into()),
@@ -324,14 +325,14 @@ fn outcome(answer: AppendStreamResponse) -> Result<Appended, Error> {
 
 impl Sent {
     fn answered(&mut self, outcome: Result<Appended, Error>) {
-        // A broker that answers more than it was asked is not worth an error: nobody waits for it.
+        // If the broker answers more requests than were sent, the extra answers are ignored.
         if let Some(pending) = self.pending.pop_front() {
-            // The handle may have been dropped: the caller does not want to know.
+            // The caller may have dropped the handle.
             let _ = pending.answer.send(outcome);
         }
     }
 
-    /// Tells everything under way how the stream ended.
+    /// Tells all requests under way how the stream ended.
     fn end(&mut self, status: Option<&Status>) -> Result<(), Error> {
         let error = match status {
             Some(status) => Error::from_status(status, AtStake::Change),
@@ -348,7 +349,8 @@ impl Sent {
         }
         for later in pending {
             let later_error = match &error {
-                // The broker has refused the first of them, and so has stored none behind it.
+                // The broker has refused the first of them, so it has stored none of the later
+                // ones.
                 Error::Refused(_) | Error::Conflict { .. } => self.not_sent(),
                 other => other.clone(),
             };
@@ -366,7 +368,8 @@ impl Sent {
     }
 }
 
-/// Nothing in here panics while it holds the lock, and if it did, the list would still be one.
+/// Locks the list. Nothing panics while it is locked, and if something did, the list would still be
+/// consistent.
 fn lock(sent: &Mutex<Sent>) -> MutexGuard<'_, Sent> {
     sent.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,10 +6,10 @@ use prost::encoding;
 use super::Record;
 use crate::types::PartitionId;
 
-/// Records for one topic, encoded into one buffer as they are added, which is sent as it is.
+/// Records for one topic, encoded as they are added into one buffer, which is sent as it is.
 ///
-/// Without a partition, each record with a key goes to the partition of its key, and those without
-/// go together to one that rotates from batch to batch.
+/// Without a partition, each record with a key goes to the partition of its key. The records
+/// without a key all go to one partition, another one for each batch.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Batch {
@@ -18,7 +18,7 @@ pub struct Batch {
     records: usize,
 }
 
-/// A topic as a producer has found it: not another one that is created under its name.
+/// A topic as a producer has found it. Another topic that is created under its name does not count.
 #[derive(Clone, Debug)]
 pub(super) struct KnownTopic {
     pub(super) name: String,
@@ -43,7 +43,7 @@ impl Batch {
         batch
     }
 
-    /// An empty batch for one partition of this very topic, with its number among its producer's.
+    /// An empty batch for one partition of exactly this topic, with its producer's sequence.
     pub(super) fn numbered(topic: &KnownTopic, partition: PartitionId, sequence: u64) -> Self {
         let mut batch = Self::to_partition(&topic.name, partition);
         encoding::uint64::encode(3, &sequence, &mut batch.encoded);
@@ -58,7 +58,7 @@ impl Batch {
         batch
     }
 
-    /// Makes room, so that adding this many bytes of encoded records does not move what is there.
+    /// Reserves memory for this many bytes of encoded records.
     pub fn reserve(&mut self, bytes: usize) {
         self.encoded.reserve(bytes);
     }
@@ -69,19 +69,19 @@ impl Batch {
         self.records += 1;
     }
 
-    /// Adds records that are encoded already, each with its tag and length.
+    /// Adds encoded records, each with its tag and length.
     pub(super) fn push_encoded(&mut self, run: &[u8], records: usize) {
         self.encoded.extend_from_slice(run);
         self.records += records;
     }
 
-    /// How many bytes the batch would take with this record added.
+    /// The size of the batch in bytes, if this record were added.
     #[must_use]
     pub fn bytes_with(&self, record: &Record<'_>) -> usize {
         self.bytes() + record.run_len()
     }
 
-    /// How many bytes the batch takes, encoded. A request may have 16 MiB.
+    /// The size of the batch in bytes, encoded. A request may have 16 MiB.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.encoded.len()

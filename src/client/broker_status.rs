@@ -1,4 +1,4 @@
-//! How a broker is.
+//! The status of a broker.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,48 +8,48 @@ use super::{
 };
 use crate::proto;
 
-/// How a broker is, as it says itself.
+/// The status of a broker, as it reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokerStatus {
     /// Its version.
     pub version: String,
-    /// Where its data is, on its machine.
+    /// Its data directory, on its machine.
     pub data_dir: PathBuf,
-    /// Why its storage has failed; none: it serves.
+    /// Why its storage has failed; `None` if it works.
     pub failure: Option<String>,
     /// For how long it has been open.
     pub uptime: Duration,
-    /// Topics.
+    /// How many topics it has.
     pub topics: u64,
-    /// Partitions of all topics.
+    /// How many partitions all topics have.
     pub partitions: u64,
-    /// Producers that it knows.
+    /// How many producers it knows.
     pub producers: u64,
     /// Connections on its port.
     pub connections: Level,
     /// Connections on the administrators' socket.
     pub administrators: Level,
-    /// Calls that are not answered to their end.
+    /// Calls that are not completely answered.
     pub calls: Level,
     /// The parts of its memory.
     pub memory: Vec<MemoryPart>,
-    /// Memory that the process takes in all, in bytes, if its system says so.
+    /// The process's resident memory, in bytes, if the system reports it.
     pub resident_bytes: Option<u64>,
-    /// Files and sockets that are open, if its system says so.
+    /// Open files and sockets, if the system reports them.
     pub open_files: Option<u64>,
-    /// How many of these there may be.
+    /// How many of these may be open.
     pub open_files_limit: Option<u64>,
-    /// Parts of files and of memory that are mapped, if its system says so.
+    /// Mappings of files and memory, if the system reports them.
     pub maps: Option<u64>,
-    /// What is free on its disk, in bytes, if that says so.
+    /// Free space on its disk, in bytes, if the file system reports it.
     pub disk_free_bytes: Option<u64>,
-    /// What is kept free there, in bytes.
+    /// Space that is kept free there, in bytes.
     pub disk_reserve_bytes: u64,
-    /// Appends are refused for want of room.
+    /// Whether appends are refused for lack of space.
     pub disk_is_full: bool,
-    /// How many bytes must be freed until appends are taken again, if they are not, and its disk
-    /// says what is free.
+    /// How many bytes must be freed until appends are accepted again; `None` if they are accepted,
+    /// or the free space is not known.
     pub disk_missing_bytes: Option<u64>,
     /// Journal files with entries that no checkpoint covers.
     pub journal_files: u32,
@@ -60,14 +60,14 @@ pub struct BrokerStatus {
     pub hindered_compactions: u64,
 }
 
-/// How many there are of something.
+/// A number of things, with its limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Level {
     /// Now.
     pub now: u64,
-    /// The most at a time since the start.
+    /// The highest number since the start.
     pub most: u64,
-    /// How many there may be, where a number says so.
+    /// The limit, if there is a fixed one.
     pub limit: Option<u64>,
 }
 
@@ -76,22 +76,22 @@ pub struct Level {
 pub struct MemoryPart {
     /// Its name.
     pub name: String,
-    /// What it is for.
+    /// What it is used for.
     pub purpose: String,
     /// What is used, in bytes.
     pub used_bytes: u64,
-    /// The most that was used at a time since the start, in bytes.
+    /// The most that was used at any time since the start, in bytes.
     pub most_bytes: u64,
-    /// What may be used, in bytes.
+    /// The most that may be used, in bytes.
     pub bound_bytes: u64,
 }
 
 impl Client {
-    /// Asks how the broker is.
+    /// Asks for the broker's status.
     ///
     /// # Errors
     ///
-    /// That the broker is not available.
+    /// If the broker is not available.
     pub async fn status(&self) -> Result<BrokerStatus, Error> {
         let mut calls = self.broker.clone();
         let call = calls.status(proto::StatusRequest {});

@@ -1,4 +1,4 @@
-//! What time it is for the broker.
+//! The broker's time.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use crate::proto;
 
 /// The broker's time and its machine's, at one moment.
 ///
-/// Append times are the broker's time. It follows the machine's wall clock where that is near, and
-/// one that is further away only after it has stood there for some time.
+/// Append times are the broker's time. The broker follows the machine's wall clock if that is near,
+/// and one that is further away only after it has kept its distance for some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
     /// The broker's time, in milliseconds since 1970-01-01T00:00:00Z.
     pub now_ms: i64,
-    /// What the machine's wall clock says, in the same unit.
+    /// The machine's wall clock, in milliseconds since 1970-01-01T00:00:00Z.
     pub wall_ms: i64,
-    /// If the wall clock is not followed: in how long it will be, should it stand until then.
+    /// If the wall clock is not followed: how long it must still keep its distance until it is.
     pub followed_in: Option<Duration>,
 }
 
@@ -27,7 +27,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// That the broker is not available.
+    /// If the broker is not available.
     pub async fn clock(&self) -> Result<Clock, Error> {
         let mut calls = self.broker.clone();
         let call = calls.get_clock(proto::GetClockRequest {});
@@ -35,11 +35,12 @@ impl Client {
         Ok(answer.clock.unwrap_or_default().into())
     }
 
-    /// Lets the broker follow its machine's wall clock at once, which is known to be right.
+    /// Makes the broker follow its machine's wall clock at once. Use it when that clock is known to
+    /// be right.
     ///
     /// # Errors
     ///
-    /// That the broker is not available, or that it is not known whether it was told.
+    /// If the broker is not available, or it is not known whether it received the call.
     pub async fn accept_clock(&self) -> Result<Clock, Error> {
         let mut calls = self.broker.clone();
         let call = calls.accept_clock(proto::AcceptClockRequest {});

@@ -1,4 +1,4 @@
-//! What an append expects, and what was there instead.
+//! Conditions of appends, and those that do not hold.
 
 use bytes::Bytes;
 
@@ -11,27 +11,27 @@ use crate::{
     types::{Offset, PartitionId, TopicId, Version},
 };
 
-/// What is appended only if something holds. Conditions may be about entities and topics that are
-/// not written; a request may have 1,000 of them.
+/// Conditions under which a request is appended. They may be about entities and topics that the
+/// request does not write to; a request may have 1,000 of them.
 impl Append {
-    /// Only if the entity's latest record has this version; [`Version::NONE`]: if it has never had
-    /// a record.
+    /// The entity's latest record must have this version; with [`Version::NONE`], the entity must
+    /// never have had a record.
     pub fn expect_version(self, topic: &str, key: impl AsRef<[u8]>, version: Version) -> Self {
         self.expect_key(topic, key.as_ref(), State::Version(version.0))
     }
 
-    /// Only if the entity has never had a record. One that has been erased or trimmed, or ended by
-    /// a tombstone, had some.
+    /// The entity must never have had a record. An entity that was erased, trimmed or ended by a
+    /// tombstone has had some.
     pub fn expect_absent(self, topic: &str, key: impl AsRef<[u8]>) -> Self {
         self.expect_key(topic, key.as_ref(), State::Absent(true))
     }
 
-    /// Only if the entity has had a record.
+    /// The entity must have had a record.
     pub fn expect_exists(self, topic: &str, key: impl AsRef<[u8]>) -> Self {
         self.expect_key(topic, key.as_ref(), State::Exists(true))
     }
 
-    /// Only if this is the offset that the partition's next record gets.
+    /// The partition's next record must get this offset.
     pub fn expect_next_offset(self, topic: &str, partition: PartitionId, offset: Offset) -> Self {
         let condition = PartitionCondition {
             partition: partition.0,
@@ -40,9 +40,10 @@ impl Append {
         self.expect(topic, About::Partition(condition))
     }
 
-    /// What is expected so far of this topic is expected of the one with this id; else
-    /// `TOPIC_RECREATED`. A topic that was deleted and created anew under its name begins its
-    /// offsets and versions anew, and could fulfil by chance what was meant for the other.
+    /// All conditions so far on this topic must be met by the topic with this id; otherwise the
+    /// append fails with `TOPIC_RECREATED`. A topic that was deleted and created again begins with
+    /// new offsets and versions, and could meet conditions by chance that were meant for the old
+    /// one.
     pub fn of_topic_id(mut self, topic: &str, id: TopicId) -> Self {
         for condition in &mut self.conditions {
             if condition.topic == topic {
@@ -75,18 +76,18 @@ impl Append {
 /// A condition that does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailedCondition {
-    /// Its place among the conditions of the append, from 0.
+    /// Its index among the conditions of the append.
     pub index: usize,
-    /// What is the case instead.
+    /// What was found instead.
     pub actual: Actual,
 }
 
-/// What is the case: durable, and not less than what any answer has said before.
+/// What was found. It is durable, and never older than what an earlier answer has said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actual {
-    /// The version of the entity's latest record; [`Version::NONE`]: it has never had one.
+    /// The version of the entity's latest record; [`Version::NONE`] if it never had one.
     Version(Version),
-    /// The offset that the partition's next record gets.
+    /// The offset that the partition's next record will get.
     NextOffset(Offset),
 }
 

@@ -1,4 +1,4 @@
-//! What can go wrong for a client, by what it should do about it.
+//! The errors of the client, by what a program should do about them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::types::{MalformedRecord, Offset, PartitionId};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The broker's address is not one.
+    /// The broker's address is malformed.
     #[error(
         "{server:?} is not a broker's address ({reason}); give one such as http://127.0.0.1:9640"
     )]
@@ -27,29 +27,29 @@ pub enum Error {
         reason: String,
     },
 
-    /// The text is no access token.
+    /// The text is not an access token.
     #[error(
         "that is no access token: it is empty, or has spaces or other signs in it that no token has"
     )]
     InvalidToken,
 
-    /// The broker cannot be reached, is shutting down, or did not answer a question. Nothing was
-    /// stored or changed by this call; it can be made again.
+    /// The broker cannot be reached, is shutting down, or did not answer a call that changes
+    /// nothing. Nothing was stored or changed; the call can be repeated.
     #[error("the broker is not available: {message}")]
     Unavailable {
         /// What happened.
         message: String,
     },
 
-    /// The call was sent but its answer was lost, or the broker's storage failed: what it asked for
-    /// has happened, or not. Read to find out.
+    /// The call was sent but its answer was lost, or the broker's storage failed. The change may
+    /// have happened or not; read to find out.
     #[error("the outcome is unknown: {message}")]
     OutcomeUnknown {
         /// What happened.
         message: String,
     },
 
-    /// An append of a stream was not sent, or not taken, because the stream had ended before it.
+    /// An append of a stream was not sent, or not accepted, because the stream had ended before it.
     /// Nothing of it was stored.
     #[error("not appended, because the stream had ended before: {cause}")]
     StreamEnded {
@@ -57,15 +57,15 @@ pub enum Error {
         cause: String,
     },
 
-    /// The broker refused. Nothing was stored or changed.
+    /// The broker refused the call. Nothing was stored or changed.
     #[error("{0}")]
     Refused(Box<Refusal>),
 
-    /// A condition of the append does not hold. Nothing was stored. Look at what is there now, and
+    /// A condition of the append does not hold. Nothing was stored. Look at the present state, and
     /// decide again.
     #[error("{message}")]
     Conflict {
-        /// The broker's words.
+        /// The broker's message.
         message: String,
         /// How many conditions do not hold.
         count: u32,
@@ -73,10 +73,11 @@ pub enum Error {
         failed: Vec<FailedCondition>,
     },
 
-    /// The place to read from is not in the log. Read from `earliest`, or from what was read last.
+    /// The position to read from is not in the log. Read from `earliest`, or from the last position
+    /// that was read.
     #[error("{message}")]
     OffsetOutOfRange {
-        /// The broker's words.
+        /// The broker's message.
         message: String,
         /// The partition, if the broker said.
         partition: Option<PartitionId>,
@@ -89,7 +90,7 @@ pub enum Error {
     /// Some records are damaged on disk. Everything from `to` on can be read.
     #[error("{message}")]
     DamagedRecords {
-        /// The broker's words.
+        /// The broker's message.
         message: String,
         /// The partition.
         partition: PartitionId,
@@ -99,25 +100,25 @@ pub enum Error {
         to: Offset,
     },
 
-    /// A record that the broker sent cannot be understood: it is newer than this client, or not a
-    /// broker.
+    /// A record that the broker sent cannot be decoded: the broker is newer than this client, or
+    /// the server is no broker.
     #[error("the broker sent a record that this client does not understand: {0}")]
     MalformedResponse(#[from] MalformedRecord),
 }
 
-/// What the broker said when it refused.
+/// The broker's refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The gRPC status code's name, such as `NotFound`.
     pub code: String,
-    /// The reason, for programs, such as `UNKNOWN_TOPIC`; empty if something between here and the
-    /// broker answered.
+    /// The reason, for programs, such as `UNKNOWN_TOPIC`; empty if something between client and
+    /// broker has answered.
     pub reason: String,
-    /// The broker's words, for people.
+    /// The broker's message, for people.
     pub message: String,
     /// The values that the message mentions, by name.
     pub metadata: BTreeMap<String, String>,
-    /// After which time to try again, where that makes sense.
+    /// When to try again, if that makes sense.
     pub retry_after: Option<Duration>,
 }
 
@@ -132,8 +133,8 @@ impl std::fmt::Display for Refusal {
 }
 
 impl Error {
-    /// The broker's reason, for programs, such as `UNKNOWN_TOPIC`; none if the error is not an
-    /// answer of the broker. The `.proto` files list them call by call.
+    /// The broker's reason, for programs, such as `UNKNOWN_TOPIC`; `None` if the error is not an
+    /// answer of the broker. The `.proto` files list the reasons call by call.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {

@@ -1,4 +1,4 @@
-//! Producers as a broker knows them, for those who look after it.
+//! Producers as a broker knows them, for administration.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::{
 /// A producer that a broker knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownProducer {
-    /// Which one.
+    /// Its id.
     pub id: ProducerId,
-    /// Its latest incarnation.
+    /// Its current epoch.
     pub epoch: u32,
-    /// Its name; empty for none.
+    /// Its name; empty if it has none.
     pub name: String,
-    /// For how long it has done nothing, while the broker ran.
+    /// For how long it has been idle, counted while the broker ran.
     pub idle: Duration,
     /// How many partitions it has appended to.
     pub partitions: u64,
@@ -36,12 +36,11 @@ pub struct ProducerPage {
 }
 
 impl Client {
-    /// Lists the producers that the broker knows, at most `limit` (0: 1,000), whose id is above
-    /// `after`.
+    /// Lists at most `limit` producers (0 for 1,000) with ids above `after`.
     ///
     /// # Errors
     ///
-    /// That the broker is not available.
+    /// If the broker is not available.
     pub async fn list_producers(
         &self,
         after: ProducerId,
@@ -55,13 +54,13 @@ impl Client {
         .await
     }
 
-    /// The producer of a name, if the broker knows one.
+    /// The producer with a name, if the broker knows one.
     ///
     /// # Errors
     ///
-    /// That the broker is not available.
+    /// If the broker is not available.
     pub async fn producer_named(&self, name: &str) -> Result<Option<KnownProducer>, Error> {
-        // An empty name asks for all.
+        // An empty name would ask for all producers.
         if name.is_empty() {
             return Ok(None);
         }
@@ -86,8 +85,8 @@ impl Client {
         })
     }
 
-    /// Lets the broker forget a producer: what that sends from now on is refused with
-    /// `UNKNOWN_PRODUCER`. Returns what it was.
+    /// Makes the broker forget a producer: what it sends from now on is refused with
+    /// `UNKNOWN_PRODUCER`. Returns the producer as it was.
     ///
     /// # Errors
     ///

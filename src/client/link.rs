@@ -1,4 +1,4 @@
-//! A connection, and the token that every call on it shows.
+//! A connection, and the access token that every call on it sends.
 
 use std::{
     fmt,
@@ -11,16 +11,16 @@ use tower::Service;
 
 use super::Error;
 
-/// An access token, as `taffrail token create` prints it. It is not shown where this is printed.
+/// An access token, as `taffrail token create` prints it. Its `Debug` output does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(HeaderValue);
 
 impl Token {
-    /// A token from its text; spaces and newlines around it are left out.
+    /// A token from its text; spaces and newlines around it are ignored.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidToken`] if it is empty, or has what no token has.
+    /// [`Error::InvalidToken`] if it is empty, or has characters that no token has.
     pub fn new(text: &str) -> Result<Self, Error> {
         let text = text.trim();
         let has_others = text.contains(|c: char| !c.is_ascii_graphic());

@@ -113,8 +113,8 @@ use crate::{
     types::limits,
 };
 
-/// The most that is accepted in one message from the broker: a response with one record of the
-/// largest size allowed, with room for what is around it.
+/// The largest message that is accepted from the broker: a response with one record of the largest
+/// size, and room for the rest of the message.
 const MAX_RECEIVED_BYTES: usize = limits::RECORD_BYTES.2 as usize + (1 << 20);
 
 /// A connection to a broker.
@@ -131,20 +131,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to a broker with the default [`Options`]: at a URL such as
-    /// `http://127.0.0.1:9640`, or `https://broker.example:9640` for one that speaks TLS, or
-    /// through a Unix socket on the same machine, `unix:PATH`, where the path is that of a socket
-    /// or of a data directory.
+    /// Connects to a broker with the default [`Options`]: at a URL such as `http://127.0.0.1:9640`,
+    /// or `https://broker.example:9640` if it uses TLS, or through a Unix socket on the same
+    /// machine, `unix:PATH`, with the path of a socket or of a data directory.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidServer`] if this is no such address, [`Error::Unavailable`] if nothing
+    /// [`Error::InvalidServer`] if the address is malformed, [`Error::Unavailable`] if nothing
     /// answers there.
     pub async fn connect(server: &str) -> Result<Self, Error> {
         Options::default().connect(server).await
     }
 
-    /// Uses a connection that was made some other way, such as over an in-process pipe, with the
+    /// Uses a connection that was made in another way, such as over an in-process pipe, with the
     /// default request timeout.
     #[must_use]
     pub fn from_channel(channel: Channel) -> Self {
@@ -165,20 +164,20 @@ impl Client {
         }
     }
 
-    /// Creates and looks after topics.
+    /// Creates and administers topics.
     #[must_use]
     pub fn topics(&self) -> Topics {
         Topics::new(self.topics.clone(), self.request_timeout)
     }
 
-    /// Reads and erases entities.
+    /// Reads, trims and erases entities.
     #[must_use]
     pub fn entities(&self) -> Entities {
         Entities::new(self.entities.clone(), self.request_timeout)
     }
 
-    /// Reads a topic: by default all that is there now, from the earliest record on. See [`Read`]
-    /// for the choices.
+    /// Reads a topic: by default everything there is now, from the earliest record on. See [`Read`]
+    /// for the options.
     pub fn read(&self, topic: &str) -> Read {
         Read::new(self.log.clone(), topic)
     }

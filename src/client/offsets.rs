@@ -14,23 +14,23 @@ use crate::{
 pub struct PartitionOffset {
     /// The partition.
     pub partition: PartitionId,
-    /// The offset found, between the other two.
+    /// The offset that was found, between `earliest` and `high_watermark`.
     pub offset: Offset,
     /// The first offset that has not been trimmed.
     pub earliest: Offset,
     /// The offset that the next record will get.
     pub high_watermark: Offset,
-    /// The topic that the offsets belong to, for [`Read::topic_id`](super::Read::topic_id); none if
-    /// the broker did not say.
+    /// The id of the topic that the offsets belong to, for
+    /// [`Read::topic_id`](super::Read::topic_id); `None` if the broker did not send it.
     pub topic_id: Option<TopicId>,
 }
 
 impl Client {
-    /// Finds a position in every partition of a topic, by partition number.
+    /// Finds the offset of a position in every partition of a topic, by partition number.
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_TOPIC`, or that the broker is not available.
+    /// `UNKNOWN_TOPIC`, or if the broker is not available.
     pub async fn list_offsets(
         &self,
         topic: &str,

@@ -6,13 +6,13 @@ use tonic::transport::{Endpoint, Uri};
 
 use super::{Client, Error, Tls, Token, link::Link, socket};
 
-/// The largest window that HTTP/2 has.
+/// The largest window of HTTP/2.
 const MAX_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
-/// The scheme of a broker that speaks TLS.
+/// The scheme of a broker that uses TLS.
 const HTTPS: &str = "https";
 
-/// What the broker is called on connections through a socket; nothing looks it up.
+/// The URL for connections through a socket; nothing looks the host up.
 const SOCKET_URL: &str = "http://localhost";
 
 /// How a [`Client`] connects. The defaults suit a broker on the same machine or in the same
@@ -21,30 +21,30 @@ const SOCKET_URL: &str = "http://localhost";
 pub struct Options {
     /// How long to wait for a connection.
     pub connect_timeout: Duration,
-    /// How long to wait for the answer to a call; reads and append streams, which go on, are not
+    /// How long to wait for the answer to a call. Reads and append streams, which go on, are not
     /// limited by it.
     pub request_timeout: Duration,
     /// How many bytes the broker may send ahead of what a reader has taken, for each read.
     ///
-    /// HTTP/2's own default, 64 KiB, and its frames of 16 KiB hold one connection to 0.6 GB/s on
+    /// HTTP/2's default window of 64 KiB and its frames of 16 KiB limit a connection to 0.6 GB/s on
     /// loopback; with these defaults it reaches 1.9 GB/s.
     pub stream_window_bytes: u32,
-    /// The same for all reads of the connection together. By default each has its own and nothing
-    /// else: a reader that pauses must not hold up the others, nor the answers to appends. HTTP/2
-    /// as this client speaks it also gives up a connection on which small unread messages, at 256
-    /// bytes each, take more than half of this.
+    /// The same for all reads of the connection together. By default it does not limit them
+    /// further, so that a reader that pauses does not hold up the others, nor the answers to
+    /// appends. The HTTP/2 library also closes a connection on which small unread messages, counted
+    /// as 256 bytes each, take more than half of this.
     pub connection_window_bytes: u32,
     /// The largest HTTP/2 frame to accept: 16 KiB up to 16 MiB less one byte.
     pub max_frame_bytes: u32,
-    /// How often to ask an idle connection whether the broker is still there; it is given up after
-    /// as long again.
+    /// How often to ask an idle connection whether the broker is still there; it is closed after as
+    /// much time again without an answer.
     pub keep_alive: Duration,
-    /// Which brokers to trust, and who to be, at an `https://` URL.
+    /// Which brokers to trust, and which certificate to show, at an `https://` URL.
     pub tls: Tls,
-    /// The token that every call shows. Default: none.
+    /// The access token that every call sends. Default: none.
     pub token: Option<Token>,
-    /// Whether the token may go to another machine without encryption, where everybody on the way
-    /// can read and use it. Default: no, to connect is refused.
+    /// Whether the token may be sent to another machine without encryption, where everybody on the
+    /// way can read and use it. Default: no; connecting is refused.
     pub token_without_encryption: bool,
 }
 
@@ -70,10 +70,9 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidServer`] if this is no such address, or its port none;
-    /// [`Error::InvalidTls`] if a certificate or key of [`tls`](Self::tls) cannot be used;
-    /// [`Error::Unavailable`] if nothing answers there, or client and broker do not trust each
-    /// other.
+    /// [`Error::InvalidServer`] if the address or its port is malformed; [`Error::InvalidTls`] if a
+    /// certificate or key of [`tls`](Self::tls) cannot be used; [`Error::Unavailable`] if nothing
+    /// answers there, or client and broker do not trust each other.
     pub async fn connect(&self, server: &str) -> Result<Client, Error> {
         let connected = match socket::path_of(server) {
             Some(path) if path.as_os_str().is_empty() => {
@@ -95,13 +94,13 @@ impl Options {
         Ok(self.client(channel))
     }
 
-    /// A client over a connection that was made from this [`endpoint`](Self::endpoint) some other
+    /// A client over a connection that was made from this [`endpoint`](Self::endpoint) in another
     /// way.
     pub(crate) fn client(&self, channel: tonic::transport::Channel) -> Client {
         Client::new(Link::new(channel, self.token.clone()), self.request_timeout)
     }
 
-    /// Where and how to connect, for tonic.
+    /// The address and the options, in tonic's form.
     pub(crate) fn endpoint(&self, server: &str) -> Result<Endpoint, Error> {
         let invalid = |reason: String| Error::InvalidServer {
             server: server.to_owned(),
@@ -139,7 +138,7 @@ impl Options {
     }
 }
 
-/// Whether what is sent there can be read on the way.
+/// Whether others can read what is sent to this server.
 fn is_exposed(server: &Uri) -> bool {
     let host = server.host().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -150,10 +149,10 @@ fn is_exposed(server: &Uri) -> bool {
     server.scheme_str() == Some("http") && !is_loopback
 }
 
-/// What stands where the port should and is none. It would be passed over, and port 80 be taken.
+/// The text in place of a port, if it is no valid port. It would be ignored, and port 80 used.
 fn malformed_port(server: &Uri) -> Option<&str> {
     let (_, port) = server.authority()?.as_str().rsplit_once(':')?;
-    // An IPv6 address has colons of its own.
+    // An IPv6 address has colons itself.
     let is_there = !port.is_empty() && !port.ends_with(']');
     let is_port = server.port_u16().is_some_and(|port| port != 0);
     (is_there && !is_port).then_some(port)

@@ -29,13 +29,13 @@ impl Read {
         Self { log, request }
     }
 
-    /// Where to start in the partitions that are not given a place of their own.
+    /// Where to start in partitions without a position of their own.
     pub fn from(mut self, start: Position) -> Self {
         self.request.start = Some(to_wire(start));
         self
     }
 
-    /// Reads this partition, beside the others that are named.
+    /// Reads this partition, in addition to others that are named.
     pub fn partition(mut self, partition: PartitionId) -> Self {
         self.request.partitions.push(proto::PartitionPosition {
             partition: partition.0,
@@ -44,7 +44,7 @@ impl Read {
         self
     }
 
-    /// Reads this partition from a place of its own.
+    /// Reads this partition from a position of its own.
     pub fn partition_from(mut self, partition: PartitionId, start: Position) -> Self {
         let position = Some(to_wire(start));
         self.request.partitions.push(proto::PartitionPosition {
@@ -54,16 +54,16 @@ impl Read {
         self
     }
 
-    /// Only if the topic of that name still is the one with this id; else `TOPIC_RECREATED`. Offsets
-    /// from an earlier read are worth nothing in a topic that was deleted and created anew: give
-    /// the id with them, as [`Reading::topic_id`] or
-    /// [`PartitionOffset::topic_id`](super::PartitionOffset::topic_id) told it.
+    /// Reads only if the topic with this name still has this id; otherwise fails with
+    /// `TOPIC_RECREATED`. Offsets from an earlier read mean nothing in a topic that was deleted and
+    /// created again, so pass the id together with them, as [`Reading::topic_id`] or
+    /// [`PartitionOffset::topic_id`](super::PartitionOffset::topic_id) returned it.
     pub fn topic_id(mut self, id: TopicId) -> Self {
         self.request.topic_id = id.to_string();
         self
     }
 
-    /// Goes on with records as they are appended, instead of ending at what is there now.
+    /// Continues with records as they are appended, instead of ending at the last one there is now.
     pub fn follow(mut self) -> Self {
         self.request.follow = true;
         self
@@ -75,7 +75,7 @@ impl Read {
         self
     }
 
-    /// Only records with this key, or another one that is named. At most 1,000.
+    /// Returns only records with this key, or other keys that are named. At most 1,000 keys.
     pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
         self.filter()
             .keys
@@ -83,7 +83,7 @@ impl Read {
         self
     }
 
-    /// Only records of this type, or another one that is named. At most 1,000.
+    /// Returns only records of this type, or other types that are named. At most 1,000 types.
     pub fn event_type(mut self, event_type: &str) -> Self {
         self.filter().types.push(event_type.to_owned());
         self
@@ -97,8 +97,8 @@ impl Read {
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `TOPIC_RECREATED`, [`Error::OffsetOutOfRange`], or that
-    /// the broker is not available. The broker may also say so on the first batch.
+    /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `TOPIC_RECREATED`, [`Error::OffsetOutOfRange`], or if
+    /// the broker is not available. These errors may also come with the first batch.
     pub async fn open(mut self) -> Result<Reading, Error> {
         let responses = self.log.read(self.request).await;
         let responses = responses
@@ -113,7 +113,7 @@ impl Read {
     }
 }
 
-/// A read under way. Dropping it ends it.
+/// A read of a topic. Dropping it ends it.
 #[derive(Debug)]
 pub struct Reading {
     responses: Streaming<ReadResponse>,
@@ -124,15 +124,15 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// The next batch: some records of one partition, or news about how far the read has come. None
-    /// at the end.
+    /// The next batch: some records of one partition, or news about how far the read is. `None` at
+    /// the end.
     ///
     /// # Errors
     ///
-    /// [`Error::DamagedRecords`] at a damaged range: read on behind it with a new read.
-    /// [`Error::Unavailable`] when the connection is lost: read on from
-    /// [`positions`](Self::positions), with the [`topic_id`](Self::topic_id). `UNKNOWN_TOPIC` if it
-    /// has been deleted.
+    /// [`Error::DamagedRecords`] at a damaged range: continue behind it with a new read.
+    /// [`Error::Unavailable`] if the connection is lost: continue from
+    /// [`positions`](Self::positions), with the [`topic_id`](Self::topic_id). `UNKNOWN_TOPIC` if
+    /// the topic was deleted.
     pub async fn next_batch(&mut self) -> Result<Option<ReadBatch>, Error> {
         match self.responses.message().await {
             Ok(Some(response)) => {
@@ -146,8 +146,8 @@ impl Reading {
         }
     }
 
-    /// The next record, by itself. None at the end. Use either this or
-    /// [`next_batch`](Self::next_batch), which is the one that tells of erased entities.
+    /// The next record on its own; `None` at the end. Use either this or
+    /// [`next_batch`](Self::next_batch); only that one tells of erased entities.
     ///
     /// # Errors
     ///
@@ -166,28 +166,28 @@ impl Reading {
         }
     }
 
-    /// The topic's identity, once the broker has said it: a read that goes on from
-    /// [`positions`](Self::positions) gives it to [`Read::topic_id`].
+    /// The topic's id, once the broker has sent it. Pass it to [`Read::topic_id`] for a read that
+    /// continues from [`positions`](Self::positions).
     #[must_use]
     pub fn topic_id(&self) -> Option<TopicId> {
         self.topic_id
     }
 
-    /// Where the next batch of each partition begins, as far as the broker has said: a read that
-    /// broke off goes on from here, in the same topic.
+    /// Where the next batch of each partition begins, as far as the broker has said. A read that
+    /// broke off can be continued from here, in the same topic.
     #[must_use]
     pub fn positions(&self) -> &BTreeMap<PartitionId, Offset> {
         &self.positions
     }
 }
 
-/// Some records of one partition; without records, news about how far the read has come.
+/// Some records of one partition. A batch without records only tells how far the read is.
 #[derive(Clone, Debug)]
 pub struct ReadBatch {
     /// The partition.
     pub partition: PartitionId,
-    /// Where its next batch begins: everything before has been returned or did not match the
-    /// filter.
+    /// Where the partition's next batch begins: all records before it were returned or did not
+    /// match the filter.
     pub next_offset: Offset,
     /// The offset that the partition's next record will get.
     pub high_watermark: Offset,
@@ -218,41 +218,40 @@ impl ReadBatch {
         self.runs.records()
     }
 
-    /// The records in offset order, each with its own hold on the received bytes.
+    /// The records in offset order as owned values, which share the received bytes.
     pub fn owned_records(&self) -> impl Iterator<Item = Result<StoredRecord, MalformedRecord>> {
         self.runs.owned_records(self.partition)
     }
 
-    /// Entities that were erased since the read began: what was derived from their records should
-    /// be erased too. Only a read that [follows](Read::follow) is told.
+    /// Entities that were erased since the read began: erase what was derived from their records
+    /// too. Only a read that [follows](Read::follow) is told.
     #[must_use]
     pub fn erased(&self) -> &[ErasedEntity] {
         &self.erased
     }
 
-    /// How many bytes of records there are.
+    /// The size of the records, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.runs.bytes()
     }
 }
 
-/// The notice that an entity was erased. It does not have the key, only what is needed to know it
-/// again.
+/// The notice that an entity was erased. It has no key, only what is needed to recognize the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErasedEntity {
     /// SHA-256 of the key.
     pub key_sha256: [u8; 32],
-    /// The version of the last record that was erased: it and all before it were.
-    /// [`Version::UNKNOWN`]: records that may be the entity's are damaged, and nobody can tell; all
-    /// before `end` were.
+    /// The version of the last erased record: this one and all before it were erased.
+    /// [`Version::UNKNOWN`] if that is not known, because records that may be the entity's are
+    /// damaged; then all of its records before `end` were erased.
     pub through: Version,
-    /// The offset behind that record.
+    /// The offset behind the last erased record.
     pub end: Offset,
 }
 
 impl ErasedEntity {
-    /// None if there is no whole hash, which says of nobody that they were erased.
+    /// `None` if the notice has no complete hash, so that no key could be recognized by it.
     pub(super) fn new(notice: &proto::ErasedEntity) -> Option<Self> {
         let key_sha256 = notice.key_sha256.as_ref().try_into().ok()?;
         Some(Self {

@@ -4,8 +4,8 @@ use prost::encoding::encoded_len_varint;
 
 use crate::proto::wire::RECORD_TAG;
 
-/// A record to append. It borrows what it is given; [`Batch::push`](super::Batch::push) encodes it
-/// on the spot.
+/// A record to append. It borrows its content; [`Batch::push`](super::Batch::push) encodes it at
+/// once.
 ///
 /// ```
 /// use taffrail::client::Record;
@@ -33,7 +33,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// A record without a value: it says that the entity of this key has ended.
+    /// A record without a value: it marks the end of the entity with this key.
     pub fn tombstone<K: AsRef<[u8]> + ?Sized>(key: &'a K) -> Self {
         Self {
             key: Some(key.as_ref()),
@@ -41,8 +41,8 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// What the record is about: records with the same key are in the same partition, in order. 1
-    /// to 65,535 bytes.
+    /// The key, of 1 to 65,535 bytes. Records with the same key are in the same partition, in
+    /// order.
     pub fn key<K: AsRef<[u8]> + ?Sized>(self, key: &'a K) -> Self {
         Self {
             key: Some(key.as_ref()),
@@ -58,7 +58,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The type of the event, as filters name it. At most 255 bytes.
+    /// The type of the event, by which reads can be filtered. At most 255 bytes.
     pub fn event_type(self, event_type: &'a str) -> Self {
         Self { event_type, ..self }
     }
@@ -70,7 +70,7 @@ impl<'a> Record<'a> {
     }
 
     /// When the event happened, in milliseconds since 1970-01-01T00:00:00Z. Without it the broker
-    /// sets the append time.
+    /// uses the append time.
     pub fn timestamp_ms(self, timestamp_ms: i64) -> Self {
         Self {
             timestamp_ms: Some(timestamp_ms),
@@ -78,7 +78,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Your identity for this event. At most 64 bytes.
+    /// Your id for this event, of at most 64 bytes.
     pub fn event_id<I: AsRef<[u8]> + ?Sized>(self, event_id: &'a I) -> Self {
         Self {
             event_id: event_id.as_ref(),
@@ -86,14 +86,14 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// How many bytes the record takes as one of a run: with its tag and length.
+    /// The size of the record in a batch, with its tag and length.
     pub(super) fn run_len(&self) -> usize {
         let len = self.encoded_len();
         1 + encoded_len_varint(len as u64) + len
     }
 
-    /// Adds the record to a run: tag, length and fields. The same bytes as the generated `Record`
-    /// gives, in one pass and without copying the content into one first.
+    /// Appends the record to `run`: tag, length and fields. The bytes are those of the generated
+    /// `Record`, but made in one pass and without copying the content into such a value first.
     pub(crate) fn encode(&self, run: &mut Vec<u8>) {
         let len = self.encoded_len();
         run.reserve(len + 11);
@@ -140,7 +140,7 @@ impl<'a> Record<'a> {
 const VARINT: u8 = 0;
 const LENGTH_DELIMITED: u8 = 2;
 
-/// All of a record's fields have numbers below 16, so that a tag is one byte.
+/// A tag takes one byte, because all of a record's fields have numbers below 16.
 const fn tag(field: u8, wire_type: u8) -> u8 {
     field << 3 | wire_type
 }

@@ -1,4 +1,4 @@
-//! A broker that speaks TLS, at an `https://` URL.
+//! Connections with TLS, to an `https://` URL.
 
 use std::{fmt, io};
 
@@ -12,8 +12,8 @@ use crate::tls::{Connector, Trust};
 /// The port of an `https://` URL without one.
 const HTTPS_PORT: u16 = 443;
 
-/// Which brokers a client trusts, and the certificate that it shows, at an `https://` URL. All of
-/// it is the text of PEM files.
+/// Which brokers a client trusts, and the certificate that it shows, at an `https://` URL.
+/// Everything is given as the text of PEM files.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     authorities: Option<Vec<u8>>,
@@ -27,7 +27,7 @@ struct Identity {
 }
 
 impl Tls {
-    /// Trusts the authorities that the operating system does, and has no certificate.
+    /// Trusts the operating system's authorities, and shows no certificate.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -42,7 +42,7 @@ impl Tls {
         }
     }
 
-    /// Shows this certificate to brokers that ask for one; `key` is the one that it was made for.
+    /// Shows this certificate to brokers that ask for one; `key` is its private key.
     #[must_use]
     pub fn identity(self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl Tls {
         })
     }
 
-    /// Connects to a broker, and again when the connection is lost.
+    /// Connects to a broker, and again whenever the connection is lost.
     pub(super) async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, Error> {
         let connector = self.connector(endpoint.uri())?;
         let connecting = endpoint.connect_with_connector(tower::service_fn(move |server: Uri| {
@@ -93,7 +93,7 @@ async fn open(
     connector.connect(socket).await
 }
 
-/// Keys are nobody's business.
+/// Does not show the private key.
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls")

@@ -1,5 +1,5 @@
-//! The append stream that all small appends of a connection share: it has one call for all of them
-//! at the broker, and one wake-up for as many as are answered together.
+//! The append stream that all small appends of a connection share. The broker then has one call for
+//! all of them, and all that are answered together cause a single wake-up.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -10,20 +10,22 @@ use super::link::Link;
 use super::{Append, AppendWindow, Appended, Appender, Error};
 use crate::proto::log_client::LogClient;
 
-/// An append of more bytes is a call of its own: on the stream it would hold up those behind it.
+/// An append of more bytes is a call of its own, because on the stream it would hold up those
+/// behind it.
 pub(super) const MAX_SHARED_BYTES: usize = 64 << 10;
 
-/// More than a broker has under way on a stream, so that it need not wait for the next ones.
+/// More than a broker has under way on a stream, so that the broker never waits for further
+/// requests.
 const WINDOW: AppendWindow = AppendWindow {
     requests: 1_024,
     bytes: 16 << 20,
 };
 
-/// A stream that is not used for so long ends: a connection with an open call is never an idle one
-/// to the broker.
+/// A stream that is unused for this long ends, because the broker never regards a connection with
+/// an open call as idle.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// How often an append that was not sent, because the stream had ended, is tried on the next one.
+/// How often an append is tried on another stream if it was not sent because its stream had ended.
 const ATTEMPTS: usize = 3;
 
 /// Opened when there is something to append, and again after it has ended.
@@ -60,7 +62,7 @@ impl SharedStream {
             let Err(Error::StreamEnded { cause }) = answer else {
                 return answer;
             };
-            // It may have ended long ago, when the broker was restarted.
+            // The stream may have ended long ago, when the broker was restarted.
             self.forget(&appender);
             last = match appender.ended() {
                 Some(unavailable @ Error::Unavailable { .. }) => Some(unavailable),

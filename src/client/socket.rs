@@ -1,4 +1,5 @@
-//! A broker on the same machine, by a Unix socket: that of administrators in its data directory.
+//! Connections to a broker on the same machine through a Unix socket, such as the administrators'
+//! socket in its data directory.
 
 use std::{
     io,
@@ -11,14 +12,14 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::types::ADMIN_SOCKET;
 
-/// The path in an address such as `unix:/var/lib/taffrail`, or `unix:///var/lib/taffrail` as gRPC
-/// libraries write it too; none if it is not of that form.
+/// The path in an address such as `unix:/var/lib/taffrail`, or `unix:///var/lib/taffrail`, the form
+/// of gRPC libraries; `None` for any other address.
 pub(super) fn path_of(server: &str) -> Option<PathBuf> {
     let path = server.strip_prefix("unix:")?;
     Some(path.strip_prefix("//").unwrap_or(path).into())
 }
 
-/// Connects through a socket, or that of a data directory.
+/// Connects through a socket, or through the one in a data directory.
 pub(super) async fn connect(
     endpoint: &Endpoint,
     path: PathBuf,
@@ -44,7 +45,7 @@ async fn open(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
-/// Whether a connection to a directory may fail like this; the operating systems do not agree.
+/// Whether connecting to a directory may fail with this error; operating systems differ.
 fn may_be_directory(kind: io::ErrorKind) -> bool {
     !matches!(
         kind,
@@ -52,7 +53,7 @@ fn may_be_directory(kind: io::ErrorKind) -> bool {
     )
 }
 
-/// What it means that there is no connection.
+/// Explains why there is no connection.
 pub(super) fn explain(path: &Path, error: &io::Error) -> io::Error {
     let path = path.display();
     let meaning = match error.kind() {

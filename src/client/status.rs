@@ -1,8 +1,8 @@
 //! The one mapping from gRPC status to [`Error`].
 //!
-//! A status that carries `google.rpc.ErrorInfo` is the broker's own answer, and its code can be
-//! trusted. Any other comes from the transport, or from something in between, and does not say
-//! whether a call that was sent has been carried out.
+//! A status with `google.rpc.ErrorInfo` is the broker's own answer, so its code can be trusted. Any
+//! other comes from the transport, or from something in between, and does not tell whether a call
+//! that was sent was carried out.
 
 use std::{error::Error as _, time::Duration};
 
@@ -15,16 +15,16 @@ use crate::{
     types::{Offset, PartitionId},
 };
 
-/// What a lost answer leaves open.
+/// What is not known if the answer is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AtStake {
-    /// Nothing: the call only asked.
+    /// Nothing: the call changes nothing.
     Nothing,
-    /// Whether a change was made.
+    /// Whether the change was made.
     Change,
 }
 
-/// The answer to a call, waited for so long.
+/// Waits for the answer to a call, for at most `timeout`.
 pub(super) async fn answer<T>(
     timeout: Duration,
     at_stake: AtStake,
@@ -46,7 +46,8 @@ impl Error {
 
     pub(super) fn from_status(status: &Status, at_stake: AtStake) -> Self {
         match status.get_details_error_info() {
-            // The broker's words, but it has stopped waiting, not what it waited for.
+            // The broker's answer, but it only says that the broker has stopped waiting; the change
+            // may still happen.
             Some(_) if status.code() == Code::DeadlineExceeded => lost(describe(status), at_stake),
             Some(info) => from_broker(status, info),
             None => from_transport(status, at_stake),
@@ -152,7 +153,7 @@ fn refused(status: &Status, info: Option<ErrorInfo>) -> Error {
     }))
 }
 
-/// Whether the call failed for want of a connection, so that it was never sent.
+/// Whether the call failed because there was no connection, so that it was never sent.
 fn never_connected(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
@@ -171,7 +172,7 @@ fn describe(status: &Status) -> String {
     }
 }
 
-/// The text of the first cause, which is the one that tells a person something.
+/// The text of the innermost cause, which tells people most.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(cause) = innermost.source() {

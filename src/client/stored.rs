@@ -1,11 +1,11 @@
-//! Records as they come from the broker.
+//! Records that the broker has sent.
 
 use bytes::Bytes;
 
 use super::Record;
 use crate::types::{MalformedRecord, Offset, PartitionId, RecordView, Records, Version};
 
-/// The records of one response, as they lie in it.
+/// The records of one response, in the received bytes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Runs(pub(super) Vec<Bytes>);
 
@@ -36,16 +36,16 @@ impl Runs {
     }
 }
 
-/// A record as the broker stores it. Keeping one keeps the batch that it came with in memory.
+/// A record as the broker stores it. As long as it is kept, its whole batch is kept in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRecord {
     /// The partition.
     pub partition: PartitionId,
-    /// Its place in the partition.
+    /// Its offset in the partition.
     pub offset: Offset,
-    /// What it is about.
+    /// The key.
     pub key: Option<Bytes>,
-    /// The content; none is a tombstone, unless the record is [`erased`](Self::erased).
+    /// The content; `None` for a tombstone, and for a record that is [`erased`](Self::erased).
     pub value: Option<Bytes>,
     /// The type of the event.
     pub event_type: String,
@@ -55,16 +55,17 @@ pub struct StoredRecord {
     pub timestamp_ms: i64,
     /// When the broker took it, in milliseconds since 1970-01-01T00:00:00Z.
     pub append_time_ms: i64,
-    /// The producer's identity for the event; empty for none.
+    /// The producer's id for the event; empty if it has none.
     pub event_id: Bytes,
-    /// Its number among its entity's records; none without a key, and in topics with `keys=plain`.
+    /// Its version; `None` without a key, and in topics with `keys=plain`.
     pub version: Option<Version>,
-    /// Its entity was erased, and key, value, headers and event id with it. It is no tombstone.
+    /// Whether its entity was erased, and with it key, value, headers and event id. It is not a
+    /// tombstone.
     pub erased: bool,
 }
 
 impl StoredRecord {
-    /// The record that `view` shows, which lies in `run`.
+    /// The record that `view` shows; its bytes are in `run`.
     pub(super) fn new(partition: PartitionId, run: &Bytes, view: &RecordView<'_>) -> Self {
         let append_time_ms = view.append_time_ms.unwrap_or_default();
         Self {
@@ -85,7 +86,7 @@ impl StoredRecord {
         }
     }
 
-    /// The same record, to append it elsewhere.
+    /// The same record, for appending it elsewhere.
     pub fn to_record(&self) -> Record<'_> {
         let mut record = match (&self.key, &self.value) {
             (Some(key), None) => Record::tombstone(key),

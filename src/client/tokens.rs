@@ -1,4 +1,4 @@
-//! Making and revoking access tokens.
+//! Creating and revoking access tokens.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::proto::{self, revoke_token_request::Which, tokens_client::TokensClient};
 
-/// Makes and revokes access tokens; see [`Client::tokens`].
+/// Creates, lists and revokes access tokens; see [`Client::tokens`].
 #[derive(Clone, Debug)]
 pub struct Tokens {
     calls: TokensClient<Link>,
@@ -20,16 +20,16 @@ pub struct Tokens {
 pub struct AccessToken {
     /// Its id.
     pub id: u64,
-    /// The name of its principal, which is `token:` with this behind it.
+    /// The name of its principal, without the prefix `token:`.
     pub name: String,
-    /// When it was made, in milliseconds since 1970.
+    /// When it was created, in milliseconds since 1970.
     pub created_ms: i64,
-    /// From when on it counts no more, in milliseconds since 1970.
+    /// When it expires, in milliseconds since 1970.
     pub expires_ms: i64,
 }
 
 impl Client {
-    /// Makes and revokes access tokens.
+    /// Creates, lists and revokes access tokens.
     #[must_use]
     pub fn tokens(&self) -> Tokens {
         Tokens {
@@ -40,11 +40,11 @@ impl Client {
 }
 
 impl Tokens {
-    /// Makes a token that counts for so long. Its text is in this answer only.
+    /// Creates a token with this life. Only this answer has its text.
     ///
     /// # Errors
     ///
-    /// `MALFORMED_REQUEST` for a name or a time that cannot be, `TOO_MANY_TOKENS`.
+    /// `MALFORMED_REQUEST` for an invalid name or life, `TOO_MANY_TOKENS`.
     pub async fn create(
         &self,
         name: &str,
@@ -59,11 +59,11 @@ impl Tokens {
         Ok((created.text, created.token.unwrap_or_default().into()))
     }
 
-    /// All tokens, by their ids.
+    /// All tokens, by id.
     ///
     /// # Errors
     ///
-    /// That the broker is not available.
+    /// If the broker is not available.
     pub async fn list(&self) -> Result<Vec<AccessToken>, Error> {
         let mut calls = self.calls.clone();
         let call = calls.list(proto::ListTokensRequest {});
@@ -71,7 +71,7 @@ impl Tokens {
         Ok(listed.tokens.into_iter().map(Into::into).collect())
     }
 
-    /// Revokes all tokens of a name. Returns what they were.
+    /// Revokes all tokens with a name. Returns the revoked ones.
     ///
     /// # Errors
     ///

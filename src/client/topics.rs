@@ -14,7 +14,7 @@ use crate::{
     types::{Offset, PartitionId},
 };
 
-/// Creates and looks after topics; see [`Client::topics`](super::Client::topics). Every change is
+/// Creates and administers topics; see [`Client::topics`](super::Client::topics). Every change is
 /// durable when it is answered.
 #[derive(Clone, Debug)]
 pub struct Topics {
@@ -41,12 +41,12 @@ impl NewTopic {
         }
     }
 
-    /// How many partitions it is to have: 1 to 10,000.
+    /// How many partitions it will have: 1 to 10,000.
     pub fn partitions(self, partitions: u32) -> Self {
         Self { partitions, ..self }
     }
 
-    /// Gives a setting a value, such as `segment.bytes` and `64MiB`.
+    /// Sets a setting, for example `segment.bytes` to `64MiB`.
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.insert(name.to_owned(), value.to_owned());
         self
@@ -58,13 +58,13 @@ impl NewTopic {
 pub struct Topic {
     /// The name.
     pub name: String,
-    /// Identity: a topic created again under the same name has another.
+    /// Its id: a topic that is created again under the same name has another one.
     pub id: String,
     /// How many partitions it has.
     pub partitions: u32,
     /// Every setting by name: its value, and whether that is the default.
     pub settings: BTreeMap<String, (String, bool)>,
-    /// The longest that a record may live under these settings; none for ever.
+    /// The longest that a record may live under these settings; `None` for ever.
     pub longest_life: Option<Duration>,
 }
 
@@ -77,59 +77,59 @@ pub struct Partition {
     pub earliest: Offset,
     /// The offset that the next record will get.
     pub high_watermark: Offset,
-    /// Segments on disk.
+    /// How many segments it has on disk.
     pub segments: u32,
-    /// Bytes in segments and on their way there.
+    /// The size of its records, in segments and on their way there.
     pub bytes: u64,
-    /// What these would be if no segment were compressed.
+    /// The size of its records without compression.
     pub uncompressed_bytes: u64,
-    /// Why it could not be compressed, when that was tried last.
+    /// Why it could not be compressed when it was last tried.
     pub compression_problem: Option<String>,
-    /// When that is tried again, in milliseconds since 1970-01-01T00:00:00Z.
+    /// When compression is tried again, in milliseconds since 1970-01-01T00:00:00Z.
     pub compression_retry_ms: Option<i64>,
-    /// How far it has been compacted; none if its topic is not.
+    /// How far it is compacted; `None` if its topic is not compacted.
     pub compaction: Option<Compaction>,
-    /// How far its sealed segments have been verified since the broker started; none if they are
-    /// not.
+    /// How far its sealed segments were verified since the broker started; `None` if they are not
+    /// verified.
     pub scrub: Option<Scrub>,
 }
 
-/// How far a partition's sealed segments have been verified.
+/// How far a partition's sealed segments were verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scrub {
-    /// What lies before this offset has been verified.
+    /// All sealed segments before this offset were verified.
     pub scrubbed_up_to: Offset,
-    /// When all that was sealed had been verified last, in milliseconds since 1970-01-01T00:00:00Z.
+    /// When all sealed segments had last been verified, in milliseconds since 1970-01-01T00:00:00Z.
     pub complete_ms: Option<i64>,
-    /// The damaged places, at most the first 100: offsets that cannot be read.
+    /// The first 100 damaged ranges: offsets that cannot be read.
     pub damaged: Vec<Range<Offset>>,
 }
 
-/// How far a partition has been compacted.
+/// How far a partition is compacted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compaction {
     /// Before this offset no key has more records than `compaction.keep`.
     pub clean_up_to: Offset,
-    /// When it was compacted last, in milliseconds since 1970-01-01T00:00:00Z.
+    /// When compaction last completed, in milliseconds since 1970-01-01T00:00:00Z.
     pub last_ms: Option<i64>,
-    /// Why it could not be compacted, or not all of it, when that was tried last.
+    /// Why the last attempt did not complete, or left something.
     pub problem: Option<String>,
-    /// When that is tried again, in milliseconds since 1970-01-01T00:00:00Z.
+    /// When it is tried again, in milliseconds since 1970-01-01T00:00:00Z.
     pub retry_ms: Option<i64>,
 }
 
-/// What an alter or a trim would remove of a partition.
+/// What an alter or a trim would remove from a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
     /// The partition.
     pub partition: PartitionId,
     /// The offset that its log would start at.
     pub before: Offset,
-    /// How many records would go.
+    /// How many records would be removed.
     pub records: u64,
-    /// Bytes of the segments that would go as a whole.
+    /// The size of the segments that would be removed.
     pub bytes: u64,
-    /// The groups that have not committed all of that, with how many records they would lose.
+    /// The groups that have not committed all of these records, with how many they would lose.
     pub groups: Vec<(String, u64)>,
 }
 
@@ -200,11 +200,11 @@ impl Topics {
         Ok((answer.topic.unwrap_or_default().into(), partitions))
     }
 
-    /// Lists topics, all that there are.
+    /// Lists all topics.
     ///
     /// # Errors
     ///
-    /// That the broker is not available.
+    /// If the broker is not available.
     pub async fn list(&self) -> Result<Vec<Topic>, Error> {
         let mut topics: Vec<Topic> = Vec::new();
         loop {
@@ -220,12 +220,12 @@ impl Topics {
         }
     }
 
-    /// Lists topics, at most `limit` (0: 1,000), whose name starts with `prefix` and sorts behind
+    /// Lists at most `limit` topics (0 for 1,000) whose names start with `prefix` and sort behind
     /// `after`.
     ///
     /// # Errors
     ///
-    /// That the broker is not available.
+    /// If the broker is not available.
     pub async fn list_page(
         &self,
         prefix: &str,
@@ -246,8 +246,8 @@ impl Topics {
         })
     }
 
-    /// Changes settings of a topic: gives those in `set` a value and those in `reset` their
-    /// default, all or none.
+    /// Changes settings of a topic: sets those in `set`, and resets those in `reset` to their
+    /// defaults; all or none.
     ///
     /// # Errors
     ///
@@ -265,8 +265,8 @@ impl Topics {
         Ok(answer.topic.unwrap_or_default().into())
     }
 
-    /// What [`alter`](Self::alter) would remove at once, of each partition of which anything would
-    /// be; nothing is changed.
+    /// What [`alter`](Self::alter) would remove at once, for each partition that would lose
+    /// anything. Nothing is changed.
     ///
     /// # Errors
     ///
@@ -308,7 +308,7 @@ impl Topics {
         Ok(answer.would_remove.unwrap_or_default().into())
     }
 
-    /// Gives a topic with `keys=plain` more partitions: so many in all.
+    /// Raises the number of partitions of a topic with `keys=plain` to this number.
     ///
     /// # Errors
     ///
@@ -325,13 +325,13 @@ impl Topics {
         Ok(answer.topic.unwrap_or_default().into())
     }
 
-    /// Deletes the records of a partition before an offset. Returns the partition's earliest
+    /// Deletes the records of a partition before an offset. Returns the partition's new earliest
     /// offset.
     ///
     /// # Errors
     ///
     /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, [`Error::OffsetOutOfRange`] above the high watermark,
-    /// `RETENTION_HELD`: a group has not committed some of them.
+    /// `RETENTION_HELD` if a group has not committed some of the records.
     pub async fn trim(
         &self,
         topic: &str,
@@ -341,7 +341,7 @@ impl Topics {
         self.send_trim(topic, partition, before, false).await
     }
 
-    /// The same, also where `retention.hold` keeps records for a group that has not committed them.
+    /// The same, even if `retention.hold` keeps records for a group that has not committed them.
     ///
     /// # Errors
     ///
@@ -355,11 +355,11 @@ impl Topics {
         self.send_trim(topic, partition, before, true).await
     }
 
-    /// Has all partitions of a topic compacted now, with what is in their active segments.
+    /// Starts to compact all partitions of a topic, including their active segments.
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_TOPIC`, `NOT_COMPACTED`: its `cleanup.policy` is `delete`.
+    /// `UNKNOWN_TOPIC`, `NOT_COMPACTED` if its `cleanup.policy` is `delete`.
     pub async fn compact(&self, topic: &str) -> Result<(), Error> {
         let request = compact_request(topic, false);
         self.answer(AtStake::Nothing, self.calls.clone().compact(request))
@@ -367,12 +367,12 @@ impl Topics {
         Ok(())
     }
 
-    /// The same, and waits until it is done, as long as that takes: it may be as long as reading
-    /// the topic. What could not be compacted, [`describe`](Self::describe) tells.
+    /// As [`compact`](Self::compact), but waits until it is done, which may take as long as reading
+    /// the whole topic. [`describe`](Self::describe) tells what could not be compacted.
     ///
     /// # Errors
     ///
-    /// As of [`compact`](Self::compact).
+    /// As [`compact`](Self::compact).
     pub async fn compact_and_wait(&self, topic: &str) -> Result<(), Error> {
         let request = compact_request(topic, true);
         status::answer(

@@ -1,4 +1,4 @@
-//! Entities: read one, look at the latest of many, trim, erase.
+//! Entities: read one, read the latest records of many, trim, erase.
 
 mod read;
 mod trim;
@@ -29,19 +29,19 @@ pub struct Entities {
     timeout: Duration,
 }
 
-/// An entity as it is.
+/// The latest state of an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LatestRecord {
-    /// The version of its latest record; [`Version::NONE`]: it never had one.
+    /// The version of its latest record; [`Version::NONE`] if it never had one.
     pub version: Version,
-    /// Its latest record; none if there never was one, or it was trimmed.
+    /// Its latest record; `None` if there never was one, or it was trimmed.
     pub record: Option<StoredRecord>,
 }
 
-/// The removal of an entity's bytes.
+/// The erasure of an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Erasure {
-    /// Its identity, for [`Entities::erasure`].
+    /// Its id, for [`Entities::erasure`].
     pub id: u64,
     /// Whether the bytes are gone from every file.
     pub complete: bool,
@@ -49,12 +49,11 @@ pub struct Erasure {
     pub requested_ms: i64,
     /// By when it should be complete, in the same unit.
     pub deadline_ms: i64,
-    /// The version of the last record that was erased; [`Version::NONE`]: there was nothing to
-    /// erase; [`Version::UNKNOWN`]: records that may be the entity's are damaged, and nobody can
-    /// tell.
+    /// The version of the last erased record. [`Version::NONE`] if there was nothing to erase;
+    /// [`Version::UNKNOWN`] if that is not known, because records that may be the entity's are
+    /// damaged.
     pub through: Version,
-    /// Why it could not be completed when that was tried last, for people to read. The broker tries
-    /// again.
+    /// Why it could not be completed when it was last tried, as text. The broker tries again.
     pub problem: Option<String>,
 }
 
@@ -63,18 +62,17 @@ impl Entities {
         Self { calls, timeout }
     }
 
-    /// Reads the records of an entity: by default all, from the first version on. See
-    /// [`ReadEntity`] for the choices.
+    /// Reads the records of an entity: by default all of them, from the first version on. See
+    /// [`ReadEntity`] for the options.
     pub fn read(&self, topic: &str, key: impl AsRef<[u8]>) -> ReadEntity {
         ReadEntity::new(self.calls.clone(), self.timeout, topic, key.as_ref())
     }
 
-    /// The latest records of up to 1,000 entities, in the order of their keys here, as they are at
-    /// one moment.
+    /// The latest records of up to 1,000 entities at one moment, in the order of `keys`.
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_TOPIC`, `PLAIN_TOPIC`, `REQUEST_TOO_LARGE`, [`Error::DamagedRecords`], or that the
+    /// `UNKNOWN_TOPIC`, `PLAIN_TOPIC`, `REQUEST_TOO_LARGE`, [`Error::DamagedRecords`], or if the
     /// broker is not available.
     pub async fn latest(
         &self,
@@ -111,13 +109,13 @@ impl Entities {
         }
     }
 
-    /// Erases an entity: once this returns, no read returns the keys, values, headers and event ids
-    /// of its records any more. Their bytes are then removed from every file; the erasure says when
-    /// that is complete.
+    /// Erases an entity: once this returns, no read returns keys, values, headers and event ids of
+    /// its records any more. Their bytes are then removed from every file; [`Erasure::complete`]
+    /// says when that is done.
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_TOPIC`, `PLAIN_TOPIC`, `TOO_MANY_ERASURES`, or as every change.
+    /// `UNKNOWN_TOPIC`, `PLAIN_TOPIC`, `TOO_MANY_ERASURES`, or the errors of any change.
     pub async fn erase(&self, topic: &str, key: impl AsRef<[u8]>) -> Result<Erasure, Error> {
         let key = Bytes::copy_from_slice(key.as_ref());
         let request = proto::EraseKeyRequest {
@@ -133,11 +131,11 @@ impl Entities {
         Ok(response.erasure.unwrap_or_default().into())
     }
 
-    /// How far an erasure has come.
+    /// The state of an erasure.
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_ERASURE`, or that the broker is not available.
+    /// `UNKNOWN_ERASURE`, or if the broker is not available.
     pub async fn erasure(&self, id: u64) -> Result<Erasure, Error> {
         let request = proto::DescribeErasureRequest { id };
         let response = answer(

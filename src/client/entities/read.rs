@@ -45,14 +45,14 @@ impl ReadEntity {
         }
     }
 
-    /// Starts at this version. Where that record is not there any more, or not yet, at the next one
+    /// Starts at this version. If its record is gone, or does not exist yet, starts at the next one
     /// in the direction of the read.
     pub fn from_version(mut self, version: Version) -> Self {
         self.request.from_version = version.0;
         self
     }
 
-    /// From the latest record to the first.
+    /// Reads from the latest record to the first.
     pub fn backward(mut self) -> Self {
         self.request.backward = true;
         self
@@ -64,12 +64,12 @@ impl ReadEntity {
         self
     }
 
-    /// Starts reading. It ends at the version that is the latest now.
+    /// Starts reading. The read ends at the version that is the latest now.
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_TOPIC`, `PLAIN_TOPIC`, [`Error::DamagedRecords`], or that the broker is not
-    /// available. That the entity never had a record is no error: its [latest
+    /// `UNKNOWN_TOPIC`, `PLAIN_TOPIC`, [`Error::DamagedRecords`], or if the broker is not
+    /// available. It is not an error if the entity never had a record: then its [latest
     /// version](EntityReading::latest_version) is [`Version::NONE`].
     pub async fn open(mut self) -> Result<EntityReading, Error> {
         let mut responses = answer(
@@ -93,37 +93,37 @@ impl ReadEntity {
     }
 }
 
-/// A read of one entity under way. Dropping it ends it.
+/// A read of one entity. Dropping it ends it.
 #[derive(Debug)]
 pub struct EntityReading {
     responses: Streaming<ReadKeyResponse>,
     latest: Version,
     start: Version,
-    /// What came with the latest version, until it is taken.
+    /// The first response, which had the latest version, until it is taken.
     first: Option<ReadKeyResponse>,
     /// The rest of the last batch, when records are taken one by one.
     records: VecDeque<StoredRecord>,
 }
 
 impl EntityReading {
-    /// The entity's latest version when the read began; [`Version::NONE`]: it never had a record.
+    /// The entity's latest version when the read began; [`Version::NONE`] if it never had a record.
     #[must_use]
     pub fn latest_version(&self) -> Version {
         self.latest
     }
 
-    /// Where the entity starts: records of lower versions were trimmed, or have expired. Exact if
-    /// the read began below it; else it may be further on.
+    /// The first version of the entity; records of lower versions were trimmed or have expired.
+    /// Exact if the read began below it; otherwise the true first version may be higher.
     #[must_use]
     pub fn first_version(&self) -> Version {
         self.start
     }
 
-    /// The next records. None at the end.
+    /// The next records; `None` at the end.
     ///
     /// # Errors
     ///
-    /// [`Error::DamagedRecords`], or that the connection was lost.
+    /// [`Error::DamagedRecords`], or if the connection was lost.
     pub async fn next_batch(&mut self) -> Result<Option<EntityBatch>, Error> {
         let response = match self.first.take() {
             Some(first) => Some(first),
@@ -132,7 +132,7 @@ impl EntityReading {
         Ok(response.map(EntityBatch::new))
     }
 
-    /// The next record, by itself. None at the end. Use either this or
+    /// The next record on its own; `None` at the end. Use either this or
     /// [`next_batch`](Self::next_batch).
     ///
     /// # Errors
@@ -156,7 +156,7 @@ impl EntityReading {
 /// Some records of an entity, in the order of the read.
 #[derive(Clone, Debug)]
 pub struct EntityBatch {
-    /// The partition that the entity is in.
+    /// The partition of the entity.
     pub partition: PartitionId,
     runs: Runs,
 }
@@ -174,12 +174,12 @@ impl EntityBatch {
         self.runs.records()
     }
 
-    /// The records, each with its own hold on the received bytes.
+    /// The records as owned values, which share the received bytes.
     pub fn owned_records(&self) -> impl Iterator<Item = Result<StoredRecord, MalformedRecord>> {
         self.runs.owned_records(self.partition)
     }
 
-    /// How many bytes of records there are.
+    /// The size of the records, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.runs.bytes()

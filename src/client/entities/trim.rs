@@ -15,21 +15,21 @@ use crate::{
 /// An entity that was trimmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrimmedEntity {
-    /// Where it starts: records of lower versions are gone.
+    /// Its first version: records of lower versions are gone.
     pub first: Version,
-    /// Its latest version; [`Version::NONE`]: it never had a record.
+    /// Its latest version; [`Version::NONE`] if it never had a record.
     pub latest: Version,
 }
 
 impl Entities {
     /// Trims an entity: once this returns, no read returns its records below this version any more.
-    /// Versions go on as before. The bytes go later, when the segments that they are in are next
+    /// Versions continue as before. The bytes are removed later, when their segments are next
     /// written anew.
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_TOPIC`, `PLAIN_TOPIC`, `VERSION_OUT_OF_RANGE` where it is behind the version that
-    /// the entity's next record gets, `TOO_MANY_KEY_TRIMS`, or as every change.
+    /// `UNKNOWN_TOPIC`, `PLAIN_TOPIC`, `VERSION_OUT_OF_RANGE` if the version is behind the one that
+    /// the entity's next record gets, `TOO_MANY_KEY_TRIMS`, or the errors of any change.
     pub async fn trim(
         &self,
         topic: &str,
@@ -40,8 +40,8 @@ impl Entities {
         self.call_trim(request, AtStake::Change).await
     }
 
-    /// Where an entity starts, and its latest version, as a [`trim`](Self::trim) before this
-    /// version would find it; nothing is trimmed.
+    /// The first and the latest version of an entity, as a [`trim`](Self::trim) before this version
+    /// would find them. Nothing is trimmed.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What a member is sent.
+//! What a member receives: assignments, revocations and records.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -9,7 +9,7 @@ use crate::{
     types::{MalformedRecord, Offset, PartitionId, RecordView, TopicId},
 };
 
-/// A partition that a member has from now on.
+/// A partition that the member owns from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssignedPartition {
     /// The topic's name.
@@ -20,9 +20,9 @@ pub struct AssignedPartition {
     pub partition: PartitionId,
     /// The generation, which commits name.
     pub generation: u64,
-    /// Where its records begin.
+    /// The offset of its first record.
     pub next_offset: Offset,
-    /// What is committed, if anything is.
+    /// The committed offset, if there is one.
     pub committed: Option<super::CommittedOffset>,
     /// The offset that the partition's next record will get.
     pub high_watermark: Offset,
@@ -30,18 +30,18 @@ pub struct AssignedPartition {
     pub replayed_below: Offset,
 }
 
-/// Partitions that a member gives back.
+/// Partitions that a member must give back.
 #[derive(Debug)]
 pub struct Revoked {
-    /// Which they are.
+    /// The partitions.
     pub partitions: Vec<GroupPartition>,
-    /// They have been taken already: nothing of them can be committed any more.
+    /// Whether they were taken already: then nothing of them can be committed any more.
     pub is_taken: bool,
     pub(super) commits: Vec<GroupOffset>,
 }
 
 impl Revoked {
-    /// Commits this before the partitions are given back.
+    /// Commits this offset before the partitions are given back.
     pub fn commit(&mut self, offset: GroupOffset) {
         self.commits.push(offset);
     }
@@ -50,7 +50,7 @@ impl Revoked {
 /// Some records of one partition.
 #[derive(Clone, Debug)]
 pub struct GroupBatch {
-    /// What to commit when these, and all of the partition before them, have been handled.
+    /// What to commit when these records, and all earlier ones of the partition, are handled.
     pub next: GroupOffset,
     /// The offset that the partition's next record will get.
     pub high_watermark: Offset,
@@ -82,19 +82,19 @@ impl GroupBatch {
         self.runs.records()
     }
 
-    /// The records in offset order, each with its own hold on the received bytes.
+    /// The records in offset order as owned values, which share the received bytes.
     pub fn owned_records(&self) -> impl Iterator<Item = Result<StoredRecord, MalformedRecord>> {
         self.runs.owned_records(self.next.partition)
     }
 
-    /// Entities that were erased since the partition was assigned: what was derived from their
-    /// records should be erased too.
+    /// Entities that were erased since the partition was assigned: erase what was derived from
+    /// their records too.
     #[must_use]
     pub fn erased(&self) -> &[ErasedEntity] {
         &self.erased
     }
 
-    /// How many bytes of records there are.
+    /// The size of the records, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.runs.bytes()
@@ -105,15 +105,15 @@ impl GroupBatch {
     }
 }
 
-/// One record, and what to commit once it has been handled.
+/// A record, and what to commit once it is handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupRecord {
     /// The record.
     pub record: StoredRecord,
-    /// The group from which this one was forked has handled it, and what it did outside of the
-    /// group's own state should not be done again.
+    /// Whether the group from which this one was forked has handled the record already. Then its
+    /// effects outside the group's own state should not be repeated.
     pub is_replayed: bool,
-    /// The partition it is from, as it was assigned.
+    /// The partition that it is from, as assigned.
     from: Arc<GroupOffset>,
 }
 
@@ -124,7 +124,7 @@ impl GroupRecord {
         &self.from.topic
     }
 
-    /// What to commit once this record, and all of its partition before it, has been handled.
+    /// What to commit once this record, and all earlier ones of its partition, are handled.
     #[must_use]
     pub fn next(&self) -> GroupOffset {
         GroupOffset {
@@ -168,7 +168,7 @@ impl Opened {
     }
 }
 
-/// A partition as the member's own lists name it: one of a topic that is created anew is another.
+/// A partition in the member's own lists. A topic that was created again counts as another one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place(String, Option<TopicId>, PartitionId);
 

@@ -1,4 +1,4 @@
-//! Groups, looked after from outside.
+//! Administration of groups, from outside their members.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
     types::{Offset, PartitionId, Position, TopicId},
 };
 
-/// Looks after groups from outside; see [`Client::groups`](crate::client::Client::groups). Every
+/// Administers groups from outside; see [`Client::groups`](crate::client::Client::groups). Every
 /// change is durable when it is answered.
 #[derive(Clone, Debug)]
 pub struct Groups {
@@ -26,7 +26,7 @@ pub struct Groups {
     timeout: Duration,
 }
 
-/// Offsets to set.
+/// A request to set offsets of a group.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct ResetGroup(proto::ResetGroupRequest);
@@ -40,9 +40,9 @@ pub struct ResetOffset {
     pub topic_id: Option<TopicId>,
     /// The partition.
     pub partition: PartitionId,
-    /// What was committed before, if anything was.
+    /// The committed offset before, if there was one.
     pub before: Option<Offset>,
-    /// What is committed now.
+    /// The new offset.
     pub next_offset: Offset,
 }
 
@@ -55,12 +55,12 @@ impl ResetGroup {
         })
     }
 
-    /// Sets offsets to this place of each partition.
+    /// Sets offsets to this position in each partition.
     pub fn to_position(group: &str, position: Position) -> Self {
         Self::new(group, To::Position(to_wire(position)))
     }
 
-    /// Sets offsets so many records on, or back if this is below 0.
+    /// Moves offsets forward by this many records, or back if it is negative.
     pub fn by_shift(group: &str, records: i64) -> Self {
         Self::new(group, To::Shift(records))
     }
@@ -79,19 +79,20 @@ impl ResetGroup {
         Self::new(group, To::Offsets(offsets))
     }
 
-    /// Only in this topic, and others that are named.
+    /// Sets offsets only in this topic, and in others that are named like this.
     pub fn topic(mut self, name: &str) -> Self {
         self.0.topics.push(name.to_owned());
         self
     }
 
-    /// Only in this partition of the one topic that is named, and others.
+    /// Sets offsets only in this partition of the one named topic, and in others that are named
+    /// like this.
     pub fn partition(mut self, partition: PartitionId) -> Self {
         self.0.partitions.push(partition.0);
         self
     }
 
-    /// Sets nothing, and says what would be set.
+    /// If true, sets nothing and only returns what would be set.
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.0.dry_run = dry_run;
         self
@@ -103,11 +104,11 @@ impl Groups {
         Self { calls, timeout }
     }
 
-    /// Lists groups, all that there are.
+    /// Lists all groups.
     ///
     /// # Errors
     ///
-    /// That the broker is not available.
+    /// If the broker is not available.
     pub async fn list(&self) -> Result<Vec<ListedGroup>, Error> {
         let mut groups: Vec<ListedGroup> = Vec::new();
         loop {
@@ -120,12 +121,12 @@ impl Groups {
         }
     }
 
-    /// Lists groups, at most `limit` (0: 1,000), whose name starts with `prefix` and sorts behind
+    /// Lists at most `limit` groups (0 for 1,000) whose names start with `prefix` and sort behind
     /// `after`.
     ///
     /// # Errors
     ///
-    /// That the broker is not available.
+    /// If the broker is not available.
     pub async fn list_page(
         &self,
         prefix: &str,
@@ -179,8 +180,8 @@ impl Groups {
         Ok(offsets.collect())
     }
 
-    /// Commits offsets from outside: what came of each, in their order. While the group has members
-    /// only with `force`, and then only upwards.
+    /// Commits offsets from outside; returns the outcome of each, in order. While the group has
+    /// members, this needs `force`, and then offsets only go up.
     ///
     /// # Errors
     ///
@@ -202,21 +203,21 @@ impl Groups {
         Ok(answer.results.iter().map(CommitOutcome::from).collect())
     }
 
-    /// Sets offsets, lower ones too, also while the group has members: what they commit of what
-    /// they read before is fenced.
+    /// Sets offsets, lower ones too, even while the group has members: their commits of records
+    /// that they read before are fenced.
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `UNKNOWN_GROUP`, [`Error::OffsetOutOfRange`]: nothing
-    /// is set.
+    /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `UNKNOWN_GROUP`, [`Error::OffsetOutOfRange`]. Nothing
+    /// is set then.
     pub async fn reset(&self, reset: ResetGroup) -> Result<Vec<ResetOffset>, Error> {
         let mut calls = self.calls.clone();
         let answer = self.answer(AtStake::Change, calls.reset(reset.0)).await?;
         Ok(answer.offsets.into_iter().map(ResetOffset::from).collect())
     }
 
-    /// Makes a group that is where another one is; or with `replay` one that begins at the earliest
-    /// records, and is told which of them the other one has handled.
+    /// Creates a group with the offsets of another one. With `replay`, it begins at the earliest
+    /// records instead, and those that the other group has handled are marked.
     ///
     /// # Errors
     ///

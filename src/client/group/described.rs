@@ -12,31 +12,31 @@ use crate::{
 pub struct CommittedOffset {
     /// The topic's name.
     pub topic: String,
-    /// The topic's identity, which the offset belongs to.
+    /// The topic's id, which the offset belongs to.
     pub topic_id: Option<TopicId>,
     /// The partition.
     pub partition: PartitionId,
     /// The next offset to read.
     pub next_offset: Offset,
-    /// What is kept with it.
+    /// Metadata that a client has stored with it.
     pub metadata: Bytes,
     /// When it was committed, in milliseconds since 1970-01-01T00:00:00Z, by the broker's clock.
     pub committed_at_ms: i64,
 }
 
-/// What a group does.
+/// The state of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GroupState {
     /// It has no members.
     Empty,
-    /// Every partition that somebody reads has an owner that may go on.
+    /// Every partition has an owner that may read it.
     Stable,
-    /// Partitions are on their way from one member to another.
+    /// Partitions are being handed over from one member to another.
     Moving,
-    /// A member's stream has broken, and its session's time runs.
+    /// A member's stream has broken, and it may come back within its session time.
     Waiting,
-    /// What this client does not know.
+    /// A state that this client does not know.
     Unknown,
 }
 
@@ -45,7 +45,7 @@ pub enum GroupState {
 pub struct ListedGroup {
     /// The name.
     pub group: String,
-    /// What it does.
+    /// Its state.
     pub state: GroupState,
     /// How many members it has.
     pub members: u32,
@@ -68,16 +68,16 @@ pub struct GroupPage {
     pub more: bool,
 }
 
-/// A group as it is at a moment.
+/// A group at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupDescription {
     /// The name.
     pub group: String,
-    /// What it does.
+    /// Its state.
     pub state: GroupState,
-    /// Why, for people.
+    /// Why it is in this state, as text.
     pub reason: String,
-    /// Since when, in milliseconds since 1970-01-01T00:00:00Z; 0: not known.
+    /// Since when it is in this state, in milliseconds since 1970-01-01T00:00:00Z; 0 if not known.
     pub state_since_ms: i64,
     /// The generation of its last assignment.
     pub generation: u64,
@@ -94,20 +94,20 @@ pub struct GroupDescription {
 pub struct GroupMember {
     /// Its id.
     pub member_id: String,
-    /// Its own name; empty if it has none.
+    /// Its name; empty if it has none.
     pub name: String,
-    /// What the client says it is.
+    /// The client's description of itself.
     pub client: String,
-    /// From where it is connected.
+    /// The client's address.
     pub address: String,
     /// Whether its stream is open.
     pub is_connected: bool,
-    /// How many partitions it has.
+    /// How many partitions it owns.
     pub partitions: u32,
     /// How many records and bytes may be sent to it before it gives more credit.
     pub credit_left: Option<(u64, u64)>,
-    /// When it was heard last, in milliseconds since 1970-01-01T00:00:00Z; 0: not since the broker
-    /// was started.
+    /// When it last sent something, in milliseconds since 1970-01-01T00:00:00Z; 0 if not since the
+    /// broker was started.
     pub last_heard_ms: i64,
 }
 
@@ -120,17 +120,17 @@ pub struct GroupPartitionDescription {
     pub topic_id: Option<TopicId>,
     /// The partition.
     pub partition: PartitionId,
-    /// The id of the member that has it; empty if none has.
+    /// The id of the member that owns it; empty if nobody does.
     pub member_id: String,
     /// Its name, if it has one.
     pub member_name: String,
-    /// In which generation it was assigned.
+    /// The generation in which it was assigned.
     pub generation: u64,
-    /// Its owner was told to hand it over.
+    /// Whether its owner was told to hand it over.
     pub is_draining: bool,
-    /// Its owner has asked for no records of it for now.
+    /// Whether its owner has paused it.
     pub is_paused: bool,
-    /// The next offset to read, if anything is committed.
+    /// The committed offset, if there is one.
     pub committed: Option<Offset>,
     /// When that was committed, in milliseconds since 1970-01-01T00:00:00Z.
     pub committed_at_ms: Option<i64>,
@@ -140,19 +140,19 @@ pub struct GroupPartitionDescription {
     pub earliest: Offset,
     /// How many records are left to read.
     pub lag: u64,
-    /// Whether `lag` was counted; else it is estimated.
+    /// Whether `lag` is exact; otherwise it is an estimate.
     pub lag_exact: bool,
-    /// How old the next record to read is, in milliseconds.
+    /// The age of the next record to read, in milliseconds.
     pub lag_ms: u64,
-    /// Since when it has stalled, in milliseconds since 1970-01-01T00:00:00Z.
+    /// Since when it is stalled, in milliseconds since 1970-01-01T00:00:00Z.
     pub stalled_since_ms: Option<i64>,
-    /// In how many milliseconds retention removes the next record to read, at the earliest; none if
-    /// time removes nothing that is to be read.
+    /// In how many milliseconds, at the earliest, retention removes the next record to read; `None`
+    /// if age does not remove it.
     pub lost_in_ms: Option<u64>,
 }
 
 impl GroupState {
-    /// The word for it.
+    /// The state as a word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

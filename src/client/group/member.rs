@@ -1,7 +1,7 @@
-//! A member of a group: its stream, over as many connections as it takes.
+//! A member of a group: its stream, reconnected as often as necessary.
 //!
-//! What a program has asked behind, it has handled: that is committed, a moment later or when there
-//! is nothing else to do, and the credit is given back. Until it asks, nothing is.
+//! When the program asks for the next record, it has handled the one before: that is committed soon
+//! after, and its credit is returned.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -34,36 +34,36 @@ use crate::{
     },
 };
 
-/// How often a member that is to end, and has no partition, looks whether it may get one.
+/// How often a member without partitions that ends when caught up checks whether it may get one.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A member of a group. Dropped without [`leave`](Self::leave), it may come back within its session
-/// timeout, and others get its partitions only then.
+/// timeout; others get its partitions only after that.
 pub struct Member {
     settings: NewMember,
     upward: Upward,
-    /// None between two streams.
+    /// `None` between two streams.
     responses: Option<Streaming<ConsumeResponse>>,
-    /// What the member has, in which generation.
+    /// The member's partitions, with their generations.
     assigned: BTreeMap<Place, u64>,
     batches: VecDeque<GroupBatch>,
     opened: Option<Opened>,
-    /// What the program was given last: it has handled that when it asks for more.
+    /// What was last given to the program, which has handled it when it asks for more.
     given: Option<Given>,
-    /// What was handled and is not committed.
+    /// What was handled and is not committed yet.
     handled: BTreeMap<Place, GroupOffset>,
-    /// The commits that were not answered, and whether somebody waits for the answer.
+    /// The commits that are not answered yet, each with whether somebody waits for its answer.
     unanswered: VecDeque<bool>,
     answers: VecDeque<Vec<CommitOutcome>>,
     commit_timer: Pin<Box<Sleep>>,
     is_caught_up: bool,
-    /// Why it will not join again.
+    /// Set once it will not join again.
     ended: Option<Error>,
 }
 
 struct Given {
     next: GroupOffset,
-    /// The credit to give back.
+    /// The credit to return.
     cost: Credit,
 }
 
@@ -89,36 +89,37 @@ impl Member {
         Ok(member)
     }
 
-    /// What the broker calls this member.
+    /// The broker's id for this member.
     #[must_use]
     pub fn member_id(&self) -> &str {
         &self.settings.join.member_id
     }
 
-    /// The group that it is a member of.
+    /// The name of its group.
     #[must_use]
     pub fn group(&self) -> &str {
         &self.settings.join.group
     }
 
-    /// The partitions that the member has now.
+    /// The partitions that the member owns now.
     pub fn partitions(&self) -> impl Iterator<Item = GroupPartition> {
         self.assigned.keys().map(Place::to_public)
     }
 
-    /// The next record. Asking for it says that the one before has been handled, which is committed
-    /// then unless the member [commits explicitly](NewMember::commit_explicitly). None only
-    /// [when it has caught up](NewMember::until_caught_up), and all is committed.
+    /// The next record. Asking for it tells that the one before is handled, which is then
+    /// committed, unless the member [commits explicitly](NewMember::commit_explicitly). Returns
+    /// `None` only [when it has caught up](NewMember::until_caught_up), and everything is
+    /// committed.
     ///
-    /// A member whose connection is lost joins again, and goes on behind what was committed: what
-    /// was handled in the moment before comes again.
+    /// A member that loses its connection joins again and continues behind what was committed.
+    /// Records that were handled just before, and not committed yet, come again.
     ///
     /// # Errors
     ///
-    /// `FENCED` if another one has joined with this member's name, `NO_OFFSET`,
-    /// [`Error::OffsetOutOfRange`], [`Error::DamagedRecords`]: the member has ended, and every call
-    /// says so. [`Error::Unavailable`] if the broker was away for too long: the next call tries
-    /// again.
+    /// `FENCED` if another client has joined with this member's name, `NO_OFFSET`,
+    /// [`Error::OffsetOutOfRange`], [`Error::DamagedRecords`]: the member has ended, and every
+    /// later call fails too. [`Error::Unavailable`] if the broker was away for too long: the next
+    /// call tries again.
     pub async fn next_record(&mut self) -> Result<Option<GroupRecord>, Error> {
         self.note_handled();
         loop {
@@ -133,8 +134,8 @@ impl Member {
         }
     }
 
-    /// The next records of a partition, or news about it: as [`next_record`](Self::next_record),
-    /// and faster. Use either of them.
+    /// The next records of a partition, or news about it. As [`next_record`](Self::next_record),
+    /// but faster. Use either of them.
     ///
     /// # Errors
     ///
@@ -157,15 +158,16 @@ impl Member {
         }
     }
 
-    /// Of what was given last only this much has been handled, and counts when more is asked for or
-    /// the member leaves.
+    /// Tells that only the records before `next` were handled of what was last given. That counts
+    /// when the program asks for more, or the member leaves.
     pub fn handled_only(&mut self, next: GroupOffset) {
         if let Some(given) = &mut self.given {
             given.next = next;
         }
     }
 
-    /// Commits these, and waits until that is durable: what came of each, in their order.
+    /// Commits these offsets, and waits until that is durable; returns the outcome of each, in
+    /// order.
     ///
     /// # Errors
     ///
@@ -195,19 +197,19 @@ impl Member {
         }
     }
 
-    /// Asks for no records of these partitions for now. They stay the member's.
+    /// Pauses these partitions: no records of them are sent for now. The member still owns them.
     pub fn pause(&mut self, partitions: impl IntoIterator<Item = GroupPartition>) {
         let partitions = self.named(partitions);
         self.upward.send(Message::Pause(partitions));
     }
 
-    /// Asks for records of these again.
+    /// Resumes these partitions.
     pub fn resume(&mut self, partitions: impl IntoIterator<Item = GroupPartition>) {
         let partitions = self.named(partitions);
         self.upward.send(Message::Resume(partitions));
     }
 
-    /// Says that records of these are still being worked on: see
+    /// Tells that records of these partitions are still being worked on: see
     /// [`NewMember::progress_timeout`].
     pub fn still_working(&mut self, partitions: impl IntoIterator<Item = GroupPartition>) {
         let partitions = self.named(partitions).partitions;
@@ -215,12 +217,12 @@ impl Member {
         self.upward.send(Message::StillWorking(working));
     }
 
-    /// Leaves: commits what was handled, and others get the partitions at once. What was given last
-    /// counts as handled.
+    /// Leaves the group: commits what was handled, and others get the partitions at once. What was
+    /// last given counts as handled.
     ///
     /// # Errors
     ///
-    /// That the broker was not reached, or the outcome is not known.
+    /// If the broker was not reached, or the outcome is not known.
     pub async fn leave(mut self) -> Result<(), Error> {
         self.note_handled();
         self.check_ended()?;
@@ -257,7 +259,7 @@ impl Member {
         }
     }
 
-    /// What was given last has been handled.
+    /// Notes that what was last given is handled.
     fn note_handled(&mut self) {
         if let Some(given) = self.given.take() {
             self.is_handled(given);
@@ -278,7 +280,7 @@ impl Member {
             if let Some(opened) = &mut self.opened
                 && let Some(record) = opened.pop()
             {
-                // The last one stands for what was left out behind it, too.
+                // The last record also stands for what the program left out behind it.
                 let next = match opened.is_empty() {
                     true => (*opened.next).clone(),
                     false => record.next(),
@@ -295,7 +297,7 @@ impl Member {
             };
             let opened = Opened::new(&batch)?;
             if opened.is_empty() {
-                // There is nothing to handle in it, and all before it has been.
+                // There is nothing to handle in it, and everything before it is handled.
                 self.is_handled(Given {
                     next: batch.next,
                     cost: opened.cost,
@@ -306,8 +308,8 @@ impl Member {
         }
     }
 
-    /// There is nothing to give to the program: waits for something. True when it is to end
-    /// instead.
+    /// Called when there is nothing to give to the program: waits for something. Returns true if
+    /// the member is to end instead.
     async fn is_at_end(&mut self) -> Result<bool, Error> {
         self.commit_handled();
         if self.settings.until_caught_up && self.unanswered.is_empty() {
@@ -322,8 +324,8 @@ impl Member {
         Ok(false)
     }
 
-    /// Waits for something from the broker, for a moment. True if nothing came, and others have all
-    /// that there is: no partition is handed over, and nobody is away.
+    /// Waits a moment for something from the broker. Returns true if nothing came and other members
+    /// have all partitions: none is being handed over, and no member is away.
     async fn is_left_out(&mut self) -> Result<bool, Error> {
         if let Ok(received) = timeout(LOOK_EVERY, self.receive()).await {
             received?;
@@ -334,7 +336,7 @@ impl Member {
             group: self.settings.join.group.clone(),
         };
         let described = timeout(self.settings.request_timeout, calls.describe(request)).await;
-        // Where it cannot be told, the stream says why.
+        // If the description fails, the stream will report why.
         let Ok(Ok(described)) = described else {
             return Ok(false);
         };
@@ -355,7 +357,7 @@ impl Member {
     async fn commit_if_due(&mut self) {
         let timer = &mut self.commit_timer;
         let is_due = poll_fn(|cx| Poll::Ready(timer.as_mut().poll(cx).is_ready())).await;
-        // One at a time: the next has what was handled meanwhile.
+        // One commit at a time: the next one includes what was handled meanwhile.
         if is_due && self.unanswered.is_empty() {
             self.commit_timer.set(sleep(self.settings.commit_interval));
             self.commit_handled();
@@ -397,7 +399,7 @@ impl Member {
             }
             None => {
                 let mut backoff = Backoff::new();
-                // All members have lost their connections where this one has.
+                // A pause, because all members have probably lost their connections together.
                 sleep(backoff.next(None)).await;
                 self.open(backoff).await
             }
@@ -416,7 +418,7 @@ impl Member {
             Err(status) => Error::from_status(&status, AtStake::Nothing),
         };
         self.responses = None;
-        // They come again on the next stream.
+        // These records come again on the next stream.
         self.batches.clear();
         self.opened = None;
         self.end_if_final(&error);
@@ -458,7 +460,8 @@ impl Member {
     fn assign(&mut self, partitions: &[super::AssignedPartition]) {
         self.is_caught_up = false;
         for partition in partitions {
-            // It may be assigned anew: what was read of it before is not to be handled any more.
+            // The partition may be assigned anew: records that were read before must not be handled
+            // any more.
             self.forget(&partition.place());
             self.assigned
                 .insert(partition.place(), partition.generation);
@@ -494,7 +497,7 @@ impl Member {
             .send(Message::Drained(Partitions { partitions }));
     }
 
-    /// Drops what was read of a partition and not given to the program.
+    /// Drops records of a partition that were not given to the program.
     fn forget(&mut self, place: &Place) {
         self.handled.remove(place);
         let (mut kept, mut costs) = (VecDeque::new(), Vec::new());
@@ -514,7 +517,7 @@ impl Member {
         }
     }
 
-    /// Joins, with pauses between the attempts.
+    /// Joins, with pauses between attempts.
     async fn open(&mut self, mut backoff: Backoff) -> Result<(), Error> {
         let retry_for = self.settings.retry_for;
         let mut last = None;
@@ -567,12 +570,12 @@ impl Member {
         Ok(())
     }
 
-    /// Another stream has begun, on which everything is assigned anew.
+    /// Starts on a new stream, on which everything is assigned anew.
     fn begin_anew(&mut self) {
         self.batches.clear();
         self.opened = None;
         if let Some(given) = &mut self.given {
-            // Its credit was the other stream's.
+            // Its credit belonged to the old stream.
             given.cost = Credit::default();
         }
         self.handled.clear();

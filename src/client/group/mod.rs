@@ -1,8 +1,7 @@
-//! Consumer groups: members that share the partitions of topics, and how far they have come.
+//! Consumer groups: members that share the partitions of topics, and committed offsets.
 //!
-//! Reading order: this page, what a member asks for; `member.rs`, a member; `batch.rs`, what it is
-//! sent; `upward.rs`, what it says to the broker; `calls.rs` and `described.rs`, looking after
-//! groups from outside.
+//! Reading order: this page, the options of a member; `member.rs`, a member; `batch.rs`, what it
+//! receives; `upward.rs`, what it sends; `calls.rs` and `described.rs`, administration of groups.
 
 mod batch;
 mod calls;
@@ -38,72 +37,72 @@ pub struct GroupPartition {
     pub partition: PartitionId,
 }
 
-/// How far a group has come in a partition: what is committed.
+/// An offset of a group in a partition, as it is committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupOffset {
     /// The topic's name.
     pub topic: String,
-    /// The topic that is meant; none: whichever has the name.
+    /// The topic's id, if a certain topic is meant; `None` for whichever has the name.
     pub topic_id: Option<TopicId>,
     /// The partition.
     pub partition: PartitionId,
     /// The next offset to read.
     pub next_offset: Offset,
-    /// The generation in which the partition was assigned; none for a commit from outside.
+    /// The generation in which the partition was assigned; `None` for a commit from outside.
     pub generation: Option<u64>,
-    /// What is kept with it: at most 4 KiB.
+    /// Metadata to store with it, at most 4 KiB.
     pub metadata: Bytes,
 }
 
-/// What came of an offset that was to be committed.
+/// The outcome of committing an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CommitOutcome {
     /// It is committed, and durable.
     Done,
-    /// As much or more was committed already.
+    /// This offset, or a later one, was committed already.
     Unchanged {
-        /// What is committed.
+        /// The committed offset.
         committed: Offset,
     },
-    /// The partition is not the member's, or not in that generation any more.
+    /// The partition is not the member's, or not in this generation any more.
     Fenced,
-    /// There is no such partition, or the topic of that name is another one by now.
+    /// The partition does not exist, or the topic's name belongs to another topic by now.
     UnknownPartition,
     /// The offset is above the high watermark.
     BeyondEnd {
         /// The high watermark.
         high_watermark: Offset,
     },
-    /// It is committed, or not: the broker failed when it had begun to write.
+    /// It may be committed or not: the broker failed while writing.
     Unknown,
 }
 
-/// What a member does where its group has committed nothing.
+/// What a member does in a partition without a committed offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoOffset {
-    /// Begin here. An offset is refused: partitions differ.
+    /// Begin here. Must not be an offset, because partitions differ.
     Start(Position),
     /// End with `NO_OFFSET`.
     Fail,
 }
 
-/// What a member does where the committed offset is not there any more.
+/// What a member does if the committed offset is outside the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OffsetGone {
-    /// End with [`Error::OffsetOutOfRange`], which says what there is.
+    /// End with [`Error::OffsetOutOfRange`], which tells the log's range.
     #[default]
     Fail,
-    /// Go on at the earliest record that is there.
+    /// Continue at the earliest record.
     Earliest,
-    /// Go on at the end.
+    /// Continue at the end of the log.
     Latest,
 }
 
 type OnAssigned = Box<dyn FnMut(&[AssignedPartition]) + Send>;
 type OnRevoked = Box<dyn FnMut(&mut Revoked) + Send>;
 
-/// A member that is to join a group; see [`Client::member`].
+/// A member that is about to join a group; see [`Client::member`].
 #[must_use]
 pub struct NewMember {
     calls: GroupsClient<Link>,
@@ -151,17 +150,17 @@ impl Client {
         }
     }
 
-    /// Looks after groups from outside.
+    /// Administers groups.
     #[must_use]
     pub fn groups(&self) -> Groups {
         Groups::new(self.groups.clone(), self.request_timeout)
     }
 }
 
-/// Records that are sent ahead of what has been handled.
+/// The default for how many records are sent ahead of what was handled.
 const DEFAULT_RECORDS: u64 = 100_000;
 
-/// Their bytes.
+/// The default for how many bytes of records are sent ahead of what was handled.
 const DEFAULT_BYTES: u64 = 8 << 20;
 
 fn credit(records: u64, bytes: u64) -> proto::Credit {
@@ -169,45 +168,46 @@ fn credit(records: u64, bytes: u64) -> proto::Credit {
 }
 
 impl NewMember {
-    /// Reads this topic, beside the others that are named. One that does not exist yet is read when
-    /// it does.
+    /// Subscribes to this topic, in addition to others. A topic that does not exist yet is read
+    /// once it does.
     pub fn topic(mut self, name: &str) -> Self {
         self.join.topics.push(name.to_owned());
         self
     }
 
-    /// Reads all topics whose names begin so, those to come too.
+    /// Subscribes to all topics whose names begin with this prefix, including future ones.
     pub fn topic_prefix(mut self, prefix: &str) -> Self {
         self.join.topic_prefixes.push(prefix.to_owned());
         self
     }
 
-    /// A name of this member's own: its partitions are kept for the next member that joins with it,
-    /// and another member that has it is fenced.
+    /// A name for this member: its partitions are kept for the next member that joins with the same
+    /// name, which fences the former one.
     pub fn name(mut self, name: &str) -> Self {
         self.join.member_name = name.to_owned();
         self
     }
 
-    /// What this program is, for people.
+    /// A description of this program, shown to users.
     pub fn client_name(mut self, client: &str) -> Self {
         self.join.client = client.to_owned();
         self
     }
 
-    /// How much is sent ahead of what has been handled. Default: 100,000 records and 8 MiB.
+    /// How much is sent ahead of what was handled. Default: 100,000 records and 8 MiB.
     pub fn credit(mut self, records: u64, bytes: u64) -> Self {
         self.join.credit = Some(credit(records, bytes));
         self
     }
 
-    /// The same for each partition: a partition that takes long does not hold up the others.
+    /// The same for each partition, so that a partition whose records take long does not hold up
+    /// the others.
     pub fn partition_credit(mut self, records: u64, bytes: u64) -> Self {
         self.join.partition_credit = Some(credit(records, bytes));
         self
     }
 
-    /// What to do where nothing is committed. Default: begin at the earliest record.
+    /// What to do in a partition without a committed offset. Default: begin at the earliest record.
     pub fn no_offset(mut self, policy: NoOffset) -> Self {
         let policy = match policy {
             NoOffset::Start(start) => proto::no_offset::Policy::Start(to_wire(start)),
@@ -219,7 +219,7 @@ impl NewMember {
         self
     }
 
-    /// What to do where the committed offset is not there any more. Default: fail.
+    /// What to do if the committed offset is outside the log. Default: fail.
     pub fn offset_gone(mut self, policy: OffsetGone) -> Self {
         let policy = match policy {
             OffsetGone::Fail => proto::OffsetGone::Fail,
@@ -230,75 +230,77 @@ impl NewMember {
         self
     }
 
-    /// How long the member may be away before others get its partitions: 1 s to 1 h. Default: 10 s.
+    /// How long the member may send no heartbeat before others get its partitions: 1 s to 1 h.
+    /// Default: 10 s.
     pub fn session_timeout(mut self, time: Duration) -> Self {
         self.join.session_timeout_ms = millis(time);
         self
     }
 
-    /// How long it may take to hand a partition over: up to 1 h. Default: 30 s.
+    /// How long the member may take to hand a partition over: up to 1 h. Default: 30 s.
     pub fn drain_timeout(mut self, time: Duration) -> Self {
         self.join.drain_timeout_ms = Some(millis(time));
         self
     }
 
-    /// A partition with records under way is taken where neither a commit nor
-    /// [`Member::still_working`] comes for so long. Default: never.
+    /// A partition with unhandled records is taken from the member after this time without a commit
+    /// or [`Member::still_working`]. Default: never.
     pub fn progress_timeout(mut self, time: Duration) -> Self {
         self.join.progress_timeout_ms = millis(time);
         self
     }
 
-    /// The group ends with its last member.
+    /// Makes the group ephemeral: it ends with its last member.
     pub fn ephemeral(mut self) -> Self {
         self.join.ephemeral = true;
         self
     }
 
-    /// Commits nothing by itself: [`Member::commit`] does.
+    /// Turns off automatic commits: only [`Member::commit`] commits.
     pub fn commit_explicitly(mut self) -> Self {
         self.commits_itself = false;
         self
     }
 
-    /// How often what has been handled is committed while there is more to handle. Default: 1 s.
+    /// How often handled records are committed while there is more to handle. Default: 1 s.
     pub fn commit_interval(mut self, interval: Duration) -> Self {
         self.commit_interval = interval;
         self
     }
 
-    /// Ends when all has been handled that there was, instead of waiting for more: also where other
-    /// members have all partitions, and none is left for this one.
+    /// Ends when everything there is was handled, instead of waiting for more; also if other
+    /// members have all partitions and none is left for this one.
     pub fn until_caught_up(mut self) -> Self {
         self.until_caught_up = true;
         self
     }
 
-    /// For how long to try to join again when the broker is away. Default: 60 s.
+    /// For how long to try to join again while the broker is away. Default: 60 s.
     pub fn retry_for(mut self, time: Duration) -> Self {
         self.retry_for = time;
         self
     }
 
-    /// Is called with partitions that the member has from then on, or has anew.
+    /// Calls this with partitions that the member owns from now on, or that are assigned to it
+    /// anew.
     pub fn on_assigned(mut self, call: impl FnMut(&[AssignedPartition]) + Send + 'static) -> Self {
         self.on_assigned = Some(Box::new(call));
         self
     }
 
-    /// Is called with partitions that the member is to give back, before it does. It may commit
-    /// what has been handled of them: [`Revoked::commit`].
+    /// Calls this with partitions that the member must give back, before it does. It may commit
+    /// what was handled of them: [`Revoked::commit`].
     pub fn on_revoked(mut self, call: impl FnMut(&mut Revoked) + Send + 'static) -> Self {
         self.on_revoked = Some(Box::new(call));
         self
     }
 
-    /// Joins. Where the broker is away it tries again, for [`retry_for`](Self::retry_for).
+    /// Joins. If the broker is away, tries again for [`retry_for`](Self::retry_for).
     ///
     /// # Errors
     ///
     /// `INVALID_GROUP_NAME`, `INVALID_TOPIC_NAME`, `TOO_MANY_MEMBERS`, `TOO_MANY_GROUPS`,
-    /// `GROUP_KIND`, or that the broker is not available.
+    /// `GROUP_KIND`, or if the broker is not available.
     pub async fn join(self) -> Result<Member, Error> {
         Member::join(self).await
     }

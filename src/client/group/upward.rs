@@ -1,7 +1,7 @@
-//! What a member says to the broker: the requests of its stream, and heartbeats between them.
+//! What a member sends to the broker: the requests of its stream, with heartbeats between them.
 //!
-//! The connection asks for requests whatever the program does meanwhile, so that heartbeats are
-//! sent while a record takes long.
+//! The connection asks for requests independently of the program, so heartbeats are sent even while
+//! the program works on a record for long.
 
 use std::{
     collections::VecDeque,
@@ -16,13 +16,13 @@ use tokio::time::{Sleep, sleep};
 
 use crate::proto::{ConsumeRequest, Credit, StillWorking, consume_request::Message};
 
-/// The way up, over one stream after the other.
+/// The queue of requests to the broker, which outlives single streams.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Upward(Arc<Mutex<Queue>>);
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// Which stream it is.
+    /// The number of the current stream.
     stream: u64,
     waiting: VecDeque<Message>,
     is_closed: bool,
@@ -39,7 +39,7 @@ pub(super) struct Requests {
 }
 
 impl Upward {
-    /// Begins another stream; what waited for the one before is dropped.
+    /// Begins another stream, and drops what waited for the one before.
     pub(super) fn begin(&self, first: Message, heartbeat: Duration) -> Requests {
         let mut queue = self.lock();
         queue.stream += 1;
@@ -61,7 +61,7 @@ impl Upward {
         queue.wake();
     }
 
-    /// Ends the member's side of the stream behind what waits: the member leaves.
+    /// Ends the member's side of the stream once everything queued is sent: the member leaves.
     pub(super) fn close(&self) {
         let mut queue = self.lock();
         queue.is_closed = true;
@@ -93,7 +93,8 @@ impl Stream for Requests {
         let this = &mut *self;
         let mut queue = this.upward.lock();
         if queue.stream != this.stream {
-            // Its end would say that the member leaves. The stream ends with its answers.
+            // Ending this side would mean that the member leaves. The stream ends when the broker
+            // ends it.
             return Poll::Pending;
         }
         if let Some(message) = queue.waiting.pop_front() {
@@ -124,7 +125,7 @@ impl From<Message> for ConsumeRequest {
 
 /// Three heartbeats in a session's time.
 pub(super) fn heartbeat_interval(session_ms: u64) -> Duration {
-    /// What a join says with 0.
+    /// The session time if the join says 0.
     const DEFAULT_MS: u64 = 10_000;
     let session_ms = match session_ms {
         0 => DEFAULT_MS,

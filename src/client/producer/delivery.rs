@@ -1,8 +1,8 @@
-//! The task that owns a producer's requests: fills them, sends them, keeps them until they are
-//! answered, and sends them again.
+//! The task that owns a producer's requests: it fills them, sends them, keeps them until they are
+//! answered, and sends them again if necessary.
 //!
-//! On every stream, all that is under way is sent before anything else, in order. Not more than the
-//! window allows is under way; what comes meanwhile fills the next request.
+//! On every new stream, all requests under way are sent first, in order. No more than the window
+//! allows are under way; records that come meanwhile fill the next request.
 
 use std::{
     pin::Pin,
@@ -28,29 +28,29 @@ use crate::{
     proto,
 };
 
-/// What a [`Producer`](super::Producer) asks for.
+/// A command of a [`Producer`](super::Producer).
 #[derive(Debug)]
 pub(super) enum Command {
     Append(Queued),
-    /// Say when everything before is stored.
+    /// Answer when everything before is stored.
     Flush(oneshot::Sender<Result<(), Error>>),
 }
 
-/// The owner of everything between the queue and the broker.
+/// Owns everything between the queue and the broker.
 pub(super) struct Delivery {
     client: Client,
     options: Options,
     producer: proto::Producer,
-    /// The window of all records that have been taken and not been answered.
+    /// The window of all records that were taken and are not answered.
     window: Arc<Semaphore>,
     filling: Filling,
-    /// A record that does not fit into the request that is being filled.
+    /// A record that did not fit into the request that is being filled.
     held: Option<Queued>,
-    /// The request that is being filled is to be sent as it is.
+    /// Whether the request that is being filled must be sent now.
     due: bool,
     linger: Pin<Box<Sleep>>,
     under_way: UnderWay,
-    /// No more commands come.
+    /// Whether no more commands come.
     closed: bool,
     patience: Patience,
     backoff: Backoff,
@@ -67,7 +67,7 @@ enum Event {
 
 /// Why a stream is not used any more.
 enum Ended {
-    /// Everything is stored, and no more comes.
+    /// Everything is stored, and no more commands come.
     Complete,
     Failed(Error),
     GaveUp(Error),
@@ -98,7 +98,7 @@ impl Delivery {
         }
     }
 
-    /// Delivers until no more comes, or something cannot be delivered.
+    /// Delivers until no more commands come, or something cannot be delivered.
     pub(super) async fn run(
         mut self,
         mut queue: mpsc::Receiver<Command>,
@@ -118,10 +118,9 @@ impl Delivery {
         }
     }
 
-    /// Sends what is under way, and then what comes, until the stream ends.
+    /// Sends what is under way, and then new requests, until the stream ends.
     async fn use_stream(&mut self, queue: &mut mpsc::Receiver<Command>) -> Ended {
-        // One more than is let in, for the request that is closed when the producer is opened
-        // again.
+        // One more than usual, for the request that is closed when the producer is opened again.
         let window = AppendWindow {
             requests: self.options.in_flight + 1,
             bytes: usize::MAX,
@@ -142,7 +141,7 @@ impl Delivery {
                 return Ended::Failed(self.under_way.why_it_ended(appender).await);
             }
             if self.closed && self.under_way.is_empty() && self.filling.is_empty() {
-                // Everything has been answered, so that there is nothing left to fail.
+                // Everything is answered, so nothing can fail any more.
                 drop(appender.finish().await);
                 return Ended::Complete;
             }
@@ -173,7 +172,7 @@ impl Delivery {
         }
     }
 
-    /// Takes a command, and what else is there already.
+    /// Takes a command, and all others that are queued already.
     fn take(&mut self, first: Option<Command>, queue: &mut mpsc::Receiver<Command>) {
         let mut next = first;
         loop {
@@ -198,8 +197,8 @@ impl Delivery {
         self.due &= !self.filling.is_empty();
     }
 
-    /// Whether requests do not wait for more records. When the window is filling up, whoever waits
-    /// for room in it could be waiting for this request.
+    /// Whether requests must not wait for more records. When the window is more than half full, a
+    /// sender that waits for room in it may be waiting for this very request.
     fn is_urgent(&self) -> bool {
         self.closed || self.window.available_permits() <= self.options.window_bytes / 2
     }
@@ -216,7 +215,7 @@ impl Delivery {
         self.filling.push(record);
     }
 
-    /// The record that did not fit goes first into the next request.
+    /// Puts the record that did not fit into the next request, first of all.
     fn fill_held(&mut self) {
         if let Some(record) = self.held.take() {
             self.fill(record);
@@ -240,7 +239,7 @@ impl Delivery {
         self.backoff.reset();
     }
 
-    /// Waits until it is time to send again, or says that this would not help.
+    /// Waits until it is time to send again; fails if that would not help.
     async fn recover(&mut self, error: Error) -> Result<(), Error> {
         match verdict(&error) {
             Verdict::SendAgain(after) => self.pause(after, &error).await,
@@ -256,9 +255,10 @@ impl Delivery {
         }
     }
 
-    /// Opens another producer, which counts from 0. Only where nothing is in doubt: the broker does
-    /// not know any more what it has stored. And not with a name: another process may have taken it
-    /// over, and would be fenced.
+    /// Opens a new producer, which counts from 0, because the broker has forgotten the old one.
+    /// Only if nothing is in doubt, since the broker does not know any more what it has stored; and
+    /// only without a name, since another process may have taken the name over, and would be
+    /// fenced.
     async fn open_again(&mut self, forgotten: Error) -> Result<(), Error> {
         if !self.options.name.is_empty() || self.under_way.is_any_in_doubt() {
             return Err(forgotten);
@@ -272,14 +272,15 @@ impl Delivery {
                 },
             }
         };
-        // Its batches have numbers already.
+        // Its batches have sequences already.
         self.close_request();
         self.under_way.renumber(&mut self.filling);
         self.fill_held();
         Ok(())
     }
 
-    /// Tells everybody who waits how it ended: `later` for what was not sent.
+    /// Tells all waiting senders how the producer ended; those whose records were not sent get
+    /// `later`.
     fn end(self, error: &Error, later: &Error, mut queue: mpsc::Receiver<Command>) {
         self.under_way.fail(error, later);
         self.filling.fail(later);
@@ -296,15 +297,15 @@ impl Delivery {
     }
 }
 
-/// Resolves when a request has waited for more records. A timer takes a millisecond even for no
-/// time at all.
+/// Resolves when a request has waited long enough for more records. Without a wait no timer is
+/// used, because even the shortest takes a millisecond.
 async fn lingered(linger: &mut Pin<Box<Sleep>>, time: Duration) {
     if !time.is_zero() {
         linger.await;
     }
 }
 
-/// Nothing more is tried.
+/// The error when the producer has given up.
 fn gave_up(last: &Error) -> Error {
     Error::Unavailable {
         message: format!("gave up for want of progress: {last}"),

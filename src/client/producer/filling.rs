@@ -1,7 +1,7 @@
 //! The request that is being filled.
 //!
-//! Each partition that has records gets one batch, with the number that follows its last one:
-//! requests are sent in the order in which they are filled, so that the numbers are right from the
+//! Each partition with records gets one batch, with the sequence that follows its last one.
+//! Requests are sent in the order in which they are filled, so the sequences are right from the
 //! first record on.
 
 use std::{
@@ -25,9 +25,9 @@ pub(super) struct Filling {
     partitions: u32,
     max_bytes: usize,
     max_records: usize,
-    /// The number of the next batch, where it is not 0.
+    /// The sequence of the next batch in each partition where it is not 0.
     sequences: BTreeMap<PartitionId, u64>,
-    /// Where records without a key go, for this request.
+    /// The partition of this request's records without a key.
     keyless: PartitionId,
     batches: BTreeMap<PartitionId, FillingBatch>,
     bytes: usize,
@@ -37,14 +37,14 @@ pub(super) struct Filling {
 #[derive(Debug)]
 struct FillingBatch {
     batch: Batch,
-    /// Where the records begin in it.
+    /// Where the records begin in the encoded batch.
     records_at: usize,
     answers: Vec<Answer>,
 }
 
 impl Filling {
     pub(super) fn new(topic: KnownTopic, partitions: u32, options: &Options) -> Self {
-        // Producers that start together should not all begin with the same partition.
+        // So that producers which start together do not all begin with the same partition.
         let first = RandomState::new().hash_one(&topic.name) % u64::from(partitions);
         Self {
             topic,
@@ -65,7 +65,7 @@ impl Filling {
         self.records == 0
     }
 
-    /// Whether the record has room in the request; the first one always has.
+    /// Whether the record fits in the request; the first one always does.
     pub(super) fn fits(&self, record: &Queued) -> bool {
         let partition = record.partition.unwrap_or(self.keyless);
         self.is_empty()
@@ -112,8 +112,8 @@ impl Filling {
         Some(Request::new(batches.collect()))
     }
 
-    /// Begins to count anew, for another producer, with requests that have been closed and not been
-    /// stored. The one that is being filled must be among them.
+    /// Starts counting again for a new producer, and numbers the given requests, which are closed
+    /// and not stored. The request that is being filled must be among them.
     pub(super) fn restart<'a>(&mut self, closed: impl IntoIterator<Item = &'a mut Request>) {
         debug_assert!(self.batches.is_empty(), "its batches have numbers");
         self.sequences.clear();
@@ -124,7 +124,7 @@ impl Filling {
         }
     }
 
-    /// Tells everybody who waits that it failed.
+    /// Tells all waiting senders that it failed.
     pub(super) fn fail(mut self, error: &Error) {
         if let Some(request) = self.take() {
             request.fail(error);
@@ -132,7 +132,7 @@ impl Filling {
     }
 }
 
-/// Takes the next number of a partition.
+/// Takes the next sequence of a partition.
 fn next(sequences: &mut BTreeMap<PartitionId, u64>, partition: PartitionId) -> u64 {
     let next = sequences.entry(partition).or_default();
     *next += 1;

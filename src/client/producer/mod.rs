@@ -1,9 +1,9 @@
 //! A producer: records go in one by one, and each is stored exactly once.
 //!
-//! The broker knows a producer by its id, and counts its requests' batches per partition. What was
-//! sent and not answered, because the connection broke or the broker was restarted, is sent again
-//! as it was: same batches, same numbers, same order. The broker answers what it has as it did the
-//! first time, so that nothing is stored twice and nothing is left out.
+//! The broker knows a producer by its id, and numbers its batches per partition. Requests that were
+//! not answered, because the connection broke or the broker was restarted, are sent again
+//! unchanged: same batches, same sequences, same order. The broker answers batches that it has
+//! already as it did the first time, so nothing is stored twice and nothing is left out.
 //!
 //! # The ways in and out
 //!
@@ -20,18 +20,18 @@
 //! | no progress for [`give_up_after`](NewProducer::give_up_after) | ends | see below |
 //! | a record is malformed or too large | refuses it, goes on | [`Error::Refused`] from [`Producer::send`] |
 //!
-//! When a producer ends, everything that was answered is stored, unless its topic is deleted. Of
-//! the rest, what was ever sent without an answer is in doubt, and gets [`Error::OutcomeUnknown`];
-//! what was not is not stored: its first request gets the error that ended the producer, and
-//! everything behind that [`Error::StreamEnded`].
+//! When a producer ends, everything that was answered is stored, unless its topic is deleted.
+//! Records that were sent but not answered are in doubt, and get [`Error::OutcomeUnknown`]. Records
+//! that were never sent are not stored: those in the first such request get the error that ended
+//! the producer, all later ones [`Error::StreamEnded`].
 //!
 //! # Inside
 //!
 //! [`Producer::send`] encodes the record and puts it into a bounded queue. One task owns everything
-//! behind it (`delivery.rs`): it fills requests (`filling.rs`, `request.rs`), sends them over an
-//! append stream, keeps them until they are answered (`under_way.rs`), and when the stream ends
-//! decides how to go on (`retry.rs`). The bytes of a record count against the window from `send` to
-//! its answer.
+//! behind the queue (`delivery.rs`): it fills requests (`filling.rs`, `request.rs`), sends them
+//! over an append stream, keeps them until they are answered (`under_way.rs`), and decides how to
+//! continue when the stream ends (`retry.rs`). The bytes of a record count against the window from
+//! `send` to its answer.
 
 mod delivery;
 mod filling;
@@ -69,18 +69,18 @@ use crate::{
     },
 };
 
-/// What a record costs in the window beside its bytes: its place in queues, its answer.
+/// What a record costs in the window beside its bytes: its place in queues and its answer.
 const RECORD_COST: usize = 128;
 
-/// Records that wait to be put into a request.
+/// Most records that wait to be put into a request.
 const QUEUED: usize = 1_024;
 
 /// Appends records to a topic, each exactly once; see the [module](self) for what happens when
 /// something goes wrong.
 ///
 /// Records with a key go to the partition of their key, in the order in which they were sent; those
-/// without go to one that changes from request to request. If the producer is dropped, what has
-/// been sent is still delivered, as long as the runtime lives.
+/// without a key go to one partition, another one for each request. If the producer is dropped,
+/// records that were sent are still delivered, as long as the runtime lives.
 #[derive(Debug)]
 pub struct Producer {
     queue: mpsc::Sender<Command>,
@@ -88,7 +88,7 @@ pub struct Producer {
     window_bytes: usize,
     topic: String,
     partitions: u32,
-    /// Of all records, if it was named.
+    /// The partition of all records, if one was chosen.
     partition: Option<PartitionId>,
     max_record_bytes: usize,
     ended: Arc<OnceLock<Error>>,
@@ -100,16 +100,16 @@ pub struct Producer {
 pub struct SentRecord {
     /// The partition.
     pub partition: PartitionId,
-    /// Its place in the partition. None if the broker does not remember it: the record had to be
-    /// sent again and was stored already, and the broker has many producers.
+    /// Its offset. `None` if the broker does not remember it: the record was sent again and was
+    /// stored already, and the broker has many producers.
     pub offset: Option<Offset>,
-    /// Its number among its entity's records, if the producer [asks for
-    /// it](NewProducer::return_versions) and the record has one.
+    /// Its version, if the producer [asks for it](NewProducer::return_versions) and the record has
+    /// one.
     pub version: Option<Version>,
 }
 
-/// Where the record will be stored: a future. It need not be awaited for the record to be
-/// delivered; [`Producer::flush`] says whether all have been.
+/// The future answer to a record. The record is delivered even if this is not awaited;
+/// [`Producer::flush`] waits until all are.
 #[derive(Debug)]
 #[must_use = "the record is delivered without waiting for it, but only this, `flush` and `finish` say that it was"]
 pub struct Sent {
@@ -118,7 +118,7 @@ pub struct Sent {
 
 impl Client {
     /// Appends records one by one, each exactly once, whatever happens to the connection and the
-    /// broker meanwhile. See [`NewProducer`] for the choices.
+    /// broker meanwhile. See [`NewProducer`] for the options.
     pub fn producer(&self, topic: &str) -> NewProducer {
         NewProducer::new(self.clone(), topic)
     }
@@ -127,7 +127,7 @@ impl Client {
         let request = proto::OpenProducerRequest {
             name: name.to_owned(),
         };
-        // A producer that was opened and is not known to anybody does no harm.
+        // If the answer is lost, an unused producer stays open at the broker, which does no harm.
         let response = answer(
             self.request_timeout,
             AtStake::Nothing,
@@ -166,7 +166,7 @@ impl Producer {
             options.window_bytes,
         );
         let partition = options.partition;
-        // No topic has none; a broker that says so is not worth a panic.
+        // Every topic has a partition; if the broker says otherwise, this avoids a panic.
         let partitions = partitions.max(1);
         let delivery = Delivery::new(
             client,
@@ -192,16 +192,17 @@ impl Producer {
         })
     }
 
-    /// Takes a record when there is room in the window. What is returned resolves when it is
-    /// durable.
+    /// Takes a record as soon as there is room in the window. The returned future resolves when the
+    /// record is durable.
     ///
-    /// Dropped before it returns, the record is not sent.
+    /// If this call is dropped before it returns, the record is not sent.
     ///
     /// # Errors
     ///
-    /// `MALFORMED_RECORD`, and `RECORD_TOO_LARGE` by the size that the topic allowed when the
-    /// producer was opened: the record is refused, the producer goes on. [`Error::StreamEnded`]:
-    /// the producer has ended; [`finish`](Self::finish) or an earlier record says why.
+    /// `MALFORMED_RECORD`, or `RECORD_TOO_LARGE` by the size that the topic allowed when the
+    /// producer was opened: the record is refused, and the producer continues.
+    /// [`Error::StreamEnded`]: the producer has ended; [`finish`](Self::finish) or an earlier
+    /// record says why.
     pub async fn send(&self, record: Record<'_>) -> Result<Sent, Error> {
         let mut encoded = Vec::new();
         record.encode(&mut encoded);
@@ -227,11 +228,11 @@ impl Producer {
         }
     }
 
-    /// Sends what has been taken without lingering, and waits until all of it is durable.
+    /// Sends all records so far without lingering, and waits until they are durable.
     ///
     /// # Errors
     ///
-    /// What ended the producer.
+    /// What ended the producer, if it has ended.
     pub async fn flush(&self) -> Result<(), Error> {
         let (done, flushed) = oneshot::channel();
         let ended = || self.ended.get().cloned().unwrap_or_else(vanished);
@@ -246,13 +247,13 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// What ended the producer, if it did not get so far.
+    /// What ended the producer before that.
     pub async fn finish(self) -> Result<(), Error> {
         drop(self.queue);
         self.delivery.await.unwrap_or_else(|_| Err(vanished()))
     }
 
-    /// Refuses what the broker would refuse, and finds the partition of the record if it has a key.
+    /// Checks a record as the broker would, and finds its partition if it has a key.
     fn check(&self, encoded: &[u8]) -> Result<Option<PartitionId>, Error> {
         let element = Records::new(encoded).next().expect("there is one record");
         let checked =
@@ -306,7 +307,8 @@ fn not_sent(ended: &OnceLock<Error>) -> Error {
     Error::StreamEnded { cause }
 }
 
-/// The task that delivers is gone without a word, as when the runtime was shut down.
+/// The error if the delivering task is gone without an answer, for example because the runtime was
+/// shut down.
 fn vanished() -> Error {
     Error::OutcomeUnknown {
         message: "the producer was stopped in the middle of its work".to_owned(),

@@ -1,4 +1,4 @@
-//! How a producer works.
+//! The options of a producer.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// A producer to open; see [`Client::producer`]. The defaults suit most.
+/// A producer to open; see [`Client::producer`]. The defaults suit most programs.
 #[derive(Clone, Debug)]
 #[must_use = "a producer does nothing until it is opened"]
 pub struct NewProducer {
@@ -20,12 +20,12 @@ pub struct NewProducer {
     pub(super) options: Options,
 }
 
-/// What can be chosen of a producer.
+/// The options of a producer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
-    /// Empty: none.
+    /// Empty for none.
     pub(super) name: String,
-    /// None: by key.
+    /// `None`: chosen by key.
     pub(super) partition: Option<PartitionId>,
     pub(super) request_bytes: usize,
     pub(super) request_records: usize,
@@ -61,55 +61,55 @@ impl NewProducer {
         }
     }
 
-    /// A name fences: as soon as another producer of this name is opened, here or on another
-    /// machine, this one appends no more. At most 255 bytes.
+    /// Gives the producer a name, of at most 255 bytes. A name fences: when another producer is
+    /// opened with the same name, here or elsewhere, this one cannot append any more.
     pub fn name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.options.name);
         self
     }
 
-    /// The partition of all records, with a key or without. Default: that of the key.
+    /// The partition of all records, with or without a key. Default: that of the key.
     pub fn partition(mut self, partition: PartitionId) -> Self {
         self.options.partition = Some(partition);
         self
     }
 
-    /// Most bytes of records that go into one request, default 1 MiB; a larger record goes alone.
-    /// At most 8 MiB.
+    /// Most bytes of records in one request; at most 8 MiB. Default: 1 MiB. A larger record goes
+    /// alone.
     pub fn request_bytes(mut self, bytes: usize) -> Self {
         self.options.request_bytes = bytes.clamp(1, LARGEST_REQUEST);
         self
     }
 
-    /// Most records that go into one request, default 10,000.
+    /// Most records in one request. Default: 10,000.
     pub fn request_records(mut self, records: usize) -> Self {
         self.options.request_records = records.clamp(1, MAX_RECORDS_PER_APPEND);
         self
     }
 
-    /// How long a request waits for more records. Default: not at all. What comes while as many
-    /// requests as may be are [in flight](Self::in_flight) goes together anyway, so that requests
-    /// grow with the load.
+    /// How long a request waits for more records. Default: not at all. Records that come while the
+    /// most requests are [in flight](Self::in_flight) go together anyway, so requests grow with the
+    /// load.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.options.linger = linger;
         self
     }
 
-    /// Most requests that wait for their answers, default 8; at most 256.
+    /// Most requests that wait for their answers; at most 256. Default: 8.
     pub fn in_flight(mut self, requests: usize) -> Self {
         self.options.in_flight = requests.clamp(1, MOST_IN_FLIGHT);
         self
     }
 
-    /// Most bytes of records that have been taken and not been answered, default 32 MiB;
-    /// [`Producer::send`] waits beyond. This is the memory that the producer takes, up to twice.
+    /// Most bytes of records that were taken and are not answered; beyond, [`Producer::send`]
+    /// waits. Default: 32 MiB. The producer uses up to twice this memory.
     pub fn window_bytes(mut self, bytes: usize) -> Self {
         self.options.window_bytes = bytes.clamp(1, u32::MAX as usize);
         self
     }
 
-    /// How long the broker may make no progress, be it unreachable, overloaded or full, before the
-    /// producer gives up. Default 2 minutes.
+    /// How long the broker may make no progress, whether unreachable, overloaded or full, before
+    /// the producer gives up. Default: 2 minutes.
     pub fn give_up_after(mut self, time: Duration) -> Self {
         self.options.give_up_after = time;
         self
@@ -121,12 +121,12 @@ impl NewProducer {
         self
     }
 
-    /// Opens it.
+    /// Opens the producer.
     ///
     /// # Errors
     ///
     /// `UNKNOWN_TOPIC`, `TOO_MANY_PRODUCERS`, `MALFORMED_REQUEST` for a name that is too long, or
-    /// that the broker is not available: nothing is tried again here.
+    /// if the broker is not available. Nothing is retried here.
     ///
     /// # Panics
     ///
@@ -136,8 +136,8 @@ impl NewProducer {
     }
 }
 
-/// So that a request has room for a record of the largest size, and for what is around records.
+/// So that a request has room for the largest record and everything around it.
 const LARGEST_REQUEST: usize = RECORD_BYTES.2 as usize;
 
-/// As many as a broker takes off a stream.
+/// The most that a broker takes from a stream at a time.
 const MOST_IN_FLIGHT: usize = 256;

@@ -1,4 +1,4 @@
-//! A request of a producer: numbered batches, and who waits for each record.
+//! A request of a producer: numbered batches, and the waiting sender of each record.
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -13,14 +13,14 @@ use crate::{
 /// A record on its way into a request.
 #[derive(Debug)]
 pub(super) struct Queued {
-    /// None: any.
+    /// `None` for any.
     pub(super) partition: Option<PartitionId>,
-    /// With its tag and length.
+    /// The record with its tag and length.
     pub(super) encoded: Vec<u8>,
     pub(super) answer: Answer,
 }
 
-/// Who waits for a record. Dropping it makes room in the window.
+/// The waiting sender of a record. Dropping it frees the record's room in the window.
 #[derive(Debug)]
 pub(super) struct Answer {
     to: oneshot::Sender<Result<SentRecord, Error>>,
@@ -36,29 +36,29 @@ impl Answer {
     }
 
     pub(super) fn give(self, answer: Result<SentRecord, Error>) {
-        // The sender may not want to know.
+        // The sender may have dropped its future.
         drop(self.to.send(answer));
     }
 }
 
-/// Records of one partition, with their number among the producer's batches for it.
+/// Records of one partition, with the batch's sequence.
 #[derive(Debug)]
 pub(super) struct NumberedBatch {
     partition: PartitionId,
     /// An encoded `AppendBatch`.
     encoded: Bytes,
-    /// Where the records begin in it.
+    /// Where the records begin in the encoded batch.
     records_at: usize,
     answers: Vec<Answer>,
 }
 
-/// One atomic commit. It is sent as often as need be, always the same.
+/// One atomic commit. It may be sent several times, always unchanged.
 #[derive(Debug)]
 pub(super) struct Request {
     batches: Vec<NumberedBatch>,
-    /// The answer to come, if it has been sent on the current stream.
+    /// The future answer, if it was sent on the current stream.
     pub(super) handle: Option<AppendHandle>,
-    /// It was sent, and nobody said what became of it.
+    /// Whether it was sent and its outcome is not known.
     pub(super) in_doubt: bool,
 }
 
@@ -77,7 +77,7 @@ impl NumberedBatch {
         }
     }
 
-    /// The same records with another number, for another producer.
+    /// Gives the same records another sequence, for another producer.
     fn renumber(&mut self, topic: &KnownTopic, sequence: u64) {
         let mut batch = Batch::numbered(topic, self.partition, sequence);
         let records_at = batch.bytes();
@@ -85,8 +85,8 @@ impl NumberedBatch {
         (self.encoded, self.records_at) = (batch.into_encoded(), records_at);
     }
 
-    /// Tells everybody where their record is. A batch that is stored, nobody remembers where, has
-    /// no ranges.
+    /// Tells each sender where its record is. `ranges` is empty if the batch is stored at positions
+    /// that the broker does not remember.
     fn answer(self, ranges: &[AppendedRange]) {
         if ranges.is_empty() {
             let stored = SentRecord {
@@ -114,7 +114,7 @@ impl NumberedBatch {
     }
 }
 
-/// Where the records of a run are.
+/// The positions of the records in a range.
 fn places(range: &AppendedRange) -> impl Iterator<Item = SentRecord> + '_ {
     (0..range.count).map(|at| SentRecord {
         partition: range.partition,
@@ -136,7 +136,7 @@ impl Request {
         }
     }
 
-    /// What to send; the records are shared, not copied.
+    /// The append to send; it shares the records instead of copying them.
     pub(super) fn append(&self, producer: proto::Producer) -> Append {
         Append::of_producer(
             self.batches
@@ -147,7 +147,7 @@ impl Request {
         )
     }
 
-    /// Gives every batch a new number, for another producer.
+    /// Gives every batch a new sequence, for another producer.
     pub(super) fn renumber(
         &mut self,
         topic: &KnownTopic,

@@ -1,4 +1,4 @@
-//! What to do when a stream of appends has ended: whether to try again, and when.
+//! Decides whether to try again when a stream of appends has ended, and when.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -13,11 +13,11 @@ use crate::client::Error;
 /// What an error means for a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::client) enum Verdict {
-    /// Send again what was not answered; after this time, if the broker said.
+    /// Send unanswered requests again, after this time if the broker said one.
     SendAgain(Option<Duration>),
     /// The broker does not know the producer any more.
     Forgotten,
-    /// Nothing that is tried again would help.
+    /// Trying again would not help.
     End,
 }
 
@@ -37,8 +37,8 @@ pub(in crate::client) fn verdict(error: &Error) -> Verdict {
     }
 }
 
-/// Pauses that double, so that a broker in trouble is left alone, and that differ from each other,
-/// so that its producers do not all come back at once.
+/// Pauses that double, to spare a broker in trouble, and that are random, so that its producers do
+/// not all come back at once.
 #[derive(Debug)]
 pub(in crate::client) struct Backoff {
     longest: Duration,
@@ -47,7 +47,7 @@ pub(in crate::client) struct Backoff {
 /// The first pause is between half of this and this.
 const FIRST: Duration = Duration::from_millis(20);
 
-/// The last ones likewise.
+/// The longest pauses are between half of this and this.
 const LAST: Duration = Duration::from_secs(5);
 
 impl Backoff {
@@ -55,29 +55,29 @@ impl Backoff {
         Self { longest: FIRST }
     }
 
-    /// How long to wait; not less than the broker asked for.
+    /// The next pause, not shorter than the broker asked for.
     pub(in crate::client) fn next(&mut self, asked: Option<Duration>) -> Duration {
         let (longest, half) = (self.longest, self.longest / 2);
         self.longest = (longest * 2).min(LAST);
-        // The seeds of two hashers differ, which is all the chance it takes.
+        // Two hashers have different random seeds, which is random enough here.
         let chance = RandomState::new().hash_one(longest).to_be_bytes()[0];
         let pause = half + half * u32::from(chance) / u32::from(u8::MAX);
         pause.max(asked.unwrap_or_default())
     }
 
-    /// Something has worked.
+    /// Starts again with short pauses after something has worked.
     pub(in crate::client) fn reset(&mut self) {
         self.longest = FIRST;
     }
 }
 
-/// How long nothing has been answered while something was under way.
+/// Watches for how long nothing was answered while requests were under way.
 #[derive(Debug)]
 pub(super) struct Patience {
-    /// Fires when the stream is to be given up.
+    /// Fires when the stream should be given up.
     pub(super) stream: Pin<Box<Sleep>>,
     stream_time: Duration,
-    /// Fires when all is to be given up.
+    /// Fires when the producer should give up.
     pub(super) all: Pin<Box<Sleep>>,
     all_time: Duration,
 }
@@ -92,13 +92,13 @@ impl Patience {
         }
     }
 
-    /// Something was answered, or nothing was under way.
+    /// Starts both times anew: something was answered, or nothing was under way.
     pub(super) fn restart(&mut self) {
         self.restart_stream();
         self.all.set(sleep(self.all_time));
     }
 
-    /// There is another stream.
+    /// Starts the stream's time anew, for another stream.
     pub(super) fn restart_stream(&mut self) {
         self.stream.set(sleep(self.stream_time));
     }

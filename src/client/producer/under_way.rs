@@ -1,7 +1,7 @@
-//! The requests that have been closed and not been answered, in order.
+//! The requests that are closed and not answered, in order.
 //!
-//! A request is in doubt from the first time that its outcome was unknown. It may be stored then,
-//! whatever is said of it later, unless that is its answer.
+//! A request is in doubt once its outcome is unknown. From then on it may be stored, whatever is
+//! learnt later, until it is answered itself.
 
 use std::{collections::VecDeque, future::poll_fn, pin::Pin};
 
@@ -17,9 +17,9 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct UnderWay {
     requests: VecDeque<Request>,
-    /// How many have been answered, from the first one on.
+    /// How many requests were answered so far.
     answered: u64,
-    /// Who waits for how many to be answered.
+    /// Flushes, each with the number of answers that it waits for.
     flushes: Vec<(u64, oneshot::Sender<Result<(), Error>>)>,
 }
 
@@ -40,7 +40,7 @@ impl UnderWay {
         self.requests.push_back(request);
     }
 
-    /// Sends all that have not been sent on this stream; fails if it has ended.
+    /// Sends all requests that were not sent on this stream yet; fails if the stream has ended.
     pub(super) async fn send(
         &mut self,
         appender: &Appender,
@@ -63,7 +63,7 @@ impl UnderWay {
         Ok(())
     }
 
-    /// Waits for the answer to the first request. May be dropped and called again.
+    /// Waits for the answer to the first request. It may be dropped and called again.
     pub(super) async fn first_answer(&mut self) -> Result<Appended, Error> {
         let first = self
             .requests
@@ -73,7 +73,7 @@ impl UnderWay {
         poll_fn(|context| Pin::new(&mut *answer).poll(context)).await
     }
 
-    /// The first request is stored.
+    /// Notes that the first request is stored.
     pub(super) fn answered(&mut self, appended: &Appended) {
         if let Some(request) = self.requests.pop_front() {
             request.answer(appended);
@@ -82,8 +82,8 @@ impl UnderWay {
         self.tell_flushed();
     }
 
-    /// What ended a stream that takes no more: the first answer that is a failure, or else what the
-    /// stream says itself. Everything before it is answered.
+    /// Finds out why a stream has ended: by the first answer that is a failure, or else by the
+    /// stream's own error. Handles all answers before that.
     pub(super) async fn why_it_ended(&mut self, appender: Appender) -> Error {
         while self
             .requests
@@ -104,14 +104,14 @@ impl UnderWay {
         })
     }
 
-    /// The first request's answer was a failure, which ended the stream: finds out which may have
-    /// been stored.
+    /// Handles a failure as the answer to the first request, which ended the stream: finds out
+    /// which requests may have been stored.
     pub(super) async fn failed(&mut self, first: &Error) {
         for (at, request) in self.requests.iter_mut().enumerate() {
             let Some(handle) = request.handle.take() else {
                 continue;
             };
-            // The first one's handle has given its answer away.
+            // The first request's handle has returned its answer already.
             let error = if at == 0 {
                 Some(first.clone())
             } else {
@@ -121,7 +121,7 @@ impl UnderWay {
         }
     }
 
-    /// Gives a stream up that does not answer.
+    /// Gives up a stream that does not answer.
     pub(super) fn abandon(&mut self, appender: Appender) -> Error {
         appender.abandon();
         for request in &mut self.requests {
@@ -132,12 +132,12 @@ impl UnderWay {
         }
     }
 
-    /// Numbers everything anew, for another producer.
+    /// Numbers all requests anew, for another producer.
     pub(super) fn renumber(&mut self, filling: &mut Filling) {
         filling.restart(&mut self.requests);
     }
 
-    /// Says when everything that is here is answered, and, if `filling`, the next request too.
+    /// Answers `done` when all requests here are answered, and if `filling`, the next one too.
     pub(super) fn flush(&mut self, filling: bool, done: oneshot::Sender<Result<(), Error>>) {
         let last = self.answered + self.requests.len() as u64 + u64::from(filling);
         self.flushes.push((last, done));
@@ -151,8 +151,8 @@ impl UnderWay {
         }
     }
 
-    /// Tells everybody who waits how it ended. The error is about the first request that is not in
-    /// doubt; `later` is for those behind it.
+    /// Tells all waiting senders how the producer ended. `error` is for the first request that is
+    /// not in doubt, `later` for those behind it.
     pub(super) fn fail(self, error: &Error, later: &Error) {
         let unknown = Error::OutcomeUnknown {
             message: format!("it was sent and not answered; then: {error}"),
