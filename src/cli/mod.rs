@@ -29,10 +29,12 @@ mod serve;
 mod signals;
 mod status;
 mod supervisor;
+mod template;
 mod time;
 mod token;
 mod top;
 mod topic;
+mod trim;
 
 #[cfg(test)]
 mod tests;
@@ -53,10 +55,10 @@ pub fn main() -> ExitCode {
         Command::Serve(flags) => serve::run(&flags),
         Command::Status(flags) => run_async(status::run(flags)),
         Command::Top(flags) => run_async(top::run(flags, Env::system())),
-        Command::Topic(flags) => run_async(topic::run(flags)),
+        Command::Topic(flags) => run_async(topic::run(flags, Env::system())),
         Command::Produce(flags) => run_async(produce::run(flags, Env::system())),
-        Command::Consume(flags) => run_async(consume::run(flags)),
-        Command::Group(flags) => run_async(group::run(flags)),
+        Command::Consume(flags) => run_async(consume::run(flags, Env::system())),
+        Command::Group(flags) => run_async(group::run(flags, Env::system())),
         Command::Entity(flags) => run_async(entity::run(flags)),
         Command::Producer(flags) => run_async(producer::run(flags)),
         Command::Token(flags) => run_async(token::run(flags)),

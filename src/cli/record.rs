@@ -1,19 +1,22 @@
-//! What a record looks like: its value as it is, or all of it as JSON.
+//! What a record looks like: its value as it is, all of it as JSON, or as a template says.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
+use super::template::{Template, timestamp_ms};
 use crate::{
     client::StoredRecord,
     types::{PartitionId, RecordView},
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// The value and a newline, byte for byte.
     Value,
     /// One JSON object a line.
     Json,
+    /// As the template says, and nothing else.
+    Template(Template),
 }
 
 /// A record as JSON. Bytes that are not UTF-8 are in the `_base64` field instead of the plain one;
@@ -59,10 +62,26 @@ struct JsonHeader<'a> {
 }
 
 impl Format {
-    /// Adds a record and a newline; answers whether there was something to add, which for the value
-    /// of a tombstone or of an erased record there is not.
+    /// What `--format` names, for records of this topic.
+    ///
+    /// # Errors
+    ///
+    /// That it names nothing, or what in a template is not known.
+    pub(super) fn parse(text: &str, topic: &str) -> Result<Self, String> {
+        match text {
+            "value" => Ok(Self::Value),
+            "json" => Ok(Self::Json),
+            _ if text.contains(['%', '\\']) => Template::parse(text, topic).map(Self::Template),
+            _ => Err(format!(
+                "{text:?} is neither value, json, nor a template such as '%k %s\\n'"
+            )),
+        }
+    }
+
+    /// Adds a record; answers whether there was something to add, which for the value of a
+    /// tombstone or of an erased record there is not.
     pub(super) fn render(
-        self,
+        &self,
         out: &mut Vec<u8>,
         partition: PartitionId,
         record: &RecordView<'_>,
@@ -76,6 +95,10 @@ impl Format {
                 let json = JsonRecord::new(partition, record);
                 serde_json::to_writer(&mut *out, &json)
                     .expect("a vector takes everything, and the keys are strings");
+            }
+            Self::Template(template) => {
+                template.render(out, partition, record);
+                return true;
             }
         }
         out.push(b'\n');
@@ -93,7 +116,7 @@ impl<'a> JsonRecord<'a> {
             erased: record.erased.is_some(),
             key: Key::new(record.key),
             r#type: record.event_type,
-            timestamp_ms: record.timestamp_ms.unwrap_or(append_time_ms),
+            timestamp_ms: timestamp_ms(record),
             append_time_ms,
             headers: record.headers().map(JsonHeader::new).collect(),
             value: Value::new(record.value),

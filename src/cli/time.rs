@@ -8,7 +8,7 @@ use jiff::{SignedDuration, civil::DateTime};
 use super::Failure;
 use crate::{
     client,
-    types::{Offset, Position},
+    types::{Offset, Position, parse_millis},
 };
 
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
@@ -214,8 +214,11 @@ fn offset_seconds(text: &str) -> Option<i64> {
     Some(if sign == "-" { -seconds } else { seconds })
 }
 
-/// Reads where to start: `earliest`, `latest`, an offset or a time.
-pub(super) fn parse_position(text: &str) -> Result<Position, String> {
+/// Reads a place: `earliest`, `latest`, an offset, a time, or so long before now, as `-1h`.
+pub(super) fn parse_position(text: &str, now_ms: i64) -> Result<Position, String> {
+    if let Some(ago) = text.strip_prefix('-').filter(|ago| !ago.starts_with('-')) {
+        return before_now(text, ago, now_ms).map(Position::Timestamp);
+    }
     match text {
         "earliest" => return Ok(Position::Earliest),
         "latest" => return Ok(Position::Latest),
@@ -228,8 +231,26 @@ pub(super) fn parse_position(text: &str) -> Result<Position, String> {
         return Ok(Position::Offset(Offset(offset)));
     }
     parse_time(text).map(Position::Timestamp).ok_or_else(|| {
-        format!("{text:?} is neither earliest, latest, an offset, nor a time such as 2013-01-01T05:17:00Z")
+        format!(
+            "{text:?} is neither earliest, latest, an offset, a time such as 2013-01-01T05:17:00Z, \
+             nor -1h for so long ago"
+        )
     })
+}
+
+/// The time that lies so long before now. A number without a unit is refused: it could be a count.
+fn before_now(text: &str, ago: &str, now_ms: i64) -> Result<i64, String> {
+    let has_unit = ago.ends_with(|last: char| !last.is_ascii_digit());
+    let millis = parse_millis(ago).ok().filter(|_| has_unit);
+    let millis = millis.and_then(|millis| i64::try_from(millis).ok());
+    millis
+        .map(|millis| now_ms.saturating_sub(millis))
+        .ok_or_else(|| {
+            format!(
+                "{text:?} is not a time before now such as -30s, -10m, -12h or -7d, and neither \
+                 earliest nor latest"
+            )
+        })
 }
 
 /// Writes milliseconds since 1970-01-01T00:00:00Z as RFC 3339 in UTC; as they are, where no year of

@@ -9,14 +9,17 @@ use super::{
     connection::Server,
     flags::{TopicCommand, TopicFlags},
     output, question, time,
+    trim::{self, Trim},
 };
 use crate::{
     client::{Compaction, NewTopic, Partition, Removal, Scrub, Topic, Topics},
+    env::Env,
     types::{Offset, PartitionId},
 };
 
-pub(super) async fn run(flags: TopicFlags) -> Result<(), Failure> {
-    let topics = Server::new(&flags.connection)?.connect().await?.topics();
+pub(super) async fn run(flags: TopicFlags, env: Env) -> Result<(), Failure> {
+    let client = Server::new(&flags.connection)?.connect().await?;
+    let topics = client.topics();
     let json = flags.connection.json;
     match flags.command {
         TopicCommand::Create {
@@ -48,10 +51,15 @@ pub(super) async fn run(flags: TopicFlags) -> Result<(), Failure> {
             force,
             dry_run,
         } => {
-            let place = (PartitionId(partition), Offset(before));
+            let trim = Trim {
+                name,
+                partition: partition.map(PartitionId),
+                before: trim::parse(&before, env.clock.now_ms())?,
+                force,
+            };
             match dry_run {
-                true => preview_trim(&topics, &name, place, json).await,
-                false => trim(&topics, &name, place, force, json).await,
+                true => trim.preview(&client, json).await,
+                false => trim.run(&client, json).await,
             }
         }
     }
@@ -275,19 +283,8 @@ async fn preview_alter(
     show_removals(name, &removals.await?, json)
 }
 
-async fn preview_trim(
-    topics: &Topics,
-    name: &str,
-    (partition, before): (PartitionId, Offset),
-    json: bool,
-) -> Result<(), Failure> {
-    let removal = topics.preview_trim(name, partition, before).await;
-    let removal = removal.map_err(|error| time::explain_offset(Failure::Call(error), before))?;
-    show_removals(name, &[removal], json)
-}
-
 /// Says what would be removed.
-fn show_removals(name: &str, removals: &[Removal], json: bool) -> Result<(), Failure> {
+pub(super) fn show_removals(name: &str, removals: &[Removal], json: bool) -> Result<(), Failure> {
     if json {
         let removals: Vec<Value> = removals.iter().map(removal_json).collect();
         let shown = json!({ "topic": name, "dry_run": true, "would_remove": removals });
@@ -376,27 +373,6 @@ async fn add_partitions(
     Ok(output::line(format_args!(
         "topic {} has {partitions} now",
         topic.name
-    ))?)
-}
-
-async fn trim(
-    topics: &Topics,
-    name: &str,
-    (partition, before): (PartitionId, Offset),
-    force: bool,
-    json: bool,
-) -> Result<(), Failure> {
-    let trimmed = match force {
-        true => topics.force_trim(name, partition, before).await,
-        false => topics.trim(name, partition, before).await,
-    };
-    let earliest = trimmed.map_err(|error| time::explain_offset(Failure::Call(error), before))?;
-    if json {
-        let trimmed = json!({ "topic": name, "partition": partition.0, "earliest": earliest.0 });
-        return Ok(output::json(&trimmed)?);
-    }
-    Ok(output::line(format_args!(
-        "partition {partition} of topic {name} starts at offset {earliest}"
     ))?)
 }
 

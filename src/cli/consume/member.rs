@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::WithoutValue;
+use super::{WithoutValue, places::Start};
 use crate::{
     cli::{
         Failure, connection::Server, flags::ConsumeFlags, output, record::Format, signals::Stop,
@@ -20,8 +20,9 @@ pub(super) async fn run(
     flags: &ConsumeFlags,
     group: &str,
     server: &Server,
-    (from, format): (Position, Format),
+    (from, format): (&Start, Format),
 ) -> Result<(), Failure> {
+    let from = from.only().unwrap_or(Position::Offset(Offset::ZERO));
     if matches!(from, Position::Offset(_)) {
         let problem = "--from: with --group it says where to begin where nothing is committed, and \
                        an offset is not the same place in each partition; use earliest, latest or a time";

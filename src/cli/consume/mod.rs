@@ -1,67 +1,68 @@
 //! `taffrail consume`: records of a topic to standard output.
 //!
 //! The read is opened as often as it takes: again from where it stopped when the connection is
-//! lost, and behind the damage where records are damaged. `plan.rs` knows what is left to read;
-//! `member.rs` reads as a member of a group.
+//! lost, and behind the damage where records are damaged. `places.rs` is where to start and to stop
+//! as it is typed, `tail.rs` finds where the last records begin, and `plan.rs` knows what is left to
+//! read; `member.rs` reads as a member of a group.
 
 mod member;
+mod places;
 mod plan;
+mod tail;
 
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
 use serde_json::json;
 
 use super::{
-    Failure,
-    connection::Server,
-    entity::version_json,
-    flags::{ConsumeFlags, ConsumeFormat},
-    output,
-    record::Format,
-    time::{explain_offset, parse_position},
+    Failure, connection::Server, entity::version_json, flags::ConsumeFlags, output, record::Format,
+    time::explain_offset,
 };
 use crate::{
-    client::{Client, ErasedEntity, Error, ReadBatch},
-    types::{PartitionId, Position, RecordView, Version},
+    client::{Client, ErasedEntity, Error, PartitionOffset, ReadBatch},
+    env::Env,
+    types::{Offset, PartitionId, Position, RecordView, Version},
 };
-use plan::Plan;
+use places::{Start, Until};
+use plan::{Left, Plan, Source};
+use tail::Stretch;
 
-pub(super) async fn run(flags: ConsumeFlags) -> Result<(), Failure> {
+pub(super) async fn run(flags: ConsumeFlags, env: Env) -> Result<(), Failure> {
     let server = Server::new(&flags.connection)?.retrying(&flags.retry_for)?;
-    let from = parse_position(&flags.from)
-        .map_err(|problem| Failure::Usage(format!("--from: {problem}")))?;
-    let format = match (flags.format, flags.connection.json) {
-        (Some(ConsumeFormat::Json), _) | (None, true) => Format::Json,
-        _ => Format::Value,
+    let now_ms = env.clock.now_ms();
+    let from = Start::parse(&flags.from, now_ms)?;
+    let until = match &flags.until {
+        Some(text) => Some(Until::parse(text, now_ms)?),
+        None => None,
+    };
+    let format = match (&flags.format, flags.connection.json) {
+        (Some(text), _) => Format::parse(text, &flags.topic)
+            .map_err(|problem| Failure::Usage(format!("--format: {problem}")))?,
+        (None, true) => Format::Json,
+        (None, false) => Format::Value,
     };
     if flags.max == Some(0) {
         return Ok(());
     }
 
     if let Some(group) = &flags.group {
-        return member::run(&flags, group, &server, (from, format)).await;
+        return member::run(&flags, group, &server, (&from, format)).await;
     }
     let client = server.connect().await?;
-    let partition = flags.partition.map(PartitionId);
-    let plan = Plan::new(
-        &client,
-        &flags.topic,
-        partition,
-        from,
-        flags.follow,
-        flags.max,
-    )
-    .await?;
+    let plan = Plan::new(&client, &flags, &from, until).await?;
     let mut consumer = Consumer::new(plan, format, io::stdout());
     let consumed = tokio::select! {
         consumed = consumer.consume(client, &server) => consumed,
         error = output::unread() => Err(error.into()),
     };
-    consumed.map_err(|failure| match from {
-        Position::Offset(offset) => explain_offset(failure, offset),
+    consumed.map_err(|failure| match from.only() {
+        Some(Position::Offset(offset)) => explain_offset(failure, offset),
         _ => failure,
     })?;
     consumer.conclude()
@@ -131,8 +132,8 @@ impl<W: Write> Consumer<W> {
             let mut reading = read.open().await?;
             while let Some(batch) = reading.next_batch().await? {
                 self.print(&batch)?;
-                self.plan.advance(&batch);
-                if self.plan.is_complete() {
+                let is_at_end = self.plan.advance(&batch);
+                if is_at_end || self.plan.is_complete() {
                     break;
                 }
             }
@@ -148,8 +149,7 @@ impl<W: Write> Consumer<W> {
         self.out.clear();
         for record in batch.records() {
             let record = record.map_err(Error::from)?;
-            let offset = record.offset.unwrap_or_default();
-            if !self.plan.is_wanted(batch.partition, offset) {
+            if !self.plan.is_wanted(batch.partition, &record) {
                 break;
             }
             if self.format.render(&mut self.out, batch.partition, &record) {
@@ -174,7 +174,7 @@ impl<W: Write> Consumer<W> {
         for erased in batch.erased() {
             let notice = match self.format {
                 Format::Json => notice_json(batch.partition, erased).to_string(),
-                Format::Value => notice_text(batch.partition, erased),
+                Format::Value | Format::Template(_) => notice_text(batch.partition, erased),
             };
             // A remark that nobody reads is no failure, here and below.
             let _ = writeln!(io::stderr(), "{notice}");
@@ -222,27 +222,109 @@ impl WithoutValue {
 impl Plan {
     async fn new(
         client: &Client,
-        topic: &str,
-        partition: Option<PartitionId>,
-        from: Position,
-        follow: bool,
-        max: Option<u64>,
+        flags: &ConsumeFlags,
+        from: &Start,
+        until: Option<Until>,
     ) -> Result<Self, Failure> {
-        let mut ends = client.list_offsets(topic, Position::Latest).await?;
-        if let Some(wanted) = partition {
-            let partitions = ends.len();
-            ends.retain(|end| end.partition == wanted);
-            if ends.is_empty() {
-                let problem = format!(
-                    "topic {topic:?} has no partition {wanted}; it has {partitions}, numbered from 0"
-                );
-                return Err(Failure::Missing(problem));
+        let topic = &flags.topic;
+        let found = client.list_offsets(topic, Position::Latest).await?;
+        let source = Source {
+            topic: topic.clone(),
+            topic_id: found.first().and_then(|end| end.topic_id),
+            keys: flags
+                .key
+                .iter()
+                .map(|key| key.as_encoded_bytes().to_vec())
+                .collect(),
+            types: flags.event_type.clone(),
+        };
+        let found = match from.partitions(flags) {
+            Some(named) => only(found, &named, topic)?,
+            None => found,
+        };
+        let ends = ends(client, topic, &found, until, flags.follow).await?;
+        let mut starts = BTreeMap::new();
+        if let Some(count) = flags.last {
+            let mut stretches = BTreeMap::new();
+            for of in &found {
+                let end = ends.get(&of.partition).copied().flatten();
+                let end = end.unwrap_or(of.high_watermark).min(of.high_watermark);
+                let earliest = of.earliest;
+                stretches.insert(of.partition, Stretch { earliest, end });
             }
+            starts = tail::starts(client, &source, &stretches, count).await?;
         }
-        let topic_id = ends.first().and_then(|end| end.topic_id);
-        let ends = ends.iter().map(|end| (end.partition, end.high_watermark));
-        Ok(Self::of(topic, ends, from, follow, max).of_topic_id(topic_id))
+        let mut partitions = BTreeMap::new();
+        for of in &found {
+            let end = ends.get(&of.partition).copied().flatten();
+            let start = match starts.get(&of.partition) {
+                Some(offset) => Position::Offset(*offset),
+                None => from.of(of.partition),
+            };
+            let left = Left::new(start, end, of.high_watermark);
+            partitions.insert(of.partition, left);
+        }
+        let until_ms = match until {
+            Some(Until::Timestamp(ms)) if flags.follow => Some(ms),
+            _ => None,
+        };
+        Ok(Self::of(source, partitions, flags.follow, flags.max).until_ms(until_ms))
     }
+}
+
+/// Those that are named, of what was found of all partitions.
+fn only(
+    mut found: Vec<PartitionOffset>,
+    named: &[PartitionId],
+    topic: &str,
+) -> Result<Vec<PartitionOffset>, Failure> {
+    let partitions = found.len();
+    for wanted in named {
+        if !found.iter().any(|of| of.partition == *wanted) {
+            return Err(Failure::Missing(format!(
+                "topic {topic:?} has no partition {wanted}; it has {partitions}, numbered from 0"
+            )));
+        }
+    }
+    found.retain(|of| named.contains(&of.partition));
+    Ok(found)
+}
+
+/// Where each partition ends: without `follow` at its high watermark at the latest, and with it
+/// nowhere unless something says so.
+async fn ends(
+    client: &Client,
+    topic: &str,
+    found: &[PartitionOffset],
+    until: Option<Until>,
+    follow: bool,
+) -> Result<BTreeMap<PartitionId, Option<Offset>>, Failure> {
+    let mut at_time = BTreeMap::new();
+    if let Some(Until::Timestamp(ms)) = until {
+        for of in client.list_offsets(topic, Position::Timestamp(ms)).await? {
+            at_time.insert(of.partition, of);
+        }
+    }
+    let mut ends = BTreeMap::new();
+    for of in found {
+        let end = match until {
+            None => None,
+            Some(Until::End) => Some(of.high_watermark),
+            Some(Until::Offset(offset)) => Some(offset),
+            // At the high watermark there is no such record yet.
+            Some(Until::Timestamp(_)) => at_time
+                .get(&of.partition)
+                .filter(|at| at.offset < at.high_watermark)
+                .map(|at| at.offset),
+        };
+        let end = match (end, follow) {
+            (end, true) => end,
+            (None, false) => Some(of.high_watermark),
+            (Some(end), false) => Some(end.min(of.high_watermark)),
+        };
+        ends.insert(of.partition, end);
+    }
+    Ok(ends)
 }
 
 fn notice_text(partition: PartitionId, erased: &ErasedEntity) -> String {

@@ -2,81 +2,109 @@
 
 use std::collections::BTreeMap;
 
+use crate::cli::template::timestamp_ms;
 use crate::{
     client::{Client, Read, ReadBatch},
-    types::{Offset, PartitionId, Position, TopicId},
+    types::{Offset, PartitionId, Position, RecordView, TopicId},
 };
 
 /// The partitions to read, where each goes on and where it stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    topic: String,
-    /// Which topic of that name, once it is known: what is left to read is left of that one.
-    topic_id: Option<TopicId>,
+    pub(super) source: Source,
     partitions: BTreeMap<PartitionId, Left>,
     follow: bool,
+    /// With `follow`: a record of this time or later ends its partition.
+    until_ms: Option<i64>,
     /// How many more records to print.
     max: Option<u64>,
 }
 
+/// What is read: a topic, and which records of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) topic: String,
+    /// Which topic of that name, once it is known: what is left to read is left of that one.
+    pub(super) topic_id: Option<TopicId>,
+    /// Empty: whatever their key.
+    pub(super) keys: Vec<Vec<u8>>,
+    /// Empty: whatever their type.
+    pub(super) types: Vec<String>,
+}
+
+/// What is left of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Left {
+pub(super) struct Left {
     next: Position,
-    /// The high watermark when the command started.
-    end: Offset,
+    /// Where it stops; none if it goes on with what is appended.
+    end: Option<Offset>,
+}
+
+impl Source {
+    /// A read of it, of no partition yet.
+    pub(super) fn read(&self, client: &Client) -> Read {
+        let mut read = client.read(&self.topic);
+        if let Some(id) = self.topic_id {
+            read = read.topic_id(id);
+        }
+        for key in &self.keys {
+            read = read.key(key);
+        }
+        for event_type in &self.types {
+            read = read.event_type(event_type);
+        }
+        read
+    }
 }
 
 impl Left {
+    /// From a place to an end of a partition whose high watermark is known. What is latest is
+    /// settled now, so that connecting again does not skip what has been appended since.
+    pub(super) fn new(from: Position, end: Option<Offset>, high_watermark: Offset) -> Self {
+        let next = match (from, end) {
+            (Position::Latest, _) => Position::Offset(high_watermark),
+            // There is nothing between the two. One above the high watermark is left for the broker
+            // to refuse.
+            (Position::Offset(from), Some(end)) if end <= from && from <= high_watermark => {
+                Position::Offset(end)
+            }
+            _ => from,
+        };
+        Self { next, end }
+    }
+
     fn is_empty(self) -> bool {
+        let Some(end) = self.end else {
+            return false;
+        };
         match self.next {
-            Position::Offset(offset) => offset == self.end,
+            Position::Offset(offset) => offset == end,
             Position::Latest => true,
-            Position::Earliest | Position::Timestamp(_) => self.end == Offset::ZERO,
+            Position::Earliest | Position::Timestamp(_) => end == Offset::ZERO,
         }
     }
 }
 
 impl Plan {
-    /// Reads these partitions, which end there now.
+    /// Reads these partitions.
     pub(super) fn of(
-        topic: &str,
-        ends: impl Iterator<Item = (PartitionId, Offset)>,
-        from: Position,
+        source: Source,
+        partitions: BTreeMap<PartitionId, Left>,
         follow: bool,
         max: Option<u64>,
     ) -> Self {
-        // What is latest is settled now, so that connecting again does not skip what has been
-        // appended since.
-        let next = |end| {
-            if from == Position::Latest {
-                Position::Offset(end)
-            } else {
-                from
-            }
-        };
-        let partitions = ends
-            .map(|(partition, end)| {
-                (
-                    partition,
-                    Left {
-                        next: next(end),
-                        end,
-                    },
-                )
-            })
-            .collect();
         Self {
-            topic: topic.to_owned(),
-            topic_id: None,
+            source,
             partitions,
             follow,
+            until_ms: None,
             max,
         }
     }
 
-    /// Reads no other topic of that name.
-    pub(super) fn of_topic_id(self, topic_id: Option<TopicId>) -> Self {
-        Self { topic_id, ..self }
+    /// Partitions that go on end at a record of this time.
+    pub(super) fn until_ms(self, until_ms: Option<i64>) -> Self {
+        Self { until_ms, ..self }
     }
 
     /// What to ask the broker for; none if there is nothing left.
@@ -84,25 +112,26 @@ impl Plan {
         if self.is_complete() {
             return None;
         }
-        let mut read = client.read(&self.topic).max_records(self.max.unwrap_or(0));
-        if let Some(id) = self.topic_id {
-            read = read.topic_id(id);
-        }
+        let mut read = self.source.read(client).max_records(self.max.unwrap_or(0));
         for (partition, left) in &self.partitions {
-            if self.follow || !left.is_empty() {
+            if !left.is_empty() {
                 read = read.partition_from(*partition, left.next);
             }
         }
         Some(if self.follow { read.follow() } else { read })
     }
 
-    /// Whether the record at this offset is to be printed.
-    pub(super) fn is_wanted(&self, partition: PartitionId, offset: u64) -> bool {
-        let is_past_end = self
-            .partitions
-            .get(&partition)
-            .is_none_or(|left| offset >= left.end.0);
-        self.max != Some(0) && (self.follow || !is_past_end)
+    /// Whether a record is to be printed. One that is late enough ends its partition.
+    pub(super) fn is_wanted(&mut self, partition: PartitionId, record: &RecordView<'_>) -> bool {
+        let offset = Offset(record.offset.unwrap_or_default());
+        let Some(left) = self.partitions.get_mut(&partition) else {
+            return false;
+        };
+        let is_late = self.until_ms.is_some_and(|ms| timestamp_ms(record) >= ms);
+        if left.end.is_none() && is_late {
+            left.end = Some(offset);
+        }
+        self.max != Some(0) && left.end.is_none_or(|end| offset < end)
     }
 
     /// A record was printed.
@@ -112,9 +141,13 @@ impl Plan {
         }
     }
 
-    /// A batch has been printed.
-    pub(super) fn advance(&mut self, batch: &ReadBatch) {
+    /// A batch has been printed. True if its partition is at its end, and there would be more of it:
+    /// the read is opened again, without it.
+    pub(super) fn advance(&mut self, batch: &ReadBatch) -> bool {
         self.go_on_at(batch.partition, batch.next_offset);
+        let left = self.partitions.get(&batch.partition);
+        let end = left.and_then(|left| left.end);
+        end.is_some_and(|end| end <= batch.next_offset && end < batch.high_watermark)
     }
 
     /// What lies before this offset cannot be read.
@@ -124,18 +157,13 @@ impl Plan {
 
     fn go_on_at(&mut self, partition: PartitionId, offset: Offset) {
         if let Some(left) = self.partitions.get_mut(&partition) {
-            let offset = if self.follow {
-                offset
-            } else {
-                offset.min(left.end)
-            };
+            let offset = left.end.map_or(offset, |end| offset.min(end));
             left.next = Position::Offset(offset);
         }
     }
 
     /// Whether nothing is left.
     pub(super) fn is_complete(&self) -> bool {
-        self.max == Some(0)
-            || (!self.follow && self.partitions.values().all(|left| left.is_empty()))
+        self.max == Some(0) || self.partitions.values().all(|left| left.is_empty())
     }
 }

@@ -64,7 +64,7 @@ pub(in crate::cli) enum GroupCommand {
 pub(in crate::cli) struct ResetFlags {
     /// The group's name
     pub(in crate::cli) name: String,
-    /// To earliest, latest, an offset, or a time such as 2013-01-01T05:17:00Z
+    /// To earliest, latest, an offset, a time such as 2013-01-01T05:17:00Z, or -1h for so long ago
     #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
     pub(in crate::cli) to: Option<String>,
     /// By so many records: on, or back if the number is below 0

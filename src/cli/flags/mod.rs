@@ -3,20 +3,24 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{Args, Parser, Subcommand, value_parser};
 
 mod bench;
 mod connection;
+mod consume;
 mod group;
+mod produce;
 mod token;
 
 pub(super) use bench::{BenchCommand, BenchFlags, BenchKeys, LoadFlags};
 pub(super) use connection::ConnectionFlags;
 use connection::{is_connection_flag, takes_next_word};
+pub(super) use consume::ConsumeFlags;
 pub(super) use group::{GroupCommand, GroupFlags, ResetFlags};
+pub(super) use produce::ProduceFlags;
 pub(super) use token::{TokenCommand, TokenFlags};
 
-use super::{failure::EXIT_CODES, time::TimeUnit};
+use super::failure::EXIT_CODES;
 use crate::types::topic_settings_text;
 
 /// Taffrail: a log broker and an event store in one binary, durable when it answers.
@@ -95,7 +99,7 @@ pub(super) enum Command {
     Top(TopFlags),
     /// Create and look after topics
     Topic(TopicFlags),
-    /// Append lines of a file, or of standard input, to a topic
+    /// Append lines of files, or of standard input, to a topic
     Produce(ProduceFlags),
     /// Read a topic and print its records
     Consume(ConsumeFlags),
@@ -278,16 +282,20 @@ pub(super) enum TopicCommand {
         #[arg(long)]
         wait: bool,
     },
-    /// Delete the records of a partition before an offset
+    /// Delete the records before a place: of one partition, or of all
     Trim {
         /// The topic's name
         name: String,
-        /// The partition
+        /// The partition [default: all]
         #[arg(long, value_name = "P")]
-        partition: u32,
-        /// The first offset to keep
-        #[arg(long, value_name = "OFFSET")]
-        before: u64,
+        partition: Option<u32>,
+        /// The first record to keep: the first of a time such as 2013-01-01T05:17:00Z or later, or
+        /// of so long ago, as -7d; or, with --partition, the one at this offset. latest keeps none
+        ///
+        /// The time is the record's timestamp. What lies behind the first record of that time stays,
+        /// whatever its own is.
+        #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
+        before: String,
         /// Also what retention.hold keeps for a group that has not committed it
         #[arg(long)]
         force: bool,
@@ -295,137 +303,6 @@ pub(super) enum TopicCommand {
         #[arg(long)]
         dry_run: bool,
     },
-}
-
-/// Append lines of a file, or of standard input, to a topic.
-///
-/// Every line is one record; its value is the line's bytes without the newline. With --key-field,
-/// --type-field or --time-field each line must be a JSON object, from which key, type and time are
-/// taken; the value is still the whole line. A byte order mark and empty lines, which are no JSON,
-/// are passed over then. A field's name may have dots: order.id is the field id of the object
-/// order, unless there is a field that is called order.id. The first line that lacks a field, or is
-/// no JSON, ends it: nothing of that line or behind it is stored.
-///
-/// A line is stored exactly once, also when the broker is killed and started again in between:
-/// produce connects again and sends what was not answered, and the broker knows what it has
-/// already. However it ends, it says how many lines are stored. On Ctrl-C or SIGTERM it reads no
-/// more and waits for what it has sent; --skip goes on there.
-///
-/// With --expect-version all lines are one append: all are stored, or, if the entity is at another
-/// version, none, and the exit code is 3.
-#[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
-pub(super) struct ProduceFlags {
-    #[command(flatten)]
-    pub(super) connection: ConnectionFlags,
-    /// The topic
-    pub(super) topic: String,
-    /// The file with the lines, or - for standard input [default: standard input]
-    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
-    pub(super) file: Option<PathBuf>,
-    /// Lines at the beginning to pass over, because they are stored already
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(super) skip: u64,
-    /// The key of all lines
-    #[arg(long, value_name = "K", allow_hyphen_values = true)]
-    pub(super) key: Option<OsString>,
-    /// Append only if the entity of --key is at this version; 0: if it never had a record
-    #[arg(long, value_name = "N", requires = "key", conflicts_with = "partition")]
-    pub(super) expect_version: Option<u64>,
-    /// The field whose content is the record's key; null gives a record without one
-    #[arg(
-        long,
-        value_name = "F",
-        allow_hyphen_values = true,
-        conflicts_with = "key"
-    )]
-    pub(super) key_field: Option<String>,
-    /// Lines may lack the field of --key-field: they become records without a key
-    #[arg(long, requires = "key_field")]
-    pub(super) key_optional: bool,
-    /// The field whose content is the record's type; null gives a record without one
-    #[arg(long, value_name = "F", allow_hyphen_values = true)]
-    pub(super) type_field: Option<String>,
-    /// Lines may lack the field of --type-field: they become records without a type
-    #[arg(long, requires = "type_field")]
-    pub(super) type_optional: bool,
-    /// The field that says when it happened: RFC 3339, a date and time in UTC, or a number; null
-    /// leaves it to the broker's clock
-    #[arg(long, value_name = "F", allow_hyphen_values = true)]
-    pub(super) time_field: Option<String>,
-    /// Lines may lack the field of --time-field: their time is the broker's
-    #[arg(long, requires = "time_field")]
-    pub(super) time_optional: bool,
-    /// What a number of --time-field counts since 1970; only the years 1990 to 2100 are taken
-    #[arg(
-        long,
-        value_enum,
-        value_name = "UNIT",
-        default_value_t,
-        requires = "time_field"
-    )]
-    pub(super) time_unit: TimeUnit,
-    /// The partition [default: that of the key; lines without a key go where the broker likes]
-    #[arg(long, value_name = "P")]
-    pub(super) partition: Option<u32>,
-    /// How long the broker may be away, or make no progress
-    #[arg(long, value_name = "DURATION", default_value = "60s")]
-    pub(super) retry_for: String,
-}
-
-/// Read a topic and print its records.
-///
-/// Records of one partition come in order. Without --follow it stops at the end that was current
-/// when it started. With --follow it tells on standard error when an entity is erased.
-///
-/// With --group it is a member of that group: it shares the partitions with the other members, goes
-/// on where the group has come to, and commits what it has written out. It then ends when it has
-/// caught up, or leaves on Ctrl-C or SIGTERM.
-#[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
-pub(super) struct ConsumeFlags {
-    #[command(flatten)]
-    pub(super) connection: ConnectionFlags,
-    /// The topic
-    pub(super) topic: String,
-    /// Where to start: earliest, latest, an offset, or a time such as 2013-01-01T05:17:00Z
-    #[arg(
-        long,
-        value_name = "PLACE",
-        default_value = "earliest",
-        allow_hyphen_values = true
-    )]
-    pub(super) from: String,
-    /// The partition [default: all]
-    #[arg(long, value_name = "P")]
-    pub(super) partition: Option<u32>,
-    /// Read as a member of this group; --from then says where to begin where nothing is committed
-    #[arg(long, value_name = "NAME", conflicts_with = "partition")]
-    pub(super) group: Option<String>,
-    /// The member's own name: its partitions are kept for the next member that joins with it
-    #[arg(long, value_name = "NAME", requires = "group")]
-    pub(super) member: Option<String>,
-    /// Stop when this many records have been printed
-    #[arg(long, value_name = "N")]
-    pub(super) max: Option<u64>,
-    /// Go on with records as they are appended
-    #[arg(long)]
-    pub(super) follow: bool,
-    /// What to print: each value and a newline, byte for byte, leaving out tombstones; or each
-    /// record as JSON
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub(super) format: Option<ConsumeFormat>,
-    /// How long to try to reach a broker that has gone away
-    #[arg(long, value_name = "DURATION", default_value = "60s")]
-    pub(super) retry_for: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum ConsumeFormat {
-    /// The value and a newline
-    Value,
-    /// One JSON object a line
-    Json,
 }
 
 /// Read, look at and erase entities: all records of one key in one topic, by version.

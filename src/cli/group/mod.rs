@@ -11,15 +11,18 @@ use super::{
     flags::{GroupCommand, GroupFlags},
     output, question,
 };
-use crate::client::{Groups, ListedGroup};
+use crate::{
+    client::{Groups, ListedGroup},
+    env::Env,
+};
 
-pub(super) async fn run(flags: GroupFlags) -> Result<(), Failure> {
+pub(super) async fn run(flags: GroupFlags, env: Env) -> Result<(), Failure> {
     let groups = Server::new(&flags.connection)?.connect().await?.groups();
     let json = flags.connection.json;
     match flags.command {
         GroupCommand::List => list(&groups, json).await,
         GroupCommand::Describe { name, watch } => describe::run(&groups, &name, watch, json).await,
-        GroupCommand::Reset(flags) => reset::run(&groups, &flags, json).await,
+        GroupCommand::Reset(flags) => reset::run(&groups, &flags, env.clock.now_ms(), json).await,
         GroupCommand::Fork {
             name,
             new_name,

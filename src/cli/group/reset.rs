@@ -17,8 +17,16 @@ use crate::{
     types::{Offset, PartitionId, Position, TopicId},
 };
 
-pub(super) async fn run(groups: &Groups, flags: &ResetFlags, json: bool) -> Result<(), Failure> {
-    let place = flags.to.as_deref().map(position).transpose()?;
+pub(super) async fn run(
+    groups: &Groups,
+    flags: &ResetFlags,
+    now_ms: i64,
+    json: bool,
+) -> Result<(), Failure> {
+    let place = match &flags.to {
+        Some(text) => Some(position(text, now_ms)?),
+        None => None,
+    };
     let (reset, without) = request(flags, place).await?;
     let mut reset = reset.dry_run(flags.dry_run);
     if let Some(topic) = &flags.topic {
@@ -37,8 +45,8 @@ pub(super) async fn run(groups: &Groups, flags: &ResetFlags, json: bool) -> Resu
 /// A partition, by its topic.
 type Named = (String, PartitionId);
 
-fn position(text: &str) -> Result<Position, Failure> {
-    parse_position(text).map_err(|problem| Failure::Usage(format!("--to: {problem}")))
+fn position(text: &str, now_ms: i64) -> Result<Position, Failure> {
+    parse_position(text, now_ms).map_err(|problem| Failure::Usage(format!("--to: {problem}")))
 }
 
 /// What is asked for, and the partitions of a file that are left as they are, because nothing was

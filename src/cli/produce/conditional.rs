@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::{
     Source,
+    fixed::Fixed,
     lines::Lines,
     nothing_stored, read_lines,
     summary::{Stored, Summary},
@@ -62,8 +63,9 @@ impl Conditional {
         let mut stop = Stop::on_signals()?;
         let run = env.random.next_u64();
         let summary = Summary::new(env.clock, flags.skip);
+        let fixed = Fixed::parse(flags)?;
         let read = tokio::select! {
-            read = self.read(read_lines(lines), run) => read?,
+            read = self.read(read_lines(lines), &fixed, run) => read?,
             signal = stop.told() => return Err(Failure::Stopped {
                 message: "interrupted; nothing was stored".to_owned(),
                 signal,
@@ -128,7 +130,7 @@ impl Conditional {
     }
 
     /// All lines as one batch. `run` is random, and makes this run's event ids its own.
-    async fn read(&self, mut source: Source, run: u64) -> Result<Lot, Failure> {
+    async fn read(&self, mut source: Source, fixed: &Fixed, run: u64) -> Result<Lot, Failure> {
         let mut lot = Lot {
             batch: Batch::new(&self.topic),
             bytes: 0,
@@ -139,11 +141,7 @@ impl Conditional {
                 lines.map_err(|bad| Failure::General(format!("{bad}; nothing was stored")))?
             {
                 let event_id = [run.to_be_bytes(), line.number.to_be_bytes()].concat();
-                lot.batch.push(
-                    &line
-                        .record(Some(self.key.as_encoded_bytes()))
-                        .event_id(&event_id),
-                );
+                lot.batch.push(&line.record(fixed).event_id(&event_id));
                 lot.bytes += line.bytes;
                 lot.last_line = line.number;
             }

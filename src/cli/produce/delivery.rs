@@ -14,6 +14,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     Source,
+    fixed::Fixed,
     lines::{BadInput, Line},
     summary::{Stored, Summary},
 };
@@ -60,11 +61,10 @@ struct Waiting {
     sent: Sent,
 }
 
-/// Delivers everything the source has, with this key, if one is given. Answers what is stored, and
-/// why not all.
+/// Delivers everything the source has. Answers what is stored, and why not all.
 pub(super) async fn deliver(
     producer: Producer,
-    key: Option<&[u8]>,
+    fixed: &Fixed,
     source: Source,
     summary: Summary,
     progress: ProgressBar,
@@ -72,7 +72,7 @@ pub(super) async fn deliver(
 ) -> (Summary, Result<(), Stopped>) {
     let (waiting, answers) = mpsc::channel(CHUNKS_UNDER_WAY);
     let collecting = tokio::spawn(collect(answers, summary, progress, stop.clone()));
-    let read = send(&producer, key, source, waiting, stop.clone()).await;
+    let read = send(&producer, fixed, source, waiting, stop.clone()).await;
     let finished = finish(producer, stop).await;
     let (summary, answered) = collecting.await.expect("collecting answers does not panic");
     if let Err(Stopped::Deleted(error)) = finished {
@@ -85,7 +85,7 @@ pub(super) async fn deliver(
 /// Sends until the source has no more, a line cannot be sent, or an answer is a failure.
 async fn send(
     producer: &Producer,
-    key: Option<&[u8]>,
+    fixed: &Fixed,
     mut source: Source,
     waiting: mpsc::Sender<Vec<Waiting>>,
     mut stop: Stop,
@@ -102,7 +102,7 @@ async fn send(
             Some(lines) => lines.map_err(Stopped::BadInput)?,
         };
         let mut under_way = Vec::with_capacity(lines.len());
-        let sent = send_lines(producer, key, &lines, &mut under_way, &mut stop).await;
+        let sent = send_lines(producer, fixed, &lines, &mut under_way, &mut stop).await;
         // When nobody waits any more, an answer was a failure.
         if waiting.send(under_way).await.is_err() {
             return Ok(());
@@ -113,7 +113,7 @@ async fn send(
 
 async fn send_lines(
     producer: &Producer,
-    key: Option<&[u8]>,
+    fixed: &Fixed,
     lines: &[Line],
     under_way: &mut Vec<Waiting>,
     stop: &mut Stop,
@@ -121,14 +121,14 @@ async fn send_lines(
     for line in lines {
         let sent = tokio::select! {
             biased;
-            sent = producer.send(line.record(key)) => sent,
+            sent = producer.send(line.record(fixed)) => sent,
             signal = stop.told() => return Err(Stopped::Told(signal)),
         };
         match sent {
             Ok(sent) => under_way.push(Waiting {
                 number: line.number,
                 bytes: line.bytes,
-                has_key: key.is_some() || line.has_key(),
+                has_key: fixed.key.is_some() || line.has_key(),
                 sent,
             }),
             // The answer that ended it says why, or else the producer's end does.

@@ -1,9 +1,10 @@
-//! Lines out of an input.
+//! Lines out of one or more inputs, one behind the other.
 //!
 //! Where lines are JSON, a byte order mark and empty lines are passed over; without fields to look
 //! for, every line is a record, byte for byte.
 
 use std::{
+    collections::VecDeque,
     io::{self, BufRead, BufReader, Read},
     sync::{
         Arc,
@@ -11,7 +12,10 @@ use std::{
     },
 };
 
-use super::fields::{Extracted, Fields};
+use super::{
+    fields::{Extracted, Fields},
+    fixed::Fixed,
+};
 use crate::{cli::output, client::Record, types::limits};
 
 /// How much is handed on at once: enough that handing it on does not count.
@@ -42,19 +46,23 @@ impl Line {
         self.extracted.key.is_some()
     }
 
-    /// The record, with this key, if one is given, instead of one out of the line.
-    pub(super) fn record<'a>(&'a self, key: Option<&'a [u8]>) -> Record<'a> {
+    /// The record, with what all records have, which counts before what is in the line.
+    pub(super) fn record<'a>(&'a self, fixed: &'a Fixed) -> Record<'a> {
         let Extracted {
-            key: own,
+            key,
             event_type,
             timestamp_ms,
         } = &self.extracted;
         let mut record = Record::new().value(&self.value);
-        if let Some(key) = key.or(own.as_deref().map(str::as_bytes)) {
+        let own = key.as_deref().map(str::as_bytes);
+        if let Some(key) = fixed.key.as_deref().or(own) {
             record = record.key(key);
         }
-        if let Some(event_type) = event_type {
+        if let Some(event_type) = fixed.event_type.as_ref().or(event_type.as_ref()) {
             record = record.event_type(event_type);
+        }
+        for (name, value) in &fixed.headers {
+            record = record.header(name, value);
         }
         if let Some(timestamp) = *timestamp_ms {
             record = record.timestamp_ms(timestamp);
@@ -67,10 +75,12 @@ impl Line {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadInput {
     /// A line that cannot be a record, or behind which the input cannot be read.
-    #[error("{input}, line {line}: {problem}")]
+    #[error("{input}, line {line}{}: {problem}", of_all(*line, *before))]
     Line {
         input: String,
         line: u64,
+        /// How many lines the inputs before it have.
+        before: u64,
         problem: String,
     },
     #[error(
@@ -84,14 +94,26 @@ pub(super) enum BadInput {
     },
 }
 
-/// Takes lines out of an input.
+/// What is said of a line whose number is another one where the lines of all inputs are counted.
+fn of_all(line: u64, before: u64) -> String {
+    match before {
+        0 => String::new(),
+        _ => format!(" ({} of all)", before + line),
+    }
+}
+
+/// Takes lines out of inputs.
 pub(super) struct Lines<R> {
     input: BufReader<R>,
     name: String,
+    /// The inputs behind it, with their names.
+    behind: VecDeque<(R, String)>,
+    /// How many lines the inputs before it had.
+    before: u64,
     fields: Fields,
     /// Lines that are not even looked at.
     skip: u64,
-    /// The number of the last line read.
+    /// The number of the last line read, counted over all inputs.
     number: u64,
     empty: Arc<AtomicU64>,
     /// What ends the input, once what came before it has been returned.
@@ -113,11 +135,41 @@ impl<R: Read> Lines<R> {
         Self {
             input,
             name: name.to_owned(),
+            behind: VecDeque::new(),
+            before: 0,
             fields,
             skip,
             number: 0,
             empty: Arc::default(),
             bad: None,
+        }
+    }
+
+    /// And then those of this input.
+    pub(super) fn and(mut self, input: R, name: &str) -> Self {
+        self.behind.push_back((input, name.to_owned()));
+        self
+    }
+
+    /// Goes on with the next input, if there is one. Lines of two are two lines, whether the first
+    /// ends with a newline or not.
+    fn go_on(&mut self) -> bool {
+        let Some((input, name)) = self.behind.pop_front() else {
+            return false;
+        };
+        self.input = BufReader::with_capacity(CHUNK_BYTES, input);
+        self.name = name;
+        self.before = self.number;
+        true
+    }
+
+    /// What is wrong with this line, counted over all inputs.
+    fn bad_line(&self, number: u64, problem: String) -> BadInput {
+        BadInput::Line {
+            input: self.name.clone(),
+            line: number - self.before,
+            before: self.before,
+            problem,
         }
     }
 
@@ -148,14 +200,9 @@ impl<R: Read> Lines<R> {
                 Ok(Next::Empty) => {
                     self.empty.fetch_add(1, Ordering::Relaxed);
                 }
+                Ok(Next::End) if self.go_on() => {}
                 Ok(Next::End) => break,
-                Err(problem) => {
-                    self.bad = Some(BadInput::Line {
-                        input: self.name.clone(),
-                        line: self.number,
-                        problem,
-                    });
-                }
+                Err(problem) => self.bad = Some(self.bad_line(self.number, problem)),
             }
         }
         if lines.is_empty() {
@@ -168,14 +215,18 @@ impl<R: Read> Lines<R> {
     fn pass_over_skipped(&mut self) -> Result<(), BadInput> {
         while self.number < self.skip {
             let passed = self.input.skip_until(b'\n');
-            let passed = passed.map_err(|error| BadInput::Line {
-                input: self.name.clone(),
-                line: self.number + 1,
-                problem: cannot_read_on(&error),
-            })?;
+            let passed =
+                passed.map_err(|error| self.bad_line(self.number + 1, cannot_read_on(&error)))?;
             if passed == 0 {
+                if self.go_on() {
+                    continue;
+                }
+                let input = match self.before {
+                    0 => self.name.clone(),
+                    _ => "the input".to_owned(),
+                };
                 return Err(BadInput::TooShort {
-                    input: self.name.clone(),
+                    input,
                     lines: self.number,
                     skip: self.skip,
                 });
@@ -194,7 +245,10 @@ impl<R: Read> Lines<R> {
             .map_err(|error| cannot_read_on(&error))?;
         let bytes = read as u64;
         match bytes {
-            0 => return Ok(Next::End),
+            0 => {
+                self.number -= 1;
+                return Ok(Next::End);
+            }
             len if len > MAX_LINE_BYTES => {
                 return Err(format!("it is longer than {MAX_LINE_BYTES} bytes"));
             }

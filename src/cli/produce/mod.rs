@@ -1,6 +1,7 @@
-//! `taffrail produce`: lines of a file or of standard input, each stored exactly once.
+//! `taffrail produce`: lines of files or of standard input, each stored exactly once.
 //!
-//! A thread of its own reads lines (`lines.rs`, `fields.rs`). The client's producer delivers them
+//! A thread of its own reads lines (`lines.rs`, `fields.rs`), which get what all of them have in
+//! common (`fixed.rs`). The client's producer delivers them
 //! (`delivery.rs`): it is what makes requests of them, sends them again when the connection is
 //! lost, and keeps their order. With a condition on the entity's version they are a single append
 //! instead (`conditional.rs`).
@@ -8,6 +9,7 @@
 mod conditional;
 mod delivery;
 mod fields;
+mod fixed;
 mod lines;
 mod summary;
 
@@ -16,7 +18,7 @@ mod tests;
 
 use std::{
     io::{self, IsTerminal, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::Ordering,
     time::Duration,
 };
@@ -33,6 +35,7 @@ use crate::{
 use conditional::Conditional;
 use delivery::{Stopped, deliver};
 use fields::{Field, Fields};
+use fixed::Fixed;
 use lines::{BadInput, Line, Lines};
 use summary::Summary;
 
@@ -51,10 +54,16 @@ type Source = mpsc::Receiver<Result<Vec<Line>, BadInput>>;
 
 pub(super) async fn run(flags: ProduceFlags, env: Env) -> Result<(), Failure> {
     let server = Server::new(&flags.connection)?.retrying(&flags.retry_for)?;
-    // The file is opened first: a name that is mistyped should not need a broker to be noticed.
-    let input = Input::open(flags.file.as_deref()).await?;
-    let progress = progress(input.len);
-    let lines = Lines::new(input.bytes, &input.name, fields(&flags), flags.skip);
+    let fixed = Fixed::parse(&flags)?;
+    // Files are opened first: a name that is mistyped should not need a broker to be noticed.
+    let inputs = Input::open_all(&flags.file).await?;
+    let progress = progress(inputs.iter().map(|input| input.len).sum());
+    let mut inputs = inputs.into_iter();
+    let first = inputs.next().unwrap_or_else(Input::standard);
+    let mut lines = Lines::new(first.bytes, &first.name, fields(&flags), flags.skip);
+    for input in inputs {
+        lines = lines.and(input.bytes, &input.name);
+    }
     let empty_lines = lines.empty_lines();
     let produced = match (&flags.key, flags.expect_version) {
         (Some(key), Some(expected)) => {
@@ -65,7 +74,7 @@ pub(super) async fn run(flags: ProduceFlags, env: Env) -> Result<(), Failure> {
             };
             conditional.run(&flags, &server, lines, env).await
         }
-        _ => deliver_lines(&flags, &server, lines, &progress, env).await,
+        _ => deliver_lines(&flags, &fixed, &server, lines, &progress, env).await,
     };
     progress.finish_and_clear();
     let empty = empty_lines.load(Ordering::Relaxed);
@@ -92,6 +101,7 @@ fn fields(flags: &ProduceFlags) -> Fields {
 
 async fn deliver_lines(
     flags: &ProduceFlags,
+    fixed: &Fixed,
     server: &Server,
     lines: Lines<impl Read + Send + 'static>,
     progress: &ProgressBar,
@@ -99,10 +109,10 @@ async fn deliver_lines(
 ) -> Result<(), Failure> {
     let producer = open(flags, server).await.map_err(nothing_stored)?;
     let stop = Stop::on_signals()?;
-    let key = flags.key.as_ref().map(|key| key.as_encoded_bytes());
     let summary = Summary::new(env.clock, flags.skip);
     let source = read_lines(lines);
-    let (summary, outcome) = deliver(producer, key, source, summary, progress.clone(), stop).await;
+    let (summary, outcome) =
+        deliver(producer, fixed, source, summary, progress.clone(), stop).await;
     progress.finish_and_clear();
     let printed = if flags.connection.json {
         output::json(&summary.json(&flags.topic))
@@ -167,14 +177,33 @@ struct Input {
 }
 
 impl Input {
-    async fn open(file: Option<&Path>) -> Result<Self, Failure> {
-        let Some(path) = file.filter(|path| path.as_os_str() != "-") else {
-            return Ok(Self {
-                bytes: Box::new(io::stdin()),
-                name: "standard input".to_owned(),
-                len: None,
-            });
-        };
+    fn standard() -> Self {
+        Self {
+            bytes: Box::new(io::stdin()),
+            name: "standard input".to_owned(),
+            len: None,
+        }
+    }
+
+    async fn open_all(files: &[PathBuf]) -> Result<Vec<Self>, Failure> {
+        let mut inputs = Vec::new();
+        let mut is_standard_taken = false;
+        for path in files {
+            if path.as_os_str() != "-" {
+                inputs.push(Self::open(path).await?);
+                continue;
+            }
+            if is_standard_taken {
+                let problem = "--file: standard input (-) can be read only once";
+                return Err(Failure::Usage(problem.to_owned()));
+            }
+            is_standard_taken = true;
+            inputs.push(Self::standard());
+        }
+        Ok(inputs)
+    }
+
+    async fn open(path: &Path) -> Result<Self, Failure> {
         let problem =
             |error: io::Error| Failure::General(format!("cannot read {}: {error}", path.display()));
         #[expect(

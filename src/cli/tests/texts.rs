@@ -115,24 +115,31 @@ fn a_time_is_written_to_the_millisecond() {
 }
 
 #[test]
-fn a_place_is_an_edge_an_offset_or_a_time() {
-    assert_eq!(time::parse_position("earliest"), Ok(Position::Earliest));
-    assert_eq!(time::parse_position("latest"), Ok(Position::Latest));
-    assert_eq!(time::parse_position("17"), Ok(Position::Offset(Offset(17))));
-    assert_eq!(
-        time::parse_position("1970-01-01T00:00:01Z"),
-        Ok(Position::Timestamp(1000))
-    );
-    assert!(
-        time::parse_position("-1")
-            .unwrap_err()
-            .contains("neither earliest")
-    );
-    assert!(
-        time::parse_position("99999999999999999999")
-            .unwrap_err()
-            .contains("too large")
-    );
+fn a_place_is_an_edge_an_offset_a_time_or_so_long_ago() {
+    let place = |text| time::parse_position(text, 10_000_000);
+    assert_eq!(place("earliest"), Ok(Position::Earliest));
+    assert_eq!(place("latest"), Ok(Position::Latest));
+    assert_eq!(place("17"), Ok(Position::Offset(Offset(17))));
+    for (text, ms) in [
+        ("1970-01-01T00:00:01Z", 1_000),
+        ("-1h", 6_400_000),
+        ("-30s", 9_970_000),
+        ("-0ms", 10_000_000),
+        ("-7d", -594_800_000),
+    ] {
+        assert_eq!(place(text), Ok(Position::Timestamp(ms)), "{text}");
+    }
+    for (text, says) in [
+        ("-1", "neither earliest"),
+        ("-", "-12h"),
+        ("--1h", "neither earliest"),
+        ("-1w", "-7d"),
+        ("-99999999999999999999d", "-7d"),
+        ("99999999999999999999", "too large"),
+    ] {
+        let problem = place(text).unwrap_err();
+        assert!(problem.contains(says), "{text}: {problem}");
+    }
 }
 
 #[test]

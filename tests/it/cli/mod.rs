@@ -15,6 +15,7 @@ mod entity;
 mod failures;
 mod group;
 mod input;
+mod places;
 mod produce;
 mod producer;
 mod seen;

@@ -287,3 +287,82 @@ fn lines_in_a_topic_that_is_deleted_meanwhile_are_not_said_to_be_stored() {
         }
     }
 }
+
+#[test]
+fn lines_of_all_files_have_the_key_type_and_headers_that_are_given() {
+    let (dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    let [first, second] = ["first", "second"].map(|name| dir.path().join(name));
+    fs::write(&first, b"one\ntwo").expect("there is room");
+    fs::write(&second, b"four\n").expect("there is room");
+    let [first, second] = [&first, &second].map(|path| path.to_str().expect("UTF-8"));
+    let files = ["--file", first, "--file", "-", "--file", second];
+    let given = [
+        "--key", "k", "--type", "made", "--header", "a=1", "--header", "a=x=y",
+    ];
+    let produce = |more: &[&str]| {
+        let args = [&["produce", "t"][..], &files, more].concat();
+        broker.run_with(&args, b"three\n")
+    };
+    let produced = produce(&given);
+    assert_eq!(
+        produced.status.code(),
+        Some(0),
+        "{}",
+        text(&produced.stderr)
+    );
+    let records = objects(&broker.succeed(&["consume", "t", "--json"], b""));
+    let values: Vec<_> = records.iter().map(|record| &record["value"]).collect();
+    assert_eq!(values, ["one", "two", "three", "four"]);
+    for record in &records {
+        assert_eq!(
+            (&record["key"], &record["type"]),
+            (&"k".into(), &"made".into())
+        );
+        let headers = record["headers"].to_string();
+        let expected = r#"[{"name":"a","value":"1"},{"name":"a","value":"x=y"}]"#;
+        assert_eq!(headers, expected);
+    }
+    let conditional = [&given[..], &["--expect-version", "4"]].concat();
+    let produced = produce(&conditional);
+    assert_eq!(
+        produced.status.code(),
+        Some(0),
+        "{}",
+        text(&produced.stderr)
+    );
+    let records = objects(&broker.succeed(&["consume", "t", "--json", "--last", "1"], b""));
+    assert_eq!(
+        (&records[0]["version"], &records[0]["type"]),
+        (&8.into(), &"made".into())
+    );
+    assert_eq!(records[0]["headers"][1]["value"], "x=y");
+
+    let bad = broker.run_with(
+        &[
+            "produce",
+            "t",
+            "--file",
+            "-",
+            "--file",
+            second,
+            "--key-field",
+            "k",
+        ],
+        b"{\"k\":1}\n",
+    );
+    let says = ["second, line 1 (2 of all)", "line 1 is stored", "--skip 1"];
+    assert_fails(&bad, 1, &says);
+    for (wrong, says) in [
+        (&["--header", "a"][..], "NAME=VALUE"),
+        (&["--header", "=a"], "no name"),
+        (&["--type", "a", "--type-field", "b"], "--type-field"),
+        (&["--file", "-", "--file", "-"], "only once"),
+    ] {
+        assert_fails(
+            &broker.run(&[&["produce", "t"][..], wrong].concat()),
+            2,
+            &[says],
+        );
+    }
+}

@@ -1,6 +1,6 @@
 //! `topic`: what topics there are, and what they are like.
 
-use super::{assert_fails, binary, started};
+use super::{Serve, assert_fails, binary, objects, started, text};
 
 #[test]
 fn topics_are_created_listed_described_altered_trimmed_and_deleted() {
@@ -124,13 +124,80 @@ fn a_topic_is_compacted_on_command_and_described_as_such() {
     assert_eq!(partition["compaction"]["problem"], serde_json::Value::Null);
     assert!(partition["compaction"]["last_ms"].is_i64(), "{partition}");
     let left = broker.succeed(&["consume", "t"], b"");
-    assert_eq!(super::text(&left), "three\n");
-    let described = super::text(&broker.succeed(&["topic", "describe", "t"], b""));
+    assert_eq!(text(&left), "three\n");
+    let described = text(&broker.succeed(&["topic", "describe", "t"], b""));
     assert!(described.contains("CLEAN UP TO"), "{described}");
-    let asked = super::text(&broker.succeed(&["topic", "compact", "t"], b""));
+    let asked = text(&broker.succeed(&["topic", "compact", "t"], b""));
     assert_eq!(asked, "topic t is being compacted\n");
     assert_eq!(broker.stop(), Some(0));
     let dir = dir.path().to_str().expect("UTF-8");
     let inspected = super::run(&["inspect", dir, "--verify"], b"");
     assert_eq!(inspected.status.code(), Some(0), "{inspected:?}");
+}
+
+/// The first offset of each partition.
+fn earliest(broker: &Serve) -> Vec<u64> {
+    let described = broker.json(&["topic", "describe", "t"]);
+    let partitions = described["partition_list"].as_array().expect("a list");
+    let mut earliest = Vec::new();
+    for partition in partitions {
+        earliest.push(partition["earliest"].as_u64().expect("a number"));
+    }
+    earliest
+}
+
+#[test]
+fn all_partitions_are_trimmed_before_a_time() {
+    let (_dir, broker) = started();
+    let create = ["topic", "create", "t", "--partitions", "3"];
+    broker.succeed(&create, b"");
+    let lines = b"{\"at\":\"2001-01-01\"}\n{\"at\":\"2011-01-01\"}\n{\"at\":\"2021-01-01\"}\n";
+    for partition in ["0", "1"] {
+        let produce = [
+            "produce",
+            "t",
+            "--partition",
+            partition,
+            "--time-field",
+            "at",
+        ];
+        broker.succeed(&produce, lines);
+    }
+    broker.succeed(&["produce", "t", "--partition", "2"], b"now\n");
+
+    let trim = |more: &[&str]| broker.run(&[&["topic", "trim", "t"], more].concat());
+    let preview = trim(&["--before", "2013-01-01", "--dry-run", "--json"]);
+    let preview = objects(&preview.stdout).remove(0);
+    let mut shown = Vec::new();
+    for removal in preview["would_remove"].as_array().expect("a list") {
+        shown.push((removal["earliest"].clone(), removal["records"].clone()));
+    }
+    let expected =
+        [(2, 2), (2, 2), (0, 0)].map(|(earliest, records)| (earliest.into(), records.into()));
+    assert_eq!(shown, expected, "{preview}");
+    assert_eq!(earliest(&broker), [0, 0, 0], "nothing was trimmed");
+
+    let trimmed = trim(&["--before", "2013-01-01", "--partition", "1"]);
+    assert_eq!(
+        text(&trimmed.stdout),
+        "partition 1 of topic t starts at offset 2\n"
+    );
+    assert_eq!(earliest(&broker), [0, 2, 0]);
+    let trimmed = trim(&["--before", "-7d", "--json"]);
+    let trimmed = objects(&trimmed.stdout).remove(0);
+    assert_eq!(trimmed["partitions"][0]["earliest"], 3, "{trimmed}");
+    assert_eq!(earliest(&broker), [3, 3, 0]);
+    let table = text(&trim(&["--before", "latest"]).stdout);
+    assert!(table.contains("STARTS AT"), "{table}");
+    assert_eq!(earliest(&broker), [3, 3, 1]);
+
+    assert_fails(&trim(&["--before", "1"]), 2, &["--partition", "-7d"]);
+    assert_fails(
+        &trim(&["--before", "earliest"]),
+        2,
+        &["nothing lies before"],
+    );
+    assert_fails(&trim(&["--before", "soon"]), 2, &["--before", "soon"]);
+    let missing = trim(&["--before", "latest", "--partition", "9"]);
+    assert_fails(&missing, 4, &["no partition 9", "it has 3"]);
 }

@@ -10,6 +10,7 @@ use crate::{
         produce::{
             delivery::{Stopped, deliver},
             fields::Fields,
+            fixed::Fixed,
             lines::Lines,
             summary::Summary,
         },
@@ -19,6 +20,13 @@ use crate::{
     env::Env,
     testing::TestBroker,
     types::PartitionId,
+};
+
+/// Records have nothing in common.
+static NOTHING: Fixed = Fixed {
+    key: None,
+    event_type: None,
+    headers: Vec::new(),
 };
 
 /// Nobody tells it to stop.
@@ -64,7 +72,7 @@ fn start(
             .unwrap();
         deliver(
             producer,
-            None,
+            &NOTHING,
             source,
             Summary::new(Env::system().clock, 0),
             ProgressBar::hidden(),
@@ -157,7 +165,7 @@ async fn what_the_broker_refuses_ends_the_delivery_although_more_input_could_com
     let summary = Summary::new(Env::system().clock, 0);
     let (summary, outcome) = deliver(
         producer,
-        None,
+        &NOTHING,
         source,
         summary,
         ProgressBar::hidden(),
@@ -188,7 +196,7 @@ async fn who_tells_it_to_stop_gets_all_that_was_sent_and_who_tells_it_twice_need
         let summary = Summary::new(Env::system().clock, 0);
         let delivering = tokio::spawn(deliver(
             producer,
-            None,
+            &NOTHING,
             source,
             summary,
             ProgressBar::hidden(),

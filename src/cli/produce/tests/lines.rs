@@ -8,6 +8,7 @@ use std::{
 use crate::{
     cli::produce::{
         fields::{Field, Fields},
+        fixed::Fixed,
         lines::{Line, Lines},
     },
     client::Record,
@@ -52,7 +53,7 @@ fn every_line_is_a_record_also_an_empty_one_and_the_last_without_a_newline() {
     let made: Vec<&Line> = made.iter().flatten().collect();
     let values: [&[u8]; 4] = [b"one", b"", b"two\r", b"\xff"];
     for (line, value) in made.iter().zip(values) {
-        assert_eq!(line.record(None), Record::new().value(value));
+        assert_eq!(line.record(&Fixed::default()), Record::new().value(value));
     }
     assert_eq!(
         made.iter().map(|line| line.bytes).collect::<Vec<_>>(),
@@ -83,8 +84,12 @@ fn what_is_handed_on_at_once_is_bounded_by_lines_and_by_bytes() {
 fn a_key_is_out_of_the_line_or_the_one_for_all() {
     let (made, _) = all(b"{\"k\":\"a\"}\n", keyed());
     let line = || Record::new().value("{\"k\":\"a\"}");
-    assert_eq!(made[0][0].record(None), line().key("a"));
-    assert_eq!(made[0][0].record(Some(b"\xff")), line().key(b"\xff"));
+    assert_eq!(made[0][0].record(&Fixed::default()), line().key("a"));
+    let fixed = Fixed {
+        key: Some(b"\xff".to_vec()),
+        ..Fixed::default()
+    };
+    assert_eq!(made[0][0].record(&fixed), line().key(b"\xff"));
 }
 
 #[test]
@@ -147,4 +152,36 @@ fn lines_that_are_there_do_not_wait_for_lines_that_are_not() {
     assert_eq!(numbers(&[lines.next().unwrap().unwrap()]), [1..=1]);
     assert_eq!(numbers(&[lines.next().unwrap().unwrap()]), [2..=3]);
     assert_eq!(numbers(&[lines.next().unwrap().unwrap()]), [4..=4]);
+}
+
+#[test]
+fn lines_of_several_inputs_are_counted_together_and_named_in_their_own() {
+    let all = |skip| {
+        let first = Lines::new(&b"one\ntwo"[..], "a", keyed(), skip);
+        let mut lines = first.and(b"", "empty").and(b"{}\n{}\n", "b");
+        let (mut made, mut bad) = (Vec::new(), None);
+        while let Some(chunk) = lines.next().transpose() {
+            match chunk {
+                Ok(chunk) => made.extend(chunk.iter().map(|line| line.number)),
+                Err(found) => {
+                    bad = Some(found.to_string());
+                    break;
+                }
+            }
+        }
+        (made, bad)
+    };
+    let said = |bad: Option<String>| bad.expect("a line is bad");
+    let (made, bad) = all(0);
+    assert_eq!((made, said(bad).starts_with("a, line 1: ")), (vec![], true));
+    assert!(said(all(1).1).starts_with("a, line 2: "));
+    assert_eq!(all(2), (vec![3, 4], None));
+    assert_eq!(all(3), (vec![4], None));
+    assert_eq!(all(4), (vec![], None));
+    assert!(said(all(5).1).contains("4 lines, and --skip 5"));
+
+    let mut lines = Lines::new(&b"{}\n"[..], "a", keyed(), 1).and(b"{}\nx\n", "b");
+    assert_eq!(lines.next().expect("a good line").expect("a line").len(), 1);
+    let bad = lines.next().expect_err("a bad line").to_string();
+    assert!(bad.starts_with("b, line 2 (3 of all): "), "{bad}");
 }
