@@ -104,7 +104,7 @@ fn an_eighth_of_the_machine_is_used_within_bounds() {
 }
 
 proptest! {
-    /// Whatever holders do, the books are right, and each finds room for its basic share.
+    /// Whatever the holders do, the books add up, and each holder finds room for its basic share.
     #[test]
     fn there_is_always_room_for_a_basic_share(
         steps in proptest::collection::vec((0usize..40, 1usize..20_000, 0..4), 1..400)

@@ -1,4 +1,4 @@
-//! What is refused, and what is not.
+//! Which changes are refused, and which are not.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -135,7 +135,7 @@ fn an_erasure_ends_with_its_topic_and_none_is_of_a_partition_that_is_not_there()
     assert!(catalog.erasures().get(4).is_none());
 }
 
-/// Had the sequences gone when the deletion was planned, the batch would be stored twice now.
+/// If the planned deletion had removed the sequences, the batch would now be stored twice.
 #[test]
 fn a_deletion_that_is_refused_leaves_producers_what_they_have_sent() {
     let (topic, partition, producer) = (TopicId(1), PartitionId(0), ProducerId(9));

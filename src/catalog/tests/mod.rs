@@ -1,4 +1,5 @@
-//! The catalog as a broker keeps it, planned and applied; and its decisions, one by one.
+//! The catalog as a broker keeps it, as a planned and an applied instance; and its decisions one by
+//! one.
 
 mod decisions;
 mod replay;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use super::{Catalog, Snapshot};
 
 impl Catalog {
-    /// All that there is.
+    /// The whole catalog.
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
             producers: self.producers.snapshot(),
@@ -18,8 +19,8 @@ impl Catalog {
     }
 }
 
-/// What a catalog holds, apart from how long producers have done nothing: that is counted where
-/// they are used, and is not the same in what is planned and what is applied.
+/// The content of a catalog, without the times for which producers have been idle: these are
+/// counted where producers are used, and differ between the planned and the applied instance.
 fn held(catalog: &Catalog) -> Snapshot {
     let mut snapshot = catalog.snapshot();
     for known in &mut snapshot.producers {

@@ -1,6 +1,6 @@
-//! Any sequence of changes: what is planned and what is applied agree whenever nothing is queued,
-//! and whatever snapshot is restored, the changes behind it lead to where those that were applied
-//! live have led.
+//! Any sequence of changes: the planned and the applied instance agree whenever nothing is queued;
+//! and from whichever snapshot, replaying the later changes leads to the same state as applying
+//! them live did.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -27,7 +27,7 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 const GROUPS: [&str; 2] = ["g", "h"];
 const MOST_PARTITIONS: usize = 8;
 
-/// A step of the world. Topics, producers and names are few, so that steps meet.
+/// A step of a run. Topics, producers and names are few, so that steps interfere with each other.
 #[derive(Clone, Debug)]
 enum Step {
     Create {
@@ -96,17 +96,17 @@ enum Step {
     DeleteGroup {
         group: usize,
     },
-    /// Groups hear of topics that are new or gone.
+    /// Groups are told which topics are new or gone.
     TopicsOfGroups,
-    /// Time passes, and members that are away are gone.
+    /// Time passes, so that members that are away are removed.
     Pass {
         ms: u64,
     },
-    /// So many of the commits that are queued become durable.
+    /// This many of the queued commits become durable.
     Commit {
         commits: usize,
     },
-    /// The journal has no room: whatever can be refused is.
+    /// The journal has no room: every change that can be refused is refused.
     Refuse,
     /// A checkpoint.
     Snapshot,
@@ -149,7 +149,7 @@ struct World {
     applied: Catalog,
     queued: VecDeque<Fact>,
     durable: Vec<Fact>,
-    /// Each with how many facts are in it.
+    /// Snapshots, each with the number of facts that it covers.
     snapshots: Vec<(usize, Snapshot)>,
     last_id: u64,
     refused: usize,
@@ -173,7 +173,7 @@ impl World {
 
     fn fresh(&mut self) -> u64 {
         self.last_id += 1;
-        // Not in the order in which they are drawn.
+        // Ids do not come in ascending order.
         self.last_id.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
@@ -232,7 +232,7 @@ impl World {
         }
     }
 
-    /// The change that a step is, where there is something that it can change.
+    /// The change that a step makes, or `None` if it can change nothing in this state.
     fn change(&mut self, step: &Step) -> Option<Change> {
         match *step {
             Step::Delete { topic } => {
@@ -279,7 +279,7 @@ impl World {
                 Some(Change::Erase { topic, erasure })
             }
             Step::Complete { erasure } => {
-                // As its bytes are removed behind its being durable.
+                // The bytes can be removed only once the erasure is durable.
                 let waiting: Vec<u64> = self
                     .applied
                     .erasures()
@@ -293,7 +293,7 @@ impl World {
         }
     }
 
-    /// The changes of groups that a step is.
+    /// The changes of groups that a step makes.
     fn group_changes(&mut self, step: &Step) -> Vec<(GroupName, GroupChange)> {
         let fresh = MemberId(self.fresh());
         let (applied, now) = (&self.applied, self.now);
@@ -388,7 +388,7 @@ impl World {
         decided.into_iter().collect()
     }
 
-    /// Every member's stream breaks, and time passes.
+    /// The streams of all members break, and time passes.
     fn pass(&mut self, time: Duration) -> Vec<(GroupName, GroupChange)> {
         let mut members = Vec::new();
         for (group, found) in self.planned.groups().iter() {
@@ -431,12 +431,13 @@ impl World {
         assert!(self.planned.topics().partitions() <= MOST_PARTITIONS);
     }
 
-    /// The next batch of a producer for a topic, of which there is one that is not being deleted.
+    /// Appends the next batch of a producer to a topic that exists and is not being deleted.
     fn append(&mut self, producer: usize, topic: usize) {
         let (Some(producer), Some(topic)) = (self.producer(producer), self.topic(topic)) else {
             return;
         };
-        // Appends find no topic whose creation is queued: it may be refused.
+        // Appends do not find a topic whose creation is queued, because the creation may be
+        // refused.
         if self.applied.topics().get(topic).is_none() {
             return;
         }
@@ -498,8 +499,8 @@ impl World {
         }
     }
 
-    /// Restores every snapshot, and applies the facts behind it; also behind some that it has
-    /// already, as a checkpoint may be ahead of what it says it is.
+    /// Restores every snapshot and applies the later facts; also with some facts that the snapshot
+    /// has already, because a checkpoint may be ahead of the position that it gives.
     fn check_replays(&self, again: usize) {
         for (at, snapshot) in &self.snapshots {
             let mut restored = Catalog::restore(snapshot.clone(), Room::MOST, Duration::ZERO);

@@ -1,4 +1,4 @@
-//! The hand-written encoding gives the generated messages' bytes.
+//! The hand-written encoding equals the generated messages' encoding.
 
 use bytes::Bytes;
 use proptest::{collection::vec, option, prelude::*};

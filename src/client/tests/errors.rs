@@ -1,4 +1,4 @@
-//! Each status becomes the error that says what is true.
+//! Each gRPC status becomes the right client error.
 
 use std::collections::HashMap;
 

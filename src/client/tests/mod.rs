@@ -1,4 +1,4 @@
-//! What is sent is what the protocol says, and every status is understood.
+//! What the client sends follows the protocol, and it understands every status.
 
 mod encoding;
 mod errors;

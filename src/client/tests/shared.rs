@@ -1,4 +1,4 @@
-//! The stream that all small appends of a connection share.
+//! The append stream that all small appends of a connection share.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     proto::{self, wire::AppendBatch},
 };
 
-/// Long enough for anything that is going to happen.
+/// Longer than anything takes that is going to happen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The first append of this producer.

@@ -1,4 +1,4 @@
-//! Addresses of sockets, and what is said where there is no connection.
+//! Socket addresses, and the errors when no connection can be made.
 
 use std::{io, path::Path};
 

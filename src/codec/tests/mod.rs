@@ -1,4 +1,5 @@
-//! Codecs: what goes in comes out, within the bounds that are given, whatever the bytes are.
+//! Codecs: decompression returns what was compressed, and stays within the given bounds for any
+//! input.
 
 mod wire;
 

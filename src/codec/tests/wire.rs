@@ -1,4 +1,4 @@
-//! Messages that clients compress, well-meant or not.
+//! Messages that clients compress, well-formed and hostile.
 
 use std::io::Write as _;
 
@@ -28,7 +28,7 @@ fn what_is_larger_than_it_may_be_is_refused_whatever_it_says() {
         assert!(bytes.len() < 10_000, "{encoding:?}");
         assert_eq!(encoding.decompress(&bytes, large.len() - 1), None);
     }
-    // One that says less than it has.
+    // A message whose trailer gives a smaller length than its content has.
     let mut bytes = Encoding::Gzip.compress(&[&large]).expect("there is memory");
     let at = bytes.len() - 4;
     bytes[at..].copy_from_slice(&100u32.to_le_bytes());

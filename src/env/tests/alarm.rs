@@ -12,7 +12,8 @@ fn a_thread_waits_until_a_simulated_clock_has_been_moved_to_its_moment() {
     let alarm = Alarm::new(Arc::new(clock.clone()));
     thread::scope(|scope| {
         let waiting = scope.spawn(|| {
-            // Each move wakes it, so that it can look for another moment.
+            // Each move of the clock wakes the waiting thread, so that it can choose another
+            // deadline.
             while clock.elapsed() < 10 * SECOND {
                 assert!(alarm.wait_until(Some(10 * SECOND)));
             }

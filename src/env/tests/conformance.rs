@@ -50,7 +50,7 @@ impl Place {
     }
 }
 
-/// Runs a test on every file system there is.
+/// Runs a test on each kind of file system.
 fn everywhere(test: impl Fn(&Place)) {
     let temporary = tempfile::tempdir().unwrap();
     let dir = temporary.path().to_owned();
@@ -227,7 +227,7 @@ fn allocating_more_than_there_is_leaves_the_file_as_it_was() {
     everywhere(|place| {
         let path = place.put("file", b"abc");
         let file = place.files.open(&path, Open::Write).unwrap();
-        // So much that a real file system refuses at once, and is not filled up for a moment.
+        // So many bytes that a real file system refuses at once, without being full for a moment.
         let refusal = kind(file.allocate(1 << 62));
         assert!(
             matches!(refusal, ErrorKind::StorageFull | ErrorKind::FileTooLarge),
@@ -487,7 +487,7 @@ fn misaligned_direct_writes_are_refused_where_the_disk_is_direct() {
         for attempt in attempts {
             match attempt {
                 Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidInput),
-                // A real file system may take what others refuse, or know no direct I/O.
+                // A real file system may allow what others refuse, or have no direct I/O.
                 Ok(()) => assert!(!place.simulated),
             }
         }

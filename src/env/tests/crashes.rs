@@ -1,5 +1,5 @@
-//! The simulated disk's power cuts: what must survive does, what may be lost is lost, and nothing
-//! else happens.
+//! The simulated disk's power cuts: what must survive survives, what may be lost is sometimes lost,
+//! and nothing else changes.
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +27,7 @@ fn sync_root(disk: &SimDisk) {
     disk.sync_dir(Path::new("/")).unwrap();
 }
 
-/// A disk with an open file that is durable in every respect.
+/// A disk with an open file whose name and content are durable.
 fn disk_with(content: &[u8]) -> (SimDisk, Arc<dyn File>) {
     let disk = SimDisk::new(7);
     let file = create(&disk, FILE);
@@ -37,19 +37,19 @@ fn disk_with(content: &[u8]) -> (SimDisk, Arc<dyn File>) {
     (disk, file)
 }
 
-/// What a power cut would leave, while the disk itself goes on.
+/// The disk as a power cut would leave it; the original goes on unchanged.
 fn cut(disk: &SimDisk, seed: u64, mode: CrashMode) -> SimDisk {
     disk.fork().power_cut(seed, mode)
 }
 
-/// The contents of the file after many power cuts.
+/// All contents that the file has after one of many power cuts.
 fn outcomes(disk: &SimDisk, mode: CrashMode) -> BTreeSet<Vec<u8>> {
     (0..500)
         .map(|seed| cut(disk, seed, mode).content(FILE).unwrap())
         .collect()
 }
 
-/// The files there are after many power cuts.
+/// All sets of files that are there after one of many power cuts.
 fn trees(disk: &SimDisk, mode: CrashMode) -> BTreeSet<Vec<PathBuf>> {
     (0..500).map(|seed| cut(disk, seed, mode).files()).collect()
 }
@@ -508,7 +508,7 @@ fn a_fork_goes_its_own_way() {
     assert!(disk.is_on());
 }
 
-/// A little of everything, as the seed has it.
+/// A bit of every operation, chosen by the seed.
 fn run(seed: u64) -> SimDisk {
     let disk = SimDisk::new(seed);
     disk.record_trace();

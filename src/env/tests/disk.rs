@@ -1,4 +1,4 @@
-//! What only the real disk does.
+//! What only the real disk can do.
 
 #![expect(
     clippy::disallowed_methods,
@@ -32,10 +32,10 @@ fn room_is_taken_by_writing_zeros_where_it_cannot_be_reserved() {
     assert_eq!(file.len().unwrap(), 600_000);
 }
 
-/// How many writes past the cache were refused.
+/// How many writes with direct I/O were refused.
 static REFUSED: AtomicU32 = AtomicU32::new(0);
 
-/// Takes one block past the cache and no more, as a file system in user space does.
+/// Writes no more than one block with direct I/O, as a file system in user space may do.
 fn one_block(file: &fs::File, slices: &[&[u8]], position: u64) -> io::Result<()> {
     let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
     let flags = rustix::fs::fcntl_getfl(file)?;
@@ -48,7 +48,7 @@ fn one_block(file: &fs::File, slices: &[&[u8]], position: u64) -> io::Result<()>
 
 #[test]
 fn a_file_that_takes_no_large_direct_write_is_written_through_the_cache() {
-    // Not every directory for temporary files takes direct I/O; the one that is built in does.
+    // Not every directory for temporary files supports direct I/O; the build directory does.
     let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let path = dir.path().join("file");
     fs::write(&path, [0; 4096]).unwrap();

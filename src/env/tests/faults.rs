@@ -1,4 +1,4 @@
-//! The simulated disk's faults: each does what it says, and no more.
+//! The simulated disk's faults: each does what its documentation says, and no more.
 
 use std::{io::ErrorKind, path::Path, sync::Arc, thread};
 
@@ -145,7 +145,7 @@ fn after_a_failed_sync_no_later_sync_makes_durable_what_it_lost() {
             .content(FILE)
             .unwrap();
         lost += usize::from(survived != [1; 8192]);
-        // Only writing again helps.
+        // Only writing the data again helps.
         let file = disk.power_cut(seed, CrashMode::KeepAll);
         let again = file.open(Path::new(FILE), Open::Write).unwrap();
         again.write_all_at(&[&[1; 8192]], 0).unwrap();
@@ -207,7 +207,7 @@ fn a_full_disk_takes_what_fits_and_nothing_that_is_new() {
         ErrorKind::StorageFull
     );
     assert_eq!(disk.stats().disk_full, 5);
-    // What has room already, and what gives room back, goes on working.
+    // Writes to allocated blocks, and operations that free room, go on working.
     file.write_all_at(&[&[3; 4096]], 0).unwrap();
     file.sync_data().unwrap();
     disk.rename(Path::new(FILE), Path::new("/moved")).unwrap();

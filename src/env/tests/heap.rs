@@ -1,4 +1,4 @@
-//! That what is free on the heap is given back.
+//! Free heap memory is given back to the operating system.
 
 #![expect(
     clippy::disallowed_types,
@@ -10,7 +10,7 @@ use std::{fs::File, os::unix::fs::FileExt};
 use crate::env::trim_heap;
 
 const PAGE_BYTES: usize = 4096;
-/// Below what glibc maps instead of taking it from the heap.
+/// Below the size from which glibc maps a block instead of taking it from the heap.
 const BLOCK_BYTES: usize = 100 << 10;
 const BLOCKS: usize = 256;
 
@@ -38,12 +38,12 @@ fn pages_that_are_free_between_others_in_use_are_given_back() {
             (from..block.as_ptr().addr() + BLOCK_BYTES - 2 * PAGE_BYTES).step_by(PAGE_BYTES);
         pages.extend(inside);
         blocks.push(block);
-        // What is free behind the last block in use would be given back without being asked for.
+        // Free memory behind the last block in use would be given back without a call.
         in_use.push(vec![1_u8; 2_000]);
     }
     assert_eq!(present(&pages), pages.len());
     drop(blocks);
-    // Other threads may take some of it, and another number of pages.
+    // Other threads may take some of the memory, which changes the number of pages.
     assert!(present(&pages) > pages.len() / 2);
 
     trim_heap();

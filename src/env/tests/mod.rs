@@ -1,4 +1,4 @@
-//! What the doors to the world promise.
+//! What the interfaces to the outside world promise.
 
 mod alarm;
 mod aligned;

@@ -1,4 +1,4 @@
-//! Locks that are taken in one order.
+//! Locks that must be taken in a fixed order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,7 +20,7 @@ fn locks_are_taken_in_their_order_and_no_other() {
         let _topics = topics.read();
         drop(planned.lock());
     }));
-    // What panicked has let go of everything.
+    // The panic has released every lock.
     drop(planned.lock());
     let last = topics.write();
     drop(last);

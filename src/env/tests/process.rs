@@ -1,4 +1,4 @@
-//! What a process takes.
+//! The resources that a process uses.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn a_file_that_is_open_is_counted() {
         .map(|_| std::io::pipe().expect("there are some left"))
         .collect();
     let with = Process::look();
-    // Other tests open and close files meanwhile, but not as many.
+    // Other tests open and close files at the same time, but not as many.
     assert!(count(&with) > count(&before) + 100, "{before:?}, {with:?}");
     assert!(
         with.resident_bytes > Some(1 << 20) && with.maps > Some(10),

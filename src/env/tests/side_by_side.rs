@@ -1,4 +1,4 @@
-//! What a power cut leaves of files that are synced together.
+//! What a power cut leaves of files that are synced in parallel.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -8,7 +8,7 @@ use crate::env::{
 };
 
 /// Writes to two files, syncs them together with their directory, and lets the power fail at this
-/// operation of it. Whether each file is whole afterwards, and whether the call has said so of all.
+/// operation. Returns whether each file is whole afterwards, and whether the call reported success.
 fn sync_two(crash_at: Option<u64>) -> ([bool; 2], bool) {
     let disk = SimDisk::new(7);
     let files = ["/one", "/other"].map(|path| disk.open(Path::new(path), Open::Create).unwrap());

@@ -1,4 +1,4 @@
-//! Offsets and identities.
+//! Offsets and ids.
 
 use crate::types::{Offset, PartitionId, ProducerId, TopicId, Version};
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::types::{murmur2, partition_of_key};
 
-/// `UtilsTest.testMurmur2` of apache/kafka.
+/// The test vectors of `UtilsTest.testMurmur2` in apache/kafka.
 const KAFKA_VECTORS: [(&str, i32); 6] = [
     ("21", -973_932_308),
     ("foobar", -790_332_482),

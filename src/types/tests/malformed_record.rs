@@ -1,4 +1,4 @@
-//! Bytes that are not a record are refused with a reason, and never more than that.
+//! Bytes that are not a record are refused with a reason, without a panic.
 
 use proptest::prelude::*;
 use prost::Message;
@@ -85,7 +85,7 @@ fn a_field_of_the_wrong_wire_type_is_refused_by_its_number() {
         refusal(&[15 << 3 | 1, 0, 0, 0, 0, 0, 0, 0, 0]),
         MalformedRecord::WireType(15)
     );
-    // Groups and 32-bit fields, which no field of a record is.
+    // Groups and 32-bit fields; no field of a record has these wire types.
     for wire in [3u8, 4, 5, 6, 7] {
         assert_eq!(refusal(&[1 << 3 | wire]), MalformedRecord::WireType(1));
     }
@@ -241,10 +241,10 @@ fn the_number_of_headers_is_bounded() {
     );
 }
 
-/// Looks at everything that can be looked at, as the broker and the client do.
+/// Calls every accessor, as the broker and the client do.
 fn exercise(bytes: &[u8]) {
     if let Ok(record) = RecordView::parse(bytes) {
-        // Whatever is taken here must be what every client's generated code takes.
+        // The generated code of every client must accept whatever the view accepts.
         let decoded = Record::decode(bytes).expect("what the view takes, generated code takes");
         assert_eq!(record.headers().count(), decoded.headers.len());
         assert_eq!(record.key, decoded.key.as_deref());

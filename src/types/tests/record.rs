@@ -1,5 +1,5 @@
-//! Looking at an encoded record gives what the generated code gives, and a run of records is taken
-//! apart as it was put together.
+//! Views of an encoded record agree with the generated code, and a sequence of records is split as
+//! it was joined.
 
 use proptest::{option, prelude::*};
 use prost::Message;

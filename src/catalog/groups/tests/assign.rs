@@ -15,7 +15,7 @@ use crate::{
 
 type Owners = BTreeMap<Place, MemberId>;
 
-/// Topics with so many partitions, each taken by these members.
+/// Topics with these numbers of partitions, each subscribed to by these members.
 fn wanted(topics: &[(u32, BTreeSet<u64>)]) -> Wanted {
     let mut wanted = Wanted::default();
     for (topic, (partitions, takers)) in (1..).map(TopicId).zip(topics) {
@@ -44,8 +44,8 @@ fn counts(owners: &Owners, members: &BTreeSet<MemberId>) -> BTreeMap<MemberId, u
     counts
 }
 
-/// Which member could give a partition to which, over others too: every pair of members, looked
-/// at one by one.
+/// All pairs of members of which the first could give a partition to the second, directly or by way
+/// of others. Naive: looks at every pair.
 fn could_give(wanted: &Wanted, owners: &Owners) -> BTreeSet<(MemberId, MemberId)> {
     let mut pairs = BTreeSet::new();
     for ((topic, _), owner) in owners {
@@ -75,7 +75,7 @@ fn moves(before: &Owners, after: &Owners) -> usize {
     moved.count()
 }
 
-/// The fewest moves by which all members have the same, or one more.
+/// The fewest moves after which the members' numbers of partitions differ by at most one.
 fn fewest_moves(before: &BTreeMap<MemberId, usize>, partitions: usize) -> usize {
     let (each, mut more) = (partitions / before.len(), partitions % before.len());
     let mut counts: Vec<usize> = before.values().copied().collect();

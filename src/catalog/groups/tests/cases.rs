@@ -1,4 +1,4 @@
-//! Single cases: who gets what, when, and which commits count.
+//! Single cases: which member gets which partition, when, and which commits count.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn commit(place: Place, next: u64, fence: Fence) -> Commit {
     }
 }
 
-/// A commit in this generation, by whichever member.
+/// The fence of a commit in this generation that names no member.
 fn owned_since(since: Generation) -> Fence {
     Fence::Owned { since, by: None }
 }
@@ -510,7 +510,7 @@ fn a_group_with_members_is_not_deleted() {
     );
 }
 
-/// One that joins with a name of its own.
+/// A member that joins with a name of its own.
 fn join_named(id: u64, name: &str, topics: &[&str]) -> Join {
     Join {
         name: text(name),
@@ -523,7 +523,7 @@ fn one_that_comes_back_for_other_topics_has_nothing_of_the_former_ones() {
     let mut world = World::new(&[("a", 2), ("b", 1)]);
     let first = world.join(join_named(1, "n", &["a"]));
     assert_eq!(world.shares(), [2]);
-    // Nobody is given anything so soon after that.
+    // So soon after the join, nobody is given anything yet.
     let back = world.join(join_named(2, "n", &["b"]));
     assert_eq!(back, first);
     assert_eq!(world.draining(back).len(), 2);

@@ -1,4 +1,4 @@
-//! Which client has a member, where one takes it from another.
+//! Which client instance has a member when one instance takes it from another.
 
 use super::{World, group_name, join, text};
 use crate::catalog::groups::{Groups, Join, MemberId, Refused};
@@ -31,7 +31,7 @@ fn a_client_whose_member_another_one_has_taken_does_not_get_it_back() {
             .decide_join(&group_name(), join, &world.topics, world.now);
         joined.err()
     };
-    // By what it was called, with its name and without; and as if nothing more was known of it.
+    // The displaced client may give its instance or none, with its name or without it.
     let nameless = Join {
         name: text(""),
         ..back(member, old)
@@ -46,7 +46,7 @@ fn a_client_whose_member_another_one_has_taken_does_not_get_it_back() {
     );
     world.leave(1);
 
-    // The same where the member is gone, and the newcomer is another one.
+    // The same after the member has left and a new member has joined under its name.
     let later = world.join(named(4));
     assert_ne!(later, member);
     assert_eq!(refused(&world, back(member, new)), Some(Refused::Fenced));
@@ -54,7 +54,7 @@ fn a_client_whose_member_another_one_has_taken_does_not_get_it_back() {
     world.leave(later.0);
     let again = world.join(back(later, newest));
     assert_ne!(again, later, "nobody has the name");
-    // It was not told how it is called now: its stream broke before.
+    // The client was not told its new instance, because its stream broke before.
     assert_eq!(world.join(back(later, newest)), again);
 }
 

@@ -54,7 +54,7 @@ impl KnownTopics for Topics {
 }
 
 impl Groups {
-    /// What has changed since this was asked last, looked up in parts of about this size.
+    /// The changes since the last call, looked up in batches of about this size.
     fn take_changes(&mut self, about: usize) -> Vec<(GroupName, GroupChange)> {
         let (mut noted, mut changes) = (self.take_noted(), Vec::new());
         while !noted.is_empty() {
@@ -72,7 +72,7 @@ pub(super) fn group_name() -> GroupName {
     GroupName::new("g").expect("it is valid")
 }
 
-/// One that joins without a name of its own, and takes these topics.
+/// A member that joins without a name of its own, for these topics.
 pub(super) fn join(id: u64, topics: &[&str]) -> Join {
     Join {
         fresh: MemberId(id),
@@ -88,7 +88,7 @@ pub(super) fn join(id: u64, topics: &[&str]) -> Join {
     }
 }
 
-/// A group with its topics, at a time.
+/// Groups with their topics and the time.
 pub(super) struct World {
     pub(super) groups: Groups,
     pub(super) topics: Topics,
@@ -132,7 +132,7 @@ impl World {
         self.apply(left.expect("it is a member"));
     }
 
-    /// The member hands over all that it is told to.
+    /// Hands over all partitions that the member was told to hand over.
     pub(super) fn drain(&mut self, member: MemberId) {
         let places: Vec<Place> = self.draining(member);
         let drained = self
@@ -154,7 +154,7 @@ impl World {
         self.groups.lose(&group_name(), MemberId(member), self.now);
     }
 
-    /// Lets time pass, and all come about that it brings.
+    /// Lets time pass, and does everything that becomes due meanwhile.
     pub(super) fn advance(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(next) = self.groups.next_deadline().filter(|next| *next <= end) {

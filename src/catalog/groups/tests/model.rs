@@ -1,4 +1,4 @@
-//! Any sequence of what members, operators and time do to a group: what always holds.
+//! What must hold after any sequence of acts of members, of operators and of time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +30,7 @@ enum Act {
     Lose(usize),
     ComeBack(usize),
     Drain(usize),
-    /// A commit of the offset that is `by` minus 4 further, by a member or by nobody who is named.
+    /// A commit that moves the offset by `by` - 4, by a member or without a member's name.
     Commit {
         place: usize,
         by: u64,
@@ -65,14 +65,14 @@ fn any_act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// A group, and what was true of it before.
+/// A group, and what was true of it before the last act.
 struct Run {
     world: World,
     partitions: u32,
     joined: u64,
     owners: BTreeMap<(Place, Generation), MemberId>,
     seen: usize,
-    /// The state, as the changes alone make it.
+    /// The state that results from the changes alone.
     replayed: State,
 }
 
@@ -169,8 +169,8 @@ impl Run {
         }
     }
 
-    /// A commit by the owner of a partition, or by a former one: only the owner's counts, and only
-    /// upwards.
+    /// A commit by the owner of a partition or by a former owner. Only the owner's counts, and only
+    /// if it does not go back.
     fn commit(&mut self, place: usize, by: u64, late: bool, member: Option<MemberId>) {
         let before = self.world.state();
         let known: Vec<(Place, Generation)> = match late {
@@ -234,7 +234,7 @@ impl Run {
         }
     }
 
-    /// Looks at every change since the last time, and at what has become of it.
+    /// Checks every change since the last call, and the state after it.
     fn check(&mut self) {
         for (_, change) in &self.world.log[self.seen..] {
             let before = self.replayed.clone();
@@ -258,7 +258,7 @@ impl Run {
         assert_eq!(self.replayed, self.world.state());
     }
 
-    /// Nobody comes or goes any more: time passes until all waits are over.
+    /// No member joins or leaves any more: lets time pass until all waits are over.
     fn settle(&mut self) {
         for (member, known) in self.world.state().members.into_iter().skip(1) {
             self.world.join(Join {
@@ -272,7 +272,7 @@ impl Run {
     }
 }
 
-/// Who gets a partition gets it from one that was told to hand it over, or is gone.
+/// A new owner gets a partition only from a member that was told to hand it over, or that is gone.
 fn check_handed_over(had: &Owned, has: &Owned, after: &State) {
     if had.owner != has.owner {
         assert!(had.is_draining || !after.members.contains_key(&had.owner));
@@ -280,7 +280,8 @@ fn check_handed_over(had: &Owned, has: &Owned, after: &State) {
     }
 }
 
-/// Everything that is taken has an owner, and nobody has two more than one it could give to.
+/// Every subscribed partition has an owner, and no member has two more than another to which it
+/// could give one.
 fn check_balanced(run: &Run) {
     let state = run.world.state();
     assert_eq!(
@@ -344,7 +345,7 @@ proptest! {
             groups.apply(name, change, Duration::ZERO);
         }
         let mut groups = Groups::restore(groups.snapshot(), Duration::ZERO);
-        // What is applied already may come again.
+        // A change that was applied already may be applied again.
         for (name, change) in &log[again.index(at + 1)..] {
             groups.apply(name, change, Duration::ZERO);
         }
@@ -370,7 +371,7 @@ proptest! {
                 run.world.apply(deleted);
             }
         }
-        // A restart begins anew with what is noted.
+        // A restart begins from the stored state.
         let behind = behind.iter().filter(|act| !matches!(act, Act::Restart));
         behind.for_each(|act| run.act(act));
         if forgets {
@@ -403,7 +404,7 @@ proptest! {
         let mut snapshot = run.world.groups.snapshot();
         run.world.groups.note_changes();
         let act = |run: &mut Run, act: &Act| {
-            // A restart begins anew with what is noted.
+            // A restart begins from the stored state.
             if !matches!(act, Act::Restart) {
                 run.act(act);
             }

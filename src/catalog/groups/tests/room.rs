@@ -1,4 +1,4 @@
-//! What groups take up, and how much they may.
+//! How much memory groups take, and how much they may take.
 
 use super::{Topics, World, group_name, join, place};
 use crate::{
@@ -14,7 +14,8 @@ use crate::{
     },
 };
 
-/// Of a member that takes one topic with a name of one byte, and says `test`.
+/// The size of a member that subscribes to one topic with a name of one byte and has the client
+/// name `test`.
 const MEMBER: usize = GROUP_MEMBER_BYTES + 4 + GROUP_TOPIC_BYTES + 1;
 
 impl World {
@@ -168,7 +169,7 @@ fn a_member_that_comes_back_for_more_topics_needs_room_for_them() {
     };
     let full = Some(too_many(Many::Bytes, most));
     assert_eq!(world.refused_to_join(back(&["t", "u"])), full);
-    // Names of topics that there are not take up room, too.
+    // Names of topics that do not exist take room, too.
     let names: Vec<String> = (0..1_000).map(|at| format!("{at:0>249}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     assert_eq!(world.refused_to_join(back(&names)), full);
@@ -178,7 +179,7 @@ fn a_member_that_comes_back_for_more_topics_needs_room_for_them() {
     assert_eq!(world.shares(), [5]);
     assert_eq!(world.groups.bytes(), most + 1);
 
-    // As it was, or with less, it comes back however little room is left.
+    // With the same topics or fewer, the member can come back however little room is left.
     world.groups.set_most_bytes(0);
     for topics in [&["t", "u"][..], &["u"], &["u"]] {
         assert_eq!(world.join(back(topics)), MemberId(1));

@@ -1,4 +1,4 @@
-//! What each decision is, case by case.
+//! The decisions of the state machine, case by case.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// How long after somebody was found idle it is looked again.
+/// How long after a producer was found idle it is looked at again.
 const MOMENT: Duration = Duration::from_secs(1);
 
 /// Producer 1 in epoch 1, with these sequences of partition 0 stored.
@@ -206,7 +206,8 @@ fn batches_for_one_partition_count_up_within_an_append() {
         decide(&[(TOPIC, P0, 3), (TOPIC, P0, 5)]),
         Err(Refused::OutOfSequence { at: 1, expected: 4 })
     );
-    // The same sequence twice in one append: the second of them is stored nowhere.
+    // The same sequence twice in one append: the second is out of sequence, because neither is
+    // stored yet.
     assert_eq!(
         decide(&[(TOPIC, P0, 3), (TOPIC, P0, 3)]),
         Err(Refused::OutOfSequence { at: 1, expected: 4 })
@@ -381,19 +382,20 @@ fn the_next_deadline_is_never_later_than_somebody_has_been_idle_for_too_long() {
     producers.apply_open(id(2), 1, "");
     assert_eq!(producers.next_deadline(), Some(5 * HOUR));
     producers.apply_use(id(1));
-    // It is not known yet that the first was used.
+    // The use of the first producer is not applied yet.
     assert_eq!(producers.on_deadline(5 * HOUR), []);
     assert_eq!(producers.next_deadline(), Some(6 * HOUR));
     assert_eq!(producers.on_deadline(6 * HOUR - MOMENT), []);
     assert_eq!(producers.on_deadline(6 * HOUR), [id(1), id(2)]);
-    // What does not come about is found again.
+    // A forgetting that is not applied is due again later.
     producers.apply_forget(id(1));
     assert_eq!(producers.next_deadline(), Some(6 * HOUR + MOMENT));
     assert_eq!(producers.on_deadline(6 * HOUR + MOMENT), [id(2)]);
     producers.apply_forget(id(2));
     assert_eq!(producers.on_deadline(7 * HOUR), []);
     assert_eq!(producers.next_deadline(), None);
-    // Restored, they have been idle for as long; the time until then does not count.
+    // After a restore the producers have been idle for as long as before; the time in between does
+    // not count.
     producers.apply_open(id(3), 1, "");
     producers.tell_time(8 * HOUR);
     let mut restored = Producers::restore(producers.snapshot(), Room::MOST, 0);

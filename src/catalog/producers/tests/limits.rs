@@ -1,4 +1,4 @@
-//! Memory is bounded: what does not fit is refused, or forgotten as a whole.
+//! Memory is bounded: a producer or sequence without room is refused, or makes others be forgotten.
 
 use super::{P0, TOPIC, id};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// As many producers as there may be, the first of them under a name.
+/// The most producers that may exist, the first of them with a name.
 fn full_of_producers() -> Producers {
     let mut producers = Producers::default();
     producers.apply_open(id(1), 1, "orders");
@@ -17,7 +17,7 @@ fn full_of_producers() -> Producers {
     producers
 }
 
-/// As many sequences as there may be, all but one of producer 1, that of producer 2.
+/// The most sequences that may exist: one of producer 2, all others of producer 1.
 fn full_of_sequences() -> Producers {
     let mut producers = Producers::default();
     producers.apply_open(id(1), 1, "");

@@ -10,7 +10,7 @@ use super::{Known, Producers};
 use crate::types::{PartitionId, ProducerId, TopicId};
 
 impl Producers {
-    /// All that is known, in the order of the ids.
+    /// Everything that is known of all producers, in the order of their ids.
     pub(crate) fn snapshot(&self) -> Vec<Known> {
         self.snapshot_behind(ProducerId(0), usize::MAX)
     }
@@ -24,15 +24,15 @@ fn id(number: u64) -> ProducerId {
     ProducerId(number)
 }
 
-/// Producers 1 in this epoch, under the name "orders".
+/// Producer 1 in this epoch, with the name "orders".
 fn opened(epoch: u32) -> Producers {
     let mut producers = Producers::default();
     producers.apply_open(id(1), epoch, "orders");
     producers
 }
 
-/// What is known, apart from how long each has done nothing: that differs between what is planned
-/// and what is applied.
+/// Everything that is known, without the times for which producers have been idle: these differ
+/// between the planned and the applied state.
 fn without_idleness(producers: &Producers) -> Vec<Known> {
     let mut known = producers.snapshot();
     known

@@ -1,6 +1,6 @@
-//! The state machine against a model that remembers every batch there ever was, as two instances as
-//! the broker keeps them: what is planned decides and is ahead, what is applied follows, is stored,
-//! restored and replayed.
+//! Compares the state machine with a model that remembers every batch ever sent. There are two
+//! instances, as in the broker: the planned one decides and is ahead; the applied one follows, and
+//! is stored, restored and replayed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,15 +17,16 @@ use crate::{
 
 const NAMES: [&str; 3] = ["", "a", "b"];
 
-/// A step of the world. Producers, topics and names are few, so that steps meet.
+/// A step of a run. Producers, topics and names are few, so that steps interfere with each other.
 #[derive(Clone, Debug)]
 enum Step {
     Open {
         name: usize,
         holder: u64,
     },
-    /// An append by one of the producers there ever were, in its current epoch but for `older`;
-    /// each batch is for a topic and partition, with a sequence so far from the one that is next.
+    /// An append by one of the producers that were ever opened, in its current epoch, or an earlier
+    /// one if `older`. Each batch is for a topic and partition, with a sequence at this distance
+    /// from the expected one.
     Append {
         producer: usize,
         older: u32,
@@ -46,12 +47,12 @@ enum Step {
     DeleteTopic {
         topic: u64,
     },
-    /// So many of the facts under way become durable.
+    /// This many of the queued facts become durable.
     Apply {
         facts: usize,
     },
-    /// A power cut: what is under way is lost or not, the checkpoint is restored, and of the facts
-    /// since then all are replayed, behind so many that it has already.
+    /// A power cut: the queued facts are lost or not, the checkpoint is restored, and the later
+    /// facts are replayed, together with some facts that the checkpoint has already.
     Crash {
         lost: bool,
         again: usize,
@@ -78,7 +79,7 @@ fn apply(producers: &mut Producers, fact: &Fact) {
     }
 }
 
-/// All batches of the latest epoch of every producer, one by one.
+/// The model: all batches of the latest epoch of every producer, one by one.
 #[derive(Clone, Debug, Default)]
 struct Model {
     known: BTreeMap<ProducerId, Remembered>,
@@ -141,7 +142,8 @@ impl Model {
         )
     }
 
-    /// Stores the batches one after the other where each is the next, and looks what came of it.
+    /// Stores the batches one by one, as far as each has the expected sequence, and returns the
+    /// outcome.
     fn append(
         &self,
         id: ProducerId,
@@ -180,10 +182,10 @@ impl Model {
     }
 }
 
-/// How many batches are remembered: more than there are.
+/// How many batches may be remembered: more than any run appends.
 const REMEMBERED: usize = 1_000;
 
-/// Where there is no room for all, others are forgotten, or it is refused.
+/// So little room that producers are forgotten or appends refused.
 const LITTLE_ROOM: Room = Room {
     producers: 4,
     sequences: 6,
@@ -197,18 +199,18 @@ struct World {
     applied: Producers,
     /// How many facts are durable.
     durable: usize,
-    /// The checkpoint, and how many facts are in it.
+    /// The last checkpoint, with the number of facts that it covers.
     checkpoint: (usize, Vec<crate::catalog::producers::Known>),
-    /// Every producer there ever was.
+    /// Every producer that was ever opened.
     ids: Vec<ProducerId>,
     decisions: [usize; 3],
     room: Room,
-    /// Since the last start: when each producer was used, and on which connection.
+    /// When each producer was last used since the start, and on which connection.
     used: BTreeMap<ProducerId, (Duration, HolderId)>,
     now: Duration,
     /// The connections that have ended.
     ended: BTreeSet<HolderId>,
-    /// How often others were forgotten, and how often that was not enough.
+    /// How often producers were forgotten to make room, and how often that was not enough.
     made_room: [usize; 2],
 }
 
@@ -230,7 +232,7 @@ impl World {
         }
     }
 
-    /// Forgets the producers that the planned instance names; none may be in use.
+    /// Forgets the producers that the planned instance names, none of which may be in use.
     fn make_room(&mut self, needed: Room, holder: HolderId, asking: Option<ProducerId>) -> bool {
         let Ok(forgotten) = self.planned.make_room(needed, Some(holder), asking) else {
             self.made_room[1] += 1;
@@ -377,7 +379,7 @@ impl World {
             apply(&mut self.applied, fact);
         }
         self.durable = end;
-        // Now and then, as a housekeeper would.
+        // Takes a checkpoint now and then, as the housekeeping of a broker does.
         if end.is_multiple_of(5) {
             self.checkpoint = (end, self.applied.snapshot());
         }
@@ -389,7 +391,8 @@ impl World {
         }
         let (in_checkpoint, snapshot) = self.checkpoint.clone();
         let mut recovered = Producers::restore(snapshot, self.room, REMEMBERED);
-        // What is forgotten by now would need room once more.
+        // With little room nothing is replayed twice: producers that are forgotten since would need
+        // room again.
         let again = if self.room == LITTLE_ROOM { 0 } else { again };
         self.used.clear();
         self.ended.clear();
@@ -402,8 +405,8 @@ impl World {
         self.check_agreement();
     }
 
-    /// What is planned and what is applied are one when nothing is under way, and are what a single
-    /// run over the journal makes.
+    /// The planned and the applied instance are equal when nothing is queued, and equal to an
+    /// instance that replays the whole journal.
     fn check_agreement(&self) {
         let mut replayed = Producers::new(self.room);
         self.journal
@@ -417,7 +420,7 @@ impl World {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let off = prop_oneof![6 => Just(0i64), 1 => Just(-1i64), 1 => -3..4i64];
     let same = vec((0..2u64, 0..2u32, off), 1..4);
-    // All of them stored already, as a client sends them again.
+    // Batches that are all stored already, as when a client repeats an append.
     let repeated = (vec((0..2u64, 0..2u32), 1..3), 1..4i64).prop_map(|(places, back)| {
         places
             .into_iter()
@@ -441,7 +444,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 1..80)
 }
 
-/// Many histories; how often each kind of decision was made, and how often room was.
+/// Runs many histories. Returns how often each kind of decision was made, and how often room was
+/// made or could not be.
 fn run_many(room: Room) -> ([usize; 3], [usize; 2]) {
     let mut runner = TestRunner::deterministic();
     let (mut decisions, mut made_room) = ([0; 3], [0; 2]);

@@ -1,4 +1,4 @@
-//! What is remembered is right, enough, and bounded.
+//! What is remembered of batches is right, sufficient and bounded.
 
 use std::collections::BTreeMap;
 
@@ -94,8 +94,8 @@ fn what_is_forgotten_with_a_producer_an_epoch_or_a_topic_is_not_told_to_another(
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever has room: each place has its last batches without a gap, at least one, no more than
-    /// there is room for in all, and every one where it is.
+    /// Whatever room there is: of each place the last batches are remembered without a gap, at
+    /// least one; in total no more than fit; and each with its right position.
     #[test]
     fn any_history_remembers_the_last_of_each_within_its_bound(
         most in prop_oneof![Just(0usize), 1..40usize, Just(100_000usize)],

@@ -1,4 +1,4 @@
-//! Room: a connection's share of it, and who is forgotten where it runs short.
+//! A connection's share of the room for producers, and who is forgotten when room runs short.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const ROOM: Room = Room {
 const A: HolderId = HolderId(1);
 const B: HolderId = HolderId(2);
 
-/// Opens a producer as a broker does: forgets others where that is how there comes to be room.
+/// Opens a producer as a broker does: forgets other producers if that makes the room needed.
 fn open(
     producers: &mut Producers,
     number: u64,
@@ -38,7 +38,7 @@ fn open(
     Ok(forgotten)
 }
 
-/// Appends its first batch to a partition, in the same way.
+/// Appends the first batch of a producer to a partition, making room in the same way.
 fn append(
     producers: &mut Producers,
     number: u64,
@@ -105,13 +105,15 @@ fn those_that_stored_nothing_go_first_then_those_idle_the_longest_and_none_in_us
         }
         producers.tick(Duration::from_secs(10));
     }
-    // 9 is used again, by a connection that lives; 10 too, and nobody holds it any more.
+    // Producer 9 is used again, on a living connection. Producer 10 is used again too, but nobody
+    // holds it any more.
     producers.apply_batch(id(9), 1, TOPIC, P0, 1);
     producers.let_go(HolderId(10));
     let forgotten = open(&mut producers, 100, "", A).expect("there are idle ones");
     let first: Vec<ProducerId> = [1, 2].map(id).into();
     assert_eq!(forgotten, first, "one is needed, and one is spare");
-    // Those of A's own that stored nothing are not asked about: they are the newest.
+    // Connection A's own producers that stored nothing are not candidates, because they are the
+    // newest.
     let mut forgotten = Vec::new();
     for number in 101..106 {
         let more = open(&mut producers, number, "", HolderId(number)).expect("there are some");

@@ -1,5 +1,5 @@
-//! A broker with one topic in memory, that keeps to what is promised of producers, and fails when
-//! it is told to.
+//! A broker with one topic in memory that keeps the promises made to producers, and fails on
+//! demand.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -30,20 +30,20 @@ use crate::{
     types::Records,
 };
 
-/// What to do with a request, in the order in which they come.
+/// What to do with a request. The script gives one of these for each request, in order.
 #[derive(Clone, Debug)]
 pub(in crate::client::tests) enum Play {
     Answer,
     /// Store it, and break the connection instead of answering.
     StoreAndCut,
-    /// The same, and nobody remembers where it is stored.
+    /// The same, but forget the offsets of the batch: a repetition is answered without ranges.
     StoreForgetWhereAndCut,
     /// Break the connection at once.
     Cut,
     Refuse(Status),
-    /// Forget every producer, then look at it.
+    /// Forget every producer, then handle the request.
     Forget,
-    /// Answer when a permit is added to the gate.
+    /// Answer once a permit is added to the gate.
     Wait,
 }
 
@@ -58,9 +58,9 @@ struct State {
     script: VecDeque<Play>,
     producers_opened: u64,
     known: Vec<u64>,
-    /// What is stored is answered as a duplicate without ranges.
+    /// Whether a stored batch is answered as a duplicate without ranges.
     forgets_where: bool,
-    /// By producer and partition: what was answered to each batch.
+    /// The ranges that each batch was answered with, by producer and partition.
     answered: BTreeMap<(u64, u32), Vec<AppendedRange>>,
     logs: BTreeMap<u32, Vec<Record>>,
     requests: usize,
@@ -71,7 +71,7 @@ struct State {
 pub(in crate::client::tests) const PARTITIONS: u32 = 4;
 
 impl FakeBroker {
-    /// Starts it; what is not in the script is answered.
+    /// Starts the broker. Requests behind the end of the script are answered.
     pub(in crate::client::tests) fn start(
         script: impl IntoIterator<Item = Play>,
     ) -> (Self, Client) {
@@ -105,7 +105,7 @@ impl FakeBroker {
         (broker, Client::from_channel(channel))
     }
 
-    /// Lets a producer append that has not been opened.
+    /// Lets a producer append that was never opened.
     pub(in crate::client::tests) fn know(&self, producer: u64) {
         self.state.lock().unwrap().known.push(producer);
     }
@@ -326,7 +326,7 @@ impl Log for FakeBroker {
     }
 }
 
-/// Of a call that a producer does not make.
+/// The result of a call that a producer does not make.
 type Unused<T> = Result<Response<T>, Status>;
 
 fn unused<T>() -> Unused<T> {

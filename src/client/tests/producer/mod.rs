@@ -1,5 +1,5 @@
-//! The producer against a broker that fails when it is told to. Against the real one, over
-//! connections that break, it is tested in `tests/it`.
+//! The producer against a broker that fails on demand. `tests/it` tests it against the real broker,
+//! over connections that break.
 
 pub(super) mod fake;
 mod retry;
@@ -34,7 +34,7 @@ async fn send_keyed(producer: &Producer, count: usize) -> Vec<Sent> {
     sent
 }
 
-/// Where the records of [`send_keyed`] belong.
+/// The expected logs after [`send_keyed`].
 fn expected(count: usize) -> BTreeMap<u32, Vec<String>> {
     let mut logs: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for at in 0..count {

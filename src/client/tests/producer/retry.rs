@@ -1,4 +1,4 @@
-//! What is tried again, and when.
+//! Which failures are retried, and when.
 
 use std::{collections::BTreeMap, time::Duration};
 

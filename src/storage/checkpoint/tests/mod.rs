@@ -1,4 +1,4 @@
-//! What is read is what was written, whatever crash or damage comes in between.
+//! Reading a checkpoint returns what was written, whatever crash or damage comes between.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ const PATH: &str = "/data/checkpoint";
 const DIRECTORY: Identity = Identity { id: 9 };
 const STORES: u64 = 12;
 
-/// So short that four of these deltas are followed by a whole checkpoint.
+/// So small that four of these deltas are followed by a whole checkpoint.
 const MOST_DELTAS: u64 = 600;
 
 /// Writes a checkpoint as earlier versions did.
@@ -49,7 +49,7 @@ fn disk() -> SimDisk {
     disk
 }
 
-/// A producer that has stored so many batches.
+/// A producer's sequence, of which this many batches are remembered.
 fn sequence(next: u64, stored: u64) -> Sequence {
     let mut sequence = Sequence {
         topic: TopicId(1),
@@ -74,7 +74,7 @@ fn clock(nth: u64) -> Clock {
     }
 }
 
-/// What the `nth` checkpoint says as a whole, but for where its deltas are.
+/// The `nth` checkpoint as a whole, without the place of its deltas.
 fn whole(nth: u64) -> Checkpoint {
     Checkpoint {
         applied: nth,
@@ -91,7 +91,7 @@ fn whole(nth: u64) -> Checkpoint {
     }
 }
 
-/// What has changed in the `nth` checkpoint.
+/// The delta of the `nth` checkpoint.
 fn changed(nth: u64) -> Delta {
     Delta {
         applied: nth,
@@ -126,7 +126,7 @@ fn loaded(disk: &SimDisk) -> (Found, u64) {
     load(disk, Path::new(PATH), |_, _| Ok::<_, FileError>(())).expect("nothing fails")
 }
 
-/// The number of the last checkpoint, which must say all that it should.
+/// The number of the last checkpoint. Asserts that its content is complete.
 fn last(disk: &SimDisk) -> u64 {
     let (Found::Whole(found), deltas) = loaded(disk) else {
         return 0;
@@ -170,8 +170,7 @@ fn a_crash_at_any_operation_leaves_the_last_checkpoint_or_the_one_under_way() {
         for mode in CrashMode::ALL {
             let context = format!("operation {operation}, {mode:?}");
             let survived = disk.power_cut(operation, mode);
-            // As every start does: what a crash of the process left may have a name in the cache
-            // only.
+            // Every start does this: a name that a crashed process left may be in the cache only.
             survived
                 .sync_dir(Path::new("/data"))
                 .expect("nothing fails");
@@ -180,7 +179,7 @@ fn a_crash_at_any_operation_leaves_the_last_checkpoint_or_the_one_under_way() {
                 (done..=done + 1).contains(&found),
                 "{found} of {done}, {context}"
             );
-            // What was found is made durable, and the next process goes on behind it.
+            // The load has made its result durable, and the next process continues from it.
             let again = survived.power_cut(operation, CrashMode::LoseUnsynced);
             assert_eq!(last(&again), found, "{context}, again");
             let (_, number) = loaded(&again);
@@ -218,7 +217,8 @@ fn what_is_damaged_in_one_copy_is_read_from_the_other_and_told() {
                 |_, _| Ok(()),
             );
             let told = looked.expect("nothing fails").damaged;
-            // What may have been under way when the process ended is no damage: the last delta.
+            // Damage of the last delta is not reported: its write may have been under way when the
+            // process ended.
             let is_last = path.extension().is_some_and(|end| end == "copy")
                 && delta_path(Path::new(PATH), 1).with_extension("copy") == *path;
             assert!(
@@ -266,7 +266,7 @@ fn deltas_without_a_checkpoint_show_that_there_was_one() {
         disk.remove_file(&path).expect("it is there");
     }
     assert!(matches!(loaded(&disk), (Found::Damaged, 1)));
-    // Nor is it as if there had been none when the next start has found only some of them.
+    // Finding only some of the delta files must not look as if there had been no checkpoint.
     let [first, second] = copies(&delta_path(Path::new(PATH), 1));
     disk.remove_file(&first).expect("it is there");
     assert!(matches!(loaded(&disk).0, Found::Damaged));
@@ -278,7 +278,7 @@ fn deltas_without_a_checkpoint_show_that_there_was_one() {
 #[test]
 fn a_first_checkpoint_that_was_cut_off_is_no_lost_one() {
     let (disk, mut writer) = (disk(), writer_after(0));
-    // It goes on with a file of deltas that is there before it is.
+    // The file for its deltas exists before the checkpoint itself does.
     disk.inject(Fault::on(OpKind::Rename).in_path("checkpoint.new"));
     assert!(write(&disk, &mut writer, 1).is_err());
     let [first, _] = copies(&delta_path(Path::new(PATH), 1));

@@ -1,4 +1,4 @@
-//! What is stored of access tokens.
+//! The stored form of access tokens.
 
 use super::{golden::check, samples::golden};
 use crate::{

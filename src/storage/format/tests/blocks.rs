@@ -1,5 +1,4 @@
-//! Compressed blocks: what they are, and that nothing is believed that one says before it is
-//! checked.
+//! Compressed blocks: their encoding, and that nothing in a block is trusted before it is checked.
 
 use bytes::Bytes;
 
@@ -46,7 +45,7 @@ fn packed(method: Method, frames: &[Frame]) -> Vec<Unit> {
     units
 }
 
-/// The only block that these frames make.
+/// The block that these frames make; there must be exactly one.
 fn block_of(method: Method, frames: &[Frame]) -> Bytes {
     let mut units = packed(method, frames);
     assert_eq!(units.len(), 1);
@@ -64,7 +63,7 @@ fn frames_of(block: &Block) -> Vec<Frame> {
     frames
 }
 
-/// The same block with other bytes at a place, and a right checksum.
+/// The same block with these bytes at this place, and a matching checksum.
 fn forged(block: &[u8], at: usize, bytes: &[u8]) -> Bytes {
     let mut forged = block.to_vec();
     forged[at..at + bytes.len()].copy_from_slice(bytes);
@@ -126,7 +125,7 @@ fn frames_between_which_offsets_are_missing_are_in_different_blocks() {
     let units = packed(METHODS[1], &frames);
     let bases: Vec<u64> = units.iter().map(|unit| unit.header.base.0).collect();
     assert_eq!(bases, [0, 6]);
-    // One that came back from before.
+    // The second frame goes back to an earlier offset.
     let frames = [frame(4, 5_000), frame(0, 5_000), frame(2, 5_000)];
     let units = packed(METHODS[1], &frames);
     let bases: Vec<u64> = units.iter().map(|unit| unit.header.base.0).collect();
@@ -245,7 +244,7 @@ fn compressed_segment_header() -> segment_file::Header {
     }
 }
 
-/// What the ignored test of `golden.rs` writes beside its own.
+/// The golden files of blocks, which the ignored test in `golden.rs` writes together with its own.
 pub(super) fn all() -> Vec<(&'static str, Vec<u8>)> {
     let mut all: Vec<(&'static str, Vec<u8>)> = Vec::new();
     all.extend(blocks().map(|(name, block)| (name, block.to_vec())));

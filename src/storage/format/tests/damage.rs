@@ -1,4 +1,5 @@
-//! Bytes that are cut off, flipped, forged or not ours at all.
+//! Bytes that are cut off, flipped, forged or not ours at all: decoding refuses them and never
+//! panics.
 
 use bytes::Bytes;
 use proptest::{prelude::*, sample::Index};
@@ -22,10 +23,10 @@ use crate::storage::format::{
     topic_file::TopicFile,
 };
 
-/// Whether the bytes are decoded, by each format that is decoded as a whole.
+/// Decodes the bytes with one of the formats; returns whether they were accepted.
 type Decoder = fn(&[u8]) -> bool;
 
-/// Every format in which each bit counts, with an encoded value.
+/// Every format in which each bit counts, with an encoded value and its decoder.
 fn formats() -> Vec<(&'static str, Vec<u8>, Decoder)> {
     let mut formats: Vec<(_, _, Decoder)> = vec![
         ("frame", golden::frame().bytes().to_vec(), |bytes| {
@@ -296,14 +297,14 @@ fn an_identity_tells_directories_that_are_foreign_damaged_or_of_another_version_
         Err(Unreadable::Foreign)
     );
     assert_eq!(Identity::decode(&ours[..20]), Err(Unreadable::Damaged));
-    // Whatever a later version has behind its number, the number is understood.
+    // The version number is understood, whatever a later version has behind it.
     let newer = [&ours[..8], &7u32.to_le_bytes()[..], b"unknown"].concat();
     assert_eq!(
         Identity::decode(&newer),
         Err(Unreadable::OtherVersion { version: 7 })
     );
-    // The earlier one had its checksum where it is now; a number that fell to it by damage does not
-    // match that.
+    // Version 1 had its checksum at the same place. A version number that damage turned into 1 does
+    // not match the checksum.
     let older = forge(&ours, 8, 1, 12, &[8..12, 16..24]);
     assert_eq!(
         Identity::decode(&older),
@@ -383,7 +384,7 @@ const HUGE: [u32; 4] = [u32::MAX, u32::MAX / 2, 1 << 24, 100_000];
 
 #[test]
 fn forged_counts_and_lengths_with_a_right_checksum_are_refused_without_room_being_made_for_them() {
-    // Counts and lengths that, multiplied by what they count, would be gigabytes.
+    // Counts and lengths so high that trusting them would reserve gigabytes.
     let checkpoint = golden::checkpoint().encode();
     let erasures = checkpoint.len() - 2 * (12 + 68) - 4;
     let sequences = erasures - 2 * 20 - 4;
@@ -494,8 +495,8 @@ proptest! {
         prop_assert!(!decodes(&bytes) || bytes == *whole);
     }
 
-    /// Changes have no checksum of their own, so decoding one is all that stands between forged
-    /// bytes and the state.
+    /// Changes have no checksum of their own, so only the decoder stands between forged bytes and
+    /// the state.
     #[test]
     fn changed_bytes_of_a_change_are_refused_or_another_change(
         change in any_change(),
@@ -511,7 +512,8 @@ proptest! {
         }
     }
 
-    /// With the table and its checksum forged as well, decoding takes whatever lengths they say.
+    /// If the table and its checksum are forged as well, the decoder reads with whatever lengths
+    /// they give.
     #[test]
     fn an_entry_with_forged_header_and_table_never_makes_the_decoder_panic(
         items in any_items(),

@@ -1,4 +1,4 @@
-//! Files of retired facts as earlier versions wrote them: nothing but tests does.
+//! Files of retired facts in the format of earlier versions. Only tests write these.
 
 use bytes::Bytes;
 
@@ -61,7 +61,7 @@ impl Retired {
     }
 }
 
-/// Fills in the head of a block, for which there is room in front of its facts.
+/// Fills in a block's header, in the room that is left for it in front of the facts.
 pub(crate) fn seal_block(block: &mut [u8], salt: u32, position: u64) {
     let len = u32::try_from(block.len() - BLOCK_HEAD_BYTES).expect("a block ends long before");
     block[0..4].copy_from_slice(&len.to_le_bytes());
@@ -70,7 +70,7 @@ pub(crate) fn seal_block(block: &mut [u8], salt: u32, position: u64) {
 }
 
 impl FenceRow {
-    /// Puts the row in a page as its `nth`.
+    /// Puts the row at the `nth` place of a page.
     pub(crate) fn put(&self, page: &mut Page, nth: usize) {
         let out = &mut page[nth * FENCE_ROW_BYTES..][..FENCE_ROW_BYTES];
         out[0..8].copy_from_slice(&self.hash.0.to_le_bytes());
@@ -116,7 +116,7 @@ pub(crate) fn retired_header() -> Header {
     }
 }
 
-/// One of each kind.
+/// One fact of each kind.
 pub(crate) fn retired_facts() -> [Retired; 3] {
     let fact = |hash, version, identity| Retired {
         hash: KeyHash(hash),
@@ -153,7 +153,7 @@ pub(crate) fn retired_facts() -> [Retired; 3] {
     ]
 }
 
-/// The one block of the facts.
+/// The only block of the facts.
 pub(crate) fn retired_block() -> Bytes {
     let mut block = vec![0; BLOCK_HEAD_BYTES];
     retired_facts()

@@ -39,7 +39,7 @@ fn records(frame: &Frame) -> Vec<Record> {
         .collect()
 }
 
-/// What a frame is when the records with this key are erased.
+/// The frame after the records with this key are erased; `None` if no record has the key.
 fn erased(frame: &Frame, token: Token) -> Option<Frame> {
     edit(frame, |record: &RecordView<'_>| match record.key {
         Some(key) if token.is_of(key) => Left::Erased(token),

@@ -1,16 +1,16 @@
-//! Golden files: what version 2 wrote, this code still writes and reads. Version 1 was never
+//! Golden files: this code still writes and reads what version 2 wrote. Version 1 was never
 //! released.
 //!
-//! They lie in `tests/fixtures/v2`, as hexadecimal text, 16 bytes a line. A test that fails here
-//! says that data directories of users would not be read any more. If that is meant: raise
-//! `format::VERSION`, see to it that the old version is still read or refused with a clear message,
+//! They lie in `tests/fixtures/v2`, as hexadecimal text, 16 bytes a line. If a test here fails,
+//! existing data directories would not be readable any more. If that is intended: raise
+//! `format::VERSION`, make sure that the old version is still read or refused with a clear message,
 //! and write the files of the new version with
 //!
 //! ```text
 //! cargo test --lib -- --ignored write_the_golden_files_of_a_new_version
 //! ```
 //!
-//! which never replaces a file that is there.
+//! which never replaces an existing file.
 
 use std::{
     fmt::Write,
@@ -78,7 +78,7 @@ pub(super) fn golden_file(version: u32, name: &str) -> Vec<u8> {
     from_hex(std::str::from_utf8(&found).expect("text"))
 }
 
-/// Checks what is encoded against the golden file and returns that.
+/// Checks that an encoding equals its golden file, and returns the file's content.
 pub(super) fn check(name: &str, encoded: &[u8]) -> bytes::Bytes {
     let golden = golden_file(VERSION, name);
     if golden != encoded {
@@ -98,10 +98,10 @@ pub(super) fn check(name: &str, encoded: &[u8]) -> bytes::Bytes {
     golden.into()
 }
 
-/// What the headers of the files of a key index take of their page; the rest is zeros.
+/// The bytes of its page that the header of a key index file takes; the rest is zeros.
 const KEY_FILE_HEADER_BYTES: usize = 80;
 
-/// The same of tables of last versions.
+/// The same for tables of last versions.
 const LAST_VERSIONS_HEADER_BYTES: usize = 96;
 
 fn index() -> Vec<u8> {
@@ -111,7 +111,7 @@ fn index() -> Vec<u8> {
         .collect()
 }
 
-/// A checkpoint as it was before it named its directory: it ends 8 bytes earlier.
+/// A checkpoint from before checkpoints named their directory: it ends 8 bytes earlier.
 fn nameless_encoded() -> Vec<u8> {
     let mut encoded = golden::later_checkpoint().encode();
     encoded.truncate(encoded.len() - 8);
@@ -396,14 +396,14 @@ fn an_index_is_what_it_was() {
 fn a_checkpoint_is_what_it_was() {
     let stored = check("checkpoint", &golden::checkpoint().encode());
     assert_eq!(Checkpoint::decode(&stored), Some(golden::checkpoint()));
-    // Since then the broker's time, the journal's files and the directory's id stand behind it.
+    // Later checkpoints append the broker's time, the journal's files and the directory's id.
     let later = check("checkpoint-later", &golden::later_checkpoint().encode());
     assert_eq!(later[16..stored.len()], stored[16..]);
     let decoded = Checkpoint::decode(&later);
     assert_eq!(decoded, Some(golden::later_checkpoint()));
 }
 
-/// What checkpoints said before they named their directory is read.
+/// A checkpoint from before checkpoints named their directory can be read.
 #[test]
 fn a_checkpoint_without_a_directory_is_read() {
     let nameless = Checkpoint {
@@ -431,7 +431,7 @@ fn what_is_stored_of_groups_is_what_it_was() {
     assert_eq!(Delta::take(&mut &stored[..], number, 3), Some(delta));
 }
 
-/// Since deltas follow them, checkpoints name these, and say where batches are.
+/// Checkpoints that deltas follow name the delta files, and give the places of batches.
 #[test]
 fn a_checkpoint_that_deltas_follow_is_what_it_was() {
     let checkpoint = golden::checkpoint_with_deltas();
@@ -491,7 +491,7 @@ fn write_the_golden_files_of_a_new_version() {
         let path = dir(VERSION).join(format!("{name}.hex"));
         let file = match files.open(&path, Open::Create) {
             Ok(file) => file,
-            // What a version wrote is never written anew.
+            // The golden file of a version is never overwritten.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
             Err(error) => panic!("cannot create {}: {error}", path.display()),
         };

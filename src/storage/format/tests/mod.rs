@@ -1,4 +1,4 @@
-//! The formats: what they are byte for byte, and that no bytes are trusted.
+//! The formats: their encoding byte for byte, and that no bytes are trusted.
 
 mod access_tokens;
 mod blocks;

@@ -1,4 +1,4 @@
-//! What is encoded is decoded as it was.
+//! Decoding returns what was encoded.
 
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};

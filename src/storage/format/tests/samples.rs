@@ -1,4 +1,4 @@
-//! Values to encode: fixed ones for the golden files and any at all for property tests.
+//! Values to encode: fixed ones for the golden files, and arbitrary ones for property tests.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -44,7 +44,7 @@ pub(crate) fn frame_of(
     frame_of_topic(TOPIC, partition, base, append_time_ms, records)
 }
 
-/// As [`frame_of`], of any topic.
+/// As [`frame_of`], for any topic.
 pub(crate) fn frame_of_topic(
     topic: TopicId,
     partition: PartitionId,
@@ -55,7 +55,7 @@ pub(crate) fn frame_of_topic(
     frame_of_batch(topic, partition, base, append_time_ms, None, records)
 }
 
-/// As [`frame_of_topic`], of a producer's batch.
+/// As [`frame_of_topic`], for a producer's batch.
 pub(crate) fn frame_of_batch(
     topic: TopicId,
     partition: PartitionId,
@@ -460,7 +460,7 @@ prop_compose! {
         let files = JournalFiles { newest: files.0, made: files.1, noted: files.2 };
         let journal = clock.map(|_| files).unwrap_or_default();
         let directory = clock.map(|_| Identity { id: directory });
-        // What is stored behind the time is stored with it.
+        // The fields behind the time are stored only together with the time.
         let delta_files = clock.and(delta_files).unwrap_or_default();
         let mut producers = producers;
         if delta_files == 0 {

@@ -1,4 +1,4 @@
-//! Damaged directories: each damage is listed with what it costs.
+//! Damaged directories: each damage is listed with the records that it costs.
 
 use super::*;
 use crate::storage::journal::Fault;
@@ -50,7 +50,7 @@ fn any_flipped_byte_of_a_segment_is_found() {
     for at in 0..dir.settings.segment_bytes {
         dir.flip(&dir.segment(16), at);
         let found = dir.damage();
-        // 8 bytes of the header say nothing and are covered by its checksum all the same.
+        // 8 bytes of the header have no meaning, but its checksum covers them.
         assert_eq!(found.len(), 1, "byte {at}: {found:?}");
         let expected = if at < 64 {
             DamageKind::SegmentHeader
@@ -141,7 +141,7 @@ fn indexes_are_checked_against_their_segments() {
         dir.inspect(true).topics[0].partitions[0].segments[1].index,
         IndexState::Missing
     );
-    // Sound, and of another segment.
+    // A valid index row that belongs to another segment.
     let row = crate::storage::format::segment_file::IndexRow {
         relative: 7,
         position: u32::try_from(dir.settings.segment_bytes).expect("small"),
@@ -319,7 +319,7 @@ fn any_flipped_byte_of_the_directory_ends_no_look() {
         .into_iter()
         .filter_map(|(path, content)| Some((path, content?)));
     for (path, content) in files {
-        // Most of a journal file is empty.
+        // Most of a journal file is empty, so only some of its bytes are tried.
         let step = if content.len() > 10_000 { 97 } else { 1 };
         for at in (0..content.len()).step_by(step) {
             dir.flip(&path, at as u64);

@@ -42,7 +42,7 @@ impl Directory {
         self.data.topic(TOPIC).join("0")
     }
 
-    /// Writes a run with a row for every offset.
+    /// Writes a table of records with a row for every offset.
     fn write_run(&self, from: u64, to: u64) -> PathBuf {
         let content = content(Kind::Records, from..to, to - from);
         let row = |at: u64| Row::of_record(KeyHash(at << 32), Version(1), Offset(at));
@@ -55,8 +55,7 @@ impl Directory {
         run.expect("room").path().to_owned()
     }
 
-    /// Writes a table of last versions of entities; these have long keys, so that they take several
-    /// pages.
+    /// Writes a table of last versions of entities with long keys, so that it takes several pages.
     fn write_last_versions(&self, numbers: Range<u64>, rows: u64) -> PathBuf {
         let content = content(Kind::LastVersions, numbers, rows);
         let last = |at: u64| LastVersion {
@@ -72,7 +71,7 @@ impl Directory {
         table.expect("room").path().to_owned()
     }
 
-    /// Stores a checkpoint that says what the one before says, changed.
+    /// Stores the last checkpoint again with this change.
     fn change_checkpoint(&self, change: impl FnOnce(&mut Content)) {
         let path = self.data.checkpoint();
         let mut content = read_file(&*self.env.files, &path)
@@ -290,7 +289,7 @@ fn last_versions_that_are_missing_are_a_loss() {
         let damage = names(&dir.inspect(verify).damage);
         assert_eq!(damage, [lost(1, 2), lost(3, 4), lost(6, 8)]);
     }
-    // Without a checkpoint those there are count.
+    // Without a checkpoint, the tables found in the directory count.
     for copy in checkpoint_file::copies(&dir.data.checkpoint()) {
         dir.env.files.remove_file(&copy).expect("there is one");
     }

@@ -1,4 +1,4 @@
-//! Looking at data directories, sound and damaged.
+//! Inspecting data directories, sound and damaged.
 
 mod damaged;
 mod keys;
@@ -32,10 +32,10 @@ use crate::{
     types::TopicSettings,
 };
 
-/// A damage: the file's name, the offsets, the kind.
+/// A damage: the file's name, the lost offsets, the kind.
 type Listed = (String, Option<(u64, u64)>, DamageKind);
 
-/// A data directory with one topic of two partitions, made as a broker makes it.
+/// A data directory with one topic of two partitions, written the way a broker writes it.
 struct Directory {
     temp: TempDir,
     env: Env,
@@ -84,8 +84,8 @@ impl Directory {
         }
     }
 
-    /// A topic whose partition 0 has five segments of four frames, all in a checkpoint, and three
-    /// frames behind it; and whose partition 1 is empty.
+    /// A directory whose partition 0 has five segments of four frames that a checkpoint covers, and
+    /// three frames behind it; partition 1 is empty.
     fn filled() -> Self {
         let mut dir = Self::new();
         dir.create();
@@ -189,7 +189,7 @@ impl Directory {
         inspect(&self.env, self.root(), verify).expect("a directory of ours")
     }
 
-    /// The damage that is found with all frames checked: file name, offsets, kind.
+    /// The damage that an inspection finds when it checks all frames: file name, offsets, kind.
     fn damage(&self) -> Vec<Listed> {
         names(&self.inspect(true).damage)
     }

@@ -1,4 +1,4 @@
-//! Directories that there is nothing to say about.
+//! Directories that cannot be inspected.
 
 use super::*;
 

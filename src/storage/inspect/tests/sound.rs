@@ -73,7 +73,7 @@ fn the_journal_is_told_file_by_file() {
             file.sequences.clone(),
         )
     });
-    // A file of this size takes fifteen entries, and the checkpoint has released the first.
+    // A file of this size takes fifteen entries, and the checkpoint has released the first file.
     assert_eq!(
         files.collect::<Vec<_>>(),
         [(Some(1), false, 0, 0..0), (Some(2), true, 9, 16..25)]
@@ -91,7 +91,7 @@ fn nothing_is_written_and_nothing_is_locked() {
     dir.flip(&dir.segment(16), 200);
     let before = dir.content();
     for verify in [false, true] {
-        // The directory is locked all the while, by `dir.data`.
+        // `dir.data` holds the directory's lock all the while.
         dir.inspect(verify);
         assert!(dir.content() == before);
     }

@@ -1,4 +1,5 @@
-//! Damage below what was acknowledged: it is reported, and what is behind it is not given up.
+//! Damage among the acknowledged entries: it is reported, and the entries behind it are not given
+//! up.
 
 use super::*;
 
@@ -95,7 +96,7 @@ fn damage_to_the_last_write_of_a_file_costs_no_more_when_the_witness_is_in_the_n
         journal.leave_file().expect("there is another");
         let mut rest: Vec<_> = (1..).zip(group.clone()).collect();
         rest.extend(write(&mut journal, 7..=8, 100));
-        // Where it says that it is an entry of this use of the file.
+        // The bytes that say that the entry belongs to this use of the file.
         dir.flip(1, start + 10);
         rest.remove(damaged - 1);
         let lost = damaged as u64;
@@ -208,7 +209,7 @@ fn one_damaged_copy_of_a_file_header_does_not_matter() {
     }
 }
 
-/// Without the notes nobody knows how many files there were.
+/// Without `journal/ring` the number of files is not known.
 #[test]
 fn a_missing_file_is_reported_by_the_entries_behind_it() {
     let dir = Dir::with_files(4);

@@ -1,4 +1,4 @@
-//! Journal files that are not as they were: none is taken for a free one.
+//! Journal files that have changed: none of them is taken for a free file.
 
 use super::*;
 use crate::storage::{format::entry::FileHeader, journal::look};
@@ -33,7 +33,7 @@ impl Used {
         found(&self.dir.replay(FROM_FILE, Some(APPLIED)))
     }
 
-    /// Why a start is refused.
+    /// The error with which a start is refused.
     fn refused(&self) -> OpenError {
         let covered = Covered {
             applied: APPLIED,
@@ -69,14 +69,14 @@ impl Used {
         self.dir.env.files.remove_file(&path).expect("there is one");
     }
 
-    /// As a broker has left it that took no notes.
+    /// Removes the notes, as if a broker had left the directory that takes none.
     fn without_notes(self) -> Self {
         self.remove("ring");
         self
     }
 }
 
-/// What a lost first block can look like.
+/// Contents that a lost first block can have.
 fn lost_blocks() -> [Vec<u8>; 2] {
     let other = (0..4096u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8);
     [vec![0; 4096], other.collect()]
@@ -89,7 +89,7 @@ fn a_lost_first_block_of_any_file_costs_nothing() {
             let used = Used::new();
             used.dir.overwrite(file, 0, &block);
             assert_eq!(used.found(), used.needed(), "file {file}");
-            // Nor does the start after it.
+            // The start after it loses nothing either.
             assert_eq!(used.found(), used.needed(), "file {file}");
         }
     }
@@ -120,7 +120,7 @@ fn without_notes_a_file_that_lost_its_first_block_stops_the_start_if_it_may_be_n
     }
 }
 
-/// Only entries of an earlier use are left to be seen.
+/// Only entries of an earlier use of the file can be seen.
 #[test]
 fn a_file_whose_first_entry_is_damaged_too_may_hold_others_that_were() {
     let used = Used::new().without_notes();
@@ -225,7 +225,7 @@ fn damaged_notes_cost_nothing_and_are_seen() {
     }
 }
 
-/// A broker that takes no notes may have used a file since.
+/// A broker that takes no notes may have used the file since.
 #[test]
 fn a_note_of_an_earlier_use_is_not_believed() {
     let used = Used::new();
@@ -298,7 +298,7 @@ fn a_file_that_is_being_overwritten_is_free_wherever_that_is_cut_off() {
         let ring = used.dir.ring();
         ring.release_before(2);
         ring.begin_overwriting().expect("the disk takes it");
-        // As if the last entries had not been overwritten yet.
+        // As if the last entries of the earlier use had not been overwritten yet.
         let entries = Used::new().dir.bytes(1);
         used.dir.overwrite(1, 8192, &entries[8192..]);
         header(&used.dir);
@@ -307,7 +307,7 @@ fn a_file_that_is_being_overwritten_is_free_wherever_that_is_cut_off() {
     }
 }
 
-/// As by a broker that uses the directory while it is inspected.
+/// As when a broker uses the directory during the inspection.
 #[test]
 fn a_file_that_changes_while_it_is_read_is_an_error() {
     let dir = Dir::new();

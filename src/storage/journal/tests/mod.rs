@@ -1,4 +1,4 @@
-//! The journal on a real directory: what is read back, what is cut, and what is reported.
+//! The journal on a real directory: what is read back, what is cut off, and what is reported.
 
 mod damage;
 mod found;
@@ -32,7 +32,7 @@ use crate::{
 
 const FILE_BYTES: u64 = 64 << 10;
 
-/// A journal's directory, with the real disk below and numbers that repeat.
+/// A journal's directory on the real disk, with repeatable random numbers.
 struct Dir {
     temp: TempDir,
     env: Env,
@@ -50,13 +50,13 @@ impl Random for Counting {
     }
 }
 
-/// What came back of a journal.
+/// What a replay returned.
 #[derive(Debug, PartialEq, Eq)]
 struct Found {
-    /// Sequence and items of each entry, an item as the checksum of its bytes; none for a damaged
-    /// one.
+    /// The sequence and the items of each entry. An item is given by the checksum of its bytes, a
+    /// damaged one by `None`.
     entries: Vec<(u64, Vec<Option<u32>>)>,
-    /// From the first lost sequence up to behind the last.
+    /// The lost ranges: the first lost sequence, and the one behind the last.
     lost: Vec<(u64, u64)>,
     tip: u64,
     torn: bool,
@@ -96,13 +96,13 @@ impl Dir {
         super::open(&self.env, self.path(), self.options, covered)
     }
 
-    /// A journal that begins behind an entry.
+    /// A journal that continues behind an entry.
     fn journal(&self, tip: Tip) -> (Arc<Ring>, Journal) {
         let ring = self.ring();
         (ring.clone(), Journal::new(ring, self.options, tip))
     }
 
-    /// A new start: what is found from a file number on, behind an entry.
+    /// What a new start finds from a file number on, behind an entry.
     fn replay(&self, from_file: u64, applied: Option<u64>) -> Replay {
         let covered = applied.map(|applied| Covered {
             applied,
@@ -168,7 +168,8 @@ fn found(replay: &Replay) -> Found {
     }
 }
 
-/// Stands for an item: frames and changes are compared whole in the tests of the formats.
+/// A number that stands for an item. The tests of the formats compare frames and changes as a
+/// whole.
 fn sum(item: &Item) -> u32 {
     match item {
         Item::Frame(frame) => crc32(&[frame.bytes()]),
@@ -176,7 +177,7 @@ fn sum(item: &Item) -> u32 {
     }
 }
 
-/// What is found of a sound journal with these entries.
+/// What a replay finds of a sound journal with these entries.
 fn sound(entries: &[(u64, Vec<Item>)]) -> Found {
     let whole = |items: &Vec<Item>| items.iter().map(|item| Some(sum(item))).collect();
     Found {
@@ -191,7 +192,7 @@ fn sound(entries: &[(u64, Vec<Item>)]) -> Found {
     }
 }
 
-/// The items of an entry, told apart by a number: one frame of about `bytes` bytes.
+/// The items of an entry: one frame of about `bytes` bytes whose content depends on the number.
 fn items(number: u64, bytes: usize) -> Vec<Item> {
     let value = vec![u8::try_from(number % 251).expect("below 256"); bytes];
     vec![Item::Frame(frame_of(
@@ -202,7 +203,7 @@ fn items(number: u64, bytes: usize) -> Vec<Item> {
     ))]
 }
 
-/// Writes entries with these numbers, each in a write of its own, synced.
+/// Writes entries with these numbers, each in its own synced write.
 fn write(
     journal: &mut Journal,
     numbers: std::ops::RangeInclusive<u64>,
@@ -219,7 +220,7 @@ fn write(
     numbers.map(write_one).collect()
 }
 
-/// Where the `n`th write of a file begins if each takes one block.
+/// The position of the `n`th write in a file if each write takes one block.
 fn block(n: u64) -> u64 {
     n * BLOCK_BYTES
 }

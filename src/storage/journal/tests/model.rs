@@ -1,4 +1,4 @@
-//! Any sequence of writes, checkpoints, starts and damage, against a list of what was written.
+//! Any sequence of writes, checkpoints, starts and damage, compared with a list of the writes.
 
 use proptest::{prelude::*, sample::Index};
 
@@ -8,9 +8,9 @@ use super::*;
 enum Step {
     /// One write of entries of these sizes.
     Write(Vec<usize>),
-    /// A checkpoint of everything.
+    /// A checkpoint that covers everything.
     Checkpoint,
-    /// The broker goes away and comes back, with a checkpoint or without writing one.
+    /// The broker stops and starts again, with or without writing a checkpoint.
     Restart { checkpoint: bool },
 }
 
@@ -22,7 +22,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The journal, and what it should hold.
+/// The journal, and what it should contain.
 struct Model {
     dir: Dir,
     ring: Arc<Ring>,
@@ -108,8 +108,8 @@ proptest! {
         }
     }
 
-    /// Whatever single byte is damaged: no entry changes, none is missing without being reported or
-    /// being the last write, and none that is sound is missing beside it.
+    /// Whichever byte is damaged: no entry changes; no entry is missing unless it is reported or
+    /// was the last write; and no sound entry is missing besides the damaged one.
     #[test]
     fn a_damaged_byte_anywhere_costs_one_entry_at_most(
         steps in prop::collection::vec(step(), 1..12),
@@ -145,8 +145,8 @@ proptest! {
             .filter(|sequence| found.entries.iter().all(|(found, _)| found != sequence))
             .filter(|sequence| !found.lost.iter().any(|(from, to)| (from..to).contains(&sequence)))
             .collect();
-        // What is missing without being reported is the end, which nothing proves to have been
-        // synced.
+        // Only entries at the end may be missing without a report, as nothing proves that these
+        // were synced.
         prop_assert!(missing.iter().all(|missing| *missing > found.tip), "{missing:?} behind {}", found.tip);
     }
 }

@@ -1,4 +1,4 @@
-//! Files that are used again.
+//! Journal files that are used again.
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn a_full_journal_says_so_writes_nothing_and_goes_on_once_a_file_is_released() {
         assert_eq!(journal.sequence(), 30);
         assert_eq!(dir.found(), sound(&written));
     }
-    // A checkpoint of everything releases both files: the second takes no more either.
+    // A checkpoint of everything releases both files. The second takes no more entries either.
     assert_eq!(ring.file_of(31), 3);
     ring.release_before(3);
     let more = write(&mut journal, 31..=40, 100);
@@ -52,7 +52,8 @@ fn entries_of_an_earlier_use_of_a_file_never_come_back() {
     let (ring, mut journal) = dir.journal(Tip::default());
     write(&mut journal, 1..=30, 100);
     ring.release_before(2);
-    // The first file is used again for a few entries; behind them lie those of its first use.
+    // The first file is used again for a few entries, which leaves entries of its first use behind
+    // them.
     let mut expected = Vec::new();
     for number in 31..=44 {
         expected.extend(write(&mut journal, number..=number, 100));
@@ -72,7 +73,7 @@ fn without_a_checkpoint_what_is_left_of_the_journal_is_found() {
     assert_eq!(dir.found(), sound(&written[15..]));
 }
 
-/// Otherwise a start without a checkpoint would see the creation of a topic, and not its deletion.
+/// Otherwise a start without a checkpoint might see the creation of a topic but not its deletion.
 #[test]
 fn files_are_used_again_oldest_first() {
     let dir = Dir::with_files(4);
@@ -155,7 +156,7 @@ fn a_file_that_is_too_short_or_empty_is_made_long_enough_before_it_is_used() {
     assert_eq!(dir.found(), sound(&written));
 }
 
-/// Asserts that a file has nothing in it.
+/// Asserts that a file is empty.
 fn assert_blank(dir: &Dir, number: u32) {
     assert!(
         dir.bytes(number).iter().all(|byte| *byte == 0),
@@ -240,7 +241,7 @@ fn a_file_that_held_nothing_needed_and_is_gone_is_made_again() {
     (1..=3).for_each(remove);
     ring.prepare_next().expect("another is made");
     remove(1);
-    // Enough for all of them.
+    // So many entries that all four files are needed.
     written.extend(write(&mut journal, 61..=105, 100));
     assert_eq!(ring.fill(), (4, 4));
     assert_eq!(found(&dir.replay(4, Some(45))), sound(&written));

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Bytes of a torn write that recovery kept.
+/// The bytes of a torn write that recovery has kept aside.
 fn kept(dir: &Dir, replay: &Replay) -> Option<Vec<u8>> {
     let aside = dir.path().join("aside");
     let path = replay.keep_torn(&aside).expect("room for a few blocks")?;
@@ -54,7 +54,7 @@ fn a_last_write_that_is_cut_anywhere_is_left_out_and_kept_aside() {
             "cut at sector {sector}"
         );
         assert_eq!((found(&replay).tip, replay.is_damaged()), (2, false));
-        // With not one sector of it there, nothing was torn.
+        // If no sector of the write is there, nothing counts as torn.
         assert_eq!(found(&replay).torn, sector > 0, "cut at sector {sector}");
         if let Some(kept) = kept(&dir, &replay) {
             let torn = &whole[usize::try_from(block(7)).expect("small")..at];
@@ -95,8 +95,8 @@ fn a_write_of_many_entries_is_cut_at_its_first_damaged_one() {
     );
 }
 
-/// The sequence of a write that was cut is used again. The entry that had it before must not be
-/// taken for the new one.
+/// The sequences of a write that was cut off are used again. The old entries must not be taken for
+/// the new ones.
 #[test]
 fn what_is_written_behind_a_cut_is_found_again_from_the_file_of_the_cut() {
     for (before, at_byte) in [(2, 100), (2, 6_000), (0, 100), (0, 6_000)] {
@@ -118,7 +118,7 @@ fn what_is_written_behind_a_cut_is_found_again_from_the_file_of_the_cut() {
         let (_, mut journal) = dir.journal(cut.tip());
         written.extend(write(&mut journal, before + 1..=before + 4, 200));
 
-        // A checkpoint may say: from the first file on, although its last entry there was cut.
+        // A checkpoint may name the first file, although the last entry in that file was cut off.
         for applied in 0..=before {
             let found = found(&dir.replay(1, Some(applied)));
             let needed: Vec<_> = written

@@ -1,4 +1,4 @@
-//! Power cuts while files of an index are written, merged and removed: what has a final name is
+//! Power cuts while files of an index are written, merged and removed: a file with a final name is
 //! whole.
 
 use super::*;
@@ -12,7 +12,7 @@ use crate::{
 
 const LOG_END: u64 = 2_000;
 
-/// Two runs are written, then merged, then removed, as far as the power lasts.
+/// Writes two tables, merges them, then removes the result, until the power fails.
 fn live(disk: &SimDisk) -> Result<(), merge::Error> {
     let mut runs = Vec::new();
     for from in [0, LOG_END / 2] {
@@ -29,7 +29,7 @@ fn rows(from: u64, to: u64) -> Vec<Row> {
     rows_of(from, to - from, 300)
 }
 
-/// Lists what is there; everything that counts must be whole and right.
+/// Lists the index's files. Every file that counts must be whole and right.
 fn check(disk: &SimDisk) -> Found {
     let log = Offset::ZERO..Offset(LOG_END);
     let found = set::list(owner(disk), log, 0).expect("the disk is sound");
@@ -70,8 +70,8 @@ fn whenever_the_power_fails_what_is_found_is_whole_and_what_was_complete_stays()
                 with_stale += u32::from(!found.stale.is_empty());
                 complete += u32::from(found.gaps.is_empty());
                 set::remove(&survived, &dir(), &found.stale).expect("the disk is sound");
-                // What was removed stays so, and what counted still does, unless the next cut takes
-                // its name.
+                // A removed file stays removed, and a file that counted still does, unless the next
+                // power cut takes its name.
                 let again = check(&survived.power_cut(operation, CrashMode::LoseUnsynced));
                 assert!(
                     again.stale.iter().all(|path| !found.stale.contains(path)),

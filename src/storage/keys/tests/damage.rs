@@ -1,9 +1,10 @@
-//! Damaged runs: found out, or without effect; never a wrong answer, never a panic.
+//! Damaged tables of records: the damage is detected or has no effect, but never causes a wrong
+//! answer or a panic.
 
 use super::*;
 use crate::storage::format::page;
 
-/// What was found of a run that may be damaged.
+/// What the look-ups in a table returned that may be damaged.
 #[derive(Debug, Default)]
 struct Seen {
     answers: u64,
@@ -11,7 +12,7 @@ struct Seen {
     unusable: u64,
 }
 
-/// Asks the run at `path` for everything; whatever it answers must be right.
+/// Looks up everything in the table at `path`. Every answer must be right.
 fn ask(disk: &SimDisk, path: &Path, rows: &[Row], seen: &mut Seen) {
     let Ok(run) = open(disk, path) else {
         seen.unusable += 1;
@@ -51,10 +52,10 @@ fn ask(disk: &SimDisk, path: &Path, rows: &[Row], seen: &mut Seen) {
     }
 }
 
-/// A run of three pages of rows, one of the fence and one of the filter, and its rows.
+/// A table with three pages of rows, one of the fence and one of the filter; and its rows.
 fn sample(disk: &SimDisk) -> (PathBuf, Vec<Row>) {
     let mut rows = rows_of(0, 200, 60);
-    // One group spans pages.
+    // One hash's group of rows spans several pages.
     rows.extend((0..250).map(|at| row(u64::MAX / 2, 1 + at, 200 + at)));
     rows.sort_unstable();
     let run = write(disk, 0, 450, &rows);
@@ -70,7 +71,7 @@ fn a_flipped_bit_is_found_or_harmless() {
     ask(&disk, &path, &rows, &mut sound);
     assert_eq!((sound.damaged, sound.unusable), (0, 0));
     let header = 0..100 * 8;
-    // 59 is no divisor of anything here: every bit of a byte and every field of a row is met.
+    // 59 divides no size of the format, so every bit of a byte and every field of a row is hit.
     let behind = (PAGE_BYTES * 8..6 * PAGE_BYTES * 8).step_by(59);
     let mut seen = Seen::default();
     for bit in header.chain(behind) {
@@ -96,7 +97,7 @@ fn pages_of_zeros_or_from_elsewhere_are_found() {
     let disk = disk();
     let (path, rows) = sample(&disk);
     let whole = disk.content(&path).expect("it is there");
-    // Of a run with as many rows of the same subjects, at other offsets.
+    // Pages of a table with as many rows of the same hashes, at other offsets.
     let other: Vec<Row> = rows
         .iter()
         .map(|row| Row {
@@ -162,7 +163,7 @@ fn forged_pages_with_right_checksums_make_nobody_panic() {
         let forged = page(&mut bytes, number);
         for (at, word) in forged.chunks_exact_mut(8).enumerate() {
             let drawn = drawn(seed * 1_000 + at as u64);
-            // Huge and small numbers, some of them right.
+            // Huge and small numbers, some of which are valid.
             match seed % 4 {
                 0 => word.copy_from_slice(&drawn.to_le_bytes()),
                 1 => word.copy_from_slice(&(drawn % 5).to_le_bytes()),
@@ -190,7 +191,7 @@ fn forged_pages_with_right_checksums_make_nobody_panic() {
             );
         }
         assert_eq!(run.scan().count(), rows.len());
-        // A merge believes no order.
+        // A merge does not trust the order of its input.
         let _ = crate::storage::keys::merge::merge(&disk, &dir(), &arcs([run]), None, |offset| {
             offset >= Offset::ZERO
         });

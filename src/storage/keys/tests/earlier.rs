@@ -85,8 +85,8 @@ fn key(nth: u64) -> Bytes {
     format!("key {nth}").into()
 }
 
-/// What a file has of 3,000 entities, of an erased one, of one that could not be read, and of a
-/// producer's batches.
+/// Retired facts of 3,000 entities, of an erased entity, of an unreadable one, and of a producer's
+/// batches.
 fn sample() -> Vec<Retired> {
     let entity = |nth| fact(drawn(nth), 1 + nth, Of::Entity { key: key(nth) });
     let batch = |nth| {
@@ -112,7 +112,7 @@ fn find(disk: &SimDisk, through: u64) -> (LastVersions, Vec<PathBuf>) {
     (found.last_versions, found.stale)
 }
 
-/// Makes tables of all files of earlier versions.
+/// Converts all files of earlier versions to tables.
 fn convert(disk: &SimDisk, all: &mut LastVersions) {
     while let Some(earlier) = all.next_earlier().cloned() {
         let table = earlier.convert(disk, &dir()).expect("the disk takes it");

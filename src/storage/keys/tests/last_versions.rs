@@ -14,8 +14,8 @@ use crate::{
     },
 };
 
-/// Last versions of a few hashes, which several entities share, and of many others; names of all
-/// lengths.
+/// Last versions of a few hashes that several entities share, and of many other hashes, with names
+/// of all lengths.
 fn sample() -> Vec<LastVersion> {
     let mut lasts: Vec<LastVersion> = (0..400)
         .map(|at| entity(drawn(at), 1 + at, vec![at as u8; at as usize % 60]))
@@ -48,7 +48,7 @@ fn any_last() -> impl Strategy<Value = LastVersion> {
     })
 }
 
-/// In order, and each once.
+/// The last versions in order, each once.
 fn sorted(mut lasts: Vec<LastVersion>) -> Vec<LastVersion> {
     lasts.sort_by_key(|last| (last.order(), format!("{:?}", last.name)));
     lasts.dedup();
@@ -59,7 +59,7 @@ fn is(key: &'static [u8]) -> impl Fn(&Name) -> bool {
     move |name| matches!(name, Name::Entity { key: of } if of == key)
 }
 
-/// What is found on a disk, of which there must be all numbers up to `through`.
+/// The last versions found on a disk. All table numbers up to `through` must be there.
 fn found(disk: &SimDisk, through: u64) -> LastVersions {
     set::list(owner(disk), Offset(0)..Offset(0), through)
         .expect("the disk is sound")
@@ -217,7 +217,7 @@ fn a_flipped_bit_is_found_or_harmless() {
 fn damage_ends_a_merge_and_leaves_nothing_of_it() {
     let disk = disk();
     let path = store(&disk, 4..5, &sample()).path().to_owned();
-    // A page of rows, and one of names.
+    // A page of rows, and a page of names.
     for position in [3 * PAGE_BYTES as u64 + 9, 9 * PAGE_BYTES as u64] {
         disk.flip_bit(&path, position, 1).expect("it is there");
         let table = open(&disk, &path).expect("the header is sound");
@@ -363,7 +363,7 @@ fn a_table_that_is_damaged_is_left_out_of_merges_and_others_are_merged_around_it
     assert_eq!(all.len(), 6);
 }
 
-/// Two tables are written, merged, and removed, as far as the power lasts.
+/// Writes two tables, merges them, and removes the old ones, until the power fails.
 fn live(disk: &SimDisk) -> Result<(), Error> {
     let mut tables = Vec::new();
     for number in 1..4 {
@@ -393,7 +393,7 @@ fn whenever_the_power_fails_all_numbers_that_were_written_are_there() {
                 disk.crash_at(operation);
             }
             assert_eq!(live(&disk).is_ok(), operation > operations);
-            // What was there before the power failed for good, by names that are durable.
+            // The tables with durable names, from before the power failed for good.
             let written = (1..4u64)
                 .take_while(|number| {
                     found(&disk.power_cut(operation, CrashMode::LoseUnsynced), 0).through()
@@ -417,7 +417,7 @@ fn whenever_the_power_fails_all_numbers_that_were_written_are_there() {
                 let last = all.find(KeyHash(9), is(b"b")).expect("it is sound");
                 assert_eq!(last, (all.through() > 0).then_some(Version(all.through())));
                 set::remove(&survived, &dir(), &listed.stale).expect("the disk is sound");
-                // What is relied upon stays.
+                // Tables that a checkpoint relies on must stay.
                 let again = found(
                     &survived.power_cut(operation, CrashMode::LoseUnsynced),
                     all.through(),

@@ -1,16 +1,17 @@
-//! Merged runs.
+//! Merged tables of records.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::storage::keys::merge::{self, merge};
 
-/// Runs of these many rows that lie one behind the other, of subjects that they share.
+/// Tables with these numbers of rows, whose offsets follow each other, and whose hashes are the
+/// same.
 fn runs_of(disk: &SimDisk, sizes: &[u64]) -> (Vec<Arc<SortedTable>>, Vec<Row>) {
     let (mut runs, mut all, mut from) = (Vec::new(), Vec::new(), 1_000);
     for size in sizes {
         let rows = rows_of(from, *size, 37);
-        // Each covers an offset more, as of a record without a key.
+        // Each table covers one offset more, as if of a record without a key.
         runs.push(write(disk, from, from + size + 1, &rows));
         all.extend(rows);
         from += size + 1;

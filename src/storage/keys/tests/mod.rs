@@ -94,14 +94,15 @@ fn group(run: &SortedTable, hash: KeyHash) -> Result<Vec<Row>, Unread> {
     (0..group.len()).map(|at| group.row(at)).collect()
 }
 
-/// Numbers that look drawn, the same in each run of the tests.
+/// A pseudo-random number, the same in each run of the tests.
 fn drawn(nth: u64) -> u64 {
     let mixed = nth.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb)
 }
 
-/// Rows of the offsets from `from` on, one for each, of as many subjects, in order of their hashes.
+/// One row for each of the offsets from `from` on, with this many different hashes, in the order of
+/// the hashes.
 fn rows_of(from: u64, rows: u64, subjects: u64) -> Vec<Row> {
     let mut rows: Vec<Row> = (from..from + rows)
         .map(|at| row(drawn(at % subjects), 1 + at / subjects, at))
@@ -114,14 +115,14 @@ fn arcs(runs: impl IntoIterator<Item = SortedTable>) -> Vec<Arc<SortedTable>> {
     runs.into_iter().map(Arc::new).collect()
 }
 
-/// The page of this number in a file, to be forged.
+/// A mutable page of a file by its number, to forge it.
 fn page(bytes: &mut [u8], number: usize) -> &mut Page {
     bytes[number * PAGE_BYTES..]
         .first_chunk_mut()
         .expect("there is one")
 }
 
-/// Of tables with these numbers, of so many last versions.
+/// The content of a table with these numbers and this many last versions.
 fn content_of_last(numbers: std::ops::Range<u64>, lasts: usize) -> Content {
     Content {
         kind: Kind::LastVersions,
@@ -166,7 +167,7 @@ fn lasts(table: &SortedTable) -> Vec<LastVersion> {
         .collect()
 }
 
-/// Those of a hash.
+/// The last versions of a hash.
 fn lasts_of(table: &SortedTable, hash: KeyHash) -> Result<Vec<LastVersion>, Unread> {
     if !table.may_have(hash)? {
         return Ok(Vec::new());

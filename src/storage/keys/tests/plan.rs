@@ -1,9 +1,9 @@
-//! Which runs are merged.
+//! Which tables are merged.
 
 use super::*;
 use crate::storage::keys::merge::{self, Size, Tiers};
 
-/// Of runs with so many rows, each of another subject.
+/// The plan for tables with these numbers of rows, none of which share a hash.
 fn plan(rows: &[u64], few: bool) -> Option<std::ops::Range<usize>> {
     let sizes: Vec<Size> = rows
         .iter()
@@ -15,8 +15,8 @@ fn plan(rows: &[u64], few: bool) -> Option<std::ops::Range<usize>> {
     merge::plan(&sizes, Tiers::RECORDS, few)
 }
 
-/// Adds runs of these many rows one by one, merging as planned after each. Returns the most runs
-/// there ever were and how many rows were written, with those that merges wrote.
+/// Adds tables of these sizes one by one, and merges as planned after each. Returns the highest
+/// number of tables at any time, and the number of rows written, including those that merges wrote.
 fn grow(sizes: impl IntoIterator<Item = u64>) -> (usize, u64) {
     let (mut runs, mut most, mut written) = (Vec::new(), 0, 0);
     for size in sizes {
@@ -73,7 +73,7 @@ fn few_runs_and_large_runs_are_left_alone() {
     assert_eq!(plan(&[10, 10, 10], false), None);
     assert_eq!(plan(&[large; 10], false), None);
     assert_eq!(plan(&[large, 10, 10, large, 10, large], false), None);
-    // To merge these would write the first again for next to nothing.
+    // A merge would write the 30 million rows again to save next to nothing.
     assert_eq!(plan(&[30_000_000, 10, 10, 10], false), None);
 }
 
@@ -127,7 +127,7 @@ fn runs_of_hot_subjects_wait_for_more_of_them() {
         Some(0..4),
         "nor does what is mixed with others"
     );
-    // However they come, they do not become many.
+    // Whatever the order of their sizes, there are never many tables.
     let (mut runs, mut most, mut written) = (Vec::new(), 0, 0);
     for _ in 0..1_000 {
         runs.push(hot);
@@ -155,7 +155,8 @@ fn runs_of_hot_subjects_wait_for_more_of_them() {
 #[test]
 fn last_versions_of_a_table_of_any_size_are_written_a_few_times_and_their_tables_stay_few() {
     for size in [1u64, 300, 20_000, 1_000_000] {
-        // Keys that never come again, up to 50 million, and as many as come again and again.
+        // Keys that never repeat, up to 50 million of them, and a set of keys that repeats all the
+        // time.
         for different in [50_000_000, 10 * size] {
             let (mut tables, mut most, mut written, mut added) = (Vec::new(), 0, 0, 0);
             while added < 50_000_000.min(5_000 * size) {
@@ -174,7 +175,7 @@ fn last_versions_of_a_table_of_any_size_are_written_a_few_times_and_their_tables
                 most = most.max(tables.len());
             }
             assert!(most <= 24, "{most} tables of {size}");
-            // Below the lowest tier there is next to nothing to write.
+            // Below the lowest tier there are too few rows to count writes.
             if size >= 20_000 {
                 assert!(
                     written <= 8 * added,

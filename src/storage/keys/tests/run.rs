@@ -1,4 +1,4 @@
-//! Runs: written, opened, asked.
+//! Tables of records: writing, opening and asking them.
 
 use super::*;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     types::TopicId,
 };
 
-/// Asks a run for everything it has, and for what it has not.
+/// Looks up everything that the table has, and some things that it does not have.
 fn check(run: &SortedTable, rows: &[Row]) {
     assert_eq!(run.rows(), rows.len() as u64);
     assert_eq!(scan(run), rows);
@@ -96,7 +96,7 @@ fn edges_of_the_hash_are_found() {
     rows.sort_unstable();
     let disk = disk();
     check(&write(&disk, 0, 1_000, &rows), &rows);
-    // Expected to be few or many, the file is laid out in other ways.
+    // The layout of the file depends on how many rows were expected.
     for expected_rows in [0, 1, 171, 1 << 20] {
         let content = Content {
             expected_rows,
@@ -124,7 +124,7 @@ fn a_group_may_span_pages_and_be_searched_by_version() {
         let mut rows: Vec<Row> = Vec::new();
         let mut add = |like: Row, count: u64| {
             let first = rows.len() as u64;
-            // Versions from 11 on, each twice, as of two subjects of one hash.
+            // Versions from 11 on, each twice, as if two keys shared the hash.
             rows.extend((0..count).map(|at| row(like.hash.0, 11 + at / 2, first + at)));
         };
         add(front, before);

@@ -1,4 +1,4 @@
-//! Damaged tables of last versions, written anew.
+//! Damaged tables of last versions that are rewritten without their damaged parts.
 
 use super::*;
 use crate::storage::keys::salvage::salvage;
@@ -8,7 +8,7 @@ fn last(nth: u64) -> LastVersion {
     entity(drawn(nth), 1 + nth, key)
 }
 
-/// Several pages of filter, rows and names.
+/// Last versions that take several pages of filter, rows and names.
 fn sample() -> Vec<LastVersion> {
     let mut lasts: Vec<LastVersion> = (0..6_000).map(last).collect();
     lasts.sort_by_key(LastVersion::order);
@@ -57,7 +57,7 @@ fn what_can_be_read_is_kept_and_what_cannot_is_never_taken_for_unknown() {
             others.count() < 80,
             "page {page}: what was never there is said to be lost"
         );
-        // What was written anew can be, again and again.
+        // A salvaged table can be salvaged again.
         let again = salvage(&disk, &dir(), &reopened, |last| last).expect("the disk takes it");
         assert!(again.rows() >= written.len() as u64 - 170 && again.rows() <= 6_400);
     }

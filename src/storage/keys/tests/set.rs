@@ -1,4 +1,4 @@
-//! What is found at a start.
+//! Which tables a start finds, and which gaps between them.
 
 use std::ops::Range;
 
@@ -36,7 +36,7 @@ fn path(from: u64, to: u64) -> PathBuf {
     table_path(&dir(), Kind::Records, from..to)
 }
 
-/// A disk with runs of these offsets.
+/// A disk with tables of records for these ranges of offsets.
 fn disk_with(runs: &[(u64, u64)]) -> SimDisk {
     let disk = disk();
     for (from, to) in runs {
@@ -69,10 +69,11 @@ fn runs_are_found_in_order_with_the_gaps_between_them() {
     assert_eq!(covered(&found), [(10, 20), (20, 30), (100, 200)]);
     assert_eq!(gaps(&found), [(0, 10), (30, 100), (200, 250)]);
     assert_eq!(found.stale, [] as [PathBuf; 0]);
-    // What lies below the log's start is kept, and is no gap where it is missing in front of that.
+    // A table below the log's start is kept. A range missing in front of the log's start is no gap.
     let found = list(&disk, 25..200);
     assert_eq!((covered(&found).len(), gaps(&found)), (3, vec![(30, 100)]));
-    // Behind it is one, also below the log's start: runs are merged with their neighbours.
+    // A missing range between two tables is a gap even below the log's start, because neighbours
+    // are merged.
     let found = list(&disk, 150..250);
     assert_eq!(
         (covered(&found).len(), gaps(&found)),

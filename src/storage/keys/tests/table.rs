@@ -1,4 +1,4 @@
-//! The table against a map, with hashes that few or all keys share.
+//! The table in memory compared with a map, with hashes that few or all keys share.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::storage::keys::table::Table;
 
 const FROM: u64 = 1_000_000_000_000;
 
-/// Keys some of which are the beginnings of others.
+/// Keys, some of which are prefixes of others.
 const KEYS: [&[u8]; 6] = [
     b"a",
     b"ab",
@@ -23,9 +23,9 @@ const KEYS: [&[u8]; 6] = [
 enum Step {
     /// The next record of a key.
     Push { key: usize },
-    /// A record is read again: of the latest version plus this.
+    /// A record is read again, whose version is the key's latest plus this.
     PushAt { key: usize, ahead: i64 },
-    /// So many records without a key.
+    /// This many records without a key.
     Skip(u64),
 }
 
@@ -39,7 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the table should know of a key.
+/// What the table should know about a key.
 #[derive(Clone, Debug)]
 struct Known {
     base: u64,
@@ -53,8 +53,8 @@ impl Known {
             .map_or(self.base, |(version, _)| *version)
     }
 
-    /// A leap over more versions than there were offsets says that what came before is of another
-    /// history.
+    /// If the version leaps by more than there were offsets, the earlier records belong to another
+    /// history of the key.
     fn push_at(&mut self, version: u64, offset: u64) {
         let latest = self.latest();
         if version <= latest {
@@ -187,7 +187,8 @@ fn many_keys_with_many_rows_are_found_and_their_memory_is_counted() {
         );
     }
     assert_eq!(table.len_rows(), 100_000);
-    // An entry, its key, its number in the hash table, and a vector of four rows.
+    // At least this much per key: an entry, the key, its number in the hash table, and a vector of
+    // four rows.
     let least = 20_000 * (40 + 8 + 5 + 24 + 16);
     assert!(
         empty < 100 && (least..3 * least).contains(&table.bytes()),

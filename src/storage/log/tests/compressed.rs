@@ -1,5 +1,5 @@
-//! Segments whose frames are compressed: readers get the frames as they were, and damage takes what
-//! is in the block that it hit.
+//! Segments with compressed frames: readers get the original frames, and damage costs no more than
+//! the block that it hits.
 
 use super::*;
 use crate::storage::format::{
@@ -7,11 +7,11 @@ use crate::storage::format::{
     segment_file::{Compressed, HEADER_BYTES},
 };
 
-/// How many frames there are in segments, and how many records each of them has.
+/// The number of frames in the log, and the number of records in each.
 const FRAMES: u64 = 400;
 const RECORDS: u64 = 2;
 
-/// A frame at this offset whose records are like others, but not the same; it takes about 2 KB.
+/// A frame at this offset, of about 2 KB, whose records resemble those of other frames.
 fn like_others(base: u64) -> Frame {
     let time = i64::try_from(base).expect("small");
     let words = |nth: u64| {
@@ -22,7 +22,7 @@ fn like_others(base: u64) -> Frame {
     frame_of(PartitionId(0), Offset(base), time, &records)
 }
 
-/// A log with some blocks in each of its segments but the last, which grows.
+/// A log whose segments have some blocks each, except the last one, which is active.
 fn filled() -> (Bench, checkpoint::Partition) {
     let mut bench = Bench::new(2 * BLOCK_BYTES as u64);
     for _ in 0..FRAMES {
@@ -33,7 +33,7 @@ fn filled() -> (Bench, checkpoint::Partition) {
     (bench, at)
 }
 
-/// Compresses every other sealed segment in another way.
+/// Compresses the sealed segments, in turns with each method or none.
 fn compress_all(bench: &Bench) {
     let ways = [Some(ZSTD), Some(LZ4), None];
     for (range, way) in bases(bench).into_iter().zip(ways.into_iter().cycle()) {

@@ -1,4 +1,5 @@
-//! Damaged, cut, missing and misplaced files: exact offsets, and neighbours that stay readable.
+//! Damaged, cut, missing and misplaced files: the exact offsets are reported, and the neighbours
+//! stay readable.
 
 use super::*;
 
@@ -17,7 +18,7 @@ fn a_damaged_frame_is_reported_with_its_offsets_while_its_neighbours_are_read() 
                 } else {
                     Ok(from / 2 * 2)
                 };
-                // The segment is mapped anew, as after a start.
+                // Maps the segment again, as after a start.
                 bench.segments.let_go();
                 assert_eq!(
                     bench.first_at(from),
@@ -34,7 +35,7 @@ fn a_damaged_frame_is_reported_with_its_offsets_while_its_neighbours_are_read() 
 #[test]
 fn a_reader_that_goes_through_finds_all_but_the_damaged_frames() {
     let bench = Bench::filled();
-    // A first one, a last one, and two that lie one behind the other.
+    // The first frame of a segment, the last one, and two adjacent ones.
     for (base, number) in [(0, 0), (8, 3), (24, 1), (24, 2)] {
         bench.flip(&bench.segment(base), bench.position(number) + 75);
     }
@@ -80,7 +81,7 @@ fn a_missing_segment_is_a_range_of_damage() {
         for from in [damaged.0, damaged.0 + 3, damaged.1 - 1] {
             assert_eq!(bench.first_at(from), Err((from, damaged.1)));
         }
-        // The log goes on behind its end all the same.
+        // The log still continues at its end.
         bench.apply_all(5);
         bench.write_out();
         assert_eq!(
@@ -191,7 +192,7 @@ fn a_sector_from_elsewhere_in_the_same_segment_is_found() {
     let bench = Bench::filled();
     let bytes = bench.bytes(&bench.segment(16));
     let one = bench.frames[0].bytes().len();
-    // The first frame again, in the place of the third.
+    // Copies the first frame over the third.
     bench.overwrite(&bench.segment(16), bench.position(2), &bytes[64..64 + one]);
     assert_eq!(bench.read_through(0, 500).1, [(20, 22)]);
     assert_eq!(bench.first_at(22), Ok(22));

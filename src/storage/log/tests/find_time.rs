@@ -1,10 +1,10 @@
-//! Searching by time, against looking at every record.
+//! Search by time, compared with a scan of every record.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// The first offset from the start on whose record has this time or a later one.
+/// The first offset from the log's start on whose record has this timestamp or a later one.
 fn naive(bench: &Bench, time: i64) -> Offset {
     let start = bench.start();
     let mut records = bench.frames.iter().flat_map(times);
@@ -49,7 +49,7 @@ fn damaged_and_missing_records_are_passed_over() {
     let mut bench = Bench::filled();
     let at = bench.checkpoint();
     bench.remove(&bench.segment(8));
-    // A length that leads into the middle of the frame behind the next.
+    // A length that ends in the middle of the frame after the next one.
     bench.overwrite(&bench.segment(16), bench.position(1), &700u32.to_le_bytes());
     bench.flip(&bench.segment(32), bench.position(0) + 33);
     bench.reopen(at);

@@ -1,4 +1,4 @@
-//! Indexes: derived, rebuilt, and never believed over the frames.
+//! Indexes: they are derived, can be rebuilt, and are never trusted over the frames.
 
 use super::*;
 use crate::storage::format::segment_file::{self, INDEX_INTERVAL_BYTES, INDEX_ROW_BYTES, IndexRow};
@@ -29,7 +29,7 @@ fn rows(bench: &Bench, base: u64) -> Vec<IndexRow> {
         .collect()
 }
 
-/// What every reader of the log sees, whatever the indexes are.
+/// Asserts what every reader of the log must see, whatever state the indexes are in.
 fn assert_sound(bench: &Bench, what: &str) {
     for from in 0..bench.end().0 {
         assert_eq!(bench.first_at(from), Ok(from), "{what}");
@@ -186,7 +186,7 @@ fn an_index_that_is_stored_while_its_segment_grows_is_the_same_as_one_that_is_re
         let time = i64::try_from(offset).expect("small");
         let records = [record(vec![1; 5_000], time)];
         bench.apply(frame_of(PartitionId(0), Offset(offset), time, &records));
-        // Each checkpoint syncs, and then stores the rows that there are.
+        // Each checkpoint syncs the frames, and then stores their index rows.
         bench.checkpoint();
     }
     bench.write_out();

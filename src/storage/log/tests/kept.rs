@@ -1,4 +1,4 @@
-//! Look-ups in large frames: these are read and checked once for many.
+//! Look-ups in large frames: a frame is read and checked once for many look-ups.
 
 use std::sync::Arc;
 
@@ -235,7 +235,8 @@ fn a_frame_of_a_segment_that_was_written_anew_is_not_kept() {
 
     assert!(kept().is_none(), "it may have what was erased");
 
-    // One that was found before, and comes late, is not taken for one of the new segment.
+    // A frame that was found in the old segment and is kept late must not count for the new
+    // segment.
     bench.segments.keep_frame(old.written(), &frame);
     assert_same(
         &look_up(&bench, 7),
@@ -253,7 +254,7 @@ fn a_record_by_itself_does_not_hold_the_frame_that_it_was_in() {
     assert!(!is_in_frame(&by_itself.encoded()));
     assert_same(&by_itself, &found());
 
-    // One that is most of its frame is not copied.
+    // A record that takes most of its frame is not copied out of it.
     let frame = frame_of(
         PartitionId(0),
         Offset(0),

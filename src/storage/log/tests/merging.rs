@@ -1,5 +1,5 @@
-//! Adjacent segments that are written anew as one, and the power cut at every change of the disk
-//! while they are.
+//! Adjacent segments that are rewritten as one, with power cuts at every change of the disk
+//! meanwhile.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ fn files(bench: &Bench, ending: &str) -> usize {
     names.iter().filter(|name| name.ends_with(ending)).count()
 }
 
-/// Writes these offsets anew as one segment, with every value changed.
+/// Rewrites these offsets as one segment, with every value changed.
 fn merge(bench: &Bench, offsets: Range<u64>) -> Result<bool, FileError> {
     let offsets = Offset(offsets.start)..Offset(offsets.end);
     let Some(rewrite) = Rewrite::of_several(&bench.log, &bench.segments, &offsets)? else {
@@ -33,7 +33,7 @@ fn anew(frame: &Frame) -> Frame {
     frame_of(PartitionId(0), base, time, &[value(0), value(1)])
 }
 
-/// What a log of [`Bench::filled`] has once these offsets are written anew.
+/// The frames that a log of [`Bench::filled`] has after these offsets were rewritten.
 fn expected(bench: &Bench, anew_in: Range<u64>) -> Vec<Frame> {
     let is_anew = |frame: &Frame| anew_in.contains(&frame.header().base.0);
     let frames = bench.frames.iter();
@@ -85,7 +85,8 @@ fn adjacent_segments_become_one_and_a_later_start_finds_that() {
             bench.reopen(at);
         }
     }
-    // Once more, with its neighbour, and with a checkpoint that is lost.
+    // Rewrites the merged segment again, then together with its neighbour; then the checkpoint is
+    // lost.
     assert!(merge(&bench, 0..24).expect("there is room"));
     assert!(merge(&bench, 0..32).expect("there is room"));
     assert!(
@@ -164,7 +165,7 @@ fn a_start_counts_what_was_written_anew_and_removes_what_it_came_for() {
         .collect();
     assert!(merge(&bench, 8..24).expect("there is room"));
     let names = bench.names();
-    // As a crash may have left it: any of the old ones are still there.
+    // A crash may have left any of the old segments.
     for left in [&kept[..], &kept[..1], &kept[1..]] {
         for scanned in [false, true] {
             for (path, bytes) in left {
@@ -196,14 +197,14 @@ fn a_start_counts_what_was_written_anew_and_removes_what_it_came_for() {
     }
 }
 
-/// A log on a simulated disk that is lived through, with what a start must find of it.
+/// A log on a simulated disk to which everything happens, with what a start must find of it.
 struct Life {
     bench: Bench,
     /// The last checkpoint that is durable.
     stored: checkpoint::Partition,
-    /// What the log has.
+    /// The frames that the log has.
     frames: Vec<Frame>,
-    /// The same, once what is being done is done.
+    /// The frames that the log will have once the current operation is done.
     becomes: Option<Vec<Frame>>,
     written_anew: u64,
 }
@@ -239,7 +240,7 @@ impl Life {
         life
     }
 
-    /// Everything that becomes of segments.
+    /// Does everything to segments that can be done to them.
     fn live(&mut self) -> Result<(), FileError> {
         self.write_anew(0..8)?;
         self.write_anew(8..12)?;
@@ -253,7 +254,7 @@ impl Life {
         self.trim(21)
     }
 
-    /// Frames that roll segments, and a checkpoint.
+    /// Appends frames, which roll segments, and takes a checkpoint.
     fn grow(&mut self, frames: usize) -> Result<(), FileError> {
         let bench = &mut self.bench;
         bench.apply_all(frames);
@@ -290,7 +291,7 @@ impl Life {
         Ok(())
     }
 
-    /// Writes segments anew as one, with other values.
+    /// Rewrites segments as one, with other values.
     fn write_anew(&mut self, offsets: Range<u64>) -> Result<(), FileError> {
         self.written_anew += 1;
         let edit = |frame: &Frame| {
@@ -325,7 +326,7 @@ impl Life {
         );
     }
 
-    /// What a start finds of these frames.
+    /// The part of these frames that a start must find.
     fn kept(&self, frames: &[Frame], end: Offset) -> Vec<Frame> {
         let start = self.stored.start;
         let is_kept = |frame: &&Frame| {
@@ -344,7 +345,7 @@ impl Life {
         Ok(bench)
     }
 
-    /// What the next process finds: whether what was being done is done.
+    /// Checks what the next process finds, and returns whether the current operation is done.
     fn is_done_on(&self, disk: &SimDisk) -> bool {
         let bench = self.open_on(disk).expect("nothing fails");
         let (read, damaged) = bench.read_through(self.stored.start.0, 500);
@@ -374,7 +375,7 @@ fn a_power_cut_leaves_what_was_there_or_what_was_written_anew_and_never_both() {
             true => disk.crash_within(operation),
             false => disk.crash_at(operation),
         }
-        // The last operations may be such as nobody minds.
+        // The power may fail in one of the last operations, whose failure is ignored.
         let lived = life.live();
         let is_power = |error: &FileError| matches!(error.action, Action::Map) || !disk.is_on();
         assert!(lived.as_ref().err().is_none_or(is_power), "{lived:?}");

@@ -45,7 +45,7 @@ const IDENTITY: Identity = Identity {
     partition: PartitionId(0),
 };
 
-/// Writes a sealed segment anew, if it is there and needs that.
+/// Rewrites a sealed segment, if it exists and needs that.
 fn rewrite_segment(
     log: &LogLock,
     segments: &OpenSegments,
@@ -72,7 +72,7 @@ const ZSTD: Method = Method {
     level: 3,
 };
 
-/// Writes a sealed segment anew with its frames compressed, or as they were appended.
+/// Rewrites a sealed segment with its frames compressed, or as they were appended.
 fn compress(
     log: &LogLock,
     segments: &OpenSegments,
@@ -86,7 +86,7 @@ fn compress(
     rewrite.write(|_| None)?.install(log)
 }
 
-/// A log with what belongs to it, over the real disk.
+/// A log with everything that it needs, on the real disk.
 struct Bench {
     _temp: TempDir,
     env: Env,
@@ -99,13 +99,13 @@ struct Bench {
     frames: Vec<Frame>,
 }
 
-/// Where the topic is whose first partition is here.
+/// The directory of the topic whose first partition is here.
 fn topic_dir(dir: &Path) -> Arc<Path> {
     dir.parent().expect("a topic's directory").into()
 }
 
 impl Bench {
-    /// A new log whose segments take this many bytes.
+    /// A new log with segments of this size.
     fn new(segment_bytes: u64) -> Self {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let env = Env::system();
@@ -115,8 +115,7 @@ impl Bench {
             segments: OpenSegments::new(env.clone(), 3),
             log: LogLock::new(Log::new(IDENTITY, topic_dir(&dir))),
             writer: Writer::default(),
-            // The log does not look at the bounds of a setting, and small segments make short
-            // tests.
+            // The log does not check the bounds of a setting, and small segments make short tests.
             settings: TopicSettings {
                 segment_bytes,
                 segment_ms: u64::MAX,
@@ -128,8 +127,8 @@ impl Bench {
         }
     }
 
-    /// With the frames of [`Bench::apply_all`] in segments of four frames each: offsets 0 to 40 in
-    /// frames of two records.
+    /// A log with the frames of [`Bench::apply_all`], four to a segment: offsets 0 to 40 in frames
+    /// of two records.
     fn filled() -> Self {
         let mut bench = Self::new(64 + 4 * frame(0).bytes().len() as u64);
         bench.apply_all(20);
@@ -162,7 +161,7 @@ impl Bench {
         while self.write_some(end) > 0 {}
     }
 
-    /// Writes everything to segments and gives the log's place for a checkpoint.
+    /// Writes everything to segments and returns the log's entry in a checkpoint.
     fn checkpoint(&mut self) -> checkpoint::Partition {
         self.write_out();
         self.writer
@@ -202,8 +201,8 @@ impl Bench {
         self.log.lock().end()
     }
 
-    /// Removes the segments that were trimmed, as if what must be kept of them were kept, and a
-    /// checkpoint said so; whether nobody reads them.
+    /// Removes the trimmed segments, as if their keys' last versions were kept and a checkpoint
+    /// covered them. Returns whether none are left.
     fn remove_trimmed(&self) -> bool {
         {
             let mut log = self.log.lock();
@@ -222,7 +221,7 @@ impl Bench {
         Arc::clone(&found.segment)
     }
 
-    /// The names of the segments that count, and of everything else in the directory.
+    /// The names of the segments that count, and of all other files in the directory.
     fn names(&self) -> Vec<String> {
         let entries = self.env.files.read_dir(&self.dir).expect("it can be read");
         entries.into_iter().map(|entry| entry.name).collect()
@@ -232,14 +231,13 @@ impl Bench {
         self.log.lock().size().0
     }
 
-    /// Reads one response's worth from an offset.
+    /// Reads one response from an offset.
     fn read_at(&self, from: u64, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
         self.reader()
             .read(&mut Cursor::new(Offset(from)), max_bytes)
     }
 
-    /// The first offset of the first frame that a read from `from` gives, or the range that is
-    /// damaged.
+    /// The base offset of the first frame that a read from `from` returns, or the damaged range.
     fn first_at(&self, from: u64) -> Result<u64, (u64, u64)> {
         match self.read_at(from, 1) {
             Ok(frames) => Ok(frames[0].header().base.0),
@@ -248,8 +246,8 @@ impl Bench {
         }
     }
 
-    /// Reads from an offset to the end with one cursor, stepping over damage: the frames, and the
-    /// damaged ranges.
+    /// Reads from an offset to the end with one cursor, stepping over damage. Returns the frames
+    /// and the damaged ranges.
     fn read_through(&self, from: u64, max_bytes: usize) -> (Vec<Frame>, Vec<(u64, u64)>) {
         let (mut frames, mut damaged) = (Vec::new(), Vec::new());
         let mut cursor = Cursor::new(Offset(from));
@@ -322,7 +320,7 @@ impl Bench {
         self.overwrite(path, position, &[byte ^ 0x04]);
     }
 
-    /// Where the `n`th frame of a segment of [`Bench::filled`] begins.
+    /// The position of the `n`th frame in a segment of [`Bench::filled`].
     fn position(&self, n: u64) -> u64 {
         64 + n * self.frames[0].bytes().len() as u64
     }

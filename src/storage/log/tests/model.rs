@@ -1,4 +1,4 @@
-//! Any sequence of operations on a log, against a list of frames.
+//! Any sequence of operations on a log, compared with a list of frames.
 
 use proptest::{prelude::*, sample::Index};
 
@@ -6,16 +6,16 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Frames with this many records each, of this many bytes.
+    /// Applies frames, each with this number of records of this size.
     Apply(Vec<(usize, usize)>),
     WriteOut,
     Trim(Index),
     SealOld,
-    /// A segment that the checkpoint knows is compressed, or is as it was appended again.
+    /// Compresses a segment that a checkpoint covers, or undoes its compression.
     Compress(Index, Option<Method>),
-    /// A checkpoint is written, and what it does not need is removed.
+    /// Writes a checkpoint, and removes the files that it no longer needs.
     Checkpoint,
-    /// The broker goes away without notice and comes back.
+    /// The broker is killed and starts again.
     Restart,
     /// As `Restart`, with the checkpoint lost.
     Scan,
@@ -43,10 +43,10 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     bench: Bench,
     checkpoint: checkpoint::Partition,
-    /// Where the log starts, as the journal would know it.
+    /// Where the log starts, as replay of the journal would set it.
     start: Offset,
     time: i64,
-    /// A reader that goes on where it stopped.
+    /// A reader that continues where it stopped.
     cursor: Cursor,
 }
 
@@ -103,7 +103,7 @@ impl Model {
         }
     }
 
-    /// What the journal has behind the checkpoint is applied again.
+    /// Applies the frames again that the journal has behind the checkpoint.
     fn replay(&mut self) {
         let behind = self
             .bench

@@ -1,4 +1,4 @@
-//! Which offsets have records: all that have some, and not many more.
+//! Which offsets may have records: all offsets that have one, and not many others.
 
 use super::*;
 use crate::storage::{
@@ -6,7 +6,7 @@ use crate::storage::{
     log::Edit,
 };
 
-/// Keeps the first record of each frame of two.
+/// Keeps the first record of each frame of two records.
 #[derive(Default)]
 struct FirstOfEach(Packer);
 
@@ -30,7 +30,7 @@ impl Edit for FirstOfEach {
     }
 }
 
-/// Writes the segment that begins here without half of its records.
+/// Rewrites the segment that begins here with half of its records.
 fn halve(bench: &Bench, base: u64) {
     let rewrite = Rewrite::of(&bench.log, &bench.segments, Offset(base));
     let rewrite = rewrite.expect("it can be read").expect("it is there");

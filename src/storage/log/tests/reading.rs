@@ -76,7 +76,7 @@ fn a_trimmed_offset_is_below_the_start() {
     bench.log.lock().trim(Offset(13));
     assert_eq!(bench.start(), Offset(13));
     assert!(matches!(bench.read_at(12, 1), Err(ReadError::BelowStart)));
-    // The frame of the start holds a record that is below it.
+    // The frame at the log's start also holds a record below the start.
     assert_eq!(bench.first_at(13), Ok(12));
     bench.log.lock().trim(Offset(5));
     assert_eq!(bench.start(), Offset(13));

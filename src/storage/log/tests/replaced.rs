@@ -1,5 +1,5 @@
-//! Segments that give way to others, or are trimmed and removed, while somebody reads them: readers
-//! go on with what they had, and those that come later see nothing of it.
+//! Segments that are replaced, or trimmed and removed, while they are being read: readers that hold
+//! an old segment go on with it, and later readers do not see it.
 
 use std::{
     io,
@@ -15,7 +15,7 @@ use crate::storage::log::remove_gone;
 
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
-/// What the next call of a kind is interrupted by.
+/// What happens in the middle of the next call of each kind.
 #[derive(Default)]
 struct Interruptions {
     after_map: Option<Meanwhile>,
@@ -23,7 +23,7 @@ struct Interruptions {
     before_rename: Option<Meanwhile>,
 }
 
-/// A disk on which something else happens while a file is being opened.
+/// A disk on which something else happens during the opening of a file.
 struct Interrupted {
     disk: Arc<dyn FileSystem>,
     next: Mutex<Interruptions>,
@@ -136,7 +136,7 @@ impl Shared {
         }
     }
 
-    /// Writes a segment anew with shorter records.
+    /// Rewrites a segment with shorter records.
     fn rewrite(&self, base: u64) {
         let edit = |frame: &Frame| Some(shorter(frame.header().base));
         rewrite_segment(&self.log, &self.segments, Offset(base), edit).expect("the disk takes it");
@@ -162,12 +162,12 @@ impl Shared {
         assert_eq!(frame, shorter(frame.header().base), "a read of {offset}");
     }
 
-    /// Removes what a checkpoint lets go; whether nobody reads it.
+    /// Removes the trimmed segments that a checkpoint has released. Returns whether none are left.
     fn remove_trimmed(&self) -> bool {
         remove_trimmed(&self.log, &self.segments).expect("the files can be removed")
     }
 
-    /// Whether all files are removed that are in no view.
+    /// Removes the files that are in no view and that nobody reads. Returns whether none are left.
     fn remove_gone(&self) -> bool {
         remove_gone(&self.log, &self.segments).expect("the files can be removed")
     }

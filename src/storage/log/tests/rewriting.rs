@@ -1,9 +1,9 @@
-//! Sealed segments that are written anew.
+//! Sealed segments that are rewritten.
 
 use super::*;
 use crate::storage::log::remove_unfinished;
 
-/// Another frame in the place of the one at offset 2, of another length.
+/// Replaces the frame at offset 2 by one of another length.
 fn edit(at: &Frame) -> Option<Frame> {
     let records = [record("changed, and longer than it was", 2), record("x", 3)];
     (at.header().base == Offset(2)).then(|| frame_of(PartitionId(0), Offset(2), 2, &records))
@@ -36,7 +36,7 @@ fn damage_is_replaced_by_zeros_once_and_the_frames_around_it_stay() {
     let bench = Bench::filled();
     let read = || bench.bytes(&bench.segment(8));
     let (sound, length) = (read(), frame(0).bytes().len());
-    // In the second frame of the segment.
+    // In the segment's second frame.
     let second = 64 + length..64 + 2 * length;
     bench.flip(&bench.segment(8), second.start as u64 + 80);
     let rewrite = || {

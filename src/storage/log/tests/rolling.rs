@@ -1,4 +1,4 @@
-//! When a segment is sealed, and what remains of one that was trimmed.
+//! When a segment is sealed, and what remains of a trimmed one.
 
 use super::*;
 
@@ -84,7 +84,7 @@ fn an_idle_segment_is_sealed_once_it_is_old_but_not_before_its_tail_is_written()
     seal(&mut bench, 6_000);
     assert!(bench.exists(&bench.index(0)));
     assert_eq!(bench.segment_count(), 1);
-    // The clock going back seals nothing, and with nothing active there is nothing to seal.
+    // A clock that goes back seals nothing; and without an active segment there is nothing to seal.
     seal(&mut bench, -1_000_000);
     seal(&mut bench, i64::MAX);
 

@@ -22,7 +22,7 @@ pub(super) fn any_change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// One that is told in golden files.
+/// The token of the golden files.
 pub(in super::super) fn golden() -> AccessToken {
     AccessToken {
         id: 0x0011_2233_4455_6677,

@@ -1,4 +1,4 @@
-//! What compaction leaves.
+//! Frames that compaction has written.
 
 use super::{TOPIC, golden};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     types::{Offset, PartitionId, Records},
 };
 
-/// A frame of which the tombstone is left, which was compacted a while ago.
+/// A frame that was compacted a while ago, and of which a tombstone remains.
 pub(in super::super) fn compacted_frame() -> Frame {
     let frame = golden::frame();
     let records = frame.records();

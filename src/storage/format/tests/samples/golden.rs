@@ -66,7 +66,7 @@ pub(in super::super) fn frame() -> Frame {
     )
 }
 
-/// The same frame when the entity of its first record has been erased.
+/// The same frame after the entity of its first record was erased.
 pub(in super::super) fn erased_frame() -> Frame {
     let token = erasure().token;
     edit(&frame(), |record| match record.key {
@@ -159,7 +159,7 @@ pub(in super::super) fn segment_header() -> segment_file::Header {
     }
 }
 
-/// As they have been since they name their directory.
+/// A header as it is since segments name their directory.
 pub(in super::super) fn later_segment_header() -> segment_file::Header {
     segment_file::Header {
         directory: Some(identity()),
@@ -187,7 +187,7 @@ pub(in super::super) fn index_rows() -> [IndexRow; 3] {
     ]
 }
 
-/// One of which no batch is remembered.
+/// A sequence of which no batch is remembered.
 fn sequence(partition: u32, next: u64) -> Sequence {
     Sequence {
         topic: TOPIC,
@@ -269,7 +269,7 @@ pub(in super::super) fn checkpoint() -> Checkpoint {
     }
 }
 
-/// With all that checkpoints have said since the first of this version.
+/// A checkpoint with all fields that were added since the first version 2 checkpoint.
 pub(in super::super) fn later_checkpoint() -> Checkpoint {
     Checkpoint {
         clock: Some(Clock {
@@ -287,7 +287,7 @@ pub(in super::super) fn later_checkpoint() -> Checkpoint {
     }
 }
 
-/// With deltas behind it, and batches that are remembered.
+/// A checkpoint with deltas behind it, and with remembered batches.
 pub(in super::super) fn checkpoint_with_deltas() -> Checkpoint {
     let mut checkpoint = Checkpoint {
         delta_files: 7,
@@ -297,7 +297,7 @@ pub(in super::super) fn checkpoint_with_deltas() -> Checkpoint {
     checkpoint
 }
 
-/// A group with a member, and another one that was deleted before.
+/// A checkpoint with a group that has a member, and with another group that was deleted before.
 pub(in super::super) fn checkpoint_with_groups() -> Checkpoint {
     let mut checkpoint = checkpoint_with_deltas();
     checkpoint.groups.ended = Generation(12);
@@ -308,7 +308,7 @@ pub(in super::super) fn checkpoint_with_groups() -> Checkpoint {
     checkpoint
 }
 
-/// With access tokens, and no groups or trims of entities.
+/// A checkpoint with access tokens, and without groups or trims of entities.
 pub(in super::super) fn checkpoint_with_tokens() -> Checkpoint {
     Checkpoint {
         access_tokens: vec![access_tokens::golden()],
@@ -323,7 +323,7 @@ pub(in super::super) fn delta_with_tokens() -> Delta {
     }
 }
 
-/// What becomes of an access token.
+/// The changes in the life of an access token.
 pub(in super::super) fn changes_of_tokens() -> [Change; 2] {
     let token = access_tokens::golden();
     let id = token.id;
@@ -341,7 +341,7 @@ pub(in super::super) fn group() -> GroupName {
     GroupName::new("invoices").expect("a valid name")
 }
 
-/// One of each kind.
+/// A group change with one item of each kind.
 pub(in super::super) fn group_change() -> GroupChange {
     let member = Member {
         id: MemberId(0x0e0b_0e0b_0e0b_0e0b),
@@ -382,7 +382,7 @@ pub(in super::super) fn group_change() -> GroupChange {
     }
 }
 
-/// Another client has the member now.
+/// A group change by which another client instance takes the member.
 pub(in super::super) fn group_change_with_instance() -> GroupChange {
     let mut change = group_change();
     change.joined[0].instance = Instance(0x1d1d_1d1d_1d1d_1d1d);
@@ -515,7 +515,7 @@ pub(in super::super) fn records_header() -> sorted_table::Header {
     }
 }
 
-/// Of the last versions whose names are in [`names`].
+/// The header of a table of last versions with the names in [`names`].
 pub(in super::super) fn last_versions_header() -> sorted_table::Header {
     sorted_table::Header {
         from: 4,
@@ -525,7 +525,7 @@ pub(in super::super) fn last_versions_header() -> sorted_table::Header {
     }
 }
 
-/// One of each kind, one behind the other.
+/// One name of each kind, stored one behind the other.
 pub(in super::super) fn names() -> [Name; 3] {
     [
         Name::Erased {
@@ -544,7 +544,7 @@ pub(in super::super) fn encoded_names() -> Vec<u8> {
     encoded
 }
 
-/// The first page of rows of the run.
+/// The first page of rows of the table of records.
 pub(in super::super) fn key_page() -> Page {
     let mut page = [0; PAGE_BYTES];
     key_rows()
@@ -556,7 +556,7 @@ pub(in super::super) fn key_page() -> Page {
     page
 }
 
-/// The one block of the run's filter.
+/// The only block of that table's filter.
 pub(in super::super) fn filter_block() -> [u8; BLOCK_BYTES] {
     let mut block = [0; BLOCK_BYTES];
     key_rows()
