@@ -1,4 +1,4 @@
-//! Access tokens, and what a crash leaves of them.
+//! Access tokens, and which of them survive a crash.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -47,10 +47,10 @@ async fn what_is_durable_of_tokens_outlives_a_crash_and_a_stop() {
     assert_eq!(revoke(&broker, gone.clone()).await, Ok(1));
     assert!(kept.is(&text) && access_tokens::id_in(&text) == Some(kept.id));
     let survived = disk.power_cut(1, CrashMode::LoseUnsynced);
-    // Its disk is gone, which is what it says.
+    // Closing fails, as the broker's disk is gone.
     tokio::task::block_in_place(|| broker.close()).ok();
     let disk = survived;
-    // From the journal, then from a checkpoint, then from a delta of it.
+    // The token comes from the journal, then from a checkpoint, then from a checkpoint's delta.
     let mut expected = vec![kept];
     for seed in 2..6 {
         let broker = open(&disk, &clock, seed);

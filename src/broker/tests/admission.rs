@@ -1,4 +1,4 @@
-//! Who is let in to append, and when.
+//! Which requests are admitted to append, and when.
 
 use std::{future::Future, pin::Pin};
 
@@ -17,10 +17,10 @@ type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Admission, Error>> + 'a>>;
 
 const ROOM: usize = 512 << 10;
 
-/// How many connections there may be.
+/// The connection limit.
 const FLOWS: usize = 4;
 
-/// A broker with so much memory for appends.
+/// A broker with this much memory for appends.
 fn broker(appends: usize) -> Broker {
     let clock = SimClock::new(1_700_000_000_000);
     let memory = options().memory.with(Name::Appends, appends);
@@ -32,7 +32,7 @@ fn broker(appends: usize) -> Broker {
     Broker::open_stepped(env, options).expect("nothing fails")
 }
 
-/// The bytes of a request that takes so much memory.
+/// The record bytes of a request that needs this much memory.
 fn bytes_of(memory: usize) -> usize {
     (memory - PRICE_OF_RECORD - PRICE_OF_BATCH - PRICE_OF_REQUEST) / 3 * 2
 }
@@ -82,7 +82,7 @@ fn a_request_does_not_wait_for_all_large_ones_of_another_client() {
     let admitted = is_in(&mut quarter).expect("it comes before those behind the first");
     assert!(large.iter_mut().all(|waiting| is_in(waiting).is_none()));
     drop(admitted);
-    // All come in, one after the other, also where one does not wait any more.
+    // All requests are admitted one by one, even if one of them is no longer waiting.
     drop(large.remove(50));
     for waiting in &mut large {
         assert!(is_in(waiting).is_some());
@@ -94,7 +94,7 @@ fn a_small_request_does_not_wait_for_the_memory_of_other_clients() {
     let broker = broker(ROOM);
     let greedy: Vec<Flow> = (0..FLOWS).map(|_| Flow::default()).collect();
     let eighth = bytes_of(ROOM / 8);
-    // They go on until each of them waits.
+    // Each flow asks for more until it has to wait.
     let mut has: Vec<Admission> = Vec::new();
     let mut waiting = Vec::new();
     for flow in &greedy {
@@ -124,7 +124,7 @@ fn who_has_little_is_not_held_up_by_one_that_needs_more_room_than_there_is() {
     let _has = is_in(&mut ask(&broker, &greedy, ROOM)).expect("there is memory");
     let mut quarter = ask(&broker, &other, bytes_of(ROOM / 4));
     assert!(is_in(&mut quarter).is_none());
-    // Until its turn would be after that one's, and further.
+    // More requests than it takes for the waiting request's turn to come.
     for nth in 0..2 * ROOM / PRICE_OF_REQUEST {
         assert!(is_in(&mut ask(&broker, &polite, 1)).is_some(), "{nth}");
     }
@@ -177,7 +177,7 @@ fn who_has_little_does_not_wait_for_what_others_have_on_their_way() {
 fn a_request_of_very_many_tiny_records_counts_with_what_they_become() {
     let broker = broker(4 * MAX_BYTES_UNDER_WAY);
     let tiny = Load {
-        // Each is its tag and its length.
+        // Each record takes two bytes: its tag and its length.
         bytes: 2 * MAX_RECORDS_PER_APPEND,
         batches: 1,
         records: MAX_RECORDS_PER_APPEND,
@@ -186,7 +186,8 @@ fn a_request_of_very_many_tiny_records_counts_with_what_they_become() {
     let ask_for_tiny = || -> Waiting<'_> { Box::pin(broker.admit(&flow, tiny)) };
     let first = is_in(&mut ask_for_tiny()).expect("nothing is under way");
     let used = broker.budget().part(Name::Appends).used();
-    // The broker's fields of a record take up to 37 bytes, and its length may get longer.
+    // The fields that the broker adds to a record take up to 37 bytes, and the record's length
+    // field may grow.
     assert!(used >= 40 * MAX_RECORDS_PER_APPEND, "{used} bytes");
     let mut second = ask_for_tiny();
     assert!(

@@ -1,9 +1,9 @@
-//! Appends to several partitions and topics are whole or absent: for a reader after a crash, and
-//! for a reader that follows.
+//! Appends to several partitions and topics are whole or absent, for a reader after a crash and for
+//! a reader that follows.
 //!
-//! The power is cut at every operation of a run, in every way. What a reader that followed had seen
-//! until then must be there afterwards, and whenever it had caught up everywhere, it must have seen
-//! of every append all or nothing.
+//! The power is cut at every operation of a run, in every crash mode. Whatever a following reader
+//! saw before must still be there, and whenever the reader had caught up with all partitions, it
+//! must have seen all or nothing of each append.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,10 +19,10 @@ use crate::{
     types::{PartitionId, RecordView, Records},
 };
 
-/// The topics with their partitions. The first is followed.
+/// The topics with their numbers of partitions. The reader follows the first topic.
 const TOPICS: [(&str, u32); 2] = [("followed", 3), ("other", 2)];
 
-/// Steps of a run: some appends and a commit each.
+/// The steps of a run: some appends and a commit each.
 const STEPS: u64 = 24;
 
 /// A batch of an append: its topic, by its place in [`TOPICS`], its partition, and its records.
@@ -35,7 +35,7 @@ struct Asked {
     answer: Option<Appended>,
 }
 
-/// What is known of a run.
+/// What is known about a run.
 #[derive(Clone, Debug, Default)]
 struct Known {
     asked: Vec<Asked>,
@@ -43,7 +43,7 @@ struct Known {
     last_id: u64,
 }
 
-/// What a reader that follows has seen, and how often it had caught up everywhere.
+/// What the following reader has seen, and how often it had caught up with all partitions.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     records: BTreeMap<(u32, u64), u64>,
@@ -52,7 +52,7 @@ struct Seen {
     whole: u64,
 }
 
-/// What a campaign came across.
+/// What all runs came across.
 #[derive(Debug, Default)]
 struct Coverage {
     states: u64,
@@ -262,8 +262,8 @@ impl Asked {
 }
 
 impl Seen {
-    /// Lets the reader take so many steps, or until there is nothing to read; false if it has
-    /// failed.
+    /// Lets the reader take this many steps, or fewer if there is nothing more to read. Returns
+    /// false if a read has failed.
     fn drive(&mut self, reader: &mut Reader, asked: &[Asked], steps: u64) -> bool {
         for _ in 0..steps {
             match reader.step() {
@@ -312,7 +312,7 @@ impl Seen {
 }
 
 impl Life {
-    /// A broker with its topics. None if the power fails before they are there.
+    /// A broker with its topics; `None` if the power fails before they exist.
     fn begin(disk: &SimDisk, seed: u64) -> Option<Self> {
         let clock = SimClock::new(1_700_000_000_000);
         let broker =
@@ -376,8 +376,8 @@ impl Life {
         }
     }
 
-    /// Asks for an append to two or three places, or more; now and then some blocks of the journal
-    /// long.
+    /// Asks for an append to two or three partitions, or to more; now and then one that takes
+    /// several blocks of the journal.
     fn ask(&mut self) -> Option<(usize, Pending<Appended>)> {
         let mut parts = Vec::new();
         let mut batches = Vec::new();
@@ -426,7 +426,7 @@ impl Life {
     }
 }
 
-/// As long as appends and commits go on beside it, on threads of their own.
+/// Appends and commits run on their own threads while the reader follows.
 #[test]
 fn who_follows_several_partitions_while_appends_are_applied_never_sees_part_of_one() {
     const APPENDS: u64 = 300;
@@ -441,7 +441,7 @@ fn who_follows_several_partitions_while_appends_are_applied_never_sees_part_of_o
         .expect("it is a good name");
     wait.block_on(created).expect("nothing fails");
 
-    // Append number n has the ids 3n, 3n + 1 and 3n + 2, one in each partition.
+    // Append number n has the records 3n, 3n + 1 and 3n + 2, one in each partition.
     let ids = |number: u64| [3 * number, 3 * number + 1, 3 * number + 2];
     let asked: Vec<Asked> = (0..2 * APPENDS)
         .map(|number| {

@@ -1,4 +1,4 @@
-//! What a checkpoint of many partitions does to the disk.
+//! Which disk operations a checkpoint of many partitions takes.
 
 use super::world::{append_of, create, encode_record, env, options, send};
 use crate::{
@@ -8,13 +8,13 @@ use crate::{
 
 const PARTITIONS: u32 = 100;
 
-/// What the disk was asked for by a checkpoint of a hundred partitions, each with new records in a
-/// segment that was there before, by a broker that may have so many files open.
+/// The disk operations of a checkpoint of a hundred partitions, each with new records in an
+/// existing segment, with this limit of open files.
 fn checkpoint(open_files: usize) -> Stats {
     checkpoints(open_files)[1].clone()
 }
 
-/// The same of the checkpoint before, which created the segments.
+/// The disk operations of the checkpoint before, which created the segments.
 fn first_checkpoint(open_files: usize) -> Stats {
     checkpoints(open_files)[0].clone()
 }

@@ -1,4 +1,4 @@
-//! The broker's clock by itself: whatever the wall clock does, time goes on.
+//! The broker's clock alone: time never goes back, whatever the wall clock does.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const RULE: Rule = Rule {
 };
 const START: i64 = 1_700_000_000_000;
 
-/// A clock, and how much time has passed.
+/// A clock, and the time that has passed.
 struct Run {
     steady: Steady,
     passed_ms: i64,
@@ -30,14 +30,14 @@ impl Run {
         }
     }
 
-    /// Lets time pass, with a wall clock that is `off_ms` from where it would be at its start.
+    /// Lets time pass. The wall clock is `off_ms` away from the time counted since its start.
     fn pass(&mut self, ms: i64, off_ms: i64) -> Option<Notice> {
         self.passed_ms += ms;
         let wall_ms = START + self.passed_ms + off_ms;
         self.steady.advance(wall_ms, elapsed(self.passed_ms))
     }
 
-    /// How far the clock is from where it would be had nothing happened.
+    /// How far the clock is from the time counted since its start.
     fn off(&self) -> i64 {
         self.steady.now_ms() - START - self.passed_ms
     }
@@ -132,11 +132,12 @@ fn what_is_accepted_is_followed_at_once_either_way() {
 #[test]
 fn a_start_compares_the_wall_clock_with_the_time_of_before() {
     let cases = [
-        // Nothing is known, the pause was short, the pause was long or the clock is wrong.
+        // No last time is known; a short pause; a pause that was long, unless the wall clock is
+        // wrong.
         (None, START),
         (Some(START - MINUTE_MS), START),
         (Some(START - HOUR_MS), START - HOUR_MS),
-        // Behind, by little and by much.
+        // The wall clock is behind, by a little and by a lot.
         (Some(START + MINUTE_MS), START + MINUTE_MS),
         (Some(START + HOUR_MS), START + HOUR_MS),
     ];

@@ -1,4 +1,4 @@
-//! How often an append asks what time it is: it does so while others wait for its locks.
+//! How often an append reads the clock, which it does while others wait for its locks.
 
 use std::{
     sync::{
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// A clock that counts who asks it for the time that passes.
+/// A clock that counts the readings of its monotonic time.
 struct Counting {
     clock: SimClock,
     readings: AtomicUsize,

@@ -1,4 +1,4 @@
-//! What a broker counts of what it does.
+//! What a broker counts.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     types::{GroupName, Offset, PartitionId},
 };
 
-/// How many there were, and how long they took together, in ms.
+/// The number of observations, and their sum in ms.
 fn counted(histogram: &Histogram) -> (u64, f64) {
     let distribution = histogram.distribution();
     (distribution.count(), (distribution.sum * 1e3).round())
@@ -58,7 +58,7 @@ fn what_is_stored_is_counted_with_how_long_each_part_of_its_way_took() {
     assert_eq!(appends.records.get(), 0, "what is found was stored before");
 }
 
-/// A broker with two topics of two partitions, with so many records in each of them.
+/// A broker with two topics of two partitions, each with some records.
 fn with_topics(clock: &SimClock) -> Broker {
     let env = env(&SimDisk::new(1), clock, &SimRandom::new(1));
     let broker = Broker::open_stepped(env, options()).expect("nothing fails");
@@ -142,7 +142,7 @@ fn a_rebalance_takes_until_nothing_is_handed_over_any_more() {
     assert_eq!(rebalances.note(&one, true, s(3)), None);
     assert_eq!(rebalances.note(&one, false, s(6)), Some(s(5)));
     assert_eq!(rebalances.note(&one, false, s(9)), Some(s(0)));
-    // A group that is created anew owes nothing to the one before.
+    // A group that is created again is independent of the deleted one.
     assert_eq!(rebalances.note(&one, true, s(10)), None);
     rebalances.forget(&one);
     assert_eq!(rebalances.note(&one, false, s(20)), Some(s(0)));

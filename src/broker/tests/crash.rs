@@ -1,10 +1,10 @@
-//! The power is cut at every change of the disk, in every way, and once more during or after
+//! The power is cut at every change of the disk, in every crash mode, and once more during or after
 //! recovery.
 //!
-//! For each seed a workload runs once to count its operations, then again up to each of them. From
-//! every point where the power fails, each [`CrashMode`] gives a disk; it is opened, checked
+//! For each seed a workload runs once to count its operations, then once more up to each of them.
+//! At every point where the power fails, each [`CrashMode`] gives a disk. It is opened, checked
 //! against the ledger, appended to, cut again, opened and checked again. A failure names the seed,
-//! the operation and the mode, which are all it takes to see it again.
+//! the operation and the mode, which suffice to reproduce it.
 
 use super::{
     ledger::{Ledger, Seen},
@@ -16,14 +16,14 @@ use crate::{
     env::sim::{CrashMode, SimDisk, Stats},
 };
 
-/// Where a state comes from.
+/// The crash from which a state comes.
 #[derive(Clone, Copy, Debug)]
 struct Origin {
     seed: u64,
     operation: u64,
 }
 
-/// What a campaign came across.
+/// What all runs of the test came across.
 #[derive(Debug, Default)]
 struct Coverage {
     states: u64,
@@ -44,10 +44,10 @@ impl Coverage {
     }
 }
 
-/// One of these decides everything that a campaign does.
+/// A seed decides everything that happens in a run.
 const SEEDS: [u64; 3] = [1, 2, 3];
 
-/// Steps of a workload: enough to roll segments and to go round the journal.
+/// The steps of a workload: enough to roll segments and to use every journal file again.
 const STEPS: u32 = 60;
 
 #[test]
@@ -89,7 +89,7 @@ fn every_crash_while_records_become_old_leaves_the_state_before_or_behind_it() {
     assert!(coverage.records > 0 && coverage.crashed_recoveries > 0);
 }
 
-/// A life as it was lived.
+/// Runs a workload to its end.
 fn live(mut life: Life) -> Life {
     life.live(STEPS);
     life
@@ -159,14 +159,14 @@ fn check_state(origin: Origin, disk: SimDisk, mut ledger: Ledger, coverage: &mut
     ledger.check(&broker);
 }
 
-/// Every third state loses power once more while it is being recovered.
+/// Every third state loses power again during its recovery.
 fn crash_recovery(origin: Origin, disk: SimDisk, coverage: &mut Coverage) -> SimDisk {
     if !origin.operation.is_multiple_of(3) {
         return disk;
     }
     disk.crash_within(1 + origin.operation % 11);
     if open(&disk, origin.seed + 100).is_ok() {
-        // It took fewer operations than that.
+        // The recovery took fewer operations.
         return disk.power_cut(origin.operation, CrashMode::KeepAll);
     }
     assert!(!disk.is_on(), "recovery failed with the power on");
@@ -174,7 +174,7 @@ fn crash_recovery(origin: Origin, disk: SimDisk, coverage: &mut Coverage) -> Sim
     disk.power_cut(origin.operation + 1, CrashMode::RandomSubset)
 }
 
-/// Appends to every partition of every topic that is there.
+/// Appends to every partition of every topic that exists.
 fn append_everywhere(broker: &Broker, ledger: &mut Ledger) {
     for (key, topic) in ledger.topics.clone() {
         if topic.deleted.is_some() {

@@ -1,4 +1,4 @@
-//! A broker whose disk has changed behind its back.
+//! A broker whose files were changed while it was stopped.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,8 @@ use crate::{
     types::{Offset, PartitionId, Position},
 };
 
-/// A topic with two partitions of `count` records each, one to a frame, everything in segments.
+/// A disk with a topic of two partitions with `count` records each, one to a frame, everything in
+/// segments.
 fn filled(count: u64) -> SimDisk {
     let disk = SimDisk::new(1);
     let broker = open(&disk, 1).expect("nothing fails");
@@ -38,7 +39,7 @@ fn append(broker: &Broker, partition: u32, id: u64) {
     now(pending).expect("an answer").expect("nothing fails");
 }
 
-/// The files of partition 0 with this ending, by name.
+/// The files of partition 0 with this extension, sorted by name.
 fn files(disk: &SimDisk, ending: &str) -> Vec<std::path::PathBuf> {
     let mut files = disk.files();
     files.retain(|path| {
@@ -48,7 +49,7 @@ fn files(disk: &SimDisk, ending: &str) -> Vec<std::path::PathBuf> {
     files
 }
 
-/// Reads partition 0 to its end, going on behind what is damaged: the offsets that can be read, and
+/// Reads partition 0 to its end, stepping over damage. Returns the offsets that can be read, and
 /// the damaged ranges.
 fn read_around(broker: &Broker) -> (Vec<u64>, Vec<(u64, u64)>) {
     let (mut read, mut damaged, mut from) = (Vec::new(), Vec::new(), Offset::ZERO);
@@ -180,7 +181,7 @@ fn a_flipped_bit_in_what_the_journal_had_acknowledged_is_reported_with_its_offse
     for id in 0..20 {
         append(&broker, (id % 2) as u32, id);
     }
-    // Nothing is in segments. The write at block 6 holds one record of partition 0.
+    // No record is in a segment yet. The write at block 6 holds one record of partition 0.
     let disk = disk.power_cut(1, CrashMode::LoseUnsynced);
     let journal = disk
         .files()

@@ -1,5 +1,4 @@
-//! What is due when time has passed, in a broker with threads and in one that is taken step by
-//! step.
+//! What is due when time has passed, in a broker with threads and in one that a test steps.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,9 +14,9 @@ use crate::{
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A broker and how it gets on with its work.
+/// A broker, and how it is run.
 enum Driven {
-    /// On the test's thread.
+    /// Stepped by the test's thread.
     Stepped(Arc<Broker>),
     Threads(Arc<Broker>),
 }
@@ -39,7 +38,7 @@ impl Driven {
         answer.unwrap_or_else(|error| panic!("nothing fails: {error}"))
     }
 
-    /// Lets it do all that there is to do before time passes.
+    /// Lets the broker do all pending work before time passes.
     fn work(&self) {
         match self {
             Self::Stepped(broker) => {
@@ -53,8 +52,8 @@ impl Driven {
         }
     }
 
-    /// Prepares what is due after an hour: a producer to be forgotten, a segment to be sealed, and
-    /// an erasure that could not be completed.
+    /// Prepares work that is due after an hour: a producer to be forgotten, a segment to be sealed,
+    /// and an erasure that could not be completed.
     fn prepare(&self, disk: &SimDisk) -> (ProducerId, u64) {
         let broker = self.broker();
         let settings = BTreeMap::from([("segment.ms".to_owned(), HOUR.as_millis().to_string())]);
@@ -99,7 +98,7 @@ fn forgetful() -> Options {
     }
 }
 
-/// What of the work of a disk is done first, second, and so on.
+/// The order in which a broker did its work, by the operations of its disk.
 fn order(disk: &SimDisk) -> Vec<&'static str> {
     let mut order = Vec::new();
     for line in disk.trace() {
@@ -137,7 +136,7 @@ fn what_is_due_is_done_in_the_same_order_with_threads_and_without() {
         let (driven, disk, clock) = open(threads);
         let (producer, erasure) = driven.prepare(&disk);
         let broker = driven.broker();
-        // Something for a checkpoint.
+        // A record, so that a checkpoint has something to cover.
         let admission = now(broker.admit_alone(200)).expect("there is memory");
         let append = append_of("another", None, &[encode_record(2, 100)]);
         let admission = admission.expect("nothing fails");
@@ -159,7 +158,7 @@ fn what_is_due_is_done_in_the_same_order_with_threads_and_without() {
                     "the catalog comes before housekeeping"
                 );
                 drop(hold);
-                // The round that is under way, and what it has called.
+                // Waits for the round that is under way, and for the work that it has triggered.
                 broker.shared.maintenance.housekeeping.want_checkpoint();
                 broker.shared.maintenance.indexing.want_checkpoint();
             }

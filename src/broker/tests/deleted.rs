@@ -1,5 +1,4 @@
-//! Reads of a topic that is deleted while they are under way, and what comes before the deletion is
-//! durable.
+//! Reads of a topic that is deleted meanwhile, and calls that come before the deletion is durable.
 
 use std::collections::BTreeMap;
 
@@ -90,7 +89,7 @@ fn what_is_decided_counts_what_is_queued() {
     let broker = broker();
     let create = |partitions| broker.create_topic("t", partitions, &BTreeMap::new());
     let deleted = broker.delete_topic("t").expect("it is there");
-    // Its name is free, and is taken again, before either is durable.
+    // The topic's name is free, and is taken again, before the deletion or the creation is durable.
     let created = create(3).expect("the deletion is queued");
     let taken = create(1).expect("the refusal waits for what it tells of");
     let closed = append_of("t", None, &[encode_record(1, 8)]);

@@ -1,4 +1,4 @@
-//! A checkpoint with its deltas says the same as one that is written as a whole.
+//! A checkpoint with its deltas has the same content as a checkpoint that is written whole.
 
 use std::{
     collections::BTreeMap,
@@ -24,10 +24,10 @@ use crate::{
 
 const PARTITIONS: u32 = 3;
 
-/// Of a producer's next batches, by topic and partition.
+/// A producer's next sequences, by topic and partition.
 type Sequences = BTreeMap<(String, u32), u64>;
 
-/// A broker to which anything happens.
+/// A broker to which everything happens at random.
 struct Life {
     disk: SimDisk,
     clock: SimClock,
@@ -40,7 +40,7 @@ struct Life {
     followed: u64,
 }
 
-/// What a checkpoint says, in an order of its own.
+/// The content of a checkpoint, in a comparable order.
 #[derive(Debug, PartialEq, Eq)]
 struct Said {
     topics: Vec<Topic>,
@@ -130,7 +130,7 @@ impl Life {
             return;
         }
         let (producer, _) = self.producers.remove(0);
-        // It may have been idle for too long before.
+        // The broker may have forgotten the producer already, after it was idle for too long.
         if let Ok(forgetting) = self.broker.forget_producer(&WhichProducer::Id(producer.id)) {
             self.broker.commit_all();
             drop(now(forgetting));
@@ -186,7 +186,7 @@ impl Life {
             let sequence = next.entry((topic, partition)).or_default();
             append.batches[0].sequence = Some(*sequence);
             append.producer = Some(*producer);
-            // Now and then one that is stored already.
+            // Now and then a batch that is stored already is sent again.
             if below(&self.chance, 6) > 0 {
                 *sequence += 1;
             }
@@ -194,7 +194,7 @@ impl Life {
         self.sent(append);
     }
 
-    /// Offsets are set, a group is forked, or deleted.
+    /// Sets offsets, forks a group, or deletes one.
     fn change_group(&mut self) {
         let Some(topic) = self.topics.first() else {
             return;
@@ -226,7 +226,8 @@ impl Life {
         self.broker.commit_all();
     }
 
-    /// A producer that has been idle for too long is not known any more.
+    /// Sends an append. A producer whose append is refused was forgotten, after it was idle for too
+    /// long.
     fn sent(&mut self, append: Append) {
         let producer = append.producer;
         if send(&self.broker, append).is_err() {
@@ -247,7 +248,7 @@ impl Life {
         self.followed += u64::from(self.disk.content("/data/checkpoint").ok() == before);
     }
 
-    /// What a whole checkpoint would say.
+    /// The content of a checkpoint that would be written whole now.
     fn as_whole(&self) -> Checkpoint {
         let shared = &self.broker.shared;
         let snapshot = shared.sequencer.applied().snapshot();
@@ -270,7 +271,7 @@ impl Life {
         self.broker = opened(&disk, &self.clock, seed);
         self.disk = disk;
         let after = self.as_whole();
-        // Idle times are as old as the checkpoint.
+        // The idle times are those of the checkpoint, so they are not compared.
         assert_eq!(sequences(&after), sequences(&before));
         assert_eq!(after.groups, before.groups);
     }

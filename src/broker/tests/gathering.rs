@@ -1,4 +1,4 @@
-//! Commits of members that wait for one another.
+//! Commits of group members that wait for one another.
 
 use crate::broker::commit::Gathering;
 

@@ -1,4 +1,4 @@
-//! A broker where nothing is appended any more: what waits for a checkpoint does not wait for ever.
+//! A broker without any more appends: what waits for a checkpoint does not wait for ever.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::{
 
 const DELETE: (&str, &str) = ("cleanup.policy", "delete");
 
-/// In this time an idle broker removes what is to be removed.
+/// The time within which an idle broker removes what must be removed.
 const SECONDS: u32 = 15;
 
 /// The files of segments.
@@ -19,7 +19,7 @@ fn segments(world: &World) -> Vec<PathBuf> {
     files
 }
 
-/// Lets time pass in which nobody asks for anything.
+/// Lets time pass without any calls.
 fn idle(world: &World) {
     for _ in 0..SECONDS {
         world.pass(SECOND);

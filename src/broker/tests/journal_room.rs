@@ -1,4 +1,4 @@
-//! Who has to wait because of the journal's room, and for how much of a checkpoint.
+//! Which appends wait for room in the journal, and for how much of a checkpoint.
 
 use std::{collections::BTreeMap, thread};
 
@@ -31,12 +31,12 @@ fn broker_on(disk: &SimDisk, options: Options) -> Broker {
     Broker::open_stepped(env, options).expect("nothing fails")
 }
 
-/// Appends a small record to a partition of `topic`, if the flow does not have to wait.
+/// Appends a small record to a partition of `topic`. Returns whether the flow did not have to wait.
 fn append(broker: &Broker, flow: &Flow, topic: &str, partition: u32) -> bool {
     append_bytes(broker, flow, topic, partition, RECORD_BYTES)
 }
 
-/// The same with a record of so many bytes.
+/// The same, with a record of this size.
 fn append_bytes(broker: &Broker, flow: &Flow, topic: &str, partition: u32, bytes: usize) -> bool {
     let load = Load {
         bytes,
@@ -56,7 +56,7 @@ fn append_bytes(broker: &Broker, flow: &Flow, topic: &str, partition: u32, bytes
     true
 }
 
-/// How many journal files hold what no checkpoint covers.
+/// The number of journal files with entries that no checkpoint covers.
 fn used_files(broker: &Broker) -> usize {
     broker.shared.committer.ring.fill().0
 }
@@ -89,7 +89,7 @@ fn who_fills_the_journal_waits_for_a_checkpoint_and_others_do_not() {
         );
         assert!(!append(&broker, &greedy, "wide", 0));
     }
-    // As the housekeeping thread would by itself.
+    // Does what the housekeeping thread would do by itself.
     broker.keep_house(false);
     assert!(
         append(&broker, &greedy, "wide", 0),
@@ -111,7 +111,7 @@ fn who_waits_for_a_checkpoint_goes_on_slowly_as_it_goes_on() {
         *used - before
     };
     let mut used = 0;
-    // Two thirds of what is not left to what is under way.
+    // Two thirds of the room, without the part reserved for work under way.
     assert_eq!(fill(&mut room, &mut flow, &mut used), 1_001);
     room.begin_checkpoint();
     assert_eq!(fill(&mut room, &mut flow, &mut used), 0);
@@ -140,7 +140,7 @@ fn nobody_waits_for_a_checkpoint_that_cannot_be_written() {
     room.begin_checkpoint();
     room.fail_checkpoint();
     assert!(!room.is_over_share(&flow));
-    // What that one did not cover is not forgotten when the next begins.
+    // Bytes that the first checkpoint did not cover still count when the next one begins.
     room.begin_checkpoint();
     room.end_checkpoint(1_200);
     assert!(!room.is_over_share(&flow), "the next one has covered it");
@@ -180,7 +180,7 @@ fn a_checkpoint_leaves_what_is_appended_while_it_is_written_to_the_next() {
         lock(&topic.partitions[0].log).checkpoint().end
     };
     thread::scope(|scope| {
-        // The segment's directory is about to be made.
+        // The directory of the segment is about to be created.
         let held = disk.hold(OpKind::CreateDir);
         let writing = scope.spawn(|| broker.keep_house(true));
         held.wait_for(1);
@@ -214,7 +214,8 @@ fn who_waits_for_a_checkpoint_goes_on_when_much_of_few_partitions_is_durable() {
     let appended = (0..1_000).take_while(|nth| append_large(u32::from(*nth >= 25)));
     assert!((30..50).contains(&appended.count()));
     thread::scope(|scope| {
-        // The second partition's directory is about to be made; the first's records are written.
+        // The directory of the second partition is about to be created; the first partition's
+        // records are written.
         let held = disk.hold(OpKind::CreateDir);
         let writing = scope.spawn(|| broker.keep_house(false));
         held.wait_for(1);

@@ -1,5 +1,5 @@
-//! A key index that is damaged, lost or taken away changes nothing; what outlives trimmed records
-//! is never taken for something else.
+//! A key index that is damaged, lost or removed changes no answer, and versions that outlive
+//! trimmed records are never mistaken for others.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ const PARTITIONS: u32 = 2;
 /// The ids of each key's records, in the order of versions.
 type Model = BTreeMap<Bytes, Vec<u64>>;
 
-/// Tables that are due soon: many runs.
+/// Options with which tables are written soon, so that there are many.
 fn small_tables() -> Options {
     Options {
         memory: options().memory.with(Name::KeyIndex, 16 << 10),
@@ -79,8 +79,8 @@ fn key(number: u64) -> Bytes {
     format!("key {number}").into()
 }
 
-/// Records of some keys, in runs, in a frozen table and in memory; the last of them only in the
-/// journal.
+/// Records of some keys, in tables of records, in a frozen table and in memory; the last ones only
+/// in the journal.
 fn filled(seed: u64) -> (SimDisk, Broker, Model) {
     let disk = SimDisk::new(seed);
     let broker = open(&disk, seed);
@@ -92,7 +92,7 @@ fn filled(seed: u64) -> (SimDisk, Broker, Model) {
         let ids = model.entry(key).or_default();
         ids.push(id);
         assert_eq!(appended.batches[0][0].versions, [Version(ids.len() as u64)]);
-        // Three of four runs at a time are left alone by merges.
+        // Up to three tables of one size are left alone by merges.
         if id % 66 == 20 {
             broker.checkpoint_now().expect("nothing fails");
         }
@@ -108,7 +108,7 @@ fn files(disk: &SimDisk, extension: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// All reads and all conditions say what the model says.
+/// Asserts that all reads and all conditions agree with the model.
 fn check(broker: &Broker, model: &Model, trimmed: bool) {
     for number in 0..=KEYS {
         let key = key(number);
@@ -167,7 +167,7 @@ fn versions_and_ids(slice: &Bytes) -> Vec<(u64, u64)> {
         .collect()
 }
 
-/// Versions go on where they were.
+/// Asserts that new records continue the versions.
 fn go_on(broker: &Broker, model: &Model) {
     for (key, ids) in model {
         let appended = send(broker, append_of(key, 0, Some(Version(ids.len() as u64))))
@@ -185,7 +185,7 @@ fn remove(disk: &SimDisk, path: &Path) {
         .expect("nothing fails");
 }
 
-/// What can be done to a file.
+/// The ways to damage a file.
 const DAMAGES: [&str; 6] = ["flip", "remove", "zero", "head", "tail", "other"];
 
 fn damage(disk: &SimDisk, path: &Path, how: &str, nth: u64) {
@@ -291,7 +291,7 @@ fn without_any_run_all_is_found_again() {
     go_on(&broker, &model);
 }
 
-/// Trims all that there is, and lets what is trimmed be sealed soon.
+/// Trims everything, and makes segments with trimmed records be sealed soon.
 fn trim_all(broker: &Broker) {
     for partition in (0..PARTITIONS).map(PartitionId) {
         let end =
@@ -300,14 +300,14 @@ fn trim_all(broker: &Broker) {
         broker.commit_all();
         assert_eq!(now(trimmed).expect("an answer"), Ok(end));
     }
-    // So that what is trimmed is in sealed segments, which are removed.
+    // Seals segments soon, so that trimmed segments can be removed.
     let set = BTreeMap::from([("segment.ms".to_owned(), "1000".to_owned())]);
     let altered = broker.alter_topic("t", &set, &[]).expect("it is a setting");
     broker.commit_all();
     now(altered).expect("an answer").expect("nothing fails");
 }
 
-/// A disk on which all records are trimmed and gone.
+/// A disk on which all records are trimmed and removed.
 fn trimmed(seed: u64) -> (SimDisk, Model) {
     let (disk, broker, model) = filled(seed);
     trim_all(&broker);
@@ -328,7 +328,7 @@ fn trimmed(seed: u64) -> (SimDisk, Model) {
     (disk.fork(), model)
 }
 
-/// Rounds of housekeeping, long after everything was appended.
+/// Runs rounds of housekeeping, long after the last append.
 fn keep_house_for_long(broker: &Broker, clock: &SimClock) {
     for _ in 0..4 {
         clock.advance(std::time::Duration::from_secs(5));
@@ -399,8 +399,8 @@ fn what_is_missing_between_runs_of_records_that_are_gone_is_in_nobodys_way() {
     trim_all(&broker);
     keep_house_for_long(&broker, &clock);
     drop(broker);
-    // As after a crash: what is missing was in a table, and its records were removed before that
-    // was written out.
+    // As after a crash: the missing rows were in a table in memory, and the records were removed
+    // before that was written.
     let disk = disk.fork();
     let runs = files(&disk, "keys");
     let second = runs
@@ -414,11 +414,12 @@ fn what_is_missing_between_runs_of_records_that_are_gone_is_in_nobodys_way() {
     go_on(&broker, &model);
 }
 
-/// Other keys that come while records go, enough for a table to be due.
+/// The number of other keys that are appended while records are removed, enough to make a table
+/// due.
 const FILLERS: u64 = 60;
 
-/// Lets records go while others come, until the power fails at the disk's operation `at`, if that
-/// is reached.
+/// Removes records while others are appended, until the disk's operation `at`, where the power
+/// fails. Returns whether that was reached.
 fn crash_while_records_go(disk: &SimDisk, at: u64) -> bool {
     let clock = SimClock::new(1_700_000_100_000);
     let environment = env(disk, &clock, &SimRandom::new(at));

@@ -1,5 +1,5 @@
-//! The memory of key tables runs out, and is had again: whatever fills it, appends do not wait for
-//! ever.
+//! The memory for key tables is used up and becomes free again: whatever fills it, appends do not
+//! wait for ever.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     types::{Version, limits::MANY_RECORDS},
 };
 
-/// Housekeeping rounds that an append may wait for.
+/// The most rounds of housekeeping that an append may wait for.
 const ROUNDS: usize = 20;
 
 struct Pressed {
@@ -41,7 +41,7 @@ impl Pressed {
         }
     }
 
-    /// Appends once there is memory.
+    /// Appends as soon as there is memory.
     fn append(&mut self, append: Append) -> Result<Appended, Error> {
         let load = Load {
             bytes: 100,
@@ -68,7 +68,7 @@ impl Pressed {
     }
 }
 
-/// An append with conditions on keys of so many bytes that nobody has.
+/// An append with conditions on keys of this size that do not exist.
 fn with_large_conditions(number: usize, keys: usize, key_bytes: usize) -> (Append, Load) {
     let condition = |at| Condition {
         topic_id: None,
@@ -109,7 +109,7 @@ fn append_of(key: Option<String>, conditions: Vec<Condition>) -> Append {
 #[test]
 fn keys_that_only_conditions_name_give_their_memory_back() {
     let mut pressed = Pressed::open(256 << 10, 1);
-    // The table then covers a record, and holds no row.
+    // The table then covers a record, but has no row.
     pressed
         .append(append_of(None, Vec::new()))
         .expect("nothing fails");
@@ -199,7 +199,7 @@ fn an_erasure_takes_no_key_memory() {
     }
     let budget = pressed.broker.budget().clone();
     let part = budget.part(Name::KeyIndex);
-    // The keys go to files.
+    // The keys are written to files.
     part.add(part.bound());
     for _ in 0..ROUNDS {
         pressed.clock.advance(Duration::from_secs(20));
@@ -220,7 +220,7 @@ fn an_erasure_takes_no_key_memory() {
         let erased = now(erasing).expect("an answer").expect("nothing fails");
         assert_eq!(erased.through, Version(1));
     }
-    // Tables are counted with every append.
+    // Each append updates the memory that the tables count.
     pressed
         .append(append_of(None, Vec::new()))
         .expect("nothing fails");

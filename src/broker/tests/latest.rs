@@ -1,5 +1,5 @@
-//! The latest records of many entities: step by step, as at one moment, and never more in memory
-//! than a response.
+//! The latest records of many entities: read step by step, as of one moment, with never more than
+//! one response in memory.
 
 use bytes::Bytes;
 
@@ -40,7 +40,8 @@ fn record(key: Bytes, bytes: usize) -> Vec<u8> {
     })
 }
 
-/// One append, which is one frame, with records of keys 0 and up with values of these sizes.
+/// One append, and so one frame, of records of the keys 0, 1, 2 and so on, with values of these
+/// sizes.
 fn append(sizes: impl IntoIterator<Item = usize>) -> Append {
     append_of(
         "t",
@@ -68,7 +69,7 @@ fn value_len(latest: &Latest) -> Option<usize> {
     )
 }
 
-/// How many reads of files this takes.
+/// How many reads of files `of` makes.
 fn reads(disk: &SimDisk, of: impl FnOnce()) -> u64 {
     let reads = || {
         disk.stats()
@@ -183,7 +184,8 @@ fn a_read_of_an_entity_in_one_large_frame_costs_reading_it_once_and_holds_none_o
     }
 }
 
-/// A read that has returned a part, of a thousand records of version 1 that take several steps.
+/// A reader of a thousand records of version 1 that needs several steps and has returned the first
+/// part.
 fn under_way(disk: &SimDisk) -> (Broker, LatestReader, Vec<Latest>) {
     let broker = open(disk);
     send(&broker, append([4_000; 1_000])).expect("nothing fails");

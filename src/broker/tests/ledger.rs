@@ -1,4 +1,4 @@
-//! What was asked of the broker, what it said, and therefore what must be found.
+//! What was asked of the broker, what it answered, and therefore what must be found.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,7 +8,7 @@ use crate::{
     types::{Offset, PartitionId, TopicId},
 };
 
-/// Whether something has happened.
+/// Whether something is known to have happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
     /// It was asked for and not answered.
@@ -17,7 +17,7 @@ pub(super) enum Known {
     Yes,
 }
 
-/// The record of a run.
+/// The record of one run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
     pub(super) topics: BTreeMap<u64, TopicEntry>,
@@ -25,22 +25,24 @@ pub(super) struct Ledger {
     next_id: u64,
 }
 
-/// A topic that was asked for. Topics that had the same name are different entries.
+/// A topic that was asked for. Topics that had the same name one after the other are different
+/// entries.
 #[derive(Clone, Debug)]
 pub(super) struct TopicEntry {
     pub(super) name: String,
     pub(super) partitions: u32,
     pub(super) created: Known,
     pub(super) deleted: Option<Known>,
-    /// Whether its settings let its records go without being asked for.
+    /// Whether its settings allow retention to remove records.
     pub(super) limited: bool,
-    /// Known once the creation has been acknowledged or seen.
+    /// The topic's id, once the creation has been acknowledged or seen.
     id: Option<TopicId>,
-    /// Of each partition: the start that was acknowledged, and the furthest that was asked for.
+    /// For each partition: the start that was acknowledged, and the furthest start that was asked
+    /// for.
     starts: BTreeMap<u32, (u64, u64)>,
-    /// What was acknowledged or seen: record ids by partition and offset.
+    /// The record ids that were acknowledged or seen, by partition and offset.
     found: HashMap<(u32, u64), u64>,
-    /// The record that was seen with each version of each key.
+    /// The record that was seen for each version of each key.
     versions: BTreeMap<(Vec<u8>, u64), u64>,
 }
 
@@ -53,7 +55,7 @@ struct AppendEntry {
     refused: bool,
 }
 
-/// What a check came across, for the suite to know that it tested something.
+/// What a check came across, so that the suite knows that it tested something.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
     pub(super) records: u64,
@@ -62,7 +64,7 @@ pub(super) struct Seen {
 }
 
 impl Ledger {
-    /// An id that no record has had.
+    /// An id that no record has yet.
     pub(super) fn fresh_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
@@ -110,13 +112,13 @@ impl Ledger {
         entry.0 = start.0;
     }
 
-    /// The furthest that a partition was seen to start.
+    /// The furthest start that a partition was seen to have.
     pub(super) fn start_of(&self, key: u64, partition: u32) -> u64 {
         let starts = &self.topics[&key].starts;
         starts.get(&partition).map_or(0, |(seen, _)| *seen)
     }
 
-    /// Takes note of an append; returns its key.
+    /// Records an append that is asked for; returns its number.
     pub(super) fn append_asked(&mut self, topic: u64, ids: Vec<u64>) -> usize {
         self.appends.push(AppendEntry {
             topic,
@@ -134,7 +136,7 @@ impl Ledger {
     pub(super) fn append_answered(&mut self, key: usize, appended: &Appended) {
         let entry = &mut self.appends[key];
         entry.known = Known::Yes;
-        // Only appends to one partition are made, so that ids and offsets can be matched here.
+        // All appends here go to one partition, so that ids and offsets can be matched.
         let ranges = &appended.batches[0];
         assert_eq!(ranges.len(), 1);
         let (partition, first) = (ranges[0].partition.0, ranges[0].first_offset.0);
@@ -149,8 +151,8 @@ impl Ledger {
         }
     }
 
-    /// Compares the broker with everything that is known, and takes note of what was not: what a
-    /// reader has seen stays.
+    /// Compares the broker with everything that is known, and records what is newly known: whatever
+    /// a reader has seen must stay.
     pub(super) fn check(&mut self, broker: &Broker) -> Seen {
         let mut seen = Seen::default();
         let mut present: BTreeSet<u64> = BTreeSet::new();
@@ -178,7 +180,7 @@ impl Ledger {
                 "part of an append is there: {append:?}"
             );
             if append.known == Known::Maybe && !append.refused {
-                // From now on it must stay as it is.
+                // From now on the append must stay as it is.
                 if there > 0 {
                     seen.unknown_present += 1;
                     append.known = Known::Yes;
@@ -191,8 +193,8 @@ impl Ledger {
         seen
     }
 
-    /// Whether the topic is there, which must not contradict what is known; from now on it must
-    /// stay so.
+    /// Whether the topic exists, which must not contradict what is known, and must not change from
+    /// now on.
     fn settle_topic(&mut self, broker: &Broker, key: u64) -> bool {
         let topic = &self.topics[&key];
         let described = broker
@@ -207,7 +209,8 @@ impl Ledger {
             .collect();
         let there = described.filter(|found| match topic.id {
             Some(id) => found.id == id,
-            // Not acknowledged: it is this one if it is none of the others.
+            // The creation was not acknowledged. The topic found is this one if it is none of the
+            // others.
             None => {
                 !others.contains(&found.id)
                     && topic.deleted != Some(Known::Yes)
@@ -226,7 +229,7 @@ impl Ledger {
                 assert_eq!(found.partitions, topic.partitions);
                 topic.created = Known::Yes;
                 topic.id = Some(found.id);
-                // A deletion that was not answered has not happened, and cannot any more.
+                // An unanswered deletion has not happened, and cannot happen any more.
                 topic.deleted = None;
             }
             None => {
@@ -273,8 +276,8 @@ impl Ledger {
         present
     }
 
-    /// Every record with a key has a version, without gaps, and behind what was seen before it was
-    /// trimmed.
+    /// Asserts that the versions of each key have no gaps, and lie behind the versions that were
+    /// seen before a trim.
     fn check_versions(&mut self, key: u64, partition: PartitionId, start: u64, records: &[Found]) {
         let topic = self.topic(key);
         let mut here: BTreeMap<&[u8], u64> = BTreeMap::new();

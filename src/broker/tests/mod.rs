@@ -1,21 +1,23 @@
-//! Tests of the whole broker on the simulated disk, taken step by step from one thread.
+//! Tests of the whole broker on the simulated disk, stepped from one thread.
 //!
-//! `world.rs` is a broker with its disk, clock and chance; `ledger.rs` knows what must be found;
-//! `workload.rs` does things at random; `crash.rs` cuts the power at every write and every sync of
-//! that. `atomic.rs` does so with appends to several topics, which are whole or absent, `erased`
-//! with erasures, and `exactly_once` with producers. `key_index.rs` damages what is derived of
-//! keys, `clock.rs` lets clocks jump and `clock_readings.rs` counts who reads them, `counts.rs`
-//! is about what is counted for metrics, `key_memory.rs`
-//! lets its memory run out; `repeated.rs` sends again what has an event id; `responses.rs` measures
-//! what readers get, `latest.rs` what they get of many entities, and `reading.rs` counts which
-//! appends read files; `deadlines.rs` lets time pass with threads and without; `deleted.rs` deletes
-//! what is being read, and `partition_count.rs` where there is no room for more; `checkpoint.rs`
-//! counts what a checkpoint does, and `journal_room.rs` is about who waits for one. `histories`
-//! judges what concurrent clients were told about versions; `groups` has members of groups, and
-//! `group_calls.rs` asks for what is asked of groups from outside, and cuts the power under appends
-//! that commit offsets. `retention` lets records become old, or too many, and
-//! `compaction` keeps the last of each key; `idle.rs` appends nothing any more. `seldom.rs` is
-//! about what is logged. `injected` fails every open, map and read with every error.
+//! `world.rs` is a broker with its disk, clock and random numbers; `ledger.rs` knows what must be
+//! found; `workload.rs` does things at random; `crash.rs` cuts the power at every write and every
+//! sync of that. `atomic.rs` does the same with appends to several topics, which must be whole or
+//! absent; `erased` with erasures; `exactly_once` with producers.
+//!
+//! `key_index.rs` damages the key index, and `key_memory.rs` uses up its memory. `clock.rs` lets
+//! clocks jump, and `clock_readings.rs` counts readings of the clock. `counts.rs` tests the counts
+//! for metrics, `repeated.rs` repeated appends with event ids, `responses.rs` the sizes of
+//! responses, `latest.rs` reads of many entities; `reading.rs` counts which appends read files.
+//! `deadlines.rs` lets time pass with threads and without; `deleted.rs` deletes topics that are
+//! being read; `partition_count.rs` reaches the limit of partitions. `checkpoint.rs` counts the
+//! operations of a checkpoint, and `journal_room.rs` tests which appends wait for one.
+//!
+//! `histories` checks what concurrent clients were told about versions. `groups` has members of
+//! groups; `group_calls.rs` makes the other calls on groups, and cuts the power during appends that
+//! commit offsets. `retention` lets records become too old or too many; `compaction` keeps the last
+//! records of each key; `idle.rs` has no more appends. `seldom.rs` tests messages that are logged
+//! seldom. `injected` makes every open, map and read fail with every error.
 
 mod access_tokens;
 mod admission;

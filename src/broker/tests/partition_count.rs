@@ -1,4 +1,4 @@
-//! Partitions of deleted topics count until nothing of them is left.
+//! Partitions of deleted topics count towards the limit until nothing of them is left.
 
 use std::{collections::BTreeMap, future, pin::pin};
 
@@ -10,7 +10,7 @@ use crate::{
     types::limits::{MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC, PARTITION_BYTES, PRODUCER_BYTES},
 };
 
-/// A broker that is full: its topics are `t0`, `t1` and so on.
+/// A broker at its limit of partitions. Its topics are `t0`, `t1` and so on.
 fn full() -> Broker {
     let broker = open(&SimDisk::new(1), 1).expect("nothing fails");
     for number in 0..MAX_PARTITIONS / MAX_PARTITIONS_PER_TOPIC as usize {
@@ -25,7 +25,7 @@ fn delete(broker: &Broker, topic: &str) {
     assert_eq!(now(deleted), Some(Ok(())));
 }
 
-/// What the creation of a topic with so many partitions is refused with, if it is.
+/// The error with which the creation of a topic with this many partitions is refused, if it is.
 fn refusal(broker: &Broker, partitions: u32) -> Option<Error> {
     broker
         .create_topic("new", partitions, &BTreeMap::new())

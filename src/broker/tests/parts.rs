@@ -1,4 +1,4 @@
-//! Reading a part of what was returned again.
+//! Reading again a part of what a read has returned.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a read holds on to between its steps.
+//! The memory that a read holds between its steps.
 
 use bytes::Bytes;
 
@@ -20,7 +20,7 @@ fn append_to_each(broker: &Broker, frames: u64) {
     }
 }
 
-/// Reads as far as there is something; how many bytes came.
+/// Reads as long as there is something; returns the number of bytes.
 fn read_on(reader: &mut Reader) -> usize {
     let mut bytes = 0;
     while let Step::Batch(batch) = reader.step().expect("nothing is damaged") {
@@ -141,7 +141,8 @@ fn follow(broker: &Broker, partitions: &[u32]) -> Reader {
     broker.read(read).expect("it is there")
 }
 
-/// How many limits a reader looks at until it waits again, and of which partitions records came.
+/// How many partitions' limits a reader looks at until it waits again, and the partitions of the
+/// records it returned.
 fn read_moved(reader: &mut Reader) -> (u64, Vec<u32>) {
     let (before, mut from) = (reader.looks(), Vec::new());
     loop {
@@ -176,7 +177,7 @@ fn a_reader_of_many_partitions_looks_at_those_that_have_moved() {
     assert!(looks <= 2 * 2, "{looks} looks at {MANY} partitions");
     assert_eq!(read_moved(&mut some).1, [7]);
 
-    // More than are remembered.
+    // More than a reader remembers.
     for _ in 0..5 {
         (0..MANY).for_each(append);
     }

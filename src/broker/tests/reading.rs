@@ -1,5 +1,5 @@
-//! An append that needs a file is left for a thread that may read it, and one that does not need
-//! any is not.
+//! An append that must read files is left to a thread that may block; one that need not is done at
+//! once.
 
 use std::task::{Context, Poll, Waker};
 
@@ -36,8 +36,8 @@ fn key(number: u64) -> Bytes {
     format!("key {number}").into()
 }
 
-/// To the entity of this key, if it is at this version; with an event id, by which it is known when
-/// it comes again.
+/// An append to the entity with this key, on the condition that it is at this version. Its event id
+/// lets the broker recognize it when it is repeated.
 fn append_of(key: Bytes, version: u64) -> Append {
     let record = proto::Record {
         key: Some(key.clone()),
@@ -65,7 +65,8 @@ fn append_of(key: Bytes, version: u64) -> Append {
     }
 }
 
-/// A disk and a broker that has just started: its tables are empty, and most keys are in runs.
+/// A disk and a broker that has just started: its tables in memory are empty, and most keys are in
+/// files.
 fn cold() -> (SimDisk, Broker) {
     let disk = SimDisk::new(1);
     let broker = open(&disk, 1);
@@ -82,8 +83,8 @@ fn cold() -> (SimDisk, Broker) {
     (disk.clone(), open(&disk, 2))
 }
 
-/// Appends: the answer, and how often it was said that files are to be read. No file is read
-/// without that.
+/// Appends. Returns the answer, and how often the broker said that it must read files; without
+/// saying so it reads none.
 fn send(disk: &SimDisk, broker: &Broker, append: Append) -> (Result<Appended, Error>, u32) {
     let opened_or_read = || {
         let stats = disk.stats();

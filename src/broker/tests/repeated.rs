@@ -1,4 +1,4 @@
-//! Appends with event ids that come again.
+//! Repeated appends with event ids.
 
 use bytes::Bytes;
 
@@ -16,7 +16,8 @@ fn broker() -> Broker {
     broker
 }
 
-/// One record of a key, with an event id, if these keys are at these versions.
+/// An append of one record of a key, with an event id, on the condition that these keys are at
+/// these versions.
 fn append_if(key: &str, event_id: &str, conditions: &[(&str, u64)]) -> Append {
     let record = proto::Record {
         key: Some(Bytes::copy_from_slice(key.as_bytes())),
@@ -129,7 +130,7 @@ fn an_append_at_the_highest_version_there_can_be_is_in_conflict_as_any_other() {
 #[test]
 fn a_conflict_does_not_keep_the_request_that_it_is_about() {
     let broker = broker();
-    // As in a request: the key is a slice of it.
+    // As in a request, the key is a slice of a large buffer.
     let request = Bytes::from(vec![b'k'; 100_000]);
     let mut append = append_if("other", "event", &[("key", 0)]);
     append.conditions[0].expected = Expected::KeyAt {

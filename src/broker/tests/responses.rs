@@ -1,4 +1,4 @@
-//! How much one response of a read has.
+//! The sizes of the responses of a read.
 
 use super::world::{append_of, create, encode_record, env, id_of, options, send};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     types::{Offset, PartitionId, RecordView, Records, limits::MAX_RESPONSE_BYTES},
 };
 
-/// With a topic `t`, for large appends.
+/// A broker with a topic `t` that takes large appends.
 fn broker() -> Broker {
     let options = Options {
         journal_file_bytes: 8 << 20,
@@ -49,7 +49,7 @@ fn what_was_read_ahead_and_is_trimmed_since_is_not_returned() {
 #[test]
 fn a_response_is_no_larger_than_promised_however_large_an_append_was() {
     let broker = broker();
-    // 4 MB, then one record, then a record that is as large as one may be, alone and not.
+    // 4 MB in one frame; one record; the largest possible record, first alone and then with others.
     let appends: [&[usize]; 4] = [&[100_000; 40], &[10], &[1_048_000], &[10, 1_048_000, 10]];
     let mut count = 0;
     for lens in appends {

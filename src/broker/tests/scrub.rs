@@ -1,4 +1,4 @@
-//! Scrubbing: what is sealed is verified, no faster than it may be, and damage is told.
+//! Scrubbing: sealed segments are verified, no faster than allowed, and damage is reported.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn world(rate: u64) -> World {
     World::with_options(&[("cleanup.policy", "delete")], options)
 }
 
-/// Appends so many records of 4,000 bytes, of which nearly all are in sealed segments then.
+/// Appends this many records of 4,000 bytes, nearly all of which are then in sealed segments.
 fn fill(world: &World, records: u8) {
     for nth in 0..records {
         world.put("a", &[nth; 4_000]);
@@ -32,7 +32,7 @@ fn scrubbed(world: &World) -> Scrubbed {
     world.described().scrubbed.expect("it is switched on")
 }
 
-/// Takes the steps that are due, until the next is later than this from now.
+/// Takes all scrubbing steps that are due within this time; returns their number.
 fn step_for(world: &World, time: Duration) -> u64 {
     let shared = &world.broker.shared;
     let end = shared.env.clock.elapsed() + time;
@@ -60,7 +60,7 @@ fn what_is_sealed_is_verified_in_a_day_again_and_no_faster_than_it_may_be() {
     step_for(&world, Duration::ZERO);
     assert!(scrubbed(&world).to > Offset::ZERO, "it begins at once");
     assert_eq!(scrubbed(&world).complete_ms, None);
-    // Some 400,000 bytes are sealed.
+    // About 400,000 bytes are in sealed segments.
     step_for(&world, 4 * SECOND);
     assert_eq!(
         scrubbed(&world).complete_ms,
@@ -98,7 +98,7 @@ fn damage_is_told_and_everything_else_is_verified() {
     step_for(&world, HOUR);
     let found = scrubbed(&world);
     assert_eq!(found.to.0, world.sealed_end());
-    // As a read has it.
+    // The same damage that a read reports.
     let read = try_read(&world.broker, 0);
     let Err(Error::DamagedRecords { from, to, .. }) = read else {
         panic!("{read:?}");

@@ -1,4 +1,4 @@
-//! What is logged seldom.
+//! Messages that are logged seldom.
 
 use std::{sync::Arc, time::Duration};
 

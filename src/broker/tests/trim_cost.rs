@@ -1,4 +1,5 @@
-//! What a trim writes is of the keys of what it removes, however many went before.
+//! A trim writes index data only for the keys of the records that it removes, however many went
+//! before.
 
 use bytes::Bytes;
 
@@ -10,13 +11,13 @@ use crate::{
     types::{PartitionId, Version},
 };
 
-/// What an index takes of a record, but for its filter.
+/// The bytes of a record in an index, without its part of the filter.
 const ROW_BYTES: u64 = 24;
 
-/// A segment's worth of records, each of another key.
+/// The number of records that fill a segment, each with its own key.
 const KEYS: u64 = 2_000;
 
-/// A broker whose records go as fast as they come.
+/// A broker whose records are trimmed as fast as they are appended.
 struct World {
     disk: SimDisk,
     broker: Broker,
@@ -30,8 +31,8 @@ impl World {
         Self { disk, broker }
     }
 
-    /// Appends a record of each of these keys, and more without a key, so that all before these are
-    /// in sealed segments.
+    /// Appends a record of each of these keys, and then records without a key, so that all the
+    /// former are in sealed segments.
     fn append(&self, keys: std::ops::Range<u64>) {
         let keys: Vec<u64> = keys.collect();
         for keys in keys.chunks(500) {
@@ -45,7 +46,7 @@ impl World {
         (0..3).for_each(|_| self.broker.keep_house(true));
     }
 
-    /// Trims all that there is, and returns how many bytes of the index were written for it.
+    /// Trims everything, and returns how many bytes were written to the index.
     fn trim(&self) -> u64 {
         self.disk.record_trace();
         let end = self.broker.describe_topic("t").expect("it is there").1[0].high_watermark;
@@ -87,7 +88,7 @@ fn keyed(key: u64) -> Vec<u8> {
     })
 }
 
-/// Few of these fill a segment.
+/// A large record without a key; a few of these fill a segment.
 fn filler() -> Vec<u8> {
     encode_proto(&proto::Record {
         value: Some(vec![1; 20_000].into()),
@@ -95,8 +96,8 @@ fn filler() -> Vec<u8> {
     })
 }
 
-/// How many bytes were written to files of a key index: each is written under another name until it
-/// is whole.
+/// The number of bytes written to key index files, each of which has another name until it is
+/// whole.
 fn index_bytes(trace: &[String]) -> u64 {
     let written = |line: &String| {
         let (_, operation) = line.split_once(' ')?;
@@ -141,7 +142,7 @@ fn over_many_trims_each_key_is_written_a_few_times_and_tables_stay_few() {
     let world = World::new();
     let mut written = 0;
     for round in 0..40 {
-        // Half of them come again each time.
+        // Half of the keys are used again in each round.
         world.append(0..KEYS / 2);
         world.append(KEYS * round + KEYS..KEYS * round + KEYS + KEYS / 2);
         written += world.trim();
@@ -154,7 +155,7 @@ fn over_many_trims_each_key_is_written_a_few_times_and_tables_stay_few() {
         assert_eq!(world.version(key), Version(1));
     }
     assert_eq!(world.version(0), Version(40));
-    // Versions go on, also behind a start.
+    // The versions continue, also after a start.
     world.broker.close().expect("nothing fails");
     let disk = world.disk.fork();
     let broker = open(&disk, 9).expect("nothing is wrong");
@@ -163,11 +164,11 @@ fn over_many_trims_each_key_is_written_a_few_times_and_tables_stay_few() {
     assert_eq!(world.version(0), Version(41));
 }
 
-/// Keys that come again in each round.
+/// The number of keys that are used again in each round.
 const AGAIN: u64 = 20;
 
-/// Appends a record of each key, and trims all, until the power fails; counts the rounds whose
-/// records were acknowledged.
+/// Appends a record of each key and trims everything, again and again, until the power fails.
+/// Counts the rounds whose records were acknowledged.
 fn append_and_trim(broker: &Broker, acknowledged: &mut u64) -> Option<()> {
     let records: Vec<Vec<u8>> = (0..AGAIN).map(keyed).collect();
     send(broker, append_of("t", Some(0), &records)).ok()?;
@@ -217,7 +218,7 @@ fn versions_go_on_whenever_the_power_fails_while_last_versions_are_written_and_m
         let broker = open(&disk, 90).expect("nothing is wrong");
         let world = World { disk, broker };
         let version = world.version(0);
-        // What was not acknowledged may be there all the same.
+        // Records that were not acknowledged may still be there.
         assert!(
             (acknowledged..=acknowledged + 1).contains(&version.0),
             "cut at {at}: {version} of {acknowledged}"
@@ -251,7 +252,7 @@ fn damage_in_what_is_known_of_trimmed_records_keeps_no_segment_from_being_remove
         .iter()
         .find(|path| path.extension().is_some_and(|other| other == "versions"))
         .expect("it was written");
-    // Where its rows are.
+    // A page with the table's rows.
     disk.flip_bit(table, 3 * 4_096 + 100, 3)
         .expect("it is that long");
     let broker = open(&disk, 5).expect("damage is no reason not to start");

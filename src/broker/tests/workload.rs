@@ -1,5 +1,5 @@
-//! A broker's life at random: topics come and go, records are appended and trimmed, segments roll,
-//! checkpoints happen.
+//! A broker's life at random: topics are created and deleted, records are appended and trimmed,
+//! segments roll, checkpoints happen.
 
 use std::collections::BTreeMap;
 
@@ -13,19 +13,19 @@ use crate::{
     types::{Offset, PartitionId},
 };
 
-/// A broker with its world and the record of what was done with it.
+/// A broker with its disk, clock and random numbers, and a ledger of what was done with it.
 pub(super) struct Life {
     pub(super) disk: SimDisk,
     clock: SimClock,
     chance: SimRandom,
     broker: Broker,
-    /// Whether topics have limits.
+    /// Whether topics have retention limits.
     limits: bool,
     pub(super) ledger: Ledger,
     pub(super) did: Did,
 }
 
-/// How much of what happened.
+/// How often each thing happened.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Did {
     pub(super) created: u64,
@@ -34,11 +34,11 @@ pub(super) struct Did {
     pub(super) appended: u64,
     pub(super) checkpoints: u64,
     pub(super) most_segments: u64,
-    /// How often a log's start was seen to have moved that nobody had trimmed.
+    /// How often the start of a log had moved without a trim.
     pub(super) retained: u64,
 }
 
-/// Things that were asked for and are not answered yet.
+/// Requests that are not answered yet.
 #[derive(Default)]
 struct Waiting {
     creates: Vec<(u64, Pending<TopicDescription>)>,
@@ -48,8 +48,8 @@ struct Waiting {
 }
 
 impl Life {
-    /// Begins a life on an empty disk; the power may be set to fail on it. None if it fails before
-    /// the broker is open.
+    /// Begins a life on an empty disk, whose power may fail. `None` if it fails before the broker
+    /// is open.
     pub(super) fn begin(disk: &SimDisk, seed: u64) -> Option<Self> {
         let (clock, chance) = (SimClock::new(1_700_000_000_000), SimRandom::new(seed));
         let broker =
@@ -65,7 +65,7 @@ impl Life {
         })
     }
 
-    /// The topics that are created have limits from now on, which are altered at times.
+    /// From now on topics are created with retention limits, which are altered at times.
     pub(super) fn with_limits(self) -> Self {
         Self {
             limits: true,
@@ -73,7 +73,7 @@ impl Life {
         }
     }
 
-    /// Lives on for so many steps, or until the power fails.
+    /// Takes this many steps, or fewer if the power fails.
     pub(super) fn live(&mut self, steps: u32) {
         for _ in 0..steps {
             let mut waiting = Waiting::default();
@@ -95,7 +95,7 @@ impl Life {
         }
     }
 
-    /// Leaves the broker; what was not answered is not known.
+    /// Ends the life. The outcome of unanswered requests stays unknown.
     pub(super) fn end(self) -> (Ledger, Did) {
         (self.ledger, self.did)
     }
@@ -128,7 +128,7 @@ impl Life {
         }
     }
 
-    /// The topics that have been created and not deleted.
+    /// The topics that were created and not deleted.
     fn living(&self) -> Vec<u64> {
         let living = self
             .ledger
@@ -164,7 +164,7 @@ impl Life {
         }
     }
 
-    /// What a reader could see to be gone stays so.
+    /// Records the starts of all logs: records that a reader could see to be gone stay gone.
     fn note_starts(&mut self) {
         if !self.limits {
             return;
@@ -186,7 +186,7 @@ impl Life {
         let name = &self.ledger.topics[&key].name;
         let value = ["-1", "1s", "5s"][below(&self.chance, 3) as usize];
         let settings = [("retention.ms".to_owned(), value.to_owned())].into();
-        // What comes of it is seen by what goes.
+        // The answer is not needed: the altered limits show in which records are removed.
         drop(self.broker.alter_topic(name, &settings, &[]));
     }
 
@@ -235,7 +235,7 @@ impl Life {
         }
     }
 
-    /// Takes note of the answers that have come.
+    /// Records the answers that have come.
     fn hear(&mut self, waiting: Waiting) {
         for (key, pending) in waiting.creates {
             if let Some(Ok(topic)) = now(pending) {

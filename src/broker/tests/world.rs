@@ -24,8 +24,8 @@ use crate::{
     types::{Offset, PartitionId, Position, RecordView, Records, Version, partition_of_key},
 };
 
-/// Small enough that a short workload goes round all of it: journal files of 16 blocks, memory for
-/// a few segments, of which three quarters are for all.
+/// So small that a short workload uses all of it: journal files of 16 blocks, and memory for a few
+/// segments, three quarters of which are shared by all.
 pub(super) fn options() -> Options {
     Options {
         journal_file_bytes: 96 << 10,
@@ -35,13 +35,13 @@ pub(super) fn options() -> Options {
         open_files: 2,
         disk_reserve_bytes: 0,
         delta_bytes: 1 << 10,
-        // What a test counts and what it injects errors into is what it asks for.
+        // No scrubbing, so that tests count and fail only the operations that they caused.
         scrub_rate: 0,
         ..Options::new(PathBuf::from("/data"))
     }
 }
 
-/// A world for a broker on this disk.
+/// The environment of a broker on this disk.
 pub(super) fn env(disk: &SimDisk, clock: &SimClock, random: &SimRandom) -> Env {
     Env {
         files: Arc::new(disk.clone()),
@@ -50,15 +50,15 @@ pub(super) fn env(disk: &SimDisk, clock: &SimClock, random: &SimRandom) -> Env {
     }
 }
 
-/// Opens a broker without threads, with a clock of its own. Each start of a run gets another seed,
-/// as salts must differ.
+/// Opens a broker without threads, with its own clock. Each start of a run needs another seed,
+/// because salts must differ.
 pub(super) fn open(disk: &SimDisk, seed: u64) -> Result<Broker, OpenError> {
     let clock = SimClock::new(1_700_000_000_000);
     Broker::open_stepped(env(disk, &clock, &SimRandom::new(seed)), options())
 }
 
 impl Broker {
-    /// Waits until there is room for a request of one batch, as a client with nothing else.
+    /// Waits until a request of one batch is admitted, on a flow of its own.
     pub(super) async fn admit_alone(&self, bytes: usize) -> Result<Admission, Error> {
         let load = Load {
             bytes,
@@ -79,7 +79,8 @@ pub(super) fn encode_record(id: u64, len: usize) -> Vec<u8> {
     encode(id, len, None)
 }
 
-/// As [`encode_record`], two out of three with one of a few keys that belong in a partition.
+/// Like [`encode_record`], but two of three records have one of a few keys that belong in the
+/// partition.
 pub(super) fn encode_keyed(id: u64, len: usize, partition: u32, partitions: u32) -> Vec<u8> {
     let key = (!id.is_multiple_of(3)).then(|| key_in(id % 7, partition, partitions));
     encode(id, len, key)
@@ -110,7 +111,7 @@ pub(super) fn encode_proto(record: &crate::proto::Record) -> Vec<u8> {
     out
 }
 
-/// The id in a value, which must be as [`encode_record`] made it.
+/// The id in a value that [`encode_record`] made.
 pub(super) fn id_of(value: &[u8]) -> u64 {
     let (head, rest) = value
         .split_first_chunk::<8>()
@@ -148,7 +149,7 @@ pub(super) fn create(broker: &Broker, topic: &str, partitions: u32) {
     now(created).expect("an answer").expect("nothing fails");
 }
 
-/// Appends, and waits for the answer.
+/// Appends, and returns the answer.
 pub(super) fn send(broker: &Broker, append: Append) -> Result<Appended, Error> {
     let bytes = append.batches.iter().map(|batch| batch.records.len()).sum();
     let admission = now(broker.admit_alone(bytes)).expect("there is memory")?;
@@ -157,7 +158,7 @@ pub(super) fn send(broker: &Broker, append: Append) -> Result<Appended, Error> {
     now(pending).expect("what was committed is answered")
 }
 
-/// All records of a partition from its start: offset and id.
+/// The offset and id of every record of a partition, from its start.
 pub(super) fn read_all(broker: &Broker, topic: &str, partition: PartitionId) -> Vec<(Offset, u64)> {
     read_whole(broker, topic, partition)
         .into_iter()
@@ -210,7 +211,7 @@ pub(super) fn read_whole(broker: &Broker, topic: &str, partition: PartitionId) -
     }
 }
 
-/// What a future has come to, without waiting for it.
+/// The result of a future if it is ready, without waiting.
 pub(super) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
@@ -218,19 +219,20 @@ pub(super) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// How often a broker without threads tries what the journal thread would try for ever.
+/// How often a broker without threads tries what the journal thread would retry for ever.
 const TRIES: u32 = 1_000;
 
 impl Broker {
-    /// As the journal thread commits what is queued, on this thread: what is queued is answered.
+    /// Commits what is queued, on this thread, as the journal thread does; queued requests are
+    /// answered.
     pub(super) fn commit_all(&self) {
         if let Some(cause) = self.commit_queued(TRIES) {
             panic!("the journal does not go on: {cause}");
         }
     }
 
-    /// As the other threads go on when housekeeping is called, on this thread; with a checkpoint,
-    /// or with one if it is due.
+    /// Does on this thread what the other threads do when housekeeping is notified; with a
+    /// checkpoint in any case, or only if one is due.
     pub(super) fn keep_house(&self, checkpoint: bool) {
         if checkpoint {
             self.shared.maintenance.housekeeping.ask_for_checkpoint();
@@ -240,8 +242,8 @@ impl Broker {
         self.step();
     }
 
-    /// What the threads do that look after deadlines, housekeeping and indexing, on this thread:
-    /// one round of each that has been called, in the order in which they call each other.
+    /// Does on this thread one round of deadlines, housekeeping and indexing, as far as each was
+    /// notified, in the order in which they notify each other.
     pub(super) fn step(&self) {
         self.shared.on_deadline();
         if let Some(checkpoint_wanted) = self.shared.maintenance.housekeeping.take() {
@@ -255,7 +257,7 @@ impl Broker {
         }
     }
 
-    /// Appends, reading files on this thread.
+    /// Appends; files are read on this thread.
     pub(super) fn append(
         &self,
         append: Append,

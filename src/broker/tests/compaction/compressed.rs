@@ -1,4 +1,4 @@
-//! Segments are compressed once they are sealed: what readers get is what it was, whatever happens
+//! Segments are compressed once they are sealed: readers get the same records, whatever happens
 //! meanwhile.
 
 use std::io::ErrorKind;
@@ -18,8 +18,8 @@ use crate::{
 
 const DELETE: (&str, &str) = ("cleanup.policy", "delete");
 
-/// Some segments of records that compress well, all but the last of them sealed and in a
-/// checkpoint.
+/// A topic with several segments of records that compress well. All segments but the last are
+/// sealed and covered by a checkpoint.
 fn filled(settings: &[(&str, &str)]) -> World {
     let world = World::with(&[&[DELETE], settings].concat());
     fill(&world);
@@ -34,14 +34,14 @@ fn fill(world: &World) {
     world.broker.commit_all();
 }
 
-/// Lets the broker compress what there is to.
+/// Lets the broker compress all that it can.
 fn compress(world: &World) {
     for _ in 0..30 {
         world.pass(SECOND);
     }
 }
 
-/// Bytes on disk, and before compression.
+/// The bytes on disk, and the bytes before compression.
 fn sizes(world: &World) -> (u64, u64) {
     let described = world.described();
     (described.bytes, described.uncompressed_bytes)
@@ -79,7 +79,7 @@ fn sealed_segments_are_compressed_and_every_read_finds_what_it_was() {
     }
 }
 
-/// What an inspection finds damaged.
+/// The damage that an inspection finds.
 fn inspected(world: &World) -> Vec<String> {
     let env = crate::broker::tests::world::env(
         &world.disk.fork(),
@@ -259,7 +259,7 @@ fn compaction_and_merging_write_compressed_segments_and_read_them() {
     assert!(bytes < uncompressed / 2, "{bytes} of {uncompressed}");
     let found: Vec<u64> = world.offsets();
     assert_eq!(found, (20..40).collect::<Vec<u64>>());
-    // Once more, over what is compressed.
+    // Compacts again, now with compressed segments as input.
     world.put("key 0", b"new");
     world.compact();
     compress(&world);
@@ -270,7 +270,7 @@ fn compaction_and_merging_write_compressed_segments_and_read_them() {
 
 #[test]
 fn an_erased_record_is_gone_from_a_compressed_segment() {
-    // Of bytes that do not compress, so that they would be found.
+    // The secret does not compress, so that a search would find its bytes.
     let world = World::with(&[DELETE, ("compression", "zstd")]);
     let secret: Vec<u8> = (0..64u32)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
@@ -343,7 +343,7 @@ fn after_every_crash_each_segment_is_as_it_was_or_compressed_and_reads_the_same(
         }
         compress(&world);
         if disk.is_on() {
-            // What the clock brings is not always done in the same step.
+            // Work that depends on the clock is not always done in the same step.
             continue;
         }
         for mode in CrashMode::ALL {
@@ -381,7 +381,7 @@ fn compression_pauses_between_two_segments() {
         let (bytes, uncompressed) = sizes(&world);
         uncompressed - bytes
     };
-    // A segment is read in 4 ms at 64 MiB a second.
+    // At 64 MiB a second, the read of a segment takes 4 ms.
     let mut moments = Vec::new();
     while moments.len() < 3 {
         let before = saved();

@@ -1,5 +1,5 @@
-//! The power is cut at every write and every sync of a compaction, in every way: afterwards each
-//! segment is as it was or as it is to be, and another compaction comes to the same end.
+//! The power is cut at every write and every sync of a compaction, in every crash mode. Afterwards
+//! each segment has its old or its new content, and another compaction leads to the same end.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ struct Coverage {
     between: u64,
 }
 
-/// A compaction up to where the power failed.
+/// A compaction that runs until the power fails.
 struct Run {
     world: World,
     before: BTreeMap<u64, Found>,
@@ -74,7 +74,7 @@ fn found(world: &World) -> BTreeMap<u64, Found> {
 }
 
 impl Run {
-    /// Several segments, with tombstones whose time is over in the next compaction.
+    /// Several segments, with tombstones that expire before the next compaction.
     fn prepare(keep: &str) -> Self {
         let world = World::with(&[("compaction.keep", keep), ("delete.retention.ms", "10s")]);
         for nth in 0..8u8 {
@@ -93,7 +93,7 @@ impl Run {
         Self { world, before }
     }
 
-    /// Compacts, and lets the tombstone go.
+    /// Compacts, and removes the expired tombstones.
     fn go(&self) {
         self.world.clock.advance(10 * SECOND);
         drop(self.world.broker.compact_topic(super::world::TOPIC));

@@ -1,4 +1,4 @@
-//! What keeps a partition from being compacted, and what goes on all the same.
+//! What prevents the compaction of a partition, and what works all the same.
 
 use super::world::{HOUR, SECOND, START_MS, TOPIC, World, try_read};
 use crate::{
@@ -6,14 +6,14 @@ use crate::{
     env::sim::{Fault, OpKind, fault::EMFILE},
 };
 
-/// A world whose topic is not compacted yet.
+/// A world whose topic has no compaction yet.
 fn not_yet(settings: &[(&str, &str)]) -> World {
     let mut all = vec![("cleanup.policy", "delete")];
     all.extend(settings);
     World::with(&all)
 }
 
-/// The same, with sixty records of one key in several segments, and compacted from now on.
+/// The same, with sixty records of one key in several segments; then compaction is switched on.
 fn about_to_be_compacted() -> World {
     let world = not_yet(&[]);
     for nth in 0..60u8 {

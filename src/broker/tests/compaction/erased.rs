@@ -1,4 +1,4 @@
-//! An erasure wins over compaction, also over a pass that is under way.
+//! An erasure wins over compaction, even in the middle of a pass.
 
 use super::world::{HOUR, SECOND, TOPIC, World};
 use crate::{broker::tests::world::now, types::Version};
@@ -17,7 +17,7 @@ fn is_complete(world: &World, id: u64) -> bool {
 
 #[test]
 fn an_erasure_under_a_pass_is_complete_and_its_bytes_do_not_come_back() {
-    // A pass has about so many steps; the erasure comes behind each.
+    // A pass has about this many steps; the erasure is tried after each of them.
     for steps in 0..30 {
         let world = World::with(&[("delete.retention.ms", "1s"), ("compaction.keep", "2")]);
         for nth in 0..40u8 {

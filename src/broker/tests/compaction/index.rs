@@ -1,4 +1,4 @@
-//! The key index of what is compacted.
+//! The key index of compacted records.
 
 use super::world::{TOPIC, World};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 
 const KEYS: u64 = 50;
 
-/// Appends a record of each key, so many times.
+/// Appends a record of each key, this many times.
 fn write_all(world: &World, times: u64) {
     for _ in 0..times {
         let record = |key| {
@@ -23,7 +23,7 @@ fn write_all(world: &World, times: u64) {
     }
 }
 
-/// How many bytes the files of the index have that are of records, and how many files these are.
+/// The total size of the index's tables of records, and the number of these tables.
 fn index(world: &World) -> (usize, usize) {
     let dir = world.dir();
     let (mut bytes, mut files) = (0, 0);
@@ -44,12 +44,12 @@ fn the_index_of_keys_that_are_written_for_ever_has_a_bounded_number_of_bytes_and
         write_all(&world, 30);
         written += 30;
         world.roll();
-        // What is in memory of the index is written for that.
+        // The restart writes the index's tables that are in memory.
         world.restart(true);
         world.compact();
         let (bytes, files) = index(&world);
         assert!(files <= 8, "{files} files in round {round}");
-        // A run of few rows has 16 KiB, and those of a round that is not compacted 40 KiB.
+        // A table of few rows has 16 KiB; the table of a round that is not compacted has 40 KiB.
         assert!(bytes <= 8 * (16 << 10), "{bytes} bytes in round {round}");
     }
     for cleanly in [true, false] {

@@ -1,4 +1,4 @@
-//! More keys than there is memory for.
+//! More keys than memory has room for.
 
 use super::world::{SECOND, World};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 
 const KEYS: u64 = 6_000;
 
-/// A quarter of this is less than the keys take.
+/// A quarter of this memory is less than the keys need.
 fn little_memory() -> Options {
     Options {
         memory: options().memory.with(Name::KeyIndex, 4 << 20),

@@ -1,6 +1,6 @@
 //! Compaction: which records stay, when, and what readers are told. `random.rs` compares it with a
-//! model, and `crash.rs` cuts the power at every write and sync of it. Compression, which is done
-//! by the same thread in the same way, is in `compressed.rs`.
+//! model, and `crash.rs` cuts the power at every write and every sync. `compressed.rs` tests
+//! compression, which the same thread does in the same way.
 
 mod compressed;
 mod crash;

@@ -1,4 +1,4 @@
-//! Settings, and records that compaction does not know what to do with.
+//! Settings, and records that compaction must leave alone.
 
 use super::world::{HOUR, TOPIC, World, named};
 use crate::broker::{Error, tests::world::now};

@@ -1,5 +1,5 @@
-//! Whatever happens, what is there is what the rules say: a model has every record that was ever
-//! appended, and knows which must be there, which may be gone, and which must be.
+//! Whatever happens, the records that can be read obey the rules. A model has every record that was
+//! ever appended, and knows which must be there, which may be gone, and which must be gone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,7 +31,7 @@ struct Known {
     value: Option<Vec<u8>>,
     append_ms: i64,
     is_erased: bool,
-    /// By the rules, at some moment so far.
+    /// The rules allowed it at some moment so far.
     may_be_gone: bool,
 }
 
@@ -41,9 +41,9 @@ struct Model {
     seed: u64,
     records: BTreeMap<u64, Known>,
     versions: BTreeMap<String, u64>,
-    /// Of entities that were trimmed: where they start.
+    /// The entities that were trimmed, with the version where each starts.
     starts: BTreeMap<String, u64>,
-    /// Not there when somebody looked.
+    /// Records that a reader did not find.
     gone: BTreeSet<u64>,
     keep: u64,
     start: u64,
@@ -172,7 +172,7 @@ impl Model {
         self.end += 1;
     }
 
-    /// Appends with a condition that holds, or not.
+    /// Appends with a condition that may or may not hold.
     fn append_if(&mut self) {
         let key = self.key();
         let version = self.versions.get(&key).copied().unwrap_or_default();
@@ -279,7 +279,7 @@ impl Model {
     }
 
     fn cut_power(&mut self, step: u32) {
-        // Somewhere in what the broker does behind an append, or in a pass.
+        // The broker takes a few steps after an append, or in the middle of a pass.
         drop(self.world.broker.compact_topic(TOPIC));
         for _ in 0..below(&self.chance, 6) {
             self.world.broker.step();
@@ -368,7 +368,7 @@ impl Model {
             let mut newest = None;
             for (offset, known) in &self.records {
                 if known.key == *key && there.contains_key(offset) {
-                    // What is left of erased records stays in the partition.
+                    // The remains of erased records stay in the partition.
                     if known.version >= self.start_of(key) {
                         versions.push(known.version);
                     }

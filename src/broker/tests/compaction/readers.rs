@@ -1,4 +1,4 @@
-//! Who reads, or appends, while a partition is compacted.
+//! Reads and appends during a compaction.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ fn a_read_that_began_before_ends_where_it_is_to_end_also_within_what_was_compact
                 next = batch.next_offset.0;
             }
             Step::Wait(_) => panic!("a finite read waits"),
-            // Of `b`; those of `a` that were there are gone.
+            // A record of `b`; the records of `a` are gone.
             Step::End => return assert_eq!((records, next), (1, 10)),
         }
     }
@@ -121,7 +121,7 @@ fn a_reader_from_the_beginning_ends_with_the_right_state_while_it_is_compacted()
     assert_eq!(world.offsets().len(), 37);
 }
 
-/// How many records a group lags behind, and whether they were counted.
+/// By how many records a group lags, and whether these were counted.
 fn lag(world: &World, group: &str) -> (u64, bool) {
     let group = world.broker.describe_group(group).expect("it is there");
     (group.partitions[0].lag, group.partitions[0].lag_exact)

@@ -1,11 +1,11 @@
-//! What becomes of the files of segments in whose place others are.
+//! What becomes of the files of replaced segments.
 
 use bytes::Bytes;
 
 use super::world::{MS, PARTITION, TOPIC, World};
 use crate::broker::{Read, Step, tests::world::now};
 
-/// Two segments and more, of one key.
+/// Appends more than two segments of records, all of one key.
 fn fill(world: &World) {
     for nth in 0..150u8 {
         world.put("a", &[nth; 1_000]);
@@ -13,14 +13,14 @@ fn fill(world: &World) {
     world.roll();
 }
 
-/// How often files of segments were made shorter, since it is traced.
+/// How often segment files were truncated since tracing began.
 fn cuts(world: &World) -> usize {
     let trace = world.disk.trace();
     let is_cut = |line: &&String| line.contains("SetLen ") && line.contains(".log");
     trace.iter().filter(is_cut).count()
 }
 
-/// The same while the topic was compacted.
+/// How often segment files were truncated during a compaction of the topic.
 fn cuts_of_compaction(world: &World) -> usize {
     world.disk.record_trace();
     world.compact();
@@ -28,7 +28,7 @@ fn cuts_of_compaction(world: &World) -> usize {
     cuts(world)
 }
 
-/// The first records, as a reader has them in a segment's map.
+/// The first records, as slices of a segment's map.
 fn first_records(world: &World) -> Vec<Bytes> {
     let read = Read {
         topic: TOPIC.to_owned(),
@@ -47,7 +47,7 @@ fn first_records(world: &World) -> Vec<Bytes> {
 fn a_segment_that_gave_way_is_given_back_step_by_step_unless_somebody_has_bytes_of_it() {
     let world = World::with(&[]);
     fill(&world);
-    // The simulated disk does not allow a mapped file to become shorter.
+    // The simulated disk does not allow that a mapped file is truncated.
     let held = first_records(&world);
     let copy: Vec<Vec<u8>> = held.iter().map(|slice| slice.to_vec()).collect();
     let while_held = cuts_of_compaction(&world);

@@ -1,4 +1,4 @@
-//! Which records stay, and what readers, conditions and later appends see of that.
+//! Which records stay, and what readers, conditions and later appends see.
 
 use super::world::{PARTITION, SECOND, TOPIC, World};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     types::Version,
 };
 
-/// A world in which each of these keys has been written so often, in turns.
+/// A world in which each of these keys was written this many times, in turns.
 fn written(settings: &[(&str, &str)], keys: &[&str], times: u8) -> World {
     let world = World::with(settings);
     for nth in 0..times {
@@ -43,7 +43,7 @@ fn the_last_record_of_each_key_stays_where_it_was_and_readers_are_told_up_to_the
         120
     );
     assert!(described.bytes < 8_000, "{described:?}");
-    // From an offset whose record is gone a reader gets the next that is there.
+    // A read from the offset of a removed record begins with the next record that is left.
     assert_eq!(world.read_from(1).0.len(), 3);
     assert_eq!(world.read_from(118).0.len(), 2);
     assert_eq!(world.read_from(119).1, 120);
@@ -55,11 +55,11 @@ fn as_many_records_of_each_key_stay_as_are_to_be_kept() {
     world.compact();
     assert_eq!(world.of_key("a"), [(48, 94), (49, 96), (50, 98)]);
     assert_eq!(world.of_key("b"), [(48, 95), (49, 97), (50, 99)]);
-    // With fewer, what was clean is not clean any more.
+    // If fewer records are kept, clean segments are not clean any more.
     world.alter(&[("compaction.keep", "2")]);
     world.compact();
     assert_eq!(world.of_key("a"), [(49, 96), (50, 98)]);
-    // With more, nothing comes back.
+    // If more records are kept, removed ones do not come back.
     world.alter(&[("compaction.keep", "5")]);
     world.put("a", b"new");
     world.compact();

@@ -55,7 +55,7 @@ fn records_are_left_alone_until_they_are_old_enough() {
     world.pass(30 * SECOND - MS);
     assert_eq!(world.offsets().len(), 60, "not even on command");
     world.pass(MS);
-    // Those that are old enough give way to each other, not to younger ones.
+    // A record that is old enough is removed for a newer one only if that is old enough, too.
     let (first, rest): (Vec<u64>, Vec<u64>) = world.offsets().into_iter().partition(|at| *at < 30);
     assert_eq!((first, rest.len()), (vec![29], 30));
     world.pass(HOUR);

@@ -1,9 +1,9 @@
-//! How long tombstones live, and what is known of an entity when its tombstone is gone.
+//! How long tombstones live, and what is known of an entity after its tombstone is gone.
 
 use super::world::{DAY, HOUR, MS, SECOND, World};
 use crate::types::Version;
 
-/// A world in which an entity was deleted, and that was compacted.
+/// A world in which an entity was deleted and then compacted.
 fn deleted(settings: &[(&str, &str)]) -> World {
     let world = World::with(settings);
     for _ in 0..3 {

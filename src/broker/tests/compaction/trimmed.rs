@@ -1,4 +1,4 @@
-//! Trims of entities: what readers see at once, what is remembered, and when the bytes go.
+//! Trims of entities: what readers see at once, what is remembered, and when the bytes are removed.
 
 use super::world::{HOUR, SECOND, TOPIC, World, records as records_in, try_read};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 
 const POLICIES: [&str; 2] = ["compact", "delete"];
 
-/// With a topic of this policy that keeps many records of each key.
+/// A world whose topic has this policy and keeps many records of each key.
 fn world(policy: &str) -> World {
     World::with(&[("cleanup.policy", policy), ("compaction.keep", "1000")])
 }
@@ -23,7 +23,7 @@ fn value(key: &str, nth: u64) -> Vec<u8> {
     value
 }
 
-/// Appends so many records to an entity, with as many of others between.
+/// Appends these versions to an entity, with as many records of other entities in between.
 fn fill(world: &World, key: &str, versions: std::ops::RangeInclusive<u64>) {
     for nth in versions {
         world.put(key, &value(key, nth));
@@ -222,7 +222,7 @@ fn a_trimmed_entity_that_is_erased_and_one_that_was_erased_keep_their_start_and_
         for nth in 1..=6 {
             assert!(!has_value(&world, "first trimmed", nth), "{policy}: {nth}");
         }
-        // What is left goes with the partition's records: versions do not go back for that.
+        // The remaining records go with the partition's trim, and versions do not go back.
         let end = world.put("last", b"x");
         trim_partition(&world, end);
         world.restart(true);
@@ -240,7 +240,7 @@ fn versions_do_not_go_back_where_a_partition_is_trimmed_under_a_trim_that_waits(
     fill(&world, "a", 1..=60);
     world.trim_key("a", 61).expect("it is at version 60");
     world.broker.keep_house(true);
-    // Segments that have some of the records go first, then the pass takes the others.
+    // The segments with some of the records go first; then the pass removes the other records.
     trim_partition(&world, 40);
     world.compact();
     trim_partition(&world, 80);
@@ -304,7 +304,7 @@ fn a_reader_that_has_fetched_ahead_returns_nothing_that_is_trimmed_meanwhile() {
         }
         rest.extend(offsets);
     }
-    // Even ones are the entity's, and the last of them is left.
+    // The even offsets are the entity's; the last of them is left.
     let expected = (first.len() as u64..80).filter(|offset| offset % 2 == 1 || *offset == 78);
     assert_eq!(rest, expected.collect::<Vec<u64>>());
 }

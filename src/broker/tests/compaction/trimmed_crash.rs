@@ -1,5 +1,6 @@
-//! The power is cut at every write and every sync of a trim of entities and of the pass that
-//! removes the bytes, in every way: afterwards it has happened or not, and the bytes go in the end.
+//! The power is cut at every write and every sync of a trim of entities, and of the pass that
+//! removes the bytes, in every crash mode. Afterwards the trim has happened or not, and the bytes
+//! are gone in the end.
 
 use super::world::{Found, HOUR, World};
 use crate::{env::sim::CrashMode, types::Version};
@@ -12,7 +13,7 @@ struct Coverage {
     complete: u64,
 }
 
-/// Entities that are trimmed, up to where the power failed.
+/// A trim of entities that runs until the power fails.
 struct Run {
     world: World,
     before: Vec<Found>,
@@ -80,7 +81,7 @@ fn is_trimmed(found: &Found) -> bool {
 }
 
 impl Run {
-    /// Several segments with records of two entities, one of which loses all.
+    /// Several segments with records of two entities, one of which will lose all of its records.
     fn prepare(policy: &str) -> Self {
         let world = World::with(&[("cleanup.policy", policy), ("compaction.keep", "1000")]);
         for nth in 0..10u8 {
@@ -97,7 +98,7 @@ impl Run {
         }
     }
 
-    /// Trims, and removes the bytes.
+    /// Trims the entities, and removes the bytes.
     fn go(&mut self) {
         let trimmed = [("some", 7), ("all", 11)].map(|(key, before)| {
             let broker = &self.world.broker;
@@ -128,7 +129,7 @@ impl Run {
             return;
         }
         if !self.is_answered && found.iter().any(is_trimmed) {
-            // One of two.
+            // Only one of the two trims was done.
             return;
         }
         assert_eq!(found.iter().collect::<Vec<_>>(), expected);

@@ -1,4 +1,4 @@
-//! A broker with one compacted topic of one partition, whose time is moved.
+//! A broker with one compacted topic of one partition, and a clock that tests move.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -44,7 +44,7 @@ pub(in crate::broker::tests) struct World {
 }
 
 impl World {
-    /// With a topic that is compacted and has these settings, and the smallest segments.
+    /// A world whose topic is compacted, has these settings and the smallest segments.
     pub(in crate::broker::tests) fn with(settings: &[(&str, &str)]) -> Self {
         Self::with_options(settings, options())
     }
@@ -72,7 +72,7 @@ impl World {
         world
     }
 
-    /// Appends a record; its offset.
+    /// Appends a record; returns its offset.
     pub(in crate::broker::tests) fn put(&self, key: &str, value: &[u8]) -> u64 {
         self.append(Some(key), Some(value))
             .expect("it is taken")
@@ -80,7 +80,7 @@ impl World {
             .0
     }
 
-    /// Appends a tombstone; its offset.
+    /// Appends a tombstone; returns its offset.
     pub(in crate::broker::tests) fn delete(&self, key: &str) -> u64 {
         self.append(Some(key), None)
             .expect("it is taken")
@@ -104,8 +104,8 @@ impl World {
         Ok(appended.batches.remove(0).remove(0))
     }
 
-    /// Fills the active segment, so that the next append begins another: with records of a key of
-    /// their own.
+    /// Fills the active segment with records of a key used for nothing else, so that the next
+    /// append begins another segment.
     pub(in crate::broker::tests) fn roll(&self) {
         for _ in 0..2 {
             self.put("filler", &[0; 40_000]);
@@ -114,8 +114,8 @@ impl World {
         self.broker.commit_all();
     }
 
-    /// Lets the broker do what there is to do at this moment, and as compaction pauses between its
-    /// steps, in the next milliseconds.
+    /// Lets the broker do everything that is due now and, as compaction pauses between its steps,
+    /// in the next milliseconds.
     pub(in crate::broker::tests) fn settle(&self) {
         for _ in 0..4 {
             self.broker.step();
@@ -139,13 +139,13 @@ impl World {
         panic!("a pass does not end");
     }
 
-    /// Lets time pass.
+    /// Lets time pass, and the broker do what becomes due.
     pub(in crate::broker::tests) fn pass(&self, time: Duration) {
         self.clock.advance(time);
         self.settle();
     }
 
-    /// Compacts on command.
+    /// Compacts the topic on request.
     pub(in crate::broker::tests) fn compact(&self) {
         let compacted = self.broker.compact_topic(TOPIC).expect("it is compacted");
         self.settle();
@@ -159,24 +159,24 @@ impl World {
         altered.expect("nothing fails");
     }
 
-    /// All that a reader gets from an offset on, and the offset that it is told at the end.
+    /// All records that a reader gets from an offset on, and the offset at which the read ends.
     pub(in crate::broker::tests) fn read_from(&self, offset: u64) -> (Vec<Found>, u64) {
         try_read(&self.broker, offset).expect("it can be read")
     }
 
-    /// All records.
+    /// All records of the partition.
     pub(in crate::broker::tests) fn read(&self) -> Vec<Found> {
         let (found, end) = self.read_from(self.described().earliest.0);
         assert_eq!(end, self.described().high_watermark.0, "told up to the end");
         found
     }
 
-    /// The offsets that there are.
+    /// The offsets that have records.
     pub(in crate::broker::tests) fn offsets(&self) -> Vec<u64> {
         self.read().iter().map(|found| found.offset).collect()
     }
 
-    /// What is there of a key: versions and offsets.
+    /// The records of a key: versions and offsets.
     pub(in crate::broker::tests) fn of_key(&self, key: &str) -> Vec<(u64, u64)> {
         let found = self.read();
         let of_key = found
@@ -187,12 +187,12 @@ impl World {
             .collect()
     }
 
-    /// Where a read of the entity says that it starts.
+    /// The first version that a read of the entity reports.
     pub(in crate::broker::tests) fn start_of(&self, key: &str) -> u64 {
         self.read_entity(key).2
     }
 
-    /// The versions that a read of the entity returns, and the one that it is said to be at.
+    /// The versions that a read of the entity returns, and the latest version that it reports.
     pub(in crate::broker::tests) fn versions(&self, key: &str) -> (Vec<u64>, u64) {
         let (versions, latest, _) = self.read_entity(key);
         (versions, latest)
@@ -230,12 +230,12 @@ impl World {
         now(trimming).expect("an answer")
     }
 
-    /// Whether a file has these bytes.
+    /// Whether any file has these bytes.
     pub(in crate::broker::tests) fn has_bytes(&self, bytes: &[u8]) -> bool {
         self.have_bytes(bytes, "")
     }
 
-    /// Whether a segment has these bytes.
+    /// Whether any segment has these bytes.
     pub(in crate::broker::tests) fn segments_have(&self, bytes: &[u8]) -> bool {
         self.have_bytes(bytes, ".log")
     }
@@ -249,7 +249,7 @@ impl World {
         })
     }
 
-    /// The version that an entity is said to be at, and its latest record's value.
+    /// The latest version that is reported for an entity, and the value of its latest record.
     pub(in crate::broker::tests) fn latest(&self, key: &str) -> (Version, Option<Vec<u8>>) {
         let latest = self.broker.get_latest(TOPIC, &[key.to_owned().into()]);
         let latest = latest.expect("it can be read").remove(0);
@@ -269,7 +269,7 @@ impl World {
         self.described().compaction.expect("it is compacted")
     }
 
-    /// Behind the last sealed segment.
+    /// The offset behind the last sealed segment.
     pub(in crate::broker::tests) fn sealed_end(&self) -> u64 {
         let topics = self.broker.shared.partitions.topics();
         let topic = topics.find(TOPIC).expect("it is there");
@@ -278,7 +278,7 @@ impl World {
         view.sealed_end().unwrap_or_default().0
     }
 
-    /// Where the partition's files are.
+    /// The directory of the partition's files.
     pub(in crate::broker::tests) fn dir(&self) -> PathBuf {
         let topics = self.broker.shared.partitions.topics();
         let topic = topics.find(TOPIC).expect("it is there");
@@ -295,7 +295,7 @@ impl World {
         self.open();
     }
 
-    /// Goes on with another disk.
+    /// Continues with another disk.
     pub(in crate::broker::tests) fn go_on_with(&mut self, disk: SimDisk) {
         self.disk = disk;
         self.open();

@@ -1,5 +1,5 @@
-//! An entity that has damaged records is erased all the same: whichever of them it is, whatever in
-//! its frame, and whatever the index has of it.
+//! An entity with damaged records can be erased, whichever records are damaged, whatever part of
+//! their frames, and whatever the index knows of them.
 
 use std::{ops::Range, path::PathBuf};
 
@@ -11,14 +11,14 @@ use crate::{
     types::{Offset, Position, Version},
 };
 
-/// What in a frame is damaged, as a place from the frame's beginning on.
+/// The damaged place in a frame, as a distance from the frame's beginning.
 const LENGTH: usize = 1;
 const CHECKSUM: usize = 5;
 const TOPIC: usize = 9;
 const BASE: usize = 25;
 const RECORDS: usize = 90;
 
-/// Where the frame with the n-th record of an entity is.
+/// The position of the frame with the n-th record of an entity.
 fn frame_with(secret: &Secret, nth: u64, disk: &SimDisk) -> (PathBuf, Range<usize>) {
     let event_id = [&nth.to_be_bytes()[..], &secret.mark].concat();
     for path in disk.files() {
@@ -48,7 +48,7 @@ fn damage(secret: &Secret, nth: u64, place: usize, disk: &SimDisk) {
         .expect("a frame is that long");
 }
 
-/// The offsets of partition 0 that can be read, and those that are damaged.
+/// The offsets of partition 0 that can be read, and the damaged ones.
 fn readable_and_damaged(broker: &Broker) -> (Vec<Range<u64>>, Vec<Range<u64>>) {
     let (mut readable, mut damaged, mut from) = (Vec::new(), Vec::new(), 0);
     loop {
@@ -75,7 +75,7 @@ fn readable_and_damaged(broker: &Broker) -> (Vec<Range<u64>>, Vec<Range<u64>>) {
     }
 }
 
-/// A world with an entity of so many records, each in a frame of its own, all in segments.
+/// A world with an entity of this many records, each in its own frame, all in segments.
 fn filled(seed: u64, records: u64, options: Options) -> (World, Secret) {
     let world = World::new(seed, options);
     let secret = Secret::new(&world.chance);
@@ -87,7 +87,7 @@ fn filled(seed: u64, records: u64, options: Options) -> (World, Secret) {
     (world, secret)
 }
 
-/// Stops the broker, damages the disk, and starts another.
+/// Stops the broker, damages the disk, and starts the broker again.
 fn damaged(world: World, damage: impl FnOnce(&SimDisk)) -> World {
     world.broker.close().expect("nothing fails");
     damage(&world.disk);
@@ -98,7 +98,8 @@ fn damaged(world: World, damage: impl FnOnce(&SimDisk)) -> World {
     .restart(Some(CrashMode::KeepAll))
 }
 
-/// Erases it, with damage somewhere: nothing is left of it, and all else is as before.
+/// Erases the entity while there is damage. Nothing is left of the entity, and everything else is
+/// as before.
 fn erase_beside_damage(mut world: World, secret: &Secret) -> Erasure {
     let before = readable_and_damaged(&world.broker);
     assert!(!before.1.is_empty(), "something is damaged");
@@ -185,16 +186,16 @@ fn an_entity_with_a_damaged_record_is_erased_before_it_is_in_a_sealed_segment() 
     assert_eq!(erasure.through, Version(2));
 }
 
-/// How the index comes not to have what is damaged.
+/// Why the index does not know the damaged records.
 #[derive(Clone, Copy, Debug)]
 enum Index {
-    /// The broker is killed, and what no run has yet is read again from the log.
+    /// The broker is killed, so that records in no table yet are read from the log again.
     IsBehind,
-    /// Its files are damaged too.
+    /// The index's files are damaged, too.
     IsDamaged,
 }
 
-/// A world whose index has to be made from a damaged log.
+/// A world whose index must be rebuilt from a damaged log.
 fn unknown(
     seed: u64,
     records: u64,
@@ -227,7 +228,7 @@ fn an_entity_is_erased_also_where_the_index_could_not_be_made_from_the_damaged_l
                     damage(secret, nth, place, disk);
                 });
                 let erasure = erase_beside_damage(world, &secret);
-                // Versions have no gaps: with a later record, the last one is known.
+                // Versions have no gaps, so a later record reveals the version of the damaged one.
                 let expected = if nth == 4 {
                     Version::UNKNOWN
                 } else {

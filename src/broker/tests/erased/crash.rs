@@ -1,5 +1,5 @@
-//! The power is cut at every operation of an erasure, in every way, and once more while it is taken
-//! up again.
+//! The power is cut at every operation of an erasure, in every crash mode, and once more while the
+//! erasure is resumed.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
     types::{Offset, PartitionId, Version},
 };
 
-/// What a campaign came across.
+/// What all runs came across.
 #[derive(Debug, Default)]
 struct Coverage {
     states: u64,
@@ -23,11 +23,11 @@ struct Coverage {
     crashed_again: u64,
 }
 
-/// An erasure up to where the power failed.
+/// An erasure that runs until the power fails.
 struct Run {
     world: World,
     secret: Secret,
-    /// What there was before.
+    /// The records before the erasure.
     before: BTreeMap<u64, Vec<u8>>,
     versions: u64,
     answered: bool,
@@ -85,8 +85,8 @@ fn campaign(seed: u64, coverage: &mut Coverage) {
 }
 
 impl Run {
-    /// An entity with records wherever there can be some: trimmed, in sealed segments, in the
-    /// active one, in memory.
+    /// An entity with records wherever records can be: trimmed, in sealed segments, in the active
+    /// segment, in memory.
     fn prepare(seed: u64) -> Self {
         let world = World::new(seed, small_tables());
         let secret = Secret::new(&world.chance);
@@ -115,7 +115,7 @@ impl Run {
         }
     }
 
-    /// Erases, until that is complete or the power fails.
+    /// Erases the entity, until the erasure is complete or the power fails.
     fn go(&mut self) {
         let broker = &self.world.broker;
         let Ok(pending) = broker.erase_key("t", &self.secret.key()) else {
@@ -190,7 +190,7 @@ impl Run {
         );
     }
 
-    /// Whether the erasure has happened; then all of it has.
+    /// Returns whether the erasure has happened; asserts that it then has for all records.
     fn check_visible(&self, broker: &Broker, disk: &SimDisk) -> bool {
         let erased = self.is_erased(&everything(broker));
         if erased {
@@ -214,8 +214,7 @@ impl Run {
         erased
     }
 
-    /// Two of three states lose power once more while they are recovered, or when the erasure is
-    /// taken up again.
+    /// Two of three states lose power again during the recovery, or while the erasure is resumed.
     fn crash_again(&self, operation: u64, disk: SimDisk, coverage: &mut Coverage) -> SimDisk {
         if operation.is_multiple_of(3) {
             return disk;
@@ -228,7 +227,7 @@ impl Run {
         );
         if let Ok(broker) = Broker::open_stepped(environment, small_tables()) {
             for _ in 0..4 {
-                // A read may write an index, and lose power at that.
+                // A read may write an index file, and the power may fail then.
                 match try_read(&broker, Filter::default()) {
                     Ok(found) => drop(self.is_erased(&found)),
                     Err(error) => assert!(!disk.is_on(), "{error}"),

@@ -1,4 +1,4 @@
-//! Damage neither keeps the bytes of an erased entity nor is it hidden by their removal.
+//! Damage does not keep the bytes of an erased entity, and their removal does not hide the damage.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::{
     types::{Offset, PartitionId, Position, Version},
 };
 
-/// The files with this ending that have something of the secret.
+/// The files with this extension that contain bytes of the secret.
 fn files_with(secret: &Secret, disk: &SimDisk, ending: &str) -> Vec<PathBuf> {
     let mut files = disk.files();
     files.retain(|path| {
@@ -24,7 +24,7 @@ fn files_with(secret: &Secret, disk: &SimDisk, ending: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Where the marks of the secret are in a file.
+/// The positions of the secret's marks in a file.
 fn marks(secret: &Secret, disk: &SimDisk, path: &PathBuf) -> Vec<u64> {
     let content = disk.content(path).expect("it is there");
     let windows = content.windows(16).enumerate();
@@ -32,7 +32,7 @@ fn marks(secret: &Secret, disk: &SimDisk, path: &PathBuf) -> Vec<u64> {
     marked.map(|(at, _)| at as u64).collect()
 }
 
-/// Closes the broker, damages the disk, and starts another.
+/// Closes the broker, damages the disk, and starts the broker again.
 fn damage_and_restart(world: World, damage: impl FnOnce(&SimDisk)) -> World {
     world.broker.close().expect("nothing fails");
     damage(&world.disk);
@@ -43,7 +43,7 @@ fn damage_and_restart(world: World, damage: impl FnOnce(&SimDisk)) -> World {
     .restart(Some(CrashMode::KeepAll))
 }
 
-/// Zeros in the place of every run: the index is made again from the log.
+/// Overwrites every table of records with zeros, so that the index is rebuilt from the log.
 pub(super) fn lose_runs(disk: &SimDisk) {
     for path in disk.files() {
         if path.extension().is_some_and(|ending| ending == "keys") {
@@ -60,8 +60,8 @@ fn what_is_damaged_of_a_segment_keeps_nothing_of_an_erased_entity_and_is_reporte
         let secret = Secret::new(&world.chance);
         (0..12).for_each(|nth| secret.append(&world.broker, nth, 20_000));
         world.keep_house(true);
-        // All frames of the second segment: of those no row is left when the index is made from the
-        // log.
+        // Damages all frames of the second segment. An index rebuilt from the log has no rows for
+        // them.
         let mut damaged = PathBuf::new();
         let world = damage_and_restart(world, |disk| {
             damaged = files_with(&secret, disk, ".log")[1].clone();
@@ -129,8 +129,8 @@ fn what_is_undamaged_beside_damage_stays() {
     assert_eq!(at, 48);
 }
 
-/// A world in which an entity and many others are known from a table of last versions only, which
-/// has two pages of rows and several of names.
+/// A world in which the secret and many other entities are known only from a table of last
+/// versions, which has two pages of rows and several pages of names.
 fn retired() -> (World, Secret) {
     let world = World::new(3, small_tables());
     let secret = Secret::new(&world.chance);
@@ -141,7 +141,7 @@ fn retired() -> (World, Secret) {
             world.keep_house(true);
         }
     }
-    // So that all of it is in sealed segments.
+    // Makes sure that all of the secret's records are in sealed segments.
     (0..20).for_each(|nth| {
         drop(send(&world.broker, append_of(&[large(nth)])).expect("nothing fails"));
     });
@@ -180,7 +180,8 @@ fn long(nth: u64) -> Vec<u8> {
     })
 }
 
-/// Of the entities of [`retired`], how many are known to be at version 1, and how many are lost.
+/// Of the other entities of [`retired`], how many are known to be at version 1, and how many are
+/// reported as damaged.
 fn known_and_lost(world: &World) -> (usize, usize) {
     let of = |nth: u64| {
         let read = ReadKey {
@@ -209,14 +210,14 @@ fn known_and_lost(world: &World) -> (usize, usize) {
     (known, lost)
 }
 
-/// A part of a table of last versions that is damaged.
+/// The damaged part of a table of last versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
-    /// The page of its rows that has the secret's.
+    /// The page with the secret's row.
     Rows,
-    /// The page of names that has the secret's.
+    /// The page with the secret's name.
     Names,
-    /// All of it.
+    /// The whole table.
     Whole,
 }
 
@@ -237,7 +238,7 @@ impl Part {
     }
 }
 
-/// The page of rows that has the secret's: its name begins where a row says.
+/// The page with the secret's row, which gives the position of its name.
 fn row_page_of(content: &[u8], header: &Header, secret: &Secret) -> Option<u64> {
     let is_secret = |place: u64| {
         let (page, at) = header.names.expect("it has names").place(place);
@@ -309,7 +310,7 @@ fn an_entity_of_which_only_damaged_last_versions_are_left_can_still_be_erased() 
         assert!(described.expect("it is remembered").complete);
         secret.assert_gone(&world.disk);
         assert_eq!(known_and_lost(&world), known);
-        // By then merging may have left out the rows that the version was known from.
+        // A merge may have dropped the rows from which the version was known.
         let again = secret.erase(&world.broker).through;
         assert!([expected, Version::UNKNOWN].contains(&again), "{again}");
         world.complete();

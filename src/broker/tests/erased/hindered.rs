@@ -1,4 +1,4 @@
-//! An erasure that takes long, or cannot go on, stands in nobody's way.
+//! An erasure that takes long, or cannot continue, holds up nothing else.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use crate::{
     types::PartitionId,
 };
 
-/// A world in which an entity with records in sealed segments was erased, and its bytes are there.
+/// A world in which an entity with records in sealed segments was erased, whose bytes are still
+/// there.
 fn erased(options: Options) -> (World, Secret, u64) {
     let world = World::new(1, options);
     let secret = Secret::new(&world.chance);
@@ -34,7 +35,7 @@ fn no_segment_is_written() -> Fault {
         .for_ever()
 }
 
-/// A record of which four fill a journal file.
+/// A record so large that four of them fill a journal file.
 fn large(nth: u64) -> Vec<u8> {
     let value = vec![nth as u8; 20_000].into();
     super::encode_proto(&crate::proto::Record {
@@ -43,7 +44,7 @@ fn large(nth: u64) -> Vec<u8> {
     })
 }
 
-/// Lets as much time pass as lies between two tries.
+/// Lets the time pass that lies between two attempts.
 fn until_the_next_try(world: &World) {
     world.clock.advance(Duration::from_secs(10));
 }
@@ -66,7 +67,7 @@ fn appends_have_the_whole_journal_while_segments_are_not_written_anew() {
             .complete
     );
     let (_, files) = world.broker.shared.committer.ring.fill();
-    // Without a checkpoint in between: they fill the files that there are.
+    // No checkpoint happens in between: the records fill the journal files that exist.
     for nth in 0..4 * files as u64 {
         send(&world.broker, append_of(&[large(nth)])).expect("there is room in the journal");
     }
@@ -160,7 +161,7 @@ fn housekeeping_goes_on_while_a_segment_is_written_anew() {
     world.disk.clear_faults();
     until_the_next_try(&world);
     std::thread::scope(|scope| {
-        // The next file that is created is a segment.
+        // The next file to be created is a segment.
         let hold = world.disk.hold(OpKind::Create);
         let removing = scope.spawn(|| world.broker.remove_erased());
         hold.wait_for(1);

@@ -1,9 +1,10 @@
-//! Erased entities: what they held cannot be read any more at once, and in time is in no file.
+//! Erased entities: their content can no longer be read at once, and in time is in no file.
 //!
-//! What is to be erased has distinctive bytes in its key, value, headers and event ids, which are
-//! looked for. `places.rs` puts them wherever records can be; `reads.rs` reads in every way there
-//! is; `damaged.rs` and `beside_damage.rs` damage files; `hindered.rs` is about what goes on meanwhile; `crash.rs` cuts
-//! the power at every operation of an erasure; `real.rs` does it on a real disk.
+//! The entity to be erased, the *secret*, has distinctive bytes in its key, values, headers and
+//! event ids, which the tests search for. `places.rs` puts it wherever records can be; `reads.rs`
+//! reads in every possible way; `damaged.rs` and `beside_damage.rs` damage files; `hindered.rs`
+//! tests what goes on meanwhile; `crash.rs` cuts the power at every operation of an erasure;
+//! `real.rs` erases on a real disk.
 
 mod beside_damage;
 mod crash;
@@ -32,12 +33,12 @@ use crate::{
     types::{Position, RecordView, Records, Version},
 };
 
-/// An entity that is to be erased, known by bytes that are nowhere else.
+/// An entity to be erased, with bytes that occur nowhere else.
 #[derive(Clone, Debug)]
 struct Secret {
-    /// In the key.
+    /// The distinctive bytes in the key.
     key_mark: [u8; 16],
-    /// In values, headers and event ids.
+    /// The distinctive bytes in values, headers and event ids.
     mark: [u8; 16],
 }
 
@@ -59,7 +60,7 @@ impl Secret {
         [b"secret ", &self.key_mark[..]].concat().into()
     }
 
-    /// Its n-th record, which has the marks wherever a client can put them.
+    /// The n-th record, which has the marks wherever a client can put them.
     fn record(&self, nth: u64, len: usize) -> Vec<u8> {
         let mut value = self.mark.to_vec();
         value.resize(len.max(16), nth as u8);
@@ -82,7 +83,7 @@ impl Secret {
         contains(bytes, &self.key_mark) || contains(bytes, &self.mark)
     }
 
-    /// The files that have something of it, as they are now, and as they would be behind a power
+    /// The files that have any of the marks, on the disk as it is, or as it would be after a power
     /// cut.
     fn files(&self, disk: &SimDisk) -> Vec<String> {
         let durable = disk.fork().power_cut(1, CrashMode::LoseUnsynced);
@@ -101,7 +102,7 @@ impl Secret {
         assert_eq!(self.files(disk), [""; 0], "erased bytes are still there");
     }
 
-    /// Appends its n-th record in one frame with records of others.
+    /// Appends the n-th record in one frame with records of others.
     fn append(&self, broker: &Broker, nth: u64, len: usize) {
         let records = [
             other("before", nth),
@@ -112,8 +113,8 @@ impl Secret {
         send(broker, append_of(&records)).expect("nothing fails");
     }
 
-    /// All of its records, in every way there is to read them: version and encoding, `None` for
-    /// those erased.
+    /// Reads all records of the secret in every possible way. Returns the encoding by version,
+    /// `None` for an erased record.
     fn read(&self, broker: &Broker) -> BTreeMap<u64, Option<Vec<u8>>> {
         let read = ReadKey {
             topic: "t".into(),
@@ -131,8 +132,8 @@ impl Secret {
         found
     }
 
-    /// Asserts that none of the ways to read returns anything of it, and that it still has so many
-    /// versions.
+    /// Asserts that no way to read returns any of the marks, and that the entity still has this
+    /// many versions.
     fn assert_hidden(&self, broker: &Broker, versions: u64) {
         for (offset, encoded) in everything(broker) {
             assert!(
@@ -186,7 +187,7 @@ impl Secret {
         now(erased).expect("an answer").expect("nothing fails")
     }
 
-    /// Appends to it if it is at this version.
+    /// Appends to the secret on the condition that it is at this version.
     fn append_at(
         &self,
         broker: &Broker,
@@ -216,7 +217,7 @@ impl Secret {
 }
 
 fn contains(bytes: &[u8], mark: &[u8; 16]) -> bool {
-    // Comparing the first eight bytes as one number finds nearly all that is not it.
+    // Comparing the first eight bytes as one number rules out nearly all other places quickly.
     let first = u64::from_le_bytes(*mark.first_chunk().expect("it has 16 bytes"));
     let at = |window: &[u8]| {
         u64::from_le_bytes(*window.first_chunk().expect("it has 16 bytes")) == first
@@ -234,7 +235,7 @@ fn other(which: &str, nth: u64) -> Vec<u8> {
     })
 }
 
-/// A record of no entity.
+/// A record without a key.
 fn plain(nth: u64) -> Vec<u8> {
     encode_proto(&proto::Record {
         value: Some(format!("plain {nth}").into()),
@@ -256,7 +257,7 @@ fn append_of(records: &[Vec<u8>]) -> Append {
     }
 }
 
-/// Tables of key indexes that are due at once.
+/// Options with which tables of key indexes are written at once.
 fn small_tables() -> Options {
     Options {
         memory: options().memory.with(Name::KeyIndex, 4 << 10),
@@ -317,7 +318,7 @@ impl World {
         self.broker.commit_all();
     }
 
-    /// Lets the broker do what it does in the background until all that is erased is gone.
+    /// Lets the broker work in the background until all erased bytes are gone.
     fn complete(&self) {
         complete(&self.broker, || self.keep_house(false));
     }
@@ -341,7 +342,7 @@ fn complete(broker: &Broker, keep_house: impl Fn()) {
     panic!("an erasure does not complete");
 }
 
-/// Every record of the topic that can be read: its encoding by offset.
+/// The encoding of every record of the topic that can be read, by offset.
 fn everything(broker: &Broker) -> BTreeMap<u64, Vec<u8>> {
     read_with(broker, Filter::default())
 }
@@ -379,7 +380,7 @@ fn elements(slice: &Bytes) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Version, whether it is erased, and the encoding.
+/// The version of each record, whether it is erased, and its encoding.
 #[expect(clippy::type_complexity, reason = "taken apart at once")]
 fn parsed(slice: &Bytes) -> Vec<((Option<u64>, bool), Vec<u8>)> {
     let one = |encoded: Vec<u8>| {
@@ -395,8 +396,8 @@ fn parsed(slice: &Bytes) -> Vec<((Option<u64>, bool), Vec<u8>)> {
     elements(slice).into_iter().map(one).collect()
 }
 
-/// Asserts that what is left is what there was before, but for the records of the secret, of which
-/// offset, version, type and times stay.
+/// Asserts that all records are as before, except the secret's, of which offset, version, type and
+/// times stay.
 fn assert_only_the_secret_is_gone(
     secret: &Secret,
     before: &BTreeMap<u64, Vec<u8>>,

@@ -1,4 +1,4 @@
-//! Wherever the bytes of an entity are, they are gone when its erasure is complete.
+//! Wherever the bytes of an entity are, they are gone once its erasure is complete.
 
 use super::{Secret, World, assert_only_the_secret_is_gone, everything, options, small_tables};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     types::{Offset, PartitionId, Version},
 };
 
-/// The files that have something of the secret, by how their names end.
+/// The extensions of the files that contain bytes of the secret.
 fn endings(secret: &Secret, disk: &SimDisk) -> Vec<&'static str> {
     let files = secret.files(disk);
     let all = [".journal", ".log", ".keys", ".versions", "/aside/"];
@@ -16,8 +16,8 @@ fn endings(secret: &Secret, disk: &SimDisk) -> Vec<&'static str> {
         .collect()
 }
 
-/// Erases it, and checks at once, when it is complete, and after restarts; then goes on with its
-/// versions.
+/// Erases the secret. Checks the result at once, when the erasure is complete, and after restarts;
+/// then appends further versions.
 fn erase(mut world: World, secret: &Secret, versions: u64) {
     let before = everything(&world.broker);
     let erasure = secret.erase(&world.broker);
@@ -73,7 +73,7 @@ fn erase(mut world: World, secret: &Secret, versions: u64) {
     secret.assert_gone(&world.disk);
 }
 
-/// A world with an entity of so many records, not too small.
+/// A world with an entity of this many records of this size.
 fn filled(seed: u64, options: Options, records: u64, len: usize) -> (World, Secret) {
     let world = World::new(seed, options);
     let secret = Secret::new(&world.chance);
@@ -152,7 +152,7 @@ fn what_was_there_before_a_restart_is_erased_behind_it() {
 fn the_key_of_an_entity_whose_records_are_trimmed_is_erased_from_the_last_versions() {
     for rounds in 0..4 {
         let (world, secret) = filled(7, small_tables(), 12, 20_000);
-        // So that all of it is in sealed segments.
+        // Makes sure that all of the secret's records are in sealed segments.
         (12..17).for_each(|nth| {
             drop(super::send(
                 &world.broker,

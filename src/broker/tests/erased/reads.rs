@@ -1,5 +1,5 @@
-//! Once an erasure is answered, no read under way returns anything of the entity, and those that
-//! follow are told.
+//! Once an erasure is answered, no read under way returns anything of the entity, and readers that
+//! follow are told of the erasure.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     types::{Offset, PartitionId, Version},
 };
 
-/// Room for frames that do not fit one response.
+/// Options with frames larger than one response.
 fn large() -> Options {
     Options {
         journal_file_bytes: 4 << 20,
@@ -23,7 +23,7 @@ fn large() -> Options {
     }
 }
 
-/// Everything that is left of a read.
+/// All batches that a reader has left.
 fn rest(reader: &mut Reader) -> Vec<ReadBatch> {
     let mut batches = Vec::new();
     while let Step::Batch(batch) = reader.step().expect("it can be read on") {
@@ -48,7 +48,7 @@ fn a_read_under_way_lets_go_of_what_it_has_fetched() {
         let world = World::new(1, large());
         let secret = Secret::new(&world.chance);
         for nth in 0..2 {
-            // Of each such frame a response takes a part, and the reader holds the rest.
+            // A response takes part of such a frame, and the reader holds the rest.
             let records: Vec<Vec<u8>> = (0..12)
                 .map(|at| secret.record(12 * nth + at, 100_000))
                 .collect();
@@ -68,7 +68,7 @@ fn a_read_under_way_lets_go_of_what_it_has_fetched() {
                 types: Vec::new(),
             },
         ] {
-            // A fork: each of these reads has an entity to be erased.
+            // A fork of the disk, so that each of these reads has an entity to be erased.
             let world = World::on(world.disk.fork(), 2, large());
             let by_key = !filter.keys.is_empty();
             let read = Read {
@@ -155,7 +155,7 @@ fn before_an_erasure_is_durable_everything_can_be_read_and_behind_it_nothing() {
         5,
         "a power cut could undo the erasure"
     );
-    // Behind the erasure, and not durable either.
+    // Comes after the erasure, and is not durable yet either.
     let newer = world.broker.append(
         append_of(&[secret.record(9, 50)]),
         super::now(world.broker.admit_alone(100))

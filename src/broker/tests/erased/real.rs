@@ -1,4 +1,4 @@
-//! The same on a real disk.
+//! An erasure on a real disk.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! Producers that number their batches: each is stored once, and answered as the first time however
-//! often it comes, as long as that is remembered.
+//! Producers that number their batches: each batch is stored once, and each repetition is answered
+//! like the first time, as long as the batch is remembered.
 
 mod power;
 mod remembered;
@@ -72,7 +72,7 @@ impl World {
         self.broker.commit_all();
     }
 
-    /// Trims everything, and lets the segments be removed.
+    /// Trims everything, and removes the segments.
     fn trim_everything(&self) {
         for partition in (0..PARTITIONS).map(PartitionId) {
             let end = self.broker.describe_topic("t").expect("it is there").1[partition.0 as usize]
@@ -87,7 +87,7 @@ impl World {
         (0..3).for_each(|_| self.keep_house(true));
     }
 
-    /// How many records there are by id.
+    /// How often each record id occurs.
     fn ids(&self) -> BTreeMap<u64, u64> {
         let mut ids = BTreeMap::new();
         for partition in (0..PARTITIONS).map(PartitionId) {
@@ -99,7 +99,8 @@ impl World {
     }
 }
 
-/// Tables of key indexes that are due soon, so that batches are looked up in files.
+/// Options with which tables of key indexes are written soon, so that batches are looked up in
+/// files.
 fn small_tables() -> Options {
     Options {
         memory: options().memory.with(Name::KeyIndex, 16 << 10),
@@ -107,7 +108,7 @@ fn small_tables() -> Options {
     }
 }
 
-/// The ids of a batch: of no other producer number, partition or sequence.
+/// The record ids of a batch, different for each producer number, partition and sequence.
 fn ids_of(number: u64, partition: u32, sequence: u64) -> Vec<u64> {
     let first = ((sequence * 16 + number) * 8 + u64::from(partition)) * 4;
     (first..first + 1 + sequence % 3).collect()
@@ -129,7 +130,7 @@ fn batch_of(number: u64, partition: u32, sequence: u64) -> AppendBatch {
     }
 }
 
-/// Batches of producer number `number`: partition and sequence of each.
+/// An append of producer number `number`, with a batch for each partition and sequence.
 fn append_of(producer: Producer, number: u64, batches: &[(u32, u64)]) -> Append {
     let batch = |(partition, sequence): &(u32, u64)| batch_of(number, *partition, *sequence);
     let batches = batches.iter().map(batch).collect();
@@ -147,7 +148,7 @@ fn a_batch_that_comes_again_is_answered_as_the_first_time_whatever_happened_in_b
     let producer = world.open("orders");
     let mut answers: Vec<Appended> = Vec::new();
     for sequence in 0..BATCHES {
-        // Two of them under way at the same time.
+        // Two appends at the same time.
         let [first, second] = [(); 2].map(|()| {
             let admission = now(world.broker.admit_alone(100))
                 .expect("there is memory")
@@ -212,7 +213,7 @@ fn a_batch_that_comes_again_is_answered_as_the_first_time_whatever_happened_in_b
     assert!(send(&world.broker, append_of(producer, 0, &[(0, BATCHES)])).is_ok());
 }
 
-/// What a batch is answered that is stored, nobody remembers where.
+/// The answer to a repeated batch whose offsets are no longer remembered.
 fn forgotten() -> Appended {
     Appended {
         batches: vec![Vec::new()],
@@ -318,7 +319,7 @@ fn a_producer_that_is_idle_for_too_long_is_forgotten_and_told_so() {
     for round in 0..6 {
         assert!(send(&world.broker, append_of(user, 1, &[(0, round)])).is_ok());
         if round == 2 {
-            // What a stopped broker does not see does not count, nor does a clock that is set.
+            // Idle time does not count while the broker is stopped, nor when the wall clock is set.
             world = world.restart(None);
             world.clock.set_now_ms(1_900_000_000_000);
         }
@@ -330,7 +331,7 @@ fn a_producer_that_is_idle_for_too_long_is_forgotten_and_told_so() {
         world.clock.advance(Duration::from_secs(9));
         world.keep_house(true);
     }
-    // 54 s and some; a batch that comes again counts as use.
+    // A little over 54 s have passed; sending a batch again counts as use.
     let another = world.open("another");
     assert_eq!(send(&world.broker, append_of(idler, 0, &[(0, 0)])), first);
     world.clock.advance(Duration::from_secs(50));

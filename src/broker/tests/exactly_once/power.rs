@@ -1,4 +1,4 @@
-//! Producers whose broker loses its power at every write and every sync.
+//! Producers while the broker loses power at every write and every sync.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     types::Offset,
 };
 
-/// An append of one batch or two that was asked for.
+/// An append of one or two batches that was asked for.
 #[derive(Clone, Debug)]
 struct Asked {
     producer: Producer,
@@ -21,18 +21,18 @@ struct Asked {
     answer: Option<Appended>,
 }
 
-/// What is known of a run that was cut off.
+/// What is known about a run that was cut off.
 #[derive(Clone, Debug, Default)]
 struct Known {
     /// In the order of each producer's sequences.
     asked: Vec<Asked>,
-    /// An incarnation that was asked for and not answered may fence this producer.
+    /// The producer that may be fenced, because its reopening was asked for and not answered.
     may_be_fenced: Option<Producer>,
     fenced: Option<Producer>,
     trimmed: bool,
 }
 
-/// What a campaign came across.
+/// What all runs came across.
 #[derive(Debug, Default)]
 struct Coverage {
     states: u64,
@@ -138,7 +138,7 @@ impl Run {
         }
     }
 
-    /// Sends the next batches of a producer, sometimes twice before there is an answer.
+    /// Sends the next batches of a producer, sometimes twice before the answer comes.
     fn ask(&mut self, number: usize) {
         let partition = below(&self.chance, 2) as u32;
         let mut batches = vec![(partition, self.next[number][partition as usize])];
@@ -222,8 +222,8 @@ fn check_state(seed: u64, disk: SimDisk, mut known: Known, coverage: &mut Covera
     for asked in &known.asked {
         check_stored(asked, &before, known.trimmed);
     }
-    // All is sent again, in order: what was stored is answered as it was, and the rest is stored
-    // now.
+    // Sends everything again, in order. Batches that were stored get the same answer as before; the
+    // others are stored now.
     for asked in &mut known.asked {
         let again = send(
             &world.broker,

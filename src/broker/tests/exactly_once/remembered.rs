@@ -1,4 +1,4 @@
-//! What is remembered of batches, and that an index is not needed for it.
+//! What is remembered of batches, without the help of an index.
 
 use super::{PARTITIONS, World, append_of, forgotten, small_tables};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     env::sim::{CrashMode, SimDisk},
 };
 
-/// Ends of names of files that a key index consists of.
+/// The extensions of key index files.
 const INDEX: [&str; 3] = [".keys", ".versions", ".retired"];
 
 /// The files of a key index.
@@ -24,7 +24,7 @@ fn index(disk: &SimDisk) -> Vec<String> {
     found
 }
 
-/// A broker whose topic counts no versions.
+/// A broker whose topic has plain keys, without versions.
 fn plain(options: Options) -> World {
     let world = World::on(SimDisk::new(5), 5, options).expect("nothing fails");
     let settings = [("keys", "plain"), ("segment.bytes", "64KiB")];
@@ -38,7 +38,7 @@ fn plain(options: Options) -> World {
     world
 }
 
-/// Appends so many batches to partition 0, with housekeeping in between; the answers.
+/// Appends this many batches to partition 0, with housekeeping in between. Returns the answers.
 fn fill(world: &World, producer: Producer, batches: u64) -> Vec<Appended> {
     let mut answers = Vec::new();
     for sequence in 0..batches {

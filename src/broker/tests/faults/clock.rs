@@ -1,4 +1,4 @@
-//! A machine's clock that jumps: for a moment, for good, while the broker is off.
+//! A wall clock that jumps: for a moment, for good, while the broker is stopped.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const HOUR_MS: i64 = 3_600_000;
 const YEAR_MS: i64 = 365 * 24 * HOUR_MS;
 const START: i64 = 1_700_000_000_000;
 
-/// A broker that is started again and again on the same disk, and its machine.
+/// A machine on which a broker is started again and again with the same disk.
 struct Machine {
     disk: SimDisk,
     clock: SimClock,
@@ -42,7 +42,7 @@ impl Machine {
         Broker::open_stepped(env, options()).expect("time is no reason")
     }
 
-    /// Stops the broker, or cuts the power, and starts it after a pause.
+    /// Stops the broker or cuts the power, and starts the broker after a pause.
     fn restart(mut self, clean: bool, pause: impl FnOnce(&SimDisk, &mut SimClock)) -> Self {
         if clean {
             self.broker.close().expect("nothing fails");
@@ -54,7 +54,7 @@ impl Machine {
         self
     }
 
-    /// Appends a record; the append time that it got.
+    /// Appends a record; returns its append time.
     fn append(&mut self) -> i64 {
         assert_eq!(
             append(&self.broker, 0, self.appended),
@@ -66,8 +66,8 @@ impl Machine {
     }
 }
 
-/// The append times of all records of topic `t`, in order. They are the times of their events too,
-/// as nobody gave them any.
+/// The append times of all records of topic `t`, in order. They are the event times, too, because
+/// the records were sent without any.
 fn append_times(broker: &Broker) -> Vec<i64> {
     let mut reader = broker
         .read(Read {
@@ -109,7 +109,7 @@ fn a_clock_that_jumps_forth_and_back_for_a_moment_leaves_no_trace_in_append_time
         machine = machine.restart(life != "cut", |disk, clock| {
             clock.set_now_ms(START + YEAR_MS);
             if life == "damage" {
-                // Without a checkpoint the newest append time is in the segments.
+                // Without a checkpoint the newest append time is known from the segments only.
                 for copy in ["/data/checkpoint", "/data/checkpoint.copy"] {
                     disk.flip_bit(copy, 40, 1).expect("it is that long");
                 }
@@ -149,7 +149,7 @@ fn a_clock_that_is_accepted_is_followed_at_once_and_behind_the_next_start() {
     assert_eq!(machine.append(), START + YEAR_MS);
     let mut machine = machine.restart(false, |_, _| {});
     assert_eq!(machine.append(), START + YEAR_MS);
-    // It was a mistake. What is stored stays in order.
+    // The jump was a mistake and is corrected. The stored times stay in order.
     machine.clock.set_now_ms(START);
     assert_eq!(machine.broker.accept_clock().now_ms, START);
     assert_eq!(machine.append(), START + YEAR_MS);

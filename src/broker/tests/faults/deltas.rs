@@ -1,4 +1,4 @@
-//! No room for what has changed since a checkpoint.
+//! No room on the disk for the delta of a checkpoint.
 
 use std::{collections::BTreeMap, io::ErrorKind, path::Path};
 
@@ -39,7 +39,7 @@ fn where_room_runs_out_for_a_delta_the_next_checkpoint_is_a_whole_one() {
     }
 }
 
-/// Sets how long segments of topic `t` are written to.
+/// Sets `segment.ms` of topic `t`.
 fn alter(broker: &Broker, segment_ms: &str) {
     let set = BTreeMap::from([("segment.ms".to_owned(), segment_ms.to_owned())]);
     let altered = broker.alter_topic("t", &set, &[]).expect("it is a setting");
@@ -65,7 +65,7 @@ fn what_fails_behind_a_checkpoint_leaves_nothing_out_of_the_next() {
     broker
         .checkpoint_now()
         .expect_err("there is no room for the delta");
-    // A whole one is stored, and what was behind the one before cannot be looked for.
+    // A whole checkpoint is stored, but the deltas of the one before cannot be listed.
     let data = Path::new("/data");
     disk.inject(Fault::on(OpKind::ReadDir).at(data).errno(EMFILE));
     broker

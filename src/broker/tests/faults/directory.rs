@@ -1,4 +1,5 @@
-//! Directories that a broker must not use, and one that it may although its identity is damaged.
+//! Directories that a broker must not use, and one that it may use although its identity is
+//! damaged.
 
 use std::path::Path;
 
@@ -23,7 +24,7 @@ use crate::{
     },
 };
 
-/// Tries to open a directory that must be refused: what is said. Nothing may be written.
+/// Opens a directory that must be refused, and returns the message. Nothing may be written.
 pub(super) fn refused(disk: &SimDisk) -> String {
     let before = tree(disk);
     let error = open_with(disk, 9, options())
@@ -153,7 +154,7 @@ fn a_first_start_that_was_cut_off_anywhere_leaves_a_directory_that_is_ours() {
     }
 }
 
-/// As in the lower layer of an overlay file system.
+/// Like the lower layer of an overlay file system.
 #[test]
 fn a_topic_whose_directory_cannot_be_renamed_is_deleted_all_the_same() {
     let delete = |broker: &Broker| {
@@ -182,7 +183,7 @@ fn a_topic_whose_directory_cannot_be_renamed_is_deleted_all_the_same() {
     assert_eq!(topics(&disk).len(), 1, "{:?}", topics(&disk));
     assert_eq!(there(&opened(&disk, 3)), 1);
 
-    // Wherever the power fails meanwhile, and with or without a checkpoint at the next start.
+    // The power fails at each operation, and the next start has a checkpoint or not.
     for operation in 1.. {
         let disk = whole.fork();
         disk.inject(cannot());
@@ -215,8 +216,8 @@ fn a_topic_whose_directory_cannot_be_renamed_is_deleted_all_the_same() {
     }
 }
 
-/// The stop renamed its directory, and the next start makes another one of what is in the journal
-/// before it comes to the deletion.
+/// The stop renames the topic's directory, and the next start creates it again for records in the
+/// journal before replay comes to the deletion.
 #[test]
 fn a_deleted_topic_that_replay_writes_out_again_is_no_reason_not_to_start() {
     let disk = SimDisk::new(1);

@@ -1,5 +1,5 @@
-//! No room on the disk: appends are refused before anything is written, all else works, and it
-//! passes by itself.
+//! No room on the disk: appends are refused before anything is written, all else works, and appends
+//! work again once there is room.
 
 use std::io::ErrorKind;
 
@@ -17,7 +17,7 @@ use crate::{
     types::{Offset, PartitionId},
 };
 
-/// A broker that leaves some room on the disk.
+/// The room that a broker leaves on the disk.
 const RESERVE_BYTES: u64 = 128 << 10;
 
 fn with_reserve() -> Options {
@@ -30,7 +30,7 @@ fn with_reserve() -> Options {
 /// Takes all room but this much.
 fn leave(disk: &SimDisk, bytes: u64) {
     let available = available(disk);
-    // The capacity is not to be asked for: it is found by making the disk so small that just this
+    // The capacity cannot be queried. It is found by making the disk so small that exactly this
     // much is left.
     disk.set_capacity(0);
     let mut low = 0;
@@ -53,7 +53,7 @@ fn available(disk: &SimDisk) -> u64 {
     available.expect("the power is on").expect("it is counted")
 }
 
-/// Whether something was refused for want of room, with what there is to know about that.
+/// Whether a call was refused for want of room, with the right details.
 fn is_full<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
     match result {
         Err(error @ Error::DiskFull(_)) => {
@@ -70,7 +70,7 @@ fn give_room(disk: &SimDisk) {
     disk.set_capacity(1 << 40);
 }
 
-/// What must work on a full disk.
+/// Asserts everything that must work on a full disk.
 fn assert_serves(broker: &Broker, disk: &SimDisk, count: u64) {
     let operations = disk.operations();
     assert!(is_full(append(broker, 0, count)));
@@ -117,7 +117,7 @@ fn a_start_with_less_room_than_the_reserve_serves_all_but_what_takes_room() {
     leave(&disk, RESERVE_BYTES - 4096);
     let free = available(&disk);
 
-    // Before any round of housekeeping.
+    // No round of housekeeping has run yet.
     let broker = open_with(&disk, 2, with_reserve()).expect("it starts");
     let shortage = Shortage {
         free: Some(free),
@@ -185,7 +185,7 @@ fn a_disk_that_cannot_be_asked_how_much_room_it_has_is_not_full() {
         let disk = SimDisk::new(1);
         create(&opened(&disk, 1), "t", 1);
         let disk = disk.power_cut(1, CrashMode::KeepAllDurable);
-        // The first question is whether it is there.
+        // The first question is whether the directory exists.
         let ask_for_room = Fault::on(OpKind::Ask).at("/data".as_ref()).nth(2);
         disk.inject(ask_for_room.errno(number).for_ever());
         let broker = open_with(&disk, 2, with_reserve())
@@ -204,7 +204,7 @@ fn a_trim_or_a_deletion_makes_room_and_appends_go_on_by_themselves() {
         create(&broker, "t", 1);
         create(&broker, "u", 1);
         broker.keep_house(true);
-        // Room for the journal and a few segments, which the broker fills itself.
+        // Room for the journal and a few segments, which the broker then fills.
         leave(&disk, RESERVE_BYTES + (600 << 10));
         let mut count = 0;
         let error = loop {
@@ -232,8 +232,8 @@ fn a_trim_or_a_deletion_makes_room_and_appends_go_on_by_themselves() {
             broker.commit_all();
             assert_eq!(now(trimmed).expect("an answer"), Ok(Offset(count)));
         }
-        // At once: no checkpoint is due yet, and the clock stands still. What trimmed segments say
-        // is kept by indexing, which then calls housekeeping again.
+        // It happens at once: no checkpoint is due yet, and the clock stands still. Indexing first
+        // keeps the last versions of the trimmed segments, and then notifies housekeeping again.
         (0..2).for_each(|_| broker.step());
         if delete {
             create(&broker, "t", 1);
@@ -258,7 +258,7 @@ fn a_disk_that_others_have_filled_to_the_last_byte_is_survived_and_loses_nothing
     assert!(is_full(broker.checkpoint_now()));
     assert_serves(&broker, &disk, 20);
 
-    // What is in the journal survives there, also when a start finds no room either.
+    // The records in the journal survive there, even if a start finds no room either.
     drop(broker);
     for (start, mode) in CrashMode::ALL.into_iter().enumerate() {
         let survived = disk.power_cut(start as u64, mode);
@@ -280,7 +280,7 @@ fn a_start_on_a_full_disk_with_a_long_journal_serves_what_is_in_it() {
     let broker = opened(&disk, 1);
     create(&broker, "t", 1);
     let mut count = 0;
-    // Until half of the memory that replay may take is used, and more.
+    // Until more than half of the memory that replay may take is used.
     while count < 400
         && disk
             .files()
@@ -439,7 +439,7 @@ fn a_journal_that_goes_round_on_a_full_disk_keeps_what_no_checkpoint_covers() {
         create(&broker, "t", 1);
         fill(&broker, 0, 15);
         disk.inject(fault.error(ErrorKind::StorageFull).for_ever());
-        // Trims are taken on a full disk, until the journal is full as well.
+        // Trims are taken on a full disk until the journal is full as well.
         let mut trims = 0;
         loop {
             let Ok(trim) = broker.trim("t", PartitionId(0), Offset(1)) else {
@@ -555,14 +555,14 @@ fn a_stop_with_the_journal_full_on_a_full_disk_ends() {
     for what in ["a trim", "an append"] {
         let disk = SimDisk::new(1);
         let broker = with_a_full_journal(&disk);
-        // One that was admitted before the disk was full.
+        // The append was admitted before the disk was full.
         broker.shared.health.look_for_room().expect("it says so");
         let append = (what == "an append").then(|| ask(&broker, 0, 15).expect("it is queued"));
         let trim = broker.trim("t", PartitionId(0), Offset(2));
         let trim = trim.expect("it is queued");
         broker.shared.committer.close();
         broker.shared.maintenance.housekeeping.close();
-        // If it goes round for ever, that ends it.
+        // Ends the commit loop if it would go on for ever.
         disk.crash_at(disk.operations() + 1_000);
         broker.commit_until_closed();
         assert!(disk.is_on(), "{what}: it goes round for ever");

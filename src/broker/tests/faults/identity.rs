@@ -1,4 +1,4 @@
-//! A directory whose file `taffrail` is lost: its other files say which one it is.
+//! A directory whose file `taffrail` is lost: its other files tell its identity.
 
 use std::path::Path;
 
@@ -45,19 +45,19 @@ fn segments(disk: &SimDisk) -> Vec<String> {
     files.filter(|path| path.ends_with(".log")).collect()
 }
 
-/// Has a copy of the checkpoint name another directory, or none.
+/// Makes a copy of the checkpoint name another directory, or none.
 fn rename_checkpoint(disk: &SimDisk, path: &str, directory: Option<Identity>) {
     let content = disk.content(path).expect("it is there");
     let mut checkpoint = Checkpoint::decode(&content).expect("it is whole");
     checkpoint.directory = directory;
     if directory.is_none() {
-        // Nor did deltas follow then.
+        // Checkpoints that name no directory have no deltas either.
         checkpoint.delta_files = 0;
     }
     replace(disk, path, &checkpoint.encode());
 }
 
-/// The same of a segment.
+/// Makes a segment name another directory, or none.
 fn rename_segment(disk: &SimDisk, path: &str, directory: Option<Identity>) {
     let content = disk.content(path).expect("it is there");
     let header = Header::decode(&content).expect("it is whole");
@@ -119,7 +119,7 @@ fn a_lost_identity_that_no_file_names_is_a_new_one() {
         assert_eq!(append(&broker, 0, 3), Ok(Offset(3)), "{what}");
         broker.close().expect("nothing fails");
 
-        // Now they do.
+        // Now they name their directory.
         for path in CHECKPOINTS {
             let content = disk.content(path).expect("it is there");
             let checkpoint = Checkpoint::decode(&content).expect("it is whole");

@@ -1,6 +1,6 @@
-//! Journal files that cannot be read, have lost their first block, or are cut short, at a start
-//! after a crash: what was acknowledged is there, or the broker does not start. No offset is given
-//! out again.
+//! Journal files that, at a start after a crash, cannot be read, have lost their first block, or
+//! are cut short. Either all acknowledged records are there, or the broker does not start. No
+//! offset is given out twice.
 
 use std::{
     path::{Path, PathBuf},
@@ -22,15 +22,15 @@ use crate::{
 
 const COUNT: u64 = 250;
 
-/// A disk after a crash, with acknowledged records in several files of the journal, and the paths
-/// of these files.
+/// A disk after a crash, with acknowledged records in several journal files, and the paths of these
+/// files.
 fn crashed() -> (SimDisk, Vec<PathBuf>) {
     let disk = SimDisk::new(1);
     let broker = opened(&disk, 1);
     create(&broker, "t", 1);
     for id in 0..COUNT {
         fill(&broker, id, id + 1);
-        // What comes last takes more than one file, and no checkpoint covers it.
+        // The last records take more than one file, and no checkpoint covers them.
         if id % 20 == 0 && id < COUNT - 50 {
             broker.keep_house(true);
         }
@@ -49,7 +49,8 @@ fn cut(disk: &SimDisk, path: &Path, len: u64) {
     file.sync_data().expect("nothing fails");
 }
 
-/// Whether the broker starts; if so, everything is there and the next offset is a new one.
+/// Whether the broker starts. If it does, every record must be there, and the next offset must be
+/// new.
 fn starts_with_everything(disk: &SimDisk, seed: u64, context: &str) -> bool {
     let broker = match open_with(disk, seed, options()) {
         Ok(broker) => broker,
@@ -78,7 +79,7 @@ fn a_next_file_that_cannot_be_opened_for_a_moment_is_waited_for() {
             disk.clear_faults();
             disk.inject(Fault::on(kind).in_path(".journal").errno(EMFILE));
             fill(&broker, id, id + 1);
-            // Without it the journal takes all the files that there may be.
+            // Without housekeeping the journal would take the most files that it may have.
             if kind == OpKind::Open && id % 20 == 0 {
                 broker.keep_house(true);
             }
@@ -130,7 +131,7 @@ async fn the_journal_thread_waits_for_a_next_file_for_as_long_as_it_cannot_be_op
     let fault = Fault::on(OpKind::Open).in_path(".journal").errno(EMFILE);
     disk.inject(fault.for_ever());
     let mut appended = ask(&broker, 0, 0).expect("it is queued");
-    // More than a stop tries.
+    // More attempts than a stop makes.
     while disk.stats().faults.values().sum::<u64>() < 8 {
         assert!(now(&mut appended).is_none(), "answered: it is not stored");
         clock.advance(Duration::from_secs(1));
@@ -202,7 +203,7 @@ fn a_file_that_is_cut_short_or_gone_is_missed_if_the_checkpoint_does_not_cover_i
     assert!(refused >= 3, "one of them holds what no checkpoint covers");
 }
 
-/// Then there is nothing but the journal's first file, and the checkpoint from before it was used.
+/// The only files are the journal's first file, and the checkpoint from before its use.
 #[test]
 fn the_only_file_of_a_new_directory_is_missed() {
     let disk = SimDisk::new(1);
@@ -228,10 +229,10 @@ fn ring() -> PathBuf {
     PathBuf::from("/data/journal/ring")
 }
 
-/// What happens to a disk.
+/// A change of the disk.
 type Loss<'a> = &'a dyn Fn(&SimDisk);
 
-/// Ways to lose what `journal/ring` says.
+/// Ways to lose the content of `journal/ring`.
 fn lost_notes(whole: &SimDisk) -> Vec<(&'static str, SimDisk)> {
     let len = whole.content(ring()).expect("it is there").len();
     let ways: [(&str, Loss<'_>); 5] = [

@@ -1,5 +1,5 @@
-//! Files that are gone, cut, renamed, damaged or none of ours: what they held is reported with its
-//! offsets, all else is served, and nothing is deleted.
+//! Files that are missing, cut, renamed, damaged or not ours. The lost records are reported with
+//! their offsets, everything else is served, and nothing is deleted.
 
 use std::path::Path;
 
@@ -22,8 +22,8 @@ fn base(segment: &Path) -> u64 {
         .expect("a number")
 }
 
-/// Checks, start after start, that just these ranges of partition 0 are damaged, and that both
-/// partitions go on.
+/// Asserts at several starts that exactly these ranges of partition 0 are damaged, and that both
+/// partitions take appends.
 fn assert_lost(disk: &SimDisk, count: u64, expected: &[(u64, u64)], context: &str) {
     let good = |end: u64| -> Vec<u64> {
         (0..end)
@@ -316,8 +316,8 @@ fn an_index_that_is_damaged_zeroed_cut_or_missing_is_rebuilt_and_changes_nothing
     }
 }
 
-/// A disk with a topic of 150 records, of which 50 are only in the journal, and of which 10 are
-/// trimmed.
+/// A disk with a topic of 150 records, of which the first 10 are trimmed, and of which 50 are only
+/// in the journal.
 fn killed() -> SimDisk {
     let disk = SimDisk::new(1);
     let broker = opened(&disk, 1);
@@ -399,7 +399,7 @@ fn a_torn_tail_of_the_journal_is_cut_and_kept_aside() {
     drop((unknown, broker));
     let disk = disk.power_cut(1, CrashMode::KeepAll);
 
-    // The write that was not acknowledged is torn: of its first entry only the beginning is there.
+    // The unacknowledged write is torn: only the beginning of its first entry is there.
     let journal = Path::new("/data/journal/1.journal");
     let (before, after) = (&whole[journal], disk.content(journal).expect("it is there"));
     let start = (0..after.len())
@@ -452,7 +452,7 @@ fn a_flipped_bit_below_the_journals_tail_is_reported_with_its_offsets_alone() {
     }
     drop(broker);
     let whole = disk.power_cut(1, CrashMode::LoseUnsynced);
-    // The last entry may be torn; it is not damage.
+    // The last entry may be torn, which is no damage.
     for (offset, start) in ends.iter().enumerate() {
         for position in [8, 100, 700, 1_000] {
             let disk = whole.fork();
@@ -530,7 +530,7 @@ fn a_deleted_topic_does_not_return_when_every_checkpoint_is_lost() {
     let deleted = broker.delete_topic("gone").expect("it is there");
     broker.commit_all();
     assert_eq!(super::now(deleted).expect("an answer"), Ok(()));
-    // Until the journal has gone round and does not know of the deletion any more.
+    // Until the journal's files are used again and no entry tells of the deletion any more.
     fill(&broker, 0, 200);
     broker.checkpoint_now().expect("nothing fails");
     drop(broker);

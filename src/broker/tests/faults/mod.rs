@@ -1,10 +1,10 @@
-//! A broker whose disk, clock or memory fails it.
+//! A broker whose disk, clock or memory fails.
 //!
 //! `sync.rs`: syncs and writes that fail; `full.rs` and `deltas.rs`: no room on the disk;
-//! `lost.rs`: files that are gone, cut, renamed or damaged; `journal.rs`: the same of the
-//! journal's; `directory.rs`: directories that are not to be used; `identity.rs`: those that have
-//! lost what says which they are; `waiting.rs`: what is not durable yet, and what there is no
-//! memory for; `clock.rs`: a clock that jumps.
+//! `lost.rs`: files that are gone, cut, renamed or damaged; `journal.rs`: the same for journal
+//! files; `directory.rs`: directories that must not be used; `identity.rs`: directories that have
+//! lost their identity; `waiting.rs`: records that are not durable yet, and requests for which
+//! there is no memory; `clock.rs`: a clock that jumps.
 
 mod clock;
 mod deltas;
@@ -31,10 +31,10 @@ use crate::{
     types::{Offset, PartitionId, Position},
 };
 
-/// The bytes of every value.
+/// The size of every value.
 const VALUE_BYTES: usize = 1_000;
 
-/// Each checkpoint is written as a whole, so that it is known what fails.
+/// Every checkpoint is written whole, so that a test knows which operation fails.
 fn options() -> Options {
     Options {
         delta_bytes: 0,
@@ -42,7 +42,7 @@ fn options() -> Options {
     }
 }
 
-/// A world for one start; starts of one disk need different seeds.
+/// The environment of one start. Each start of a disk needs another seed.
 fn world(disk: &SimDisk, start: u64) -> Env {
     env(
         disk,
@@ -51,12 +51,12 @@ fn world(disk: &SimDisk, start: u64) -> Env {
     )
 }
 
-/// Opens a broker without threads and with other options than usual.
+/// Opens a broker without threads, with these options.
 fn open_with(disk: &SimDisk, start: u64, options: Options) -> Result<Broker, OpenError> {
     Broker::open_stepped(world(disk, start), options)
 }
 
-/// Opens a broker without threads, which must work.
+/// Opens a broker without threads, which must succeed.
 fn opened(disk: &SimDisk, start: u64) -> Broker {
     open_with(disk, start, options()).unwrap_or_else(|error| panic!("cannot be opened: {error}"))
 }
@@ -71,7 +71,7 @@ fn create(broker: &Broker, topic: &str, partitions: u32) {
     now(created).expect("an answer").expect("it can be created");
 }
 
-/// Asks for one record to be appended to topic `t`.
+/// Asks for an append of one record to topic `t`.
 fn ask(broker: &Broker, partition: u32, id: u64) -> Result<Pending<Appended>, Error> {
     let admission = now(broker.admit_alone(VALUE_BYTES)).expect("there is memory")?;
     broker.append(
@@ -80,7 +80,7 @@ fn ask(broker: &Broker, partition: u32, id: u64) -> Result<Pending<Appended>, Er
     )
 }
 
-/// Appends one record to topic `t`; its offset.
+/// Appends one record to topic `t`; returns its offset.
 fn append(broker: &Broker, partition: u32, id: u64) -> Result<Offset, Error> {
     let pending = ask(broker, partition, id)?;
     broker.commit_all();
@@ -88,14 +88,14 @@ fn append(broker: &Broker, partition: u32, id: u64) -> Result<Offset, Error> {
     Ok(appended.batches[0][0].first_offset)
 }
 
-/// Appends the records `from` up to `to` to partition 0 of topic `t`, whose ids are their offsets.
+/// Appends the records `from..to` to partition 0 of topic `t`, whose ids equal their offsets.
 fn fill(broker: &Broker, from: u64, to: u64) {
     for id in from..to {
         assert_eq!(append(broker, 0, id), Ok(Offset(id)));
     }
 }
 
-/// The ids in a partition of topic `t`, all of which can be read.
+/// The ids of the records in a partition of topic `t`, all of which must be readable.
 fn ids(broker: &Broker, partition: u32) -> Vec<u64> {
     let found = read_all(broker, "t", PartitionId(partition));
     let start = found.first().map_or(0, |(first, _)| first.0);
@@ -105,8 +105,8 @@ fn ids(broker: &Broker, partition: u32) -> Vec<u64> {
     found.into_iter().map(|(_, id)| id).collect()
 }
 
-/// Reads a partition of topic `t` to its end, going on behind what is damaged: the offsets that can
-/// be read, whose values must be the ids of the same number, and the damaged ranges.
+/// Reads a partition of topic `t` to its end, stepping over damage. Returns the offsets that can be
+/// read, whose values must be the ids of the same number, and the damaged ranges.
 fn read_around(broker: &Broker, partition: u32) -> (Vec<u64>, Vec<(u64, u64)>) {
     let (mut read, mut damaged) = (Vec::new(), Vec::new());
     let mut from = broker.describe_topic("t").expect("it is there").1[partition as usize].earliest;
@@ -133,7 +133,7 @@ fn read_around(broker: &Broker, partition: u32) -> (Vec<u64>, Vec<(u64, u64)>) {
         assert_eq!(gap.0.0, next, "the damage begins where the records end");
         assert!(gap.0 < gap.1, "a range of damage is not empty");
         match damaged.last_mut() {
-            // Two files lost side by side.
+            // Two adjacent files are lost.
             Some((_, end)) if *end == gap.0.0 => *end = gap.1.0,
             _ => damaged.push((gap.0.0, gap.1.0)),
         }
@@ -153,7 +153,7 @@ fn offsets(records: &bytes::Bytes) -> Vec<u64> {
     parsed.collect()
 }
 
-/// The files of partition 0 with this ending, by name.
+/// The files of partition 0 with this extension, sorted by name.
 fn files(disk: &SimDisk, ending: &str) -> Vec<PathBuf> {
     let mut files = disk.files();
     files.retain(|path| {
@@ -175,7 +175,7 @@ fn tree(disk: &SimDisk) -> BTreeMap<PathBuf, Vec<u8>> {
         .collect()
 }
 
-/// Puts a file on the disk that no broker wrote.
+/// Writes a file to the disk, as something other than a broker.
 fn put(disk: &SimDisk, path: impl AsRef<Path>, content: &[u8]) {
     use crate::env::{FileSystem, Open};
     let file = disk
@@ -185,8 +185,8 @@ fn put(disk: &SimDisk, path: impl AsRef<Path>, content: &[u8]) {
     file.sync_data().expect("nothing fails");
 }
 
-/// A disk with topic `t` of two partitions, `count` records in each, one to a frame; all of it in
-/// segments.
+/// A disk with topic `t` of two partitions with `count` records each, one to a frame, all of them
+/// in segments.
 fn stopped_cleanly(count: u64) -> SimDisk {
     let disk = SimDisk::new(1);
     let broker = opened(&disk, 1);

@@ -1,4 +1,4 @@
-//! Syncs and writes that fail: nothing is acknowledged, nothing is tried again, and the next start
+//! Syncs and writes that fail: nothing is acknowledged, nothing is retried, and the next start
 //! recovers.
 
 use std::io::ErrorKind;
@@ -10,8 +10,8 @@ use crate::{
     types::{Offset, PartitionId},
 };
 
-/// A broker with five records, and one more in a log that was trimmed, all of them acknowledged;
-/// nothing in segments.
+/// A broker with five records, and with one more in a log that was trimmed. All of them are
+/// acknowledged, and none is in a segment.
 fn with_five_records(disk: &SimDisk) -> Broker {
     five_records_on(opened(disk, 1))
 }
@@ -22,7 +22,7 @@ fn five_records_on(broker: Broker) -> Broker {
     broker
 }
 
-/// What must hold of a broker after its storage has failed.
+/// What must hold of a broker whose storage has failed.
 fn assert_failed(broker: &Broker, disk: &SimDisk, context: &str) {
     assert!(
         now(broker.failed()).is_some(),
@@ -57,11 +57,11 @@ fn assert_failed(broker: &Broker, disk: &SimDisk, context: &str) {
     );
 }
 
-/// Opens what any power cut leaves: what was acknowledged is there, what was not at most once, and
-/// work goes on.
+/// Opens the disks that power cuts leave. Acknowledged records are there, each unacknowledged
+/// record is there at most once, and the broker works.
 ///
 /// After a failed sync of names the process does not come back on the same mount: a file system
-/// that cannot write its own journal takes no more changes until it has been mounted anew, and then
+/// that cannot write its own journal takes no more changes until it is mounted again, and then
 /// shows what is on the disk.
 fn assert_recovers(disk: &SimDisk, acknowledged: u64, unknown: u64, context: &str) {
     let names_lost = disk.stats().faults.contains_key(&OpKind::SyncDir);
@@ -118,7 +118,7 @@ fn a_sync_or_write_of_the_journal_that_fails_is_final_and_what_waits_for_it_is_n
             ask(&broker, 0, 5).expect("it is queued"),
             ask(&broker, 0, 6).expect("it is queued"),
         ];
-        // It fails once: a second try would succeed.
+        // The fault happens once: a second attempt would succeed.
         disk.inject(fault.in_path("journal/"));
         broker.commit_all();
         for pending in waiting {

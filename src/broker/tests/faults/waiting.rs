@@ -1,4 +1,4 @@
-//! What is not durable yet is not there; what there is no memory for waits or is refused.
+//! Records that are not durable yet cannot be read; a request without memory waits or is refused.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::{
     types::{Durability, Offset, PartitionId, limits},
 };
 
-/// Waits until a sync is held, which must be before something is answered.
+/// Waits until a sync is held, which must happen before the request is answered.
 fn until_held(hold: &Hold, mut is_answered: impl FnMut() -> bool) {
     while hold.waiting() == 0 {
         assert!(!is_answered(), "it is answered before it is synced");
@@ -26,7 +26,7 @@ async fn nothing_is_visible_and_nothing_is_answered_before_it_is_synced() {
         .create_topic("t", 1, &BTreeMap::new())
         .expect("it is a good name");
     created.await.expect("nothing fails");
-    // From here on only the journal has something to sync.
+    // From here on only the journal has anything to sync.
     broker.housekeeping_round(false);
 
     let hold = disk.hold(OpKind::SyncData);
@@ -164,7 +164,7 @@ fn a_synced_append_makes_durable_what_was_left_unsynced_in_an_earlier_journal_fi
         .expect("it is a good name");
     broker.commit_all();
     now(created).expect("an answer").expect("nothing fails");
-    // More than one journal file takes, a block each.
+    // More blocks than one journal file takes, one for each record.
     for id in 0..30 {
         let admission = now(broker.admit_alone(100))
             .expect("there is memory")
@@ -214,7 +214,7 @@ fn memory_is_used_until_what_was_appended_is_in_segments() {
             .iter()
             .all(|path| path.extension().is_none_or(|ending| ending != "log"))
         {
-            // The journal was full before the memory, so segments were written.
+            // The journal was full before the memory was, so segments were written.
             break;
         }
     }

@@ -1,5 +1,5 @@
-//! What is asked of groups from outside of their members' streams, and what appends commit for
-//! them.
+//! Calls on groups from outside of their members' streams, and appends that commit offsets for
+//! groups.
 
 mod resets;
 
@@ -45,7 +45,7 @@ fn commit(broker: &Broker, offsets: Vec<GroupOffset>) -> Result<Vec<CommitOutcom
     settled(broker, broker.commit_offsets(GROUP, offsets, false))
 }
 
-/// What the group has committed, by topic and partition.
+/// The offsets that the group has committed, by topic and partition.
 fn committed(broker: &Broker) -> BTreeMap<(String, u32), u64> {
     let mut committed = BTreeMap::new();
     for fetched in broker.committed_offsets(GROUP, None).unwrap_or_default() {
@@ -94,7 +94,7 @@ fn do_reset(broker: &Broker, reset: ResetGroup) -> Result<Vec<(u32, Option<u64>,
     Ok(set.collect())
 }
 
-/// A member joins, and has all partitions of the topic in this generation.
+/// A member joins, and is given all partitions of the topic in this generation.
 fn join(broker: &Broker, id: u64, topic: &str) -> Generation {
     let shared = &broker.shared;
     let group = GroupName::new(GROUP).expect("it may be");
@@ -291,7 +291,7 @@ fn offsets_do_not_pass_on_to_a_topic_that_is_created_anew() {
     assert_eq!(broker.committed_offsets(GROUP, None), Ok(Vec::new()));
 }
 
-/// What a member makes of record `read` of topic `in`.
+/// The append with which a member transforms record `read` of topic `in`.
 fn transformed(read: u64, generation: Generation) -> Append {
     let commit = GroupOffset {
         generation: Some(generation),
@@ -350,7 +350,7 @@ fn an_append_that_commits_for_who_has_lost_a_partition_stores_nothing() {
     assert_eq!(committed(&broker), [(at("in", 0), 2)].into());
 }
 
-/// Transforms what is not transformed yet, until the power goes; how many were answered.
+/// Transforms all remaining records, until the power fails. Returns how many appends were answered.
 fn transform_all(broker: &Broker, most: u64) -> u64 {
     let generation = join(broker, 1, "in");
     let mut next = committed(broker).get(&at("in", 0)).copied().unwrap_or(0);

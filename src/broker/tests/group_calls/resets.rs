@@ -1,4 +1,4 @@
-//! Resets: what is set, what is refused, and what becomes of members.
+//! Resets: which offsets are set, which resets are refused, and what happens to members.
 
 use std::collections::BTreeMap;
 
@@ -195,7 +195,7 @@ fn a_reset_that_sets_nothing_of_what_it_names_is_refused_and_says_what_to_do() {
     let of_none = do_reset(&broker, of_none).unwrap_err();
     assert_eq!(of_none.reason(), "UNKNOWN_GROUP", "it has no offsets");
     assert_eq!(committed(&broker), [(at("t", 0), 5)].into());
-    // A partition of which nothing is committed has nothing to shift, beside one that has.
+    // A partition without a committed offset is not shifted, beside one that has an offset.
     let set = do_reset(&broker, reset(shift())).expect("it may be");
     assert_eq!(set, [(0, Some(5), 6)]);
 }
@@ -237,7 +237,7 @@ fn a_reset_is_of_what_is_there_when_it_is_carried_out() {
     let earliest = shared.look_up(reset(ResetTo::Position(Position::Earliest)));
     let at_time = shared.look_up(reset(ResetTo::Position(Position::Timestamp(0))));
     commit(&broker, vec![offset("t", 0, 9)]).expect("it may be");
-    // It is queued, and not applied yet.
+    // The trim is queued, and not applied yet.
     drop(broker.trim("t", PartitionId(1), Offset(5)));
     let carry_out = |looked_up: Result<_, Error>| {
         let set = settled(&broker, shared.set_offsets(looked_up.expect("it may be")))?;

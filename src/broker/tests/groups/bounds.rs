@@ -1,4 +1,4 @@
-//! What is too much: for the journal, and for the memory that groups may take up.
+//! Groups that are too large for the journal, or for the memory that groups may take.
 
 use super::{
     super::world::{create, now},
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// More partitions than fit in a journal file of 96 KiB when each gets an owner.
+/// So many partitions that giving each an owner does not fit in a journal file of 96 KiB.
 const MANY: u32 = 3_000;
 
 impl World {
@@ -32,7 +32,7 @@ impl World {
         self.broker().list_groups("", "", 10, |_| true).0.len()
     }
 
-    /// Commits for another group: the journal goes on.
+    /// Asserts that the journal still works, with a commit for another group.
     fn goes_on(&self) {
         let offset = GroupOffset {
             topic: "t".to_owned(),
@@ -90,7 +90,7 @@ fn partitions_that_a_journal_file_does_not_hold_do_not_end_the_broker_when_they_
     let mut world = world();
     let mut first = world.try_join(join()).expect("it has one partition");
     first.take_all();
-    // It is given its partitions when others have had time to join as well.
+    // The member is given its partitions only after others have had time to join as well.
     let _second = world
         .try_join(join_by_prefix())
         .expect("it has nothing yet");
@@ -140,7 +140,7 @@ fn what_groups_take_up_counts_in_the_catalogs_memory_and_is_bounded_by_half_of_i
     world.settled(deleted).expect("nobody is in it");
     assert_eq!(catalog(&world), before);
 
-    // Each member says as much as goes into one of the small journal files.
+    // Each member takes as much as fits in one of the small journal files.
     let most = world.broker().budget().part(Name::Catalog).bound() / GROUPS_SHARE_OF_CATALOG;
     let mut members = Vec::new();
     let refused = loop {

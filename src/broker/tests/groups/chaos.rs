@@ -1,7 +1,7 @@
-//! Groups under chaos: members join, leave, are killed, stand still for longer than their sessions
-//! and commit late, and are slow; the broker is killed and restarted; topics and partitions are
-//! added and offsets are reset. What must hold is looked at behind every step (`rules.rs`), and at
-//! the end, when everybody behaves, the group must come to rest.
+//! Groups under chaos: members join, leave, are killed, stall for longer than their sessions and
+//! then commit late, and are slow; the broker is killed and restarted; topics and partitions are
+//! added; offsets are reset. The rules (`rules.rs`) are checked after every step. At the end, when
+//! every member behaves, the group must come to rest.
 
 mod power;
 mod steal;
@@ -30,35 +30,35 @@ use crate::{
     types::{Offset, PartitionId},
 };
 
-/// How many seeds are tried. Each decides everything that happens.
+/// The number of seeds. Each decides everything that happens.
 const SEEDS: u64 = 1_000;
 
-/// Steps of each.
+/// The steps of each run.
 const STEPS: u32 = 120;
 
-/// Most members at a time.
+/// The most members at a time.
 const MOST: usize = 16;
 
-/// Most partitions of a topic.
+/// The most partitions of a topic.
 const MOST_PARTITIONS: u32 = 8;
 
-/// Most topics.
+/// The most topics.
 const TOPICS: u32 = 3;
 
-/// In how much time the group comes to rest.
+/// How long a group may take to come to rest.
 const REST: Duration = DRAIN.saturating_add(SESSION.saturating_mul(3));
 
 /// A client of a group.
 struct Client {
-    /// None while it is away.
+    /// `None` while the client is away.
     member: Option<Member>,
     id: MemberId,
     instance: Option<Instance>,
     name: String,
     heartbeat: bool,
-    /// It does nothing until then.
+    /// The client does nothing until then.
     busy_until: Duration,
-    /// It hands over and commits late.
+    /// Whether the client is late to hand over partitions and to commit.
     is_slow: bool,
 }
 
@@ -70,7 +70,7 @@ struct Chaos {
     topics: u32,
     appended: BTreeSet<u64>,
     handled: BTreeSet<u64>,
-    /// Members write out what they handle, with the commits in the same append: exactly once then.
+    /// Whether members append their output together with the commit, for exactly once.
     writes_out: bool,
     did: Did,
 }
@@ -177,7 +177,7 @@ impl Chaos {
         if self.clients.len() >= MOST {
             return;
         }
-        // One of a few names, which another may have, or none.
+        // One of a few names, which another member may have already, or no name.
         let name = match below(&self.chance, 12) {
             number @ 0..6 => format!("name-{number}"),
             _ => String::new(),
@@ -238,7 +238,7 @@ impl Chaos {
         client.member = Some(member);
     }
 
-    /// A client that was killed, or whose broker was, joins again.
+    /// A client joins again that was killed, or whose broker was.
     fn come_back(&mut self) {
         let away = |client: &Client| client.member.is_none();
         if let Some(at) = self.pick(away) {
@@ -292,7 +292,7 @@ impl Chaos {
         }
     }
 
-    /// Resets a partition, to where the group was or further back: so it skips nothing.
+    /// Resets a partition's offset to the group's or further back, so that nothing is skipped.
     fn reset(&mut self) {
         let state = self.world.state("g");
         let count = state.offsets.len() as u64;
@@ -349,7 +349,7 @@ impl Chaos {
         self.start_again(&BTreeMap::new());
     }
 
-    /// Starts the broker again, where these offsets may be committed.
+    /// Starts the broker again. These offsets may or may not be committed.
     fn start_again(&mut self, doubtful: &BTreeMap<Place, Offset>) {
         for client in &mut self.clients {
             client.member = None;
@@ -357,7 +357,7 @@ impl Chaos {
         self.world.start();
         self.rules.restarted(&self.world, doubtful);
         self.did.restarted += 1;
-        // Most come back at once.
+        // Most clients come back at once.
         for at in (0..self.clients.len()).rev() {
             if below(&self.chance, 4) > 0 {
                 self.join_as(at);
@@ -375,7 +375,7 @@ impl Chaos {
         }
     }
 
-    /// A client takes some events, handles what it got, commits that, and hands over what it is to.
+    /// A client takes events, handles and commits records, and hands over partitions as told.
     fn work(&mut self, at: usize, events: u64) {
         let now = self.now();
         let is_slow = self.clients[at].is_slow && below(&self.chance, 4) > 0;
@@ -386,7 +386,7 @@ impl Chaos {
             member.session.heard();
             self.rules.heard(&member, now);
         }
-        // As it was told last: it may be late.
+        // Its partitions as it was last told, which may be out of date.
         let had = member.has.clone();
         if below(&self.chance, 4) == 0 {
             match self.writes_out {
@@ -442,7 +442,7 @@ impl Chaos {
         self.clients[at].member = Some(member);
     }
 
-    /// Commits what a member has handled.
+    /// Commits the offsets that a member has handled.
     fn commit(&mut self, member: &mut Member, has: &BTreeMap<Place, Has>) {
         for (&place, has) in has {
             let owned = self.world.state("g").owned.get(&place).copied();
@@ -470,7 +470,7 @@ impl Chaos {
         }
     }
 
-    /// Writes out what a member got, and commits it in the same append.
+    /// Writes a member's output, and commits the offsets in the same append.
     fn write_out(&mut self, member: &mut Member) {
         let mut by_place: BTreeMap<Place, Vec<Got>> = BTreeMap::new();
         for got in member.got.drain(..) {
@@ -507,7 +507,7 @@ impl Chaos {
         member.leaving.clear();
     }
 
-    /// What is written out is all there is, each once.
+    /// Asserts that the output is complete, and has each record once.
     fn check_written_out(&self) {
         let mut found = BTreeSet::new();
         for partition in 0..2 {
@@ -518,7 +518,7 @@ impl Chaos {
         assert_eq!(found, self.appended);
     }
 
-    /// Everybody who is there behaves from now on, and the others stay away.
+    /// From now on all clients that are present behave, and the others stay away.
     fn come_to_rest(&mut self) {
         for client in &mut self.clients {
             client.is_slow = false;
@@ -558,7 +558,7 @@ impl Chaos {
         assert!(lost.is_empty(), "nobody has handled {lost:?}");
     }
 
-    /// Whether the group is balanced and has committed all there is.
+    /// Whether the group is balanced and has committed everything.
     fn is_at_rest(&self) -> bool {
         let state = self.world.state("g");
         let mut partitions = 0;
@@ -591,7 +591,7 @@ impl Chaos {
     }
 }
 
-/// An offset that this member commits.
+/// The offset that this member commits for a partition.
 fn offset_of(member: &Member, place: Place, has: &Has) -> GroupOffset {
     GroupOffset {
         member: Some(member.id),

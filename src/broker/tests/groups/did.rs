@@ -1,20 +1,21 @@
-//! What a run of chaos has come across.
+//! Counts of what happened in a run of chaos.
 
 use std::time::Duration;
 
-/// How much of what happened.
+/// How often each thing happened.
 #[derive(Debug, Default)]
 pub(super) struct Did {
     pub(super) joined: u64,
     pub(super) came_back: u64,
     pub(super) fenced: u64,
-    /// When it came back, because another had taken its name meanwhile.
+    /// On its return, because another member had taken its name meanwhile.
     pub(super) fenced_as_it_came_back: u64,
     pub(super) killed: u64,
     pub(super) left: u64,
     pub(super) restarted: u64,
     pub(super) power_failed: u64,
-    /// What was not answered before the power failed, and was there behind it, or not.
+    /// Requests unanswered before the power failed that were found to have taken effect; and those
+    /// that were not.
     pub(super) doubtful_present: u64,
     pub(super) doubtful_absent: u64,
     pub(super) partitions_added: u64,

@@ -1,4 +1,4 @@
-//! A session that cannot go on with a partition, and what of its other work is kept.
+//! A session that cannot continue with a partition, and which of its other work is kept.
 
 use std::path::PathBuf;
 
@@ -12,8 +12,8 @@ use crate::{
     types::{Offset, PartitionId},
 };
 
-/// A topic with two partitions; of the first, offsets 4 to 7 are damaged. The ids of what can be
-/// read.
+/// A topic with two partitions, offsets 4 to 7 of the first being damaged. Returns the ids of the
+/// readable records of each.
 fn damaged() -> (World, Vec<u64>, Vec<u64>) {
     let mut world = World::with_topic("t", 2);
     let first = world.append("t", 0, 4);
@@ -69,7 +69,7 @@ fn what_was_sent_before_damage_is_committed_before_the_session_ends() {
     commit_all(&world, &mut member);
     assert_eq!(leave_with_error(&world, &mut member), "DAMAGED_RECORDS");
 
-    // Nothing of it comes again, and what is new elsewhere is read.
+    // No record comes twice, and new records of the other partition are read.
     let more = world.append("t", 1, 2);
     let mut member = world.join(join());
     assert_eq!(member.ids(), more);
@@ -154,7 +154,8 @@ fn a_reset_of_the_partition_mends_a_session_that_is_to_end() {
     let others = world.append("t", 1, 2);
     assert_eq!(member.ids(), others);
     assert_eq!(member.commit(&world, place), CommitOutcome::Done);
-    // It finds only now that what comes next is gone, and waits for the other partition.
+    // Only now the session finds that its next records are gone; it still waits for the other
+    // partition.
     assert_eq!(member.take_all(), 0);
     world.reset(place, Offset(6));
     assert_eq!(member.ids(), ids[6..]);

@@ -1,4 +1,4 @@
-//! What is shown of a group behind records that were trimmed of their entities.
+//! The lag that is shown of a group behind records that entity trims have hidden.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn stalled(world: &World) -> usize {
 }
 
 impl World {
-    /// Appends so many records of one entity.
+    /// Appends this many records of one entity.
     fn append_keyed(&self, count: u64) {
         let records: Vec<Vec<u8>> = (0..count).map(|_| encode_keyed(1, 40, 0, 1)).collect();
         send(self.broker(), append_of("t", Some(0), &records)).expect("nothing fails");

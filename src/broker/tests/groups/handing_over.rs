@@ -14,7 +14,7 @@ use crate::{
     catalog::groups::Generation,
 };
 
-/// Time in which all who joined are given their partitions.
+/// Longer than it takes until members that joined are given their partitions.
 const MOMENT: Duration = Duration::from_secs(1);
 
 #[test]
@@ -26,7 +26,7 @@ fn a_partition_goes_to_its_next_owner_when_the_old_one_has_handed_it_over() {
     old.take_all();
     let mut new = world.join(join());
     world.advance(MOMENT);
-    // The old one may take its time, and does not see what comes meanwhile.
+    // The old owner may take its time, but gets no further records.
     let more = world.append("t", 1, 2);
     world.advance(DRAIN - 2 * MOMENT);
     assert_eq!(new.take_all(), 0);
@@ -100,7 +100,7 @@ fn the_time_to_hand_over_is_told_and_none_is_left_of_what_is_gone() {
     old.hand_over();
     world.broker().commit_all();
     world.settle(&mut [&mut old, &mut new]);
-    // One that is not looked after for the whole time.
+    // A third member, which takes no events for a while.
     let mut third = world.join(join());
     drop(new.session.leave().expect("it is a member"));
     world.broker().commit_all();

@@ -1,4 +1,4 @@
-//! One more joins a large group: what moves, and what the others notice.
+//! A member joins a large group: which partitions move, and what the other members notice.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::{
 const PARTITIONS: u32 = 1000;
 const MEMBERS: usize = 100;
 
-/// As many as the newcomer needs to have as many as others: each of 101 has 9 or 10 then.
+/// The fewest partitions for the newcomer: then each of the 101 members has 9 or 10.
 const LEAST_MOVES: usize = 9;
 
 /// What a member noticed.
@@ -27,7 +27,7 @@ struct Noticed {
 }
 
 impl Noticed {
-    /// All that a member is told and sent now.
+    /// Takes everything that the member is told and sent now.
     fn take(&mut self, member: &mut Member) {
         while let Some(event) = member.take().expect("the session goes on") {
             match event {
@@ -59,7 +59,7 @@ fn one_more_in_a_group_of_a_hundred_gets_its_share_and_nobody_else_notices() {
         world.append("t", partition, 1);
     }
 
-    // Before anybody has handed anything over.
+    // Before any member has handed over a partition.
     let mut noticed = Noticed::default();
     for member in &mut hundred {
         noticed.take(member);

@@ -1,10 +1,10 @@
-//! Members of groups, as their sessions see it.
+//! Members of groups, as their sessions see them.
 //!
-//! `world.rs` has the broker and members that check what they are told; `sessions.rs` is about one
-//! session, `handing_over.rs` about partitions that go from one to another, `offsets.rs` about
-//! where a group begins and goes on, `time.rs` about who waits for how long, `joining.rs` about one
-//! more in a large group, and `bounds.rs` about what is too much. `chaos.rs` lets all of that
-//! happen at random, and `rules.rs` says what must hold meanwhile.
+//! `world.rs` has the broker, and members that check what they are told. `sessions.rs` tests a
+//! single session, `handing_over.rs` partitions that move between members, `offsets.rs` where a
+//! group begins and continues, `time.rs` how long everyone waits, `joining.rs` a member that joins
+//! a large group, and `bounds.rs` what is too large. `chaos.rs` does all of that at random, and
+//! `rules.rs` has the rules that must hold meanwhile.
 
 mod bounds;
 mod chaos;

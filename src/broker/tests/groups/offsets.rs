@@ -1,4 +1,4 @@
-//! Where a group begins in a partition, and goes on.
+//! Where a group begins in a partition, and where it continues.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -41,7 +41,7 @@ fn going_on(offset_gone: OffsetGone) -> JoinGroup {
     }
 }
 
-/// The error that a member's session ends with; the member leaves.
+/// The error with which a member's session ends; the member then leaves.
 fn end_for(world: &World, join: JoinGroup) -> Error {
     let mut member = world.join(join);
     let error = end_of(&mut member);
@@ -73,7 +73,7 @@ fn the_end_at_which_a_group_begins_is_kept_for_the_next_owner() {
     world.broker().commit_all();
     assert!(member.ids().is_empty());
     assert_eq!(member.partitions(), [0]);
-    // It commits nothing of its own, and what comes is not lost with it.
+    // The session commits nothing by itself, so new records are not lost when it ends.
     let ids = world.append("t", 0, 2);
     drop(member.session.leave());
     assert_eq!(world.join(latest()).ids(), ids);
@@ -114,7 +114,7 @@ fn a_committed_offset_that_is_trimmed_is_an_error_that_names_the_earliest() {
 fn a_committed_offset_above_the_end_is_an_error_and_no_silent_wait() {
     let mut world = World::with_topic("t", 1);
     world.append("t", 0, 3);
-    // As after the data was restored from an older copy.
+    // As when the data was restored from an older backup.
     world.reset(world.place("t", 0), Offset(8));
     for policy in [OffsetGone::Fail, OffsetGone::Earliest] {
         let error = end_for(&world, going_on(policy));
@@ -137,7 +137,7 @@ fn records_that_a_restored_partition_lacks_are_an_error_and_no_silent_wait() {
     let ids = world.append("t", 0, 4);
     world.reset(world.place("t", 0), Offset(6));
     world.stop();
-    // The file as it was in an older copy of the directory.
+    // The file as it was in an older backup of the directory.
     let file = world.disk.open(&segment, Open::Write);
     let cut = file.and_then(|file| file.set_len(older as u64));
     cut.expect("it can be written");
@@ -149,7 +149,7 @@ fn records_that_a_restored_partition_lacks_are_an_error_and_no_silent_wait() {
     assert!(error.to_string().contains(says), "{error}");
     drop(member);
     world.advance(SESSION);
-    // It says where it goes on.
+    // The session reports the offset where it continues.
     world.reset(world.place("t", 0), Offset(8));
     let more = world.append("t", 0, 1);
     assert_eq!(world.join(join()).ids(), more);
@@ -180,7 +180,7 @@ fn records_that_are_trimmed_under_a_member_end_its_session_or_are_passed_over() 
     }
 }
 
-/// A member of a group of its own that takes two records at first, of more that are there.
+/// A member of its own group that has taken two records, of more that are there.
 fn reading_two(world: &World, policy: OffsetGone) -> Member {
     world.join(JoinGroup {
         group: format!("{policy:?}"),
@@ -200,7 +200,7 @@ fn what_is_to_be_replayed_begins_at_the_earliest_record_whatever_a_member_says()
         let mut world = World::with_topic("t", 3);
         let ids = world.append("t", 0, 3);
         world.reset(world.place("t", 0), Offset(2));
-        // The other group has committed nothing of it.
+        // The new group has committed nothing for this partition.
         let others = world.append("t", 1, 2);
         let forked = world.broker().fork_group("g", "new", true);
         world.broker().commit_all();
@@ -292,7 +292,7 @@ fn the_end_at_which_a_group_goes_on_is_kept_for_the_next_owner() {
     world.broker().commit_all();
     assert!(member.ids().is_empty());
     assert_eq!(member.partitions(), [0]);
-    // It commits nothing of its own, and what comes is not lost with it.
+    // The session commits nothing by itself, so new records are not lost when it ends.
     let ids = world.append("t", 0, 2);
     drop(member.session.leave());
     assert_eq!(world.join(latest()).ids(), ids);

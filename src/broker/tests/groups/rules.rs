@@ -1,4 +1,4 @@
-//! What must hold of a group, whatever happens: looked at behind every change that is durable.
+//! The rules that must always hold for a group; checked after every durable change.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,27 +12,27 @@ use crate::{
     types::Offset,
 };
 
-/// How late what is due may be done: time is moved in whole milliseconds.
+/// How late due work may be done: the tests move time in whole milliseconds.
 const LATE: Duration = Duration::from_millis(2);
 
-/// What is known of a group, and of what its members have done.
+/// The known state of a group, and what its members have done.
 #[derive(Default)]
 pub(super) struct Rules {
     before: State,
-    /// Who had a partition in a generation.
+    /// The owner of each partition in each generation.
     owners: BTreeMap<(Place, Generation), MemberId>,
-    /// The streams that were told to have it.
+    /// The stream that was told of each ownership.
     told: BTreeMap<(Place, Generation), u64>,
     /// The last stream of each member.
     streams: BTreeMap<MemberId, u64>,
-    /// Since when partitions are being handed over.
+    /// Since when each partition is being handed over.
     draining: BTreeMap<Place, Duration>,
     handed_over: BTreeSet<(Place, MemberId)>,
-    /// Members that may be gone, and from when on.
+    /// Members that may be gone, and since when.
     may_be_gone: BTreeMap<MemberId, Duration>,
-    /// Members that must be gone, and from when on.
+    /// Members that must be gone, and since when.
     must_be_gone: BTreeMap<MemberId, Duration>,
-    /// Offsets that may go back, once.
+    /// Partitions whose offset may go back, once.
     reset: BTreeSet<Place>,
 }
 
@@ -46,7 +46,7 @@ impl Rules {
         }
     }
 
-    /// A member that promised heartbeats was heard of. Not by a stream that is fenced.
+    /// Records a sign of life of a member that promised heartbeats, unless its stream is fenced.
     pub(super) fn heard(&mut self, member: &Member, now: Duration) {
         if self.streams.get(&member.id) == Some(&member.stream) {
             self.may_be_gone.insert(member.id, now + SESSION);
@@ -54,7 +54,7 @@ impl Rules {
         }
     }
 
-    /// A member's stream has broken. One that is fenced is nobody's any more.
+    /// Records that a member's stream has broken, unless another stream has fenced it.
     pub(super) fn lost(&mut self, member: &Member, now: Duration) {
         if self.streams.get(&member.id) != Some(&member.stream) {
             return;
@@ -78,7 +78,8 @@ impl Rules {
         self.reset.insert(place);
     }
 
-    /// The broker is back: everyone's time begins anew. These offsets may be committed.
+    /// Records a restart of the broker: every member's time starts again. These offsets may or may
+    /// not be committed.
     pub(super) fn restarted(&mut self, world: &World, doubtful: &BTreeMap<Place, Offset>) {
         let now = world.clock.elapsed();
         let state = world.state("g");
@@ -97,7 +98,7 @@ impl Rules {
         self.note_draining(now);
     }
 
-    /// What a member was told is true, and no other stream was told the same.
+    /// Asserts that what a member was told is true, and that no other stream was told the same.
     pub(super) fn told(&mut self, member: &Member) {
         for (place, has) in &member.has {
             let key = (*place, has.generation);
@@ -108,7 +109,7 @@ impl Rules {
         }
     }
 
-    /// Looks at what has become of the group.
+    /// Checks the group's new state.
     pub(super) fn look(&mut self, world: &World) {
         let now = world.clock.elapsed();
         let state = world.state("g");
@@ -126,7 +127,8 @@ impl Rules {
         self.note_draining(now);
     }
 
-    /// Nobody is waited for longer than it has time: others get what it had.
+    /// Asserts that no member is waited for longer than it has time, after which others get its
+    /// partitions.
     fn look_at_time(&self, state: &State, now: Duration) {
         for (id, gone) in &self.must_be_gone {
             let is_over = *gone + LATE < now;
@@ -188,7 +190,7 @@ impl Rules {
         );
         let is_gone = !state.members.contains_key(&before.owner);
         let is_drained = self.handed_over.remove(&(place, before.owner));
-        // A stream that was not told to have it has nothing to hand over.
+        // A stream that was never told of its ownership has nothing to hand over.
         let stream = self.streams.get(&before.owner);
         let is_unknown = self.told.get(&(place, before.since)) != stream;
         let is_late = self
@@ -215,7 +217,7 @@ impl Rules {
     }
 }
 
-/// Whether a start found all that was durable, and nothing but that and what may be.
+/// Whether a start found everything that was durable, and nothing else except doubtful offsets.
 fn is_kept(before: &State, after: &State, doubtful: &BTreeMap<Place, Offset>) -> bool {
     let are_offsets_kept = after.offsets.iter().all(|(place, committed)| {
         before.offsets.get(place) == Some(committed) || doubtful.get(place) == Some(&committed.next)

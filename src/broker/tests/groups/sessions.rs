@@ -139,7 +139,7 @@ fn no_more_is_sent_than_there_is_credit_for() {
     });
     assert_eq!(member.ids(), ids[..4]);
     assert_eq!(member.caught_up, 0);
-    // What is under way of the partition counts until it is committed.
+    // Records of the partition that are under way use credit until they are committed.
     member.session.credit(credit(4));
     assert!(member.ids().is_empty());
     let place = world.place("t", 0);
@@ -207,7 +207,7 @@ fn a_session_that_nobody_reads_holds_on_to_no_more_than_its_credit() {
     assert!((8 << 10..9 << 10).contains(&sent), "{sent} bytes were sent");
     let held = member.session.memory();
     assert!(held < 32 << 10, "{held} bytes are held on to");
-    // It is not thrown out for that.
+    // The member is not removed for that.
     world.advance(10 * SESSION);
     assert!(world.state("g").members.contains_key(&member.id));
 }
@@ -241,7 +241,7 @@ fn who_joins_with_the_same_name_has_its_partitions_and_the_old_stream_ends_with_
     let has = old.has[&place].clone();
     let mut new = world.join(join_named("a"));
     assert_eq!(new.id, old.id);
-    // At once, whether the old one has been told or not.
+    // The old stream is refused at once, whether it has been told or not.
     assert!(matches!(
         old.commit_at(&world, place, &has),
         Err(Error::MemberFenced { .. })
@@ -250,7 +250,7 @@ fn who_joins_with_the_same_name_has_its_partitions_and_the_old_stream_ends_with_
     new.take_all();
     assert_eq!(new.partitions(), [0, 1]);
     assert_eq!(new.commit(&world, place), CommitOutcome::Done);
-    // Neither does its end take anything from the new one.
+    // The end of the old session does not take anything from the new one either.
     let leaves = old.session.leave();
     assert!(matches!(leaves, Err(Error::MemberFenced { .. })));
     world.advance(3 * SESSION);
@@ -290,7 +290,7 @@ fn a_fenced_session_is_told_nothing_of_what_the_later_one_has() {
     let world = World::with_topic("t", 2);
     let mut old = world.join(join_named("a"));
     old.take_all();
-    // The join is queued, and others are applied with it.
+    // The join is queued, and other joins are applied together with it.
     let first = world.broker().join_group(join_named("a"));
     let second = world.broker().join_group(join_named("a"));
     world.broker().commit_all();
@@ -369,7 +369,7 @@ fn a_partition_without_progress_goes_to_another_member_where_that_was_asked_for(
     assert!(stuck.partitions().is_empty());
     assert_eq!(other.ids(), ids);
     assert_eq!(other.commit(&world, place), CommitOutcome::Done);
-    // Nothing is under way.
+    // The member has no uncommitted records.
     world.advance(10 * progress);
     assert_eq!(other.partitions(), [0]);
 }
@@ -504,7 +504,7 @@ fn a_member_that_is_ended_with_an_error_gives_up_its_partitions_at_once() {
     let says = format!("was ended with NO_OFFSET: {error}");
     assert!(group.reason.ends_with(&says), "{}", group.reason);
 
-    // Whoever joins may do better.
+    // Another member may succeed with these records.
     let mut other = world.join(join());
     assert_eq!(other.ids(), ids);
     assert_eq!(other.partitions(), [0, 1]);
@@ -543,7 +543,7 @@ fn the_partitions_of_a_named_member_are_kept_for_its_name_and_the_group_says_wit
     waiting.take_all();
     assert_eq!(waiting.partitions(), [0]);
 
-    // What is to be mended elsewhere is waited for.
+    // An error that may go away is waited out.
     let passing = Error::ShuttingDown;
     assert!(waiting.session.fail(&passing).is_none());
     assert_eq!(world.state("g").members.len(), 1);

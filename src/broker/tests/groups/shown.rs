@@ -1,4 +1,4 @@
-//! What is shown of a group: how far it is behind, in records and in time, and what stands still.
+//! What is shown of a group: its lag in records and in time, and which partitions make no progress.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -168,7 +168,8 @@ fn paused_time_does_not_count_as_stalled_time() {
     assert_eq!(member.commit(&world, other), CommitOutcome::Done);
     assert_eq!(stalled(&world), 1);
 
-    // Nor does it where the record came after a pause, or the stream broke in one.
+    // Nor does a partition stand still if its record came after a pause, or if the stream broke
+    // during a pause.
     member.session.pause(&[other]);
     world.advance(MINUTE);
     member.session.resume(&[other]);
@@ -244,7 +245,7 @@ fn a_group_says_what_it_waits_for() {
     assert_eq!(moving.state, GroupState::Moving);
     assert!(moving.reason.contains("\"one\""), "{}", moving.reason);
     drop(second);
-    // The broken stream is taken note of when time is looked at.
+    // The broken stream is noticed when the broker looks at deadlines.
     world.broker().shared.keep_groups();
     let waiting = described(&world);
     assert_eq!(waiting.state, GroupState::Waiting);

@@ -1,5 +1,5 @@
-//! How long a group stands still: when a member is killed, when the broker restarts, when somebody
-//! is busy.
+//! How long a group stands still when a member is killed, when the broker restarts, and when a
+//! member is busy.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
 
 const MOMENT: Duration = Duration::from_secs(1);
 
-/// So many members with all the partitions of `t`.
+/// This many members that share the partitions of `t`.
 pub(super) fn members(world: &World, count: usize) -> Vec<Member> {
     let mut members = Vec::new();
     for _ in 0..count {
@@ -108,7 +108,7 @@ fn a_restart_of_the_broker_stops_nobody_for_longer_than_it_takes_to_come_back() 
             false => world.kill(CrashMode::LoseUnsynced),
         }
         world.start();
-        // Each comes back by itself, and goes on at once: it waits for nobody.
+        // Each member rejoins at its own time and continues at once, without waiting for others.
         for (id, partitions) in had {
             let mut member = world.join(back(id));
             member.take_all();
@@ -122,8 +122,8 @@ fn a_restart_of_the_broker_stops_nobody_for_longer_than_it_takes_to_come_back() 
     }
 }
 
-/// How long clients wait at most when the broker is back that was away for so long. Between their
-/// attempts they wait for 20 ms, and each time for twice as long; or for half of that.
+/// The longest time that clients wait after the broker is back, if it was away for this long.
+/// Between attempts they pause for 20 ms, then twice as long each time, or half of that at random.
 fn longest_pause(away: Duration) -> Duration {
     let (mut pause, mut tried_at) = (Duration::from_millis(20), Duration::ZERO);
     while tried_at + pause / 2 <= away {
@@ -135,7 +135,7 @@ fn longest_pause(away: Duration) -> Duration {
 
 #[test]
 fn a_clean_restart_of_the_broker_stops_a_group_for_at_most_two_seconds() {
-    // For as long as it is away.
+    // Tries several times of absence.
     for away in [0, 10, 300, 700].map(Duration::from_millis) {
         let mut world = World::with_topic("t", 4);
         let four = members(&world, 4);
@@ -190,7 +190,7 @@ fn a_restart_with_a_hundred_members_moves_no_partition() {
         let mut member = world.try_join(back(id)).expect("there is room");
         member.take_all();
         back_again.push(member);
-        // All of them within their session's time, counted from the start.
+        // All members come back within their sessions' time, counted from the start.
         world.advance(SESSION / 101);
     }
     world.advance(3 * SESSION);
@@ -224,7 +224,7 @@ fn a_busy_member_stops_nobody_else_while_a_third_one_joins() {
     let mut world = World::with_topic("t", 6);
     let mut two = members(&world, 2);
     let mut other = two.pop().expect("there are two");
-    // It says nothing and takes nothing from here on.
+    // From here on the member sends nothing and takes nothing.
     let _busy = two.pop().expect("there are two");
     let mut third = world.join(join_named("third"));
     world.advance(MOMENT);
@@ -238,7 +238,7 @@ fn a_busy_member_stops_nobody_else_while_a_third_one_joins() {
         }
         world.advance(Duration::from_millis(500));
     }
-    // What the busy one was to hand over is taken in the end.
+    // The partition that the busy member did not hand over is taken from it in the end.
     world.advance(MOMENT);
     third.take_all();
     assert_eq!(third.partitions().len(), 2);

@@ -1,5 +1,5 @@
-//! A broker on a simulated disk and clock, whose time is moved from deadline to deadline, and
-//! members that take what their sessions tell and send, and check the order in which that comes.
+//! A broker on a simulated disk and clock, whose time moves from deadline to deadline; and members
+//! that take what their sessions tell and send, and check its order.
 
 use std::{cell::Cell, collections::BTreeMap, time::Duration};
 
@@ -26,7 +26,7 @@ use crate::{
 };
 
 pub(super) const SESSION: Duration = Duration::from_secs(10);
-/// Time in which all who joined are given their partitions.
+/// The time after which members that joined are given their partitions.
 pub(super) const JOINING: Duration = Duration::from_millis(250);
 pub(super) const DRAIN: Duration = Duration::from_secs(30);
 
@@ -54,14 +54,14 @@ impl World {
         world
     }
 
-    /// With a topic of so many partitions.
+    /// A world with a topic of this many partitions.
     pub(super) fn with_topic(topic: &str, partitions: u32) -> Self {
         let world = Self::new(1);
         create(world.broker(), topic, partitions);
         world
     }
 
-    /// Creates a topic that can get more partitions.
+    /// Creates a topic with plain keys, which can get more partitions.
     pub(super) fn create_plain(&self, topic: &str, partitions: u32) {
         let settings = BTreeMap::from([("keys".to_owned(), "plain".to_owned())]);
         let created = self.broker().create_topic(topic, partitions, &settings);
@@ -81,24 +81,24 @@ impl World {
         self.broker = Some(broker.unwrap_or_else(|error| panic!("it does not start: {error}")));
     }
 
-    /// Stops the broker in order.
+    /// Stops the broker cleanly.
     pub(super) fn stop(&mut self) {
         let broker = self.broker.take().expect("it runs");
         broker.close().expect("nothing fails");
     }
 
-    /// Ends the broker at once: what was not synced is lost as `mode` says.
+    /// Kills the broker. `mode` decides what is lost of unsynced data.
     pub(super) fn kill(&mut self, mode: CrashMode) {
         self.broker = None;
         self.disk = self.disk.power_cut(self.seed, mode);
     }
 
-    /// Lets time pass, and all come about that it brings to groups.
+    /// Lets time pass, and does everything that becomes due for groups.
     pub(super) fn advance(&self, time: Duration) {
         self.advance_looking(time, |_| ());
     }
 
-    /// The same, with a look at what has come about each time.
+    /// The same, and calls `look` after each change.
     pub(super) fn advance_looking(&self, time: Duration, mut look: impl FnMut(&Self)) {
         let end = self.clock.elapsed() + time;
         let shared = &self.broker().shared;
@@ -113,7 +113,7 @@ impl World {
         self.clock.advance(rest);
     }
 
-    /// Appends so many records to a partition; their ids.
+    /// Appends this many records to a partition; returns their ids.
     pub(super) fn append(&mut self, topic: &str, partition: u32, count: u64) -> Vec<u64> {
         let ids = self.draw_ids(count);
         let records: Vec<Vec<u8>> = ids.iter().map(|id| encode_record(*id, 40)).collect();
@@ -122,21 +122,21 @@ impl World {
         ids
     }
 
-    /// Ids of so many records to come.
+    /// Reserves ids for this many future records.
     pub(super) fn draw_ids(&mut self, count: u64) -> Vec<u64> {
         let ids = (self.next_id..self.next_id + count).collect();
         self.next_id += count;
         ids
     }
 
-    /// A member joins, and gets its partitions.
+    /// Lets a member join, and waits until it has its partitions.
     pub(super) fn join(&self, join: JoinGroup) -> Member {
         let member = self.try_join(join).expect("nothing speaks against it");
         self.advance(JOINING);
         member
     }
 
-    /// A member joins, with others that do so at the same time.
+    /// Lets a member join, perhaps together with others.
     pub(super) fn try_join(&self, join: JoinGroup) -> Result<Member, Error> {
         let pending = self.broker().join_group(join)?;
         self.broker().commit_all();
@@ -149,7 +149,7 @@ impl World {
         })
     }
 
-    /// The group as it is durable.
+    /// The durable state of the group.
     pub(super) fn state(&self, group: &str) -> State {
         let name = GroupName::new(group).expect("it is valid");
         let applied = self.broker().shared.sequencer.applied();
@@ -162,7 +162,7 @@ impl World {
         self.reset_of("g", place, next);
     }
 
-    /// The same of another group.
+    /// Resets an offset of another group.
     pub(super) fn reset_of(&self, group: &str, place: Place, next: Offset) {
         let shared = &self.broker().shared;
         let group = GroupName::new(group).expect("it is valid");
@@ -185,8 +185,8 @@ impl World {
         (topic.expect("it is there").id, PartitionId(partition))
     }
 
-    /// Lets several members take all that there is, and hand over what they are to, until nothing
-    /// moves any more.
+    /// Lets several members take everything, and hand over what they must, until nothing changes
+    /// any more.
     pub(super) fn settle(&self, members: &mut [&mut Member]) {
         loop {
             let mut has_moved = false;
@@ -202,7 +202,7 @@ impl World {
     }
 }
 
-/// Who joins group `g` for topic `t`, with as much credit as it likes.
+/// A request to join group `g` for topic `t`, with as much credit as possible.
 pub(super) fn join() -> JoinGroup {
     JoinGroup {
         group: "g".to_owned(),
@@ -225,7 +225,7 @@ pub(super) fn join() -> JoinGroup {
     }
 }
 
-/// As [`join`], with a name.
+/// Like [`join`], with a member name.
 pub(super) fn join_named(name: &str) -> JoinGroup {
     JoinGroup {
         name: name.to_owned(),
@@ -233,7 +233,7 @@ pub(super) fn join_named(name: &str) -> JoinGroup {
     }
 }
 
-/// So many records, of any size.
+/// Credit for this many records, of any size.
 pub(super) fn credit(records: u64) -> Credit {
     Credit {
         records,
@@ -246,7 +246,7 @@ pub(super) fn credit(records: u64) -> Credit {
 pub(super) struct Has {
     pub(super) topic: String,
     pub(super) generation: Generation,
-    /// Behind the last record.
+    /// The offset behind the last record received.
     pub(super) next: Offset,
 }
 
@@ -258,17 +258,17 @@ pub(super) struct Got {
     pub(super) id: u64,
 }
 
-/// A member with what it was told.
+/// A member, and what it was told.
 pub(super) struct Member {
     pub(super) session: Session,
     pub(super) id: MemberId,
-    /// Which stream it is, of all.
+    /// The number of its stream among all streams.
     pub(super) stream: u64,
     pub(super) has: BTreeMap<Place, Has>,
     pub(super) to_hand_over: Vec<Place>,
-    /// As it was told it had them, until it hands them over.
+    /// Partitions to be handed over, as the member had them before.
     pub(super) leaving: BTreeMap<Place, Has>,
-    /// What it was sent and has not done anything with.
+    /// Records that it was sent and has not handled yet.
     pub(super) got: Vec<Got>,
     pub(super) caught_up: u32,
 }
@@ -287,7 +287,7 @@ impl Member {
         }
     }
 
-    /// Takes the next event. None where the session waits.
+    /// Takes the next event; `None` if the session waits.
     pub(super) fn take(&mut self) -> Result<Option<Event>, Error> {
         let event = match self.session.step()? {
             SessionStep::Event(event) => event,
@@ -302,7 +302,7 @@ impl Member {
                         next: assigned.next_offset,
                     };
                     let place = (assigned.topic_id, assigned.partition);
-                    // What it got before of a partition that begins anew is not to be committed.
+                    // Records received before a partition starts again must not be committed.
                     if self.has.contains_key(&place) || self.leaving.contains_key(&place) {
                         self.got.retain(|got| got.place != place);
                         self.leaving.remove(&place);
@@ -352,7 +352,7 @@ impl Member {
         assert_eq!(records.cost.records, count);
     }
 
-    /// Takes all that there is; how many events that were.
+    /// Takes all events that are there; returns their number.
     pub(super) fn take_all(&mut self) -> usize {
         let mut count = 0;
         while self.take().expect("the session goes on").is_some() {
@@ -361,13 +361,13 @@ impl Member {
         count
     }
 
-    /// The ids of the records that it got since this was asked last.
+    /// The ids of the records received since the last call.
     pub(super) fn ids(&mut self) -> Vec<u64> {
         self.take_all();
         self.got.drain(..).map(|got| got.id).collect()
     }
 
-    /// Hands over what it is to; how much that was.
+    /// Hands over the partitions that it must; returns their number.
     pub(super) fn hand_over(&mut self) -> usize {
         let places = std::mem::take(&mut self.to_hand_over);
         if !places.is_empty() {
@@ -377,7 +377,7 @@ impl Member {
         places.len()
     }
 
-    /// The partitions as the session knows them by the names of their topics.
+    /// The session's ids for these partitions, found by topic name.
     pub(super) fn named(&self, places: &[Place]) -> Vec<Place> {
         let of_session = |place: &Place| {
             let topic = &self.leaving.get(place)?.topic;
@@ -386,18 +386,18 @@ impl Member {
         places.iter().filter_map(of_session).collect()
     }
 
-    /// Which partitions of `t` it has.
+    /// The partitions of `t` that the member has.
     pub(super) fn partitions(&self) -> Vec<u32> {
         self.has.keys().map(|(_, partition)| partition.0).collect()
     }
 
-    /// Commits all that it got of a partition.
+    /// Commits all records received from a partition.
     pub(super) fn commit(&mut self, world: &World, place: Place) -> CommitOutcome {
         let has = self.has.get(&place).expect("it has it").clone();
         self.commit_at(world, place, &has).expect("an outcome")
     }
 
-    /// Commits as if this was what it has.
+    /// Commits as if this was the member's position and generation.
     pub(super) fn commit_at(
         &mut self,
         world: &World,
@@ -412,7 +412,7 @@ impl Member {
     }
 }
 
-/// The offset behind the last record, to be committed.
+/// The offset behind the last record received, as a commit.
 pub(super) fn offset(place: Place, has: &Has) -> GroupOffset {
     GroupOffset {
         topic: has.topic.clone(),
@@ -425,7 +425,7 @@ pub(super) fn offset(place: Place, has: &Has) -> GroupOffset {
     }
 }
 
-/// Offset and id of each record.
+/// The offset and id of each record.
 fn read(slices: &[Bytes]) -> Vec<(Offset, u64)> {
     let mut found = Vec::new();
     for slice in slices {
@@ -438,7 +438,7 @@ fn read(slices: &[Bytes]) -> Vec<(Offset, u64)> {
     found
 }
 
-/// The error that a session ends with.
+/// The error with which a session ends.
 pub(super) fn end_of(member: &mut Member) -> Error {
     loop {
         match member.take() {

@@ -1,7 +1,7 @@
-//! What a broker has acknowledged, and what it may therefore answer.
+//! What a broker has acknowledged, and which answers are therefore right.
 //!
-//! Answers are right, or they say that something cannot be read at the moment, or, where the disk
-//! has said that it cannot read, that records are damaged. Nothing else is let through.
+//! An answer must be right, or say that something cannot be read at the moment, or, if the disk
+//! reported that it cannot read, that records are damaged. No other answer is tolerated.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,33 +22,33 @@ pub(super) struct Entry {
     pub(super) id: u64,
 }
 
-/// What has been acknowledged.
+/// Everything that has been acknowledged.
 #[derive(Clone, Default)]
 pub(super) struct Book {
-    /// By offset.
+    /// The acknowledged records by offset.
     entries: BTreeMap<u64, Entry>,
     versions: BTreeMap<u64, u64>,
     /// Where the log starts.
     start: u64,
     erased: BTreeSet<u64>,
-    /// The ids of records that are stored, or not: the broker has failed.
+    /// The ids of records that may or may not be stored, because the broker has failed.
     unsettled: BTreeSet<u64>,
     next_id: u64,
 }
 
-/// Which answers are let through.
+/// Which answers are tolerated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tolerance {
-    /// Only right ones.
+    /// Only right answers.
     Nothing,
-    /// Something cannot be read at the moment.
+    /// Also that something cannot be read at the moment.
     Unavailable,
-    /// Or it is damaged: the disk has said so.
+    /// Also that records are damaged, because the disk said so.
     Damage,
 }
 
 impl Tolerance {
-    /// What was answered; none if that is let through as no answer.
+    /// The answer, or `None` for a tolerated error.
     fn pass<T>(self, broker: &Broker, what: &str, answer: Result<T, Error>) -> Option<T> {
         let error = match answer {
             Ok(answer) => return Some(answer),
@@ -77,7 +77,7 @@ impl Book {
             .map_or(self.start, |(offset, _)| offset + 1)
     }
 
-    /// Appends a record of an entity, on a condition that holds, or without one.
+    /// Appends a record of an entity; if `at`, with a condition that holds.
     pub(super) fn append(&mut self, broker: &Broker, entity: u64, at: bool, passes: Tolerance) {
         let expected = at.then(|| self.expected(entity));
         let (id, append) = self.record(entity, expected);
@@ -92,7 +92,8 @@ impl Book {
         }
     }
 
-    /// Appends on a condition that does not hold: never stored, and the truth is told.
+    /// Appends with a condition that does not hold. Asserts that nothing is stored, and that the
+    /// right versions are reported.
     pub(super) fn append_refused(&mut self, broker: &Broker, entity: u64, passes: Tolerance) {
         let key = key(entity);
         let expected = match self.version(entity) {
@@ -152,7 +153,7 @@ impl Book {
         self.versions.insert(entity, version);
     }
 
-    /// Every version is right.
+    /// Asserts that the latest version of an entity is right.
     pub(super) fn check_latest(&self, broker: &Broker, entity: u64, passes: Tolerance) {
         let latest = broker.get_latest("t", &[key(entity)]);
         if let Some(latest) = passes.pass(broker, "the latest record", latest) {
@@ -164,7 +165,7 @@ impl Book {
         }
     }
 
-    /// A read of an entity returns all of its records that are not trimmed.
+    /// Asserts that a read of an entity returns all of its records that are not trimmed.
     pub(super) fn check_entity(
         &self,
         broker: &Broker,
@@ -187,7 +188,7 @@ impl Book {
         assert_eq!(found, expected, "of entity {entity}, backward: {backward}");
     }
 
-    /// A read by offset returns every record, up to where one cannot be read.
+    /// Asserts that a read by offset returns every record, up to the first that cannot be read.
     pub(super) fn check_log(&self, broker: &Broker, passes: Tolerance) {
         let read = Read {
             topic: "t".into(),
@@ -230,7 +231,7 @@ impl Book {
         assert_eq!(record.key, Some(&key(entry.entity)[..]), "at {offset}");
     }
 
-    /// The first record of all times is the first there is.
+    /// Asserts that a search for time 0 finds the first record.
     pub(super) fn check_time(&self, broker: &Broker, passes: Tolerance) {
         let wanted = [(PartitionId(0), Some(Position::Timestamp(0)))];
         let found = broker.list_offsets("t", Position::Earliest, &wanted);
@@ -239,7 +240,7 @@ impl Book {
         }
     }
 
-    /// All reads, of all entities.
+    /// Checks all kinds of reads, for all entities.
     pub(super) fn check_all(&self, broker: &Broker, passes: Tolerance) {
         self.check_log(broker, passes);
         self.check_time(broker, passes);
@@ -281,8 +282,8 @@ impl Book {
         self.start + (self.end() - self.start) / 2
     }
 
-    /// Takes note of what has become of appends whose outcome was unknown: the broker that had
-    /// failed has been started again, and reads tell.
+    /// After the failed broker was started again: finds out by reading which unsettled appends are
+    /// stored.
     pub(super) fn settle(&mut self, broker: &Broker) {
         if self.unsettled.is_empty() {
             return;

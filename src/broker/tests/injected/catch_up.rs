@@ -1,4 +1,4 @@
-//! A part of the log that cannot be read while the key index is read again from it after a crash.
+//! A part of the log that cannot be read while the key index is rebuilt from it after a crash.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use crate::{
     },
 };
 
-/// How many entities there are, one record each, about twelve to a segment.
+/// The number of entities, with one record each, about twelve to a segment.
 const ENTITIES: u64 = 40;
 
-/// Whether this says that the records from `from` up to `to` are damaged.
+/// Whether the answer is that the records from `from` up to `to` are damaged.
 fn is_damage<T>(answer: Result<T, Error>, damaged: (u64, u64)) -> bool {
     matches!(answer, Err(Error::DamagedRecords { from, to, .. }) if (from.0, to.0) == damaged)
 }
 
-/// What is damaged is never taken for what never was: every answer that needs to know what is in
-/// these records is that they are damaged, and every other is the right one.
+/// Damaged records are never taken for records that never existed: every answer that depends on
+/// them reports the damage, and every other answer is right.
 fn check(broker: &Broker, damaged: (u64, u64)) {
     for number in 0..ENTITIES {
         if number < damaged.1 {
@@ -54,8 +54,8 @@ fn check(broker: &Broker, damaged: (u64, u64)) {
     assert!(is_damage(append(broker, never_seen, true), damaged));
 }
 
-/// Checks one start after another, with the index read from the log by whoever asks first, by
-/// housekeeping, or after all that.
+/// Checks several starts: the index is read from the log by the first call, or by housekeeping, or
+/// was read before.
 fn check_starts(disk: &SimDisk, damaged: (u64, u64)) {
     let Timed { broker, .. } = open_timed(&disk.fork(), 3);
     check(&broker, damaged);
@@ -67,7 +67,7 @@ fn check_starts(disk: &SimDisk, damaged: (u64, u64)) {
         clock.advance(Duration::from_secs(3));
     }
     check(&broker, damaged);
-    // What comes behind is known, whatever was before.
+    // The version behind the damage is known, whatever was before it.
     assert_eq!(append(&broker, damaged.1, false), Ok(2));
     assert_eq!(version(&broker, damaged.1), Ok(2));
     assert_eq!(read_entity(&broker, damaged.1, false), Ok(vec![1, 2]));
@@ -244,7 +244,7 @@ fn entities_in_a_journal_entry_that_is_lost_are_not_taken_for_such_that_never_we
     for number in 0..20 {
         assert_eq!(append(&broker, number, true), Ok(1));
     }
-    // Nothing is in segments.
+    // No record is in a segment yet.
     let disk = disk.power_cut(1, CrashMode::LoseUnsynced);
     let journal = disk
         .files()

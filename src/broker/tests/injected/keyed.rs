@@ -1,4 +1,4 @@
-//! A topic of entities, of which it is known what is to be answered.
+//! A topic of entities, for which the right answers are known.
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ use crate::{
     types::{Offset, Version},
 };
 
-/// A broker with the clock that it has.
+/// A broker and its clock.
 pub(super) struct Timed {
     pub(super) broker: Broker,
     pub(super) clock: SimClock,
@@ -27,7 +27,7 @@ pub(super) fn open_timed(disk: &SimDisk, seed: u64) -> Timed {
     Timed { broker, clock }
 }
 
-/// With journal files that hold all of a test.
+/// Options with journal files so large that one holds a whole test.
 pub(super) fn roomy() -> Options {
     Options {
         journal_file_bytes: 1 << 20,
@@ -66,7 +66,8 @@ pub(super) fn record_of(key: &Bytes, value: Vec<u8>, expected: Option<Expected>)
     }
 }
 
-/// Appends a record to an entity, on the condition that it has none if `absent`: its version.
+/// Appends a record to an entity; if `absent`, on the condition that it has none. Returns the
+/// version.
 pub(super) fn append(broker: &Broker, number: u64, absent: bool) -> Result<u64, Error> {
     let key = key(number);
     let expected = absent.then(|| Expected::KeyAbsent { key: key.clone() });
@@ -74,7 +75,7 @@ pub(super) fn append(broker: &Broker, number: u64, absent: bool) -> Result<u64, 
     Ok(appended.batches[0][0].versions[0].0)
 }
 
-/// What version an entity is at.
+/// The latest version of an entity.
 pub(super) fn version(broker: &Broker, number: u64) -> Result<u64, Error> {
     Ok(broker.get_latest("t", &[key(number)])?[0].version.0)
 }
@@ -101,9 +102,9 @@ pub(super) fn read_entity(broker: &Broker, number: u64, backward: bool) -> Resul
     Ok(versions)
 }
 
-/// A topic with one partition and one record of 5,000 bytes of each of `count` entities, at the
-/// offset of its number, all of them in segments and none in the key index: two crashes have come
-/// before it was written.
+/// A disk with a topic of one partition, and one record of 5,000 bytes of each of `count` entities,
+/// whose offset is the entity's number. All records are in segments, and none is in the key index,
+/// because two crashes came before that was written.
 pub(super) fn crashed(count: u64) -> SimDisk {
     let disk = SimDisk::new(1);
     let Timed { broker, .. } = open_timed(&disk, 1);

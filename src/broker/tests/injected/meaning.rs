@@ -1,8 +1,8 @@
-//! Which errors are damage, and which pass.
+//! Which errors mean damage, and which are temporary.
 
 use super::*;
 
-/// Ways to reach a sealed segment and the active one: an offset in it, and what is done to its
+/// Ways to reach the sealed segment and the active one: an offset in it, and the operation on its
 /// files.
 const WAYS: [(u64, OpKind); 3] = [
     (5, OpKind::Map),
@@ -10,7 +10,7 @@ const WAYS: [(u64, OpKind); 3] = [
     (RECORDS - 1, OpKind::Read),
 ];
 
-/// Fails an operation on segments, and with it every other way to read the same segment.
+/// Makes an operation on segments fail, and with it every other way to read the same segment.
 fn fail(disk: &SimDisk, kind: OpKind, errno: i32, times: u64) {
     let kinds: &[OpKind] = match kind {
         OpKind::Map => &[OpKind::Map, OpKind::Open],
@@ -80,7 +80,7 @@ fn a_start_that_cannot_read_is_refused_and_changes_nothing() {
     let is_of = |path: &Path| path.to_string_lossy().contains("/0/");
     assert!(before.iter().any(|path| is_of(path)));
     for errno in PASSING {
-        // Without maps files are read by position.
+        // Without maps, files are read by position.
         for kind in [OpKind::Open, OpKind::Read, OpKind::ReadDir] {
             let disk = disk.fork();
             disk.inject(Fault::on(kind).in_path("/0/").errno(errno).times(u64::MAX));

@@ -1,9 +1,9 @@
-//! A broker some of whose calls to the disk fail, and then do not any more.
+//! A broker whose calls to the disk fail for a while.
 //!
-//! `meaning.rs`: which errors are damage and which pass; `catch_up.rs`: what cannot be read while
-//! the key index is read again from the log; `unmapped.rs`: a file system without maps; `suite.rs`:
-//! every call fails with every error. `keyed.rs` is a topic of entities, `book.rs` what may be
-//! answered, and `work.rs` what a broker does.
+//! `meaning.rs`: which errors mean damage and which are temporary; `catch_up.rs`: a log that cannot
+//! be read while the key index is rebuilt from it; `unmapped.rs`: a file system without maps;
+//! `suite.rs`: every call fails with every error. `keyed.rs` has a topic of entities, `book.rs` the
+//! right answers, and `work.rs` the work that a broker does.
 
 mod book;
 mod catch_up;
@@ -22,7 +22,7 @@ use crate::{
     types::{Offset, PartitionId, Position},
 };
 
-/// Errors that say nothing of what is stored.
+/// Errors that say nothing about the stored data.
 const PASSING: [i32; 7] = [
     fault::EMFILE,
     fault::ENFILE,
@@ -33,11 +33,11 @@ const PASSING: [i32; 7] = [
     fault::ETIMEDOUT,
 ];
 
-/// How many records `filled` has appended.
+/// The number of records that `filled` appends.
 const RECORDS: u64 = 100;
 
-/// A topic with a partition of 100 records of 1,000 bytes in small segments, one of which is
-/// active, opened again.
+/// A topic with one partition of 100 records of 1,000 bytes in small segments, the last of them
+/// active; the broker has been started again.
 fn filled() -> (SimDisk, Broker) {
     let disk = SimDisk::new(1);
     let broker = open(&disk, 1).expect("nothing fails");
@@ -54,7 +54,7 @@ fn filled() -> (SimDisk, Broker) {
     (disk, broker)
 }
 
-/// Appends records with these ids, each by itself.
+/// Appends records with these ids, each in its own append.
 fn append(broker: &Broker, ids: Range<u64>) {
     for id in ids {
         let admission = now(broker.admit_alone(1_000)).expect("an answer");
@@ -66,7 +66,7 @@ fn append(broker: &Broker, ids: Range<u64>) {
     }
 }
 
-/// The first answer of a read that begins at this offset.
+/// The first step of a read that begins at this offset.
 fn read_at(broker: &Broker, offset: u64) -> Result<Step, Error> {
     let read = Read {
         topic: "t".to_owned(),
@@ -76,7 +76,7 @@ fn read_at(broker: &Broker, offset: u64) -> Result<Step, Error> {
     broker.read(read)?.step()
 }
 
-/// The offset of a time.
+/// The offset found for a time.
 fn find_time(broker: &Broker, timestamp_ms: i64) -> Result<Offset, Error> {
     let wanted = [(PartitionId(0), Some(Position::Timestamp(timestamp_ms)))];
     let (_, found) = broker.list_offsets("t", Position::Earliest, &wanted)?;

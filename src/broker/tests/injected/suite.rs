@@ -1,8 +1,9 @@
 //! Every open, map and read fails, with every error, at any moment.
 //!
-//! A *run* begins on a disk as a crash has left it, makes calls fail during one phase of a broker's
-//! work, and takes the faults back. While calls fail, no answer is wrong; when they do not any
-//! more, and after another start, everything is answered and right. The starts are part of it.
+//! A *run* begins on a disk that a crash has left, makes calls fail during one phase of a broker's
+//! work, and then removes the faults. While calls fail, no answer is wrong. Afterwards, and after
+//! another start, everything is answered, and rightly. The start itself is one of the tested
+//! phases.
 
 use super::{
     book::Tolerance,
@@ -13,7 +14,7 @@ use crate::env::sim::{Fault, OpKind, SimDisk, fault};
 /// The calls that fail.
 const KINDS: [OpKind; 4] = [OpKind::Open, OpKind::Map, OpKind::Read, OpKind::ReadDir];
 
-/// With what.
+/// The errors with which they fail.
 const ERRORS: [i32; 8] = [
     fault::EIO,
     fault::EMFILE,
@@ -25,21 +26,21 @@ const ERRORS: [i32; 8] = [
     fault::ETIMEDOUT,
 ];
 
-/// Where: in all files, those of the journal and the checkpoint included.
+/// The directory where they fail: it holds all files, including the journal and the checkpoint.
 const PLACE: &str = "/data";
 
-/// What runs have come to.
+/// What all runs came across.
 #[derive(Debug, Default)]
 struct Seen {
     runs: u64,
-    /// Calls that were made to fail.
+    /// The number of calls that were made to fail.
     failed: u64,
     refused_starts: u64,
-    /// Brokers that have given up.
+    /// The number of brokers that failed for good.
     given_up: u64,
 }
 
-/// Which answers are let through while calls fail with this.
+/// The answers that are tolerated while calls fail with this error.
 fn tolerance(errno: i32) -> Tolerance {
     if errno == fault::EIO {
         Tolerance::Damage
@@ -48,12 +49,12 @@ fn tolerance(errno: i32) -> Tolerance {
     }
 }
 
-/// How many calls were made to fail on a disk.
+/// The number of calls that faults have made to fail on a disk.
 fn failed(disk: &SimDisk) -> u64 {
     disk.stats().faults.values().sum()
 }
 
-/// A run with these faults from the moment that is before the start, or before the work.
+/// A run with these faults, which begin before the start or before the phase's work.
 fn run(begun: &Begun, phase: Phase, faults: &[Fault], at_start: bool, errno: i32, seen: &mut Seen) {
     let (disk, mut book) = (begun.disk.fork(), begun.book.clone());
     let seed = begun.seed * 1_000 + 10;
@@ -90,13 +91,13 @@ fn run(begun: &Begun, phase: Phase, faults: &[Fault], at_start: bool, errno: i32
     check_restarted(&disk, seed, &mut book);
 }
 
-/// The faults are gone: the broker that has met them answers everything.
+/// After the faults are gone, the broker that has met them must answer everything.
 fn check_live(running: &Running, phase: Phase, book: &mut super::book::Book, errno: i32) {
     if phase == Phase::Close {
         return;
     }
     running.wait();
-    // A table of last versions that could not be read at the start is not looked at again.
+    // A table of last versions that could not be read at the start is not tried again.
     let passes = match errno {
         fault::EIO => Tolerance::Damage,
         _ => Tolerance::Nothing,
@@ -105,7 +106,8 @@ fn check_live(running: &Running, phase: Phase, book: &mut super::book::Book, err
     book.append(&running.broker, 5, false, passes);
 }
 
-/// Nothing that was acknowledged is forgotten, and nothing is given out twice.
+/// After another start, nothing acknowledged is forgotten, and no offset or version is given out
+/// twice.
 fn check_restarted(disk: &SimDisk, seed: u64, book: &mut super::book::Book) {
     let disk = disk.fork();
     let running = start(&disk, seed + 1).expect("the faults are gone");
@@ -117,7 +119,7 @@ fn check_restarted(disk: &SimDisk, seed: u64, book: &mut super::book::Book) {
     }
 }
 
-/// How many calls of each kind a start makes, and a phase behind it.
+/// The number of calls of each kind that a start makes, and then a phase.
 fn count_calls(begun: &Begun, phase: Phase) -> Vec<(OpKind, bool, u64)> {
     let (disk, mut book) = (begun.disk.fork(), begun.book.clone());
     let calls = |kind| disk.stats().operations.get(&kind).copied().unwrap_or(0);
@@ -132,12 +134,12 @@ fn count_calls(begun: &Begun, phase: Phase) -> Vec<(OpKind, bool, u64)> {
     counts
 }
 
-/// Each call fails with each error, once or with some that follow.
+/// Makes each call fail with each error, once or together with some of the following calls.
 fn fail_each_call(phase: Phase, seen: &mut Seen) {
     for seed in [1, 2] {
         let begun = begin(seed);
         for (kind, at_start, calls) in count_calls(&begun, phase) {
-            // The start is the same before every phase.
+            // The start is the same for every phase, so it is tested once.
             if at_start && phase != Phase::Reads {
                 continue;
             }
@@ -153,7 +155,7 @@ fn fail_each_call(phase: Phase, seen: &mut Seen) {
     }
 }
 
-/// Calls fail here and there, all through a phase, or from before the start on.
+/// Makes random calls fail, all through a phase, or from before the start.
 fn fail_here_and_there(phase: Phase, seen: &mut Seen) {
     for seed in 1..13 {
         let begun = begin(seed);
@@ -179,7 +181,7 @@ fn fail_in(phase: Phase) -> Seen {
     seen
 }
 
-/// At least so many calls fail in each phase, and 20,000 in all.
+/// In each phase at least this many calls must fail, and 20,000 in all.
 macro_rules! no_answer_is_wrong {
     ($($name:ident: $phase:expr, $least:expr;)*) => {
         $(

@@ -1,5 +1,5 @@
-//! A file system that knows no maps, and a process that may have no more of them: what is stored is
-//! read by position.
+//! A file system without maps, and a process that has reached its limit of maps: files are read by
+//! position.
 
 use super::{
     book::Tolerance,
@@ -66,7 +66,7 @@ fn where_there_are_no_more_maps_others_are_given_up_for_the_next() {
     disk.inject(Fault::on(OpKind::Map).in_path(".log").errno(fault::ENOMEM));
     read_at(&broker, RECORDS).expect("it is mapped too");
     assert_eq!(disk.stats().faults.get(&OpKind::Map), Some(&1));
-    // The disk panics if what is written to is mapped.
+    // The simulated disk panics if a mapped file is written to.
     let file = disk
         .open(&first.expect("it is there"), Open::Write)
         .expect("it is there");

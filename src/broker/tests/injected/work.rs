@@ -1,4 +1,4 @@
-//! A broker's work, cut into phases, and a disk to begin it on.
+//! A broker's work, divided into phases, and a disk to begin with.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     env::sim::{SimClock, SimDisk, SimRandom},
 };
 
-/// A disk as a crash has left it, and what it must have.
+/// A disk that a crash has left, and the records it must have.
 #[derive(Clone)]
 pub(super) struct Begun {
     pub(super) disk: SimDisk,
@@ -20,16 +20,16 @@ pub(super) struct Begun {
     pub(super) seed: u64,
 }
 
-/// What a broker does, one after the other.
+/// The phases of a broker's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Reads by offset and by time, of entities and of their latest records.
     Reads,
-    /// Appends: with conditions that hold and that do not, and without.
+    /// Appends, without conditions, and with conditions that hold or do not.
     Appends,
-    /// Housekeeping: checkpoints, runs written and merged.
+    /// Housekeeping: checkpoints, and writing and merging of tables.
     Housekeeping,
-    /// Trimming, and the removal of what is trimmed.
+    /// Trimming, and the removal of trimmed records.
     Trimming,
     /// An erasure, and the removal of its bytes.
     Erasure,
@@ -46,7 +46,7 @@ pub(super) const PHASES: [Phase; 6] = [
     Phase::Close,
 ];
 
-/// Tables that are due soon, so that there are runs; few files.
+/// Options with few open files, and with which tables are written soon.
 fn small() -> Options {
     Options {
         memory: options().memory.with(Name::KeyIndex, 16 << 10),
@@ -60,7 +60,7 @@ pub(super) struct Running {
     clock: SimClock,
 }
 
-/// Starts a broker; each start of a disk has another seed.
+/// Starts a broker. Each start of a disk needs another seed.
 pub(super) fn start(disk: &SimDisk, seed: u64) -> Result<Running, OpenError> {
     let clock = SimClock::new(1_700_000_000_000 + 1_000 * i64::try_from(seed % 1_000).unwrap_or(0));
     let environment = env(disk, &clock, &SimRandom::new(seed));
@@ -70,8 +70,8 @@ pub(super) fn start(disk: &SimDisk, seed: u64) -> Result<Running, OpenError> {
     })
 }
 
-/// Fills a disk: entities in sealed segments, in the active one and in the journal; in runs, in
-/// last versions, and in no index yet; then a crash.
+/// Fills a disk with entities in sealed segments, in the active segment and in the journal; in
+/// tables of records, among last versions, and in no index yet. Then crashes.
 pub(super) fn begin(seed: u64) -> Begun {
     let disk = SimDisk::new(seed);
     let running = start(&disk, seed).expect("nothing fails");
@@ -92,7 +92,8 @@ pub(super) fn begin(seed: u64) -> Begun {
     book.check_all(broker, Tolerance::Nothing);
     let disk = disk.fork();
     if seed.is_multiple_of(2) {
-        // Once more: all is in segments, and what was in memory is in no index.
+        // Starts once more, so that everything is in segments; what the index had in memory is
+        // lost.
         drop(start(&disk, seed + 1).expect("nothing fails"));
         let disk = disk.fork();
         return Begun { disk, book, seed };
@@ -101,7 +102,7 @@ pub(super) fn begin(seed: u64) -> Begun {
 }
 
 impl Running {
-    /// Rounds of housekeeping.
+    /// Runs this many rounds of housekeeping.
     pub(super) fn keep_house(&self, rounds: u32) {
         for _ in 0..rounds {
             self.clock.advance(Duration::from_secs(5));
@@ -109,13 +110,13 @@ impl Running {
         }
     }
 
-    /// Lets so much time pass that what is tried again has been.
+    /// Lets so much time pass that all retries have been made.
     pub(super) fn wait(&self) {
         self.clock.advance(Duration::from_secs(7_200));
         self.keep_house(2);
     }
 
-    /// Does what a phase is about; its answers are checked.
+    /// Does the work of a phase, and checks the answers.
     pub(super) fn work(&self, phase: Phase, book: &mut Book, passes: Tolerance) {
         let broker = &self.broker;
         match phase {
@@ -153,7 +154,7 @@ impl Running {
         }
     }
 
-    /// So that what is trimmed is in sealed segments, which are removed.
+    /// Seals segments soon, so that trimmed segments can be removed.
     fn seal_soon(&self) {
         let set = BTreeMap::from([("segment.ms".to_owned(), "1000".to_owned())]);
         if let Ok(altered) = self.broker.alter_topic("t", &set, &[]) {

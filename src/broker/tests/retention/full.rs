@@ -1,4 +1,4 @@
-//! `retention.bytes` where appends are refused.
+//! `retention.bytes` while appends are refused.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn refusing(more: &[(&str, &str)]) -> Kept {
     Kept::with(&[&limits[..], more].concat())
 }
 
-/// Appends until that is refused; with what.
+/// Appends until an append is refused; returns the error.
 fn fill(kept: &mut Kept) -> Error {
     for _ in 0..1_000 {
         match kept.try_append(9_000) {

@@ -42,7 +42,7 @@ pub(super) fn trim(kept: &Kept, before: u64, by_force: bool) -> Result<Offset, E
     settled(kept, trimmed)
 }
 
-/// Each record in a segment of its own.
+/// Puts each record in its own segment.
 fn old(settings: &[(&str, &str)]) -> Kept {
     let own = [("retention.hold", "groups"), ("segment.bytes", "64KiB")];
     let mut kept = Kept::with(&[&own[..], settings].concat());

@@ -14,7 +14,7 @@ fn lost_in_ms(kept: &Kept) -> Option<u64> {
     described.partitions[0].lost_in_ms
 }
 
-/// How often it was warned.
+/// The number of warnings so far.
 fn warnings(kept: &Kept) -> u64 {
     kept.broker.shared.partitions.retention.warnings()
 }

@@ -1,4 +1,5 @@
-//! Retention: what goes, when, and what stays. `random.rs` compares it with a model.
+//! Retention: which records are removed, when, and which stay. `random.rs` compares it with a
+//! model.
 
 mod bytes;
 mod full;

@@ -1,4 +1,4 @@
-//! What would go, seen before it does.
+//! The preview of what retention would remove.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     types::Offset,
 };
 
-/// Six records a minute apart, two in a segment; a group has committed the first.
+/// Six records a minute apart, two to a segment. A group has committed the first.
 fn kept() -> Kept {
     let mut kept = Kept::with(&[("segment.bytes", "64KiB")]);
     for _ in 0..6 {
@@ -49,7 +49,7 @@ fn an_alter_says_what_it_would_remove_and_then_removes_just_that() {
             kept.settle();
             let start = kept.there().start;
             let said = would.first().map_or(0, |removal| removal.before.0);
-            // In memory it is not known yet where segments will end.
+            // While records are in memory only, it is not known where segments will end.
             assert!(said == start || !at_rest, "{limit:?}: {would:?}, {start}");
             let Some(removal) = would.first().filter(|_| at_rest) else {
                 continue;

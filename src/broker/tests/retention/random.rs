@@ -1,5 +1,5 @@
-//! Whatever happens, what is there is what the limits say: a model has each record with its append
-//! time, and knows what may be gone and what must be.
+//! Whatever happens, the records that can be read obey the limits. A model has each record with its
+//! append time, and knows which may be gone and which must be.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -27,11 +27,11 @@ struct Model {
     records: BTreeMap<u64, Known>,
     bytes: u64,
     settings: TopicSettings,
-    /// What is before this offset was trimmed by request.
+    /// A request has trimmed the log up to this offset.
     trimmed: u64,
-    /// Where the log was seen to start.
+    /// The furthest start of the log that was seen.
     start: u64,
-    /// The largest that could go at any moment so far.
+    /// The furthest start that the limits have allowed at any moment so far.
     may_go: u64,
     did: Did,
 }
@@ -98,7 +98,8 @@ impl Model {
             _ => self.append(),
         }
         self.note_what_may_go();
-        // Alters, restarts and time that passes are seen to at once; appends in their round.
+        // The broker acts at once on altered settings, restarts and the passing of time; on appends
+        // in its next round.
         self.kept.settle();
         self.note_what_may_go();
     }
@@ -149,14 +150,14 @@ impl Model {
         self.kept.clock.now_ms()
     }
 
-    /// What is old enough, or beyond the limit, by now.
+    /// Records which offsets are old enough, or beyond the limit, by now.
     fn note_what_may_go(&mut self) {
         let now_ms = self.now_ms();
         for (offset, known) in &self.records {
             let is_old = |ms: u64| known.append_ms + ms as i64 <= now_ms;
             let is_too_old = self.settings.retention_ms.is_some_and(is_old);
-            // A segment goes as a whole, may have been sealed under the largest limit, and has
-            // more bytes than its records' values.
+            // A segment is removed as a whole, may have been sealed under the largest limit, and
+            // has more bytes than its records' values.
             let behind = self.bytes - known.bytes_before;
             let is_too_much = |most: u64| behind + (300 << 10) > most;
             let is_too_much = self.settings.retention_bytes.is_some_and(is_too_much);
@@ -184,7 +185,7 @@ impl Model {
             self.settings.longest_life_ms(),
             self.records.get(&there.start),
         ) {
-            // What was appended before the setting was altered may be in a longer segment.
+            // Records from before the setting was altered may be in a longer segment.
             let age = now_ms - oldest.append_ms;
             let is_newest = there.start + 1 == end;
             let newest = self.records[&(end - 1)].append_ms;

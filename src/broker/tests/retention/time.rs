@@ -76,7 +76,7 @@ fn an_altered_limit_holds_at_once_for_segments_of_before_also_after_a_start() {
         kept.restart(cleanly);
         kept.settle();
         assert_eq!(kept.there(), 0..10);
-        // Two records are in a segment, so the one that is five minutes old keeps the one before.
+        // Two records share a segment, so the one that is five minutes old keeps the one before it.
         kept.alter(&[("retention.ms", "330s")]);
         kept.settle();
         assert_eq!(kept.there(), 4..10, "cleanly: {cleanly}");

@@ -1,4 +1,4 @@
-//! A broker with one topic, whose time is moved.
+//! A broker with one topic, and a clock that tests move.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -27,7 +27,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// With a topic that has these settings.
+    /// A world whose topic has these settings.
     pub(super) fn with(settings: &[(&str, &str)]) -> Self {
         Self::with_options(settings, options())
     }
@@ -50,7 +50,7 @@ impl Kept {
         kept
     }
 
-    /// Appends a record of about this size; its offset.
+    /// Appends a record of about this size; returns its offset.
     pub(super) fn append(&mut self, bytes: usize) -> Offset {
         self.try_append(bytes).expect("it is taken")
     }
@@ -62,7 +62,7 @@ impl Kept {
         Ok(appended.batches[0][0].first_offset)
     }
 
-    /// Appends a record of an entity; its version.
+    /// Appends a record of an entity; returns its version.
     pub(super) fn append_keyed(&mut self, key: &str) -> u64 {
         self.next_id += 1;
         let record = encode_proto(&crate::proto::Record {
@@ -79,13 +79,13 @@ impl Kept {
         latest[0].version.0
     }
 
-    /// Lets time pass, and the broker do what is due then.
+    /// Lets time pass, and the broker do what becomes due.
     pub(super) fn pass(&self, time: Duration) {
         self.clock.advance(time);
         self.settle();
     }
 
-    /// Lets the broker do what there is to do at this moment.
+    /// Lets the broker do everything that is due now.
     pub(super) fn settle(&self) {
         for _ in 0..4 {
             self.broker.step();
@@ -93,7 +93,7 @@ impl Kept {
         }
     }
 
-    /// The same, with checkpoints, behind which files are removed.
+    /// The same, with checkpoints, after which files are removed.
     pub(super) fn settle_on_disk(&self) {
         self.settle();
         for _ in 0..3 {
@@ -120,7 +120,7 @@ impl Kept {
         described.earliest.0..described.high_watermark.0
     }
 
-    /// Where the partition's files are.
+    /// The directory of the partition's files.
     pub(super) fn dir(&self) -> std::path::PathBuf {
         let found = self
             .broker
@@ -134,7 +134,7 @@ impl Kept {
         log.dir().to_path_buf()
     }
 
-    /// Sizes of the segments' files.
+    /// The sizes of the segment files.
     pub(super) fn segment_files(&self) -> Vec<u64> {
         let dir = self.dir();
         let world = self.world();

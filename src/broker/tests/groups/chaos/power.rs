@@ -1,4 +1,5 @@
-//! The power fails in the middle of a write or a sync: nobody is told what has come of that.
+//! The power fails in the middle of a write or a sync, and clients do not learn whether it
+//! succeeded.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,25 +14,25 @@ use crate::{
     types::{Offset, PartitionId},
 };
 
-/// Most operations of the disk before the power fails.
+/// The most disk operations before the power fails.
 const MOST_OPERATIONS: u64 = 12;
 
 /// What was asked for and not answered.
 #[derive(Default)]
 struct Doubtful {
-    /// Offsets that are committed, or not.
+    /// Offsets that may or may not be committed.
     commits: BTreeMap<Place, Offset>,
-    /// Records that are appended, or not, with their partition.
+    /// Records that may or may not be appended, with their topic and partition.
     appends: Vec<(String, u32, Vec<u64>)>,
-    /// The same, with the commit that is in the same append.
+    /// The same for appends of output, with the partition whose offset the append commits.
     written_out: Vec<(u32, Vec<u64>, Place)>,
 }
 
 impl Chaos {
-    /// Members commit and records are appended until the power fails. What was answered before is
-    /// there, and of the rest each is there as a whole, or nothing of it is.
+    /// Members commit and records are appended until the power fails. What was answered before must
+    /// be there; of each other append, all or nothing.
     pub(super) fn fail_power(&mut self) {
-        // What is due by now is not in doubt.
+        // What is due by now is done before, so that it is not in doubt.
         self.advance(Duration::from_millis(1));
         let disk = self.world.disk.clone();
         let operation = disk.operations() + 1 + below(&self.chance, MOST_OPERATIONS);
@@ -56,7 +57,7 @@ impl Chaos {
         self.did.power_failed += 1;
     }
 
-    /// A member commits what it has handled, and does not learn whether it is committed.
+    /// A member commits the offsets it has handled, and does not learn whether they are committed.
     fn ask_for_commits(&mut self, doubtful: &mut Doubtful) {
         let Some(at) = self.pick_running() else {
             return self.ask_for_append(doubtful);
@@ -103,7 +104,7 @@ impl Chaos {
         doubtful.appends.push((topic, 0, ids));
     }
 
-    /// Queues an append, if that is possible, and waits for nothing.
+    /// Queues an append if that is possible, without waiting for the answer.
     fn ask(&self, append: Append) {
         let broker = self.world.broker();
         let bytes = append.batches.iter().map(|batch| batch.records.len()).sum();
@@ -112,7 +113,7 @@ impl Chaos {
         }
     }
 
-    /// Sees what has come of what was not answered.
+    /// Finds out which of the unanswered requests have taken effect.
     fn find_out(&mut self, doubtful: Doubtful) {
         for (topic, partition, ids) in doubtful.appends {
             if self.is_there(&topic, partition, &ids) {
@@ -134,7 +135,7 @@ impl Chaos {
         }
     }
 
-    /// Whether these records of one append are there: all of them, or none.
+    /// Whether the records of one append are there. Asserts that all of them are, or none.
     fn is_there(&mut self, topic: &str, partition: u32, ids: &[u64]) -> bool {
         let all = read_all(self.world.broker(), topic, PartitionId(partition));
         let there = ids.iter().filter(|id| all.iter().any(|(_, of)| of == *id));

@@ -1,4 +1,4 @@
-//! Members that commit what others have.
+//! Members that commit offsets of partitions that others own.
 
 use super::{Chaos, offset_of};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Chaos {
-    /// Commits partitions that other members have, in the generations in which they have them.
+    /// Commits for partitions that other members own, in the owners' generations.
     pub(super) fn steal(&mut self, member: &mut Member) {
         let owned = self.world.state("g").owned;
         for (place, owned) in owned {
