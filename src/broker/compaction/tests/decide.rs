@@ -15,7 +15,7 @@ fn settings(set: &[(&str, &str)]) -> TopicSettings {
     settings
 }
 
-/// Of a partition that is clean, with ten sealed segments and an active one that is empty.
+/// The facts of a clean partition with ten sealed segments and an empty active one.
 fn clean() -> Facts {
     Facts {
         end: Offset(1_000),
@@ -33,7 +33,7 @@ fn clean() -> Facts {
     }
 }
 
-/// Of one in which so many bytes of sealed segments are new, for so long.
+/// The facts of a partition with this many new bytes in sealed segments, the oldest of this age.
 fn dirty(bytes: u64, age_ms: i64) -> Facts {
     Facts {
         clean_to: Offset(500),
@@ -89,7 +89,7 @@ fn the_active_segment_is_sealed_when_its_lag_is_over_or_somebody_asks() {
         ..active(0)
     };
     assert_eq!(decide(&settings, &asked, NOW_MS), Decision::Seal);
-    // What is new and sealed comes first, without the active one.
+    // New sealed segments come first, without the active one.
     let both = Facts {
         end: Offset(1_001),
         ..dirty(1, 60_000)

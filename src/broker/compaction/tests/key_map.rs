@@ -1,4 +1,4 @@
-//! What is known of keys.
+//! The key map.
 
 use std::sync::Arc;
 

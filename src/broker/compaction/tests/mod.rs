@@ -1,5 +1,4 @@
-//! The decisions of compaction, and what it knows of keys; the rest has its tests in
-//! `broker/tests/compaction`.
+//! The decisions of compaction, and its key map; `broker/tests/compaction` tests the rest.
 
 mod decide;
 mod key_map;

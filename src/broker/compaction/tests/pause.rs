@@ -1,4 +1,4 @@
-//! How long compaction waits behind a step.
+//! How long compaction pauses after a step.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn it_reads_64_mib_a_second_unless_it_is_behind_and_waits_where_appends_do() {
     assert_eq!(step(true, false), Duration::ZERO);
     assert_eq!(step(true, true), Duration::from_millis(100));
     assert_eq!(step(false, true), Duration::from_millis(400));
-    // A disk that is slower than that is left alone for as long as it was used.
+    // A slower disk is left alone for as long as the step used it.
     let slow = Duration::from_secs(3);
     assert_eq!(pause(32 * MIB, slow, rate, true), slow);
     assert_eq!(pause(32 * MIB, slow, rate, false), Duration::ZERO);

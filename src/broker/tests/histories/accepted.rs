@@ -1,4 +1,4 @@
-//! Histories that happened are accepted, and the order that is found explains them.
+//! Correct histories are accepted, and the order that the checker finds explains them.
 
 use super::{
     history::Accepted,
@@ -6,7 +6,7 @@ use super::{
     random::{Shape, correct_history},
 };
 
-/// Checks a correct history and the order that is found for it.
+/// Checks a correct history, and the order that the checker finds.
 fn accept(seed: u64, shape: Shape) -> Accepted {
     let history = correct_history(seed, shape);
     let accepted = history

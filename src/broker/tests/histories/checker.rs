@@ -1,25 +1,23 @@
-//! Whether a history of concurrent calls is linearizable.
+//! Decides whether a history of concurrent calls is linearizable.
 //!
-//! It is if all calls can be put in one order in which a sequential model gives the answers that
-//! were given, and in which no call comes behind one that was made only after its answer. The order
-//! is searched as Wing and Gong do ("Testing and Verifying Concurrent Objects", Journal of Parallel
-//! and Distributed Computing 17, 1993): of the calls that are not placed yet, any may be next that
-//! was made before the first of them was answered; where no order goes on, back to the last choice.
-//! Lowe's addition ("Testing for linearizability", Concurrency and Computation: Practice and
-//! Experience 29(4), 2017) makes that affordable: what can follow depends only on which calls are
-//! placed and on the model's state, so a pair of these that has been seen before is not gone
-//! through again.
+//! It is if all calls can be put in one order in which a sequential model gives the recorded
+//! answers, and in which no call stands behind another that was made only after its answer. The
+//! search for this order follows Wing and Gong ("Testing and Verifying Concurrent Objects", Journal
+//! of Parallel and Distributed Computing 17, 1993): of the calls not placed yet, each that was made
+//! before the first of them was answered may be next. Where no call fits, the search goes back to
+//! the last choice. Lowe's addition ("Testing for linearizability", Concurrency and Computation:
+//! Practice and Experience 29(4), 2017) makes that affordable: what can follow depends only on the
+//! set of placed calls and on the model's state, so a pair of these that was seen before is not
+//! searched again.
 //!
-//! Three things are added to that:
+//! There are three additions:
 //!
-//! - A call without an answer may take effect at any time after it was made, or up to a time from
-//!   which on it cannot any more, or never. Never is chosen where its time ends, which is the last
-//!   choice there.
-//! - A call that may be next and leaves the state as it is, is placed at once and for good: if
-//!   there is any order from here, moving this call to its front gives another one, for which
-//!   nothing changes.
-//! - Among the calls that may be next, those whose end is nearest are tried first. It is a guess,
-//!   and only costs time where it is wrong.
+//! - A call without an answer may take effect at any time after it was made, perhaps only up to a
+//!   known end, or never. *Never* is the last choice, tried where the call's end comes.
+//! - A call that may be next and does not change the state is placed at once and for good: if any
+//!   order from here exists, the order with this call moved to its front is valid, too.
+//! - Among the calls that may be next, those with the nearest end are tried first. This is a guess,
+//!   which costs only time if it is wrong.
 
 use std::{
     collections::HashSet,
@@ -29,20 +27,20 @@ use std::{
 
 use super::timeline::{Point, Timeline};
 
-/// A thing as it is when used by one client alone.
+/// A sequential model of something, as a single client sees it.
 pub(super) trait Model {
-    /// What it can be asked.
+    /// A request.
     type Op;
-    /// What it says to that.
+    /// The answer to a request.
     type Answer;
-    /// What it remembers.
+    /// The state between two calls.
     type State: Clone + Debug + Eq + Hash;
 
-    /// Before the first call.
+    /// The state before the first call.
     fn initial(&self) -> Self::State;
 
-    /// The state behind a call with this answer; or with any answer, if it is not known. None if a
-    /// thing in this state does not give this answer.
+    /// The state after a call with this answer, or with any answer if it is not known. `None` if
+    /// the model in this state cannot give this answer.
     fn step(
         &self,
         state: &Self::State,
@@ -50,11 +48,11 @@ pub(super) trait Model {
         answer: Option<&Self::Answer>,
     ) -> Option<Self::State>;
 
-    /// Whether a history may leave it like this.
+    /// Whether a history may end in this state.
     fn may_end(&self, state: &Self::State) -> bool;
 }
 
-/// A moment of a history: only the order counts.
+/// A moment of a history; only the order of moments matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tick(pub(super) u64);
 
@@ -67,19 +65,20 @@ pub(super) struct Call<Op, Answer> {
     pub(super) outcome: Outcome<Answer>,
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome<Answer> {
-    /// It took effect and said so.
+    /// The call took effect, and the client got this answer.
     Answered { answer: Answer, at: Tick },
-    /// It changed the state by then, or at any time, with an answer that nobody has heard.
+    /// The call changed the state by this time (`None`: at any time), with an answer that no client
+    /// got.
     Happened { by: Option<Tick> },
-    /// It changed the state by then, or at any time, or never.
+    /// The call changed the state by this time (`None`: at any time), or never.
     Unknown { by: Option<Tick> },
 }
 
 impl<Op, Answer> Call<Op, Answer> {
-    /// When it was over; none if it never was.
+    /// When the call was over; `None` if it never was.
     pub(super) fn end(&self) -> Option<Tick> {
         match self.outcome {
             Outcome::Answered { at, .. } => Some(at),
@@ -94,7 +93,7 @@ impl<Op, Answer> Call<Op, Answer> {
         }
     }
 
-    /// Whether it may not have happened.
+    /// Whether the call may have had no effect.
     fn is_optional(&self) -> bool {
         matches!(self.outcome, Outcome::Unknown { .. })
     }
@@ -103,16 +102,16 @@ impl<Op, Answer> Call<Op, Answer> {
 /// Why a history is not accepted.
 #[derive(Debug)]
 pub(super) enum Rejection<State> {
-    /// It is not linearizable: every order has been tried.
+    /// The history is not linearizable: every order has been tried.
     NoOrder {
-        /// Of the orders that went furthest, the first: calls by their place in the history.
+        /// The first of the orders that went furthest; calls by their place in the history.
         placed: Vec<usize>,
-        /// The state behind those.
+        /// The state after these calls.
         state: State,
-        /// The calls of which one had to be next.
+        /// The calls one of which had to be next.
         open: Vec<usize>,
     },
-    /// Nobody knows: it takes more than [`MOST_CONFIGURATIONS`].
+    /// Undecided: the search takes more than [`MOST_CONFIGURATIONS`].
     TooManyOrders,
 }
 
@@ -127,11 +126,11 @@ impl<State> fmt::Display for Rejection<State> {
     }
 }
 
-/// Most pairs of placed calls and state to remember: some hundred MB. A search that needs more
-/// would take minutes.
+/// The most pairs of placed calls and state that are remembered, which take some hundred MB. A
+/// search that needs more would take minutes.
 const MOST_CONFIGURATIONS: usize = 2_000_000;
 
-/// An order that explains the history: the calls that took effect, by their place in it.
+/// Returns an order that explains the history: the calls that took effect, by their place in it.
 pub(super) fn check<M: Model>(
     model: &M,
     calls: &[Call<M::Op, M::Answer>],
@@ -142,13 +141,13 @@ pub(super) fn check<M: Model>(
 struct Search<'a, M: Model> {
     model: &'a M,
     calls: &'a [Call<M::Op, M::Answer>],
-    /// What is not placed yet.
+    /// The calls that are not placed yet, by time.
     timeline: Timeline,
-    /// What is.
+    /// The calls that are placed, in order.
     placed: Vec<Placed>,
     set: PlacedSet,
     state: M::State,
-    /// Calls that must be placed and are not yet.
+    /// How many calls must be placed and are not yet.
     required: usize,
     seen: HashSet<(Box<[u64]>, M::State)>,
     deepest: Option<(Vec<usize>, M::State, Vec<usize>)>,
@@ -157,15 +156,15 @@ struct Search<'a, M: Model> {
 #[derive(Clone, Copy)]
 struct Placed {
     call: usize,
-    /// False if it was decided that it never happened.
+    /// False if the search decided that the call never happened.
     happened: bool,
 }
 
-/// A place in the order that more than one call might have.
+/// A place in the order with more than one candidate.
 struct Branch<State> {
-    /// What there is left to try, and the state behind it.
+    /// The choices that are left, each with the state after it.
     choices: std::vec::IntoIter<(Placed, State)>,
-    /// How many calls were placed before, and the state behind them.
+    /// How many calls were placed before, and the state after them.
     placed: usize,
     state: State,
 }
@@ -228,9 +227,9 @@ impl<'a, M: Model> Search<'a, M> {
         }
     }
 
-    /// Places every answered call that may be next and changes nothing; without an answer, that
-    /// would be to say that it never happened. One pass is enough: the state stays as it is, and
-    /// calls that come into reach when others are placed lie further on.
+    /// Places every answered call that may be next and changes nothing. A call without an answer is
+    /// not placed here, as that would mean that it never happened. One pass is enough: the state
+    /// does not change, and calls that become possible lie further on.
     fn place_observers(&mut self) {
         let (mut at, mut point) = self.timeline.first();
         while let Point::Begin(call) = point {
@@ -249,8 +248,8 @@ impl<'a, M: Model> Search<'a, M> {
         }
     }
 
-    /// What may be next and changes the state; last, that a call whose time is over never happened.
-    /// To be tried in this order.
+    /// The calls that may be next and change the state, in the order in which they are tried. The
+    /// last choice is that the call whose end comes next never happened.
     fn choices(&mut self) -> std::vec::IntoIter<(Placed, M::State)> {
         let (open, first_end) = self.timeline.open();
         let mut choices: Vec<(Placed, M::State)> = Vec::new();
@@ -319,14 +318,14 @@ impl<'a, M: Model> Search<'a, M> {
     }
 }
 
-/// The set of placed calls. As calls are placed nearly in the order in which they were made, and
-/// are listed in it, all of a history's beginning is in the set and all of its rest is not; what is
-/// compared is only what lies between.
+/// The set of placed calls. Calls are placed nearly in the order in which they were made, so the
+/// set has all calls at the beginning of the history and none at its end. Only the words in between
+/// are compared.
 struct PlacedSet {
     words: Vec<u64>,
-    /// Words from the first that are full.
+    /// The number of full words at the beginning.
     full: usize,
-    /// Words behind which all are empty.
+    /// The number of words up to the last that is not empty.
     used: usize,
 }
 
@@ -355,7 +354,7 @@ impl PlacedSet {
         }
     }
 
-    /// The same for equal sets, and for no others.
+    /// A key that is the same for equal sets, and different for different ones.
     fn key(&self) -> Box<[u64]> {
         let between = self.words.get(self.full..self.used).unwrap_or_default();
         std::iter::once(self.full as u64)

@@ -1,8 +1,9 @@
-//! Clients that race on a few entities of a broker, and how their calls look to it.
+//! Clients that race on a few entities of a broker, and how their calls look to the broker.
 //!
-//! A client has one call under way. What it knows of an entity is what it was last told, and it
-//! mostly expects that. A call whose answer it does not get it gives up, or makes again: with the
-//! same event ids, where these let the broker know it again, so that it takes effect once.
+//! A client has one call under way. It knows the version that it was last told of an entity, and
+//! mostly uses that as the expected one. If it gets no answer, it gives the call up or makes it
+//! again. It repeats only calls whose event ids let the broker recognize them, so that they take
+//! effect once.
 
 use std::{collections::BTreeMap, sync::Mutex};
 
@@ -23,59 +24,60 @@ use crate::{
     types::{PartitionId, RecordView, Records, Version, partition_of_key},
 };
 
-/// The topics of a race, each with its partitions.
+/// The topics of a race, with their numbers of partitions.
 pub(super) const TOPICS: [(&str, u32); 2] = [("a", 2), ("b", 1)];
 
-/// Entities that all clients want, some of each topic.
+/// The number of entities that all clients use most, some of them in each topic.
 pub(super) const HOT: u32 = 4;
 
-/// Entities that are met now and then, behind the hot ones.
+/// The number of entities that are used now and then; their numbers follow the hot ones.
 pub(super) const COLD: u32 = 24;
 
-/// What a value is filled up with, mostly little; now and then more than a block of the journal.
+/// The sizes to which values are padded: mostly small, now and then more than a block of the
+/// journal.
 const VALUE_BYTES: [u64; 8] = [30, 30, 30, 300, 300, 300, 1_500, 9_000];
 
-/// A client, and what it is waiting for.
+/// A client, and the call it is waiting for.
 #[derive(Default)]
 pub(super) struct Client {
     call: Option<UnderWay>,
     known: BTreeMap<Key, u64>,
 }
 
-/// A call that is not over.
+/// A call that is not over yet.
 struct UnderWay {
     id: CallId,
     op: Op,
-    /// None if it is to be made again.
+    /// `None` if the call must be made again.
     asked: Option<Asked>,
 }
 
-/// What the broker has of a call.
+/// The broker's side of a call.
 enum Asked {
     Append(Pending<Appended>),
     Read(KeyReader),
 }
 
-/// What came of asking.
+/// The result of a call.
 enum Told {
     Answer(Answer),
     Wait(Asked),
-    /// It was refused: nothing has happened.
+    /// The call was refused and had no effect.
     Refused,
     /// The broker has failed.
     Failed,
 }
 
-/// What clients came across.
+/// Counts of what clients came across.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Met {
     pub(super) retried: u64,
-    /// Appends that were made again and answered as stored.
+    /// Appends that were made again and answered as stored already.
     pub(super) answered_again: u64,
     pub(super) refused: u64,
 }
 
-/// What is shared by all clients of one race.
+/// What all clients of a race share.
 pub(super) struct Scene<'a> {
     pub(super) broker: &'a Broker,
     pub(super) chance: &'a SimRandom,
@@ -84,7 +86,7 @@ pub(super) struct Scene<'a> {
 }
 
 impl Client {
-    /// Does something: makes a call, hears the answer, or loses patience.
+    /// Takes a step: makes a call, takes the answer, or gives up.
     pub(super) fn act(&mut self, number: u32, scene: &mut Scene<'_>) {
         let mut call = match self.call.take() {
             Some(call) => call,
@@ -119,7 +121,7 @@ impl Client {
             }
             Told::Refused => {
                 scene.met.refused += 1;
-                // An earlier try may be under way.
+                // An earlier attempt may still be under way.
                 self.call = Some(UnderWay {
                     asked: None,
                     ..call
@@ -129,12 +131,13 @@ impl Client {
         }
     }
 
-    /// Whether it has no call under way.
+    /// Whether the client has no call under way.
     pub(super) fn is_idle(&self) -> bool {
         self.call.is_none()
     }
 
-    /// The broker is gone, and the call will be made again of the one that comes.
+    /// Tells the client that the broker has crashed. The call will be made again to the next
+    /// broker, if it can be repeated.
     pub(super) fn meet_crash(
         &mut self,
         scene_chance: &SimRandom,
@@ -152,7 +155,7 @@ impl Client {
         }
     }
 
-    /// Hears an answer that is there although the broker is gone.
+    /// Takes an answer that came before the broker crashed.
     pub(super) fn hear_last(&mut self, scene: &mut Scene<'_>) {
         let Some(UnderWay {
             id,
@@ -224,7 +227,7 @@ impl Client {
                 max: below(chance, 4),
             },
             3 => Op::append(one, None, &fresh_ids(count)),
-            // A condition on an entity that is not written.
+            // A condition on an entity that the append does not write.
             4 => Op::Append {
                 conditions: vec![
                     (other, self.any_expected(chance, other)),
@@ -375,7 +378,7 @@ fn two_keys(chance: &SimRandom) -> (Key, Key) {
     (Key(one), Key(other))
 }
 
-/// Both, if they are of one topic.
+/// Both entities if they are in one topic, else only the first.
 fn of_one_topic(one: Key, other: Key) -> Vec<Key> {
     if topic_of(one) == topic_of(other) {
         vec![one, other]
@@ -394,8 +397,8 @@ pub(super) fn key_of(key: Key) -> Bytes {
     format!("entity {}", key.0).into()
 }
 
-/// Whether the broker knows an append again by its event ids: it says of every entity that it
-/// writes which versions its records would have.
+/// Whether the broker recognizes a repetition of the append by its event ids: every entity that it
+/// writes must have a condition that fixes the records' versions.
 fn may_be_repeated(op: &Op) -> bool {
     let Op::Append {
         conditions,
@@ -450,7 +453,7 @@ fn append_of(conditions: &[(Key, Expected)], records: &[(Key, Vec<u64>)]) -> App
     }
 }
 
-/// A record that its id decides, so that the second try of a call has the same.
+/// A record that depends only on its id, so that a repeated call has the same record.
 fn encode(key: Key, id: u64) -> Vec<u8> {
     let mut value = id.to_le_bytes().to_vec();
     let most = VALUE_BYTES[(id.wrapping_mul(0x9e37_79b9) >> 5) as usize % VALUE_BYTES.len()];
@@ -509,7 +512,7 @@ fn conflict(failed: &[FailedCondition]) -> Answer {
     }
 }
 
-/// Version and id of each record that is left of a read.
+/// The version and id of each remaining record of a read.
 pub(super) fn read_out(mut reader: KeyReader) -> Result<Vec<(u64, u64)>, Error> {
     let mut records = Vec::new();
     while let Some(slices) = reader.step()? {
@@ -523,8 +526,8 @@ pub(super) fn read_out(mut reader: KeyReader) -> Result<Vec<(u64, u64)>, Error> 
     Ok(records)
 }
 
-/// The ids of every entity of a broker at rest. What the index finds of each is what the logs have
-/// of it.
+/// The ids of every entity when the broker is at rest. Asserts that the index finds the same
+/// records as the logs have.
 pub(super) fn ends_of(broker: &Broker) -> BTreeMap<Key, Vec<u64>> {
     let ends: BTreeMap<Key, Vec<u64>> = (0..HOT + COLD)
         .map(|key| (Key(key), end_of(broker, Key(key))))

@@ -1,21 +1,21 @@
-//! What entities are, to a client that is alone with them.
+//! The sequential model of entities.
 //!
-//! An entity is a list of records, of which the n-th has version n. It only ever grows. So if the
-//! end of a history is known, which is what every entity held after the last call, then at every
-//! moment before it each entity was a beginning of its end, and its version says all about it. The
-//! model is made for given ends and its state is the versions; an append that puts anything else in
-//! its place than what the ends have there is no step. This excludes no order that leads to the
-//! ends, and it leaves next to nothing to try: a version is followed by one append only.
+//! An entity is a list of records, the n-th of which has version n. The list only grows. If the end
+//! of a history is known, which is what every entity held after the last call, then at every moment
+//! before each entity was a prefix of its end, and its version says everything about it. The model
+//! is made for given ends, and its state is the versions. An append that would put other records
+//! than those of the ends is no valid step. This excludes no order that leads to the ends, and it
+//! leaves few choices: only one append can follow a version.
 
 use std::collections::BTreeMap;
 
 use super::checker::Model;
 
-/// Which entity: topic and key of it, as a number that the test gives out.
+/// An entity, that is, a topic and a key, as a number that the test assigns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key(pub(super) u32);
 
-/// What must be the case for an append to happen.
+/// The condition for an append to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
     Absent,
@@ -33,24 +33,24 @@ impl Expected {
     }
 }
 
-/// What clients ask for.
+/// A request of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Op {
-    /// Records for any number of entities, all or none, if all conditions hold. A record is known
-    /// by an id that no other record has.
+    /// Appends records to any number of entities, all or none, if all conditions hold. A record is
+    /// identified by an id that no other record has.
     Append {
         conditions: Vec<(Key, Expected)>,
         records: Vec<(Key, Vec<u64>)>,
     },
-    /// Records of one entity, from a version on; 0 is the first, or the last if it goes backward.
-    /// At most so many; 0 is all.
+    /// Reads records of one entity from a version on; 0 is the first, or the last if it reads
+    /// backward. Reads at most `max` records; 0 means all.
     Read {
         key: Key,
         from: u64,
         backward: bool,
         max: u64,
     },
-    /// The latest record of each of these, at one moment.
+    /// Reads the latest records of these entities, as of one moment.
     Latest { keys: Vec<Key> },
 }
 
@@ -76,7 +76,7 @@ impl Op {
         }
     }
 
-    /// Each entity that it is about; more than once, perhaps.
+    /// All entities that the call concerns, perhaps with repetitions.
     pub(super) fn keys(&self) -> Vec<Key> {
         match self {
             Self::Append {
@@ -92,7 +92,7 @@ impl Op {
         }
     }
 
-    /// The ids of the records that it would append.
+    /// The ids of the records that the call would append.
     pub(super) fn ids(&self) -> Vec<u64> {
         match self {
             Self::Append { records, .. } => records
@@ -104,25 +104,25 @@ impl Op {
     }
 }
 
-/// What they are told.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// The version of the first record of each entity that was appended to, in the order of the
     /// operation.
     Appended { first_versions: Vec<u64> },
-    /// Every condition that does not hold, by its place among them, and the version that the entity
-    /// has.
+    /// Each condition that does not hold, by its place in the request, with the version that the
+    /// entity has.
     Conflict { failed: Vec<(usize, u64)> },
-    /// The entity's version, and version and id of each record in the order of the read.
+    /// The entity's version, and the version and id of each record in the order of the read.
     Records {
         latest: u64,
         records: Vec<(u64, u64)>,
     },
-    /// Version and id of each, in the order of the operation.
+    /// The version and the latest record's id of each entity, in the order of the request.
     Latest { latest: Vec<(u64, Option<u64>)> },
 }
 
-/// Entities of which the ends are known.
+/// Entities whose ends are known.
 #[derive(Debug)]
 pub(super) struct Entities<'a> {
     ends: BTreeMap<Key, (usize, &'a [u64])>,
@@ -139,7 +139,7 @@ impl<'a> Entities<'a> {
         }
     }
 
-    /// Where the version of an entity is in the state, and the entity's end.
+    /// The place of the entity's version in the state, and the entity's end.
     fn of(&self, key: Key) -> (usize, &'a [u64]) {
         self.ends[&key]
     }
@@ -162,7 +162,7 @@ impl<'a> Entities<'a> {
             if !fits {
                 return None;
             }
-            // Most appends that are asked about do not fit: versions are not copied before one
+            // Most appends that are tried do not fit, so the versions are copied only when one
             // does.
             after.get_or_insert_with(|| versions.to_vec())[place] += ids.len() as u64;
         }
@@ -258,7 +258,7 @@ impl Model for Entities<'_> {
     }
 }
 
-/// The versions that a read returns of an entity at this version, in its order.
+/// The versions that a read returns of an entity at version `latest`, in the order of the read.
 fn versions_read(latest: u64, from: u64, backward: bool, max: u64) -> Vec<u64> {
     let max = if max == 0 { latest } else { max } as usize;
     if backward {

@@ -1,5 +1,5 @@
-//! The checker against the definition: every order of small histories, of correct ones and of such
-//! that were tampered with.
+//! Compares the checker with the definition, by trying every order of small histories, both correct
+//! ones and ones that were tampered with.
 
 use super::{
     super::world::below,
@@ -11,12 +11,12 @@ use super::{
 };
 use crate::env::sim::SimRandom;
 
-/// Most calls of a history of which every order is gone through.
+/// The most calls of a history whose orders are all tried.
 const CALLS: usize = 7;
 
 const SEEDS: u64 = 20_000;
 
-/// Whether there is an order of a history's calls that explains it, by going through all.
+/// Whether some order of a history's calls explains it; tries all of them.
 fn some_order_explains(history: &History) -> bool {
     goes_on(history, &mut Vec::new(), &Plain::default())
 }
@@ -53,7 +53,7 @@ fn goes_on(history: &History, order: &mut Vec<usize>, state: &Plain) -> bool {
     })
 }
 
-/// A change that makes a history wrong, or not.
+/// A change that may make a history wrong.
 fn tamper(history: &mut History, chance: &SimRandom) {
     let below = |bound: usize| below(chance, bound as u64) as usize;
     if history.calls.is_empty() {
@@ -200,7 +200,7 @@ fn the_checker_agrees_with_every_order_of_a_small_history() {
             }
             Err(fault) => assert!(!expected, "seed {seed}: {fault}\n{history:#?}"),
         }
-        // Once more without what is known from the end beforehand: whether an append happened, and
+        // Checks once more without the knowledge from the end of whether an append happened, and
         // where.
         match checker::check(
             &PlainModel {

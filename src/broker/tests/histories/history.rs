@@ -1,26 +1,25 @@
-//! What is checked of a run: all calls on its entities, and what the entities held at the end.
+//! The result of a run that is checked: all calls on its entities, and the records of the entities
+//! at the end.
 //!
-//! The end is what keeps the check short. It is read **at rest**: after every answer, and when no
-//! call can take effect any more, as behind a last restart of the broker. Three things follow from
-//! it.
+//! The end keeps the check short. It is read **at rest**: after every answer, and when no call can
+//! take effect any more, as after a last restart of the broker. This has three consequences.
 //!
-//! - **It settles what is unknown.** Ids of records are not used twice, and no record is ever
-//!   removed. So if a record of an unanswered append is in the end, that append took effect; and if
-//!   none is, it did not, as it would still be there, and it will not any more. An append that took
-//!   effect must be placed in the order like one that was answered, and one that did not is left
-//!   out, like a refused one. Nothing is tried both ways, and no order that could explain the
-//!   history is lost. Nor is a fault hidden: if a part of the append is in the end, it must be
-//!   placed, which only all of it can be; and if its records had been seen and are gone, what saw
-//!   them has no place.
-//! - **It fixes the order of appends of an entity**, see `entity.rs`.
-//! - **It is the last answer**: a history that cannot arrive at it is not accepted, whatever was
-//!   answered before.
+//! - **The end settles unknown outcomes.** Ids of records are not used twice, and no record is ever
+//!   removed. So an unanswered append took effect if one of its records is in the end, and else it
+//!   did not and never will. An append that took effect must be placed in the order like an
+//!   answered one, and one that did not is left out like a refused one. No outcome has to be tried
+//!   both ways, and no order that could explain the history is lost. No fault is hidden either: if
+//!   only part of an append is in the end, the append must be placed as a whole, which fails; and
+//!   if its records had been seen and are gone, the call that saw them has no place.
+//! - **The end fixes the order of appends of an entity**, see `entity.rs`.
+//! - **The end is the last answer**: a history that cannot arrive there is not accepted, whatever
+//!   was answered before.
 //!
-//! A history of several things is linearizable if and only if its part about each of them is
-//! (Herlihy and Wing, "Linearizability: A Correctness Condition for Concurrent Objects", ACM TOPLAS
-//! 12(3), 1990, theorem 1). So each entity is checked on its own, except those that one call is
-//! about together: that this call had its place at one moment in all of them is exactly what would
-//! be lost. They are checked as one thing, which takes longer the more there are.
+//! A history of several objects is linearizable if and only if its part for each object is (Herlihy
+//! and Wing, "Linearizability: A Correctness Condition for Concurrent Objects", ACM TOPLAS 12(3),
+//! 1990, theorem 1). So each entity is checked on its own, unless one call concerns several: that
+//! this call happened in all of them at one moment would be lost. Such entities are checked
+//! together as one object, which takes longer the more there are.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -38,27 +37,27 @@ pub(super) type Outcome = checker::Outcome<Answer>;
 /// A run, as its clients saw it.
 #[derive(Clone, Debug)]
 pub(super) struct History {
-    /// In the order in which they were made, without those that were refused.
+    /// The calls in the order in which they were made, without the refused ones.
     pub(super) calls: Vec<Call>,
-    /// The ids of every entity that a call was about, read at rest.
+    /// The ids of every entity that a call concerned, read at rest.
     pub(super) ends: BTreeMap<Key, Vec<u64>>,
 }
 
-/// What an accepted history consisted of, for a suite to know that it tested something.
+/// Counts of an accepted history, so that the suite knows that it tested something.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Accepted {
     /// Answered calls.
     pub(super) appended: usize,
     pub(super) conflicts: usize,
     pub(super) reads: usize,
-    /// Unanswered appends that took effect, and that did not.
+    /// Unanswered appends that took effect, and those that did not.
     pub(super) unknown_happened: usize,
     pub(super) unknown_never: usize,
-    /// For each part that was checked on its own, calls in an order that explains it.
+    /// For each part that was checked on its own, its calls in an order that explains them.
     pub(super) orders: Vec<Vec<usize>>,
 }
 
-/// A history that is not accepted, with what there is to see of the place where it goes wrong.
+/// Why a history is not accepted, with details of the place where it goes wrong.
 #[derive(Debug)]
 pub(super) struct Fault(String);
 
@@ -69,11 +68,11 @@ impl fmt::Display for Fault {
 }
 
 impl History {
-    /// Whether entities that are what they should be can have given these answers.
+    /// Checks whether correct entities can have given these answers.
     ///
     /// # Panics
     ///
-    /// If the history is not one: if two calls append the same id, or an entity was not read at the
+    /// If the history is malformed: two calls append the same id, or an entity was not read at the
     /// end.
     pub(super) fn check(&self) -> Result<Accepted, Fault> {
         self.assert_well_formed();
@@ -113,8 +112,7 @@ impl History {
         );
     }
 
-    /// The calls that took effect, with their place in the history; of each it is known that it
-    /// did.
+    /// The calls that are known to have taken effect, with their places in the history.
     fn settled(&self, accepted: &mut Accepted) -> Vec<(usize, Call)> {
         let there: HashSet<u64> = self.ends.values().flatten().copied().collect();
         let mut settled = Vec::new();
@@ -131,7 +129,7 @@ impl History {
                 } => accepted.conflicts += 1,
                 Outcome::Answered { .. } => accepted.reads += 1,
                 Outcome::Happened { .. } => {}
-                // What only looks leaves no trace of having happened, and nothing depends on it.
+                // An unanswered call that only reads leaves no trace, and nothing depends on it.
                 Outcome::Unknown { .. } if call.op.ids().is_empty() => continue,
                 Outcome::Unknown { by } => {
                     if !call.op.ids().iter().any(|id| there.contains(id)) {
@@ -147,7 +145,7 @@ impl History {
         settled
     }
 
-    /// The entities, those together that a call is about together.
+    /// The entities in groups: entities that one call concerns are in the same group.
     fn parts(&self, calls: &[(usize, Call)]) -> Vec<BTreeSet<Key>> {
         let mut parts: Vec<BTreeSet<Key>> =
             self.ends.keys().map(|key| BTreeSet::from([*key])).collect();
@@ -162,7 +160,7 @@ impl History {
         parts
     }
 
-    /// Says where the order stops that explains most of a part.
+    /// Describes where the longest order stops for a part of the history.
     fn fault(&self, keys: &BTreeSet<Key>, calls: &[Call], why: &Rejection<Vec<u64>>) -> Fault {
         let mut text = format!("the history of {keys:?} is {why}");
         let Rejection::NoOrder {
@@ -224,7 +222,7 @@ fn line_of(call: &Call) -> String {
         "{begin} to {end}, client {}: {:?}: {outcome}",
         call.client, call.op
     );
-    // Reads of all of an entity can be long.
+    // The answer to a read of a whole entity can be long.
     if line.chars().count() > 300 {
         line.chars().take(300).chain("...".chars()).collect()
     } else {

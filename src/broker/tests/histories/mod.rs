@@ -3,14 +3,15 @@
 //!
 //! `checker.rs` decides whether any history is linearizable, for any sequential model;
 //! `timeline.rs` is its list of calls by time. `entity.rs` is the model of entities, `history.rs`
-//! what is checked and why little of it has to be tried, `recorder.rs` how a run is written down.
+//! has the history that is checked and why the search is short, `recorder.rs` records a run.
 //!
-//! `race.rs`, on one thread, and `threads.rs`, on many, write such histories of the broker and want
-//! them accepted; `clients.rs` are the clients of these.
+//! `race.rs`, on one thread, and `threads.rs`, on many, record such histories of the broker, which
+//! must be accepted; `clients.rs` has their clients.
 //!
 //! The rest tests the checker: `plain.rs` is a second, slow and obvious model; `random.rs` makes
-//! histories of it, which `accepted.rs` wants accepted; `rejected.rs` has what must be refused,
-//! case by case; `exhaustive.rs` compares with every order that small histories can be put in.
+//! histories with it, which `accepted.rs` expects to be accepted; `rejected.rs` has histories that
+//! must be refused, case by case; `exhaustive.rs` compares the checker with a search of all orders
+//! of small histories.
 
 mod accepted;
 mod checker;

@@ -1,5 +1,5 @@
-//! Entities written down once more, as plainly as possible: lists of ids. Shares no thought with
-//! the model that the checker uses, so that one is a test of the other.
+//! A second model of entities, as plain as possible: lists of ids. It shares no idea with the model
+//! that the checker uses, so that each tests the other.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::{
     history::{Call, History, Outcome},
 };
 
-/// Entities as they are.
+/// The record ids of each entity.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Plain(pub(super) BTreeMap<u32, Vec<u64>>);
 
@@ -27,7 +27,7 @@ impl Plain {
         self.0.get(&key.0).map_or(&[], |ids| ids)
     }
 
-    /// Does it, and says what came of it.
+    /// Carries out a request and returns the answer.
     pub(super) fn apply(&mut self, op: &Op) -> Answer {
         match op {
             Op::Append {
@@ -91,7 +91,7 @@ impl Plain {
     }
 }
 
-/// A model that knows nothing of the end before it is there.
+/// A model that does not know the end in advance.
 pub(super) struct PlainModel {
     pub(super) end: Plain,
 }
@@ -116,7 +116,7 @@ impl Model for PlainModel {
     }
 }
 
-/// Asserts that this order of all of a history's calls that took effect explains it.
+/// Asserts that a history is explained by this order of all calls that took effect.
 pub(super) fn assert_explains(history: &History, order: &[usize]) {
     let mut state = Plain::default();
     let mut latest_begin = Tick(0);

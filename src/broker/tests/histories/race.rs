@@ -1,8 +1,8 @@
 //! 64 clients race on a few entities, on one thread and a simulated disk that loses power.
 //!
-//! A seed decides who acts when, when the journal is written, when there is housekeeping, when the
-//! broker is restarted and when the power fails. What the clients were told must be linearizable
-//! per entity, and over the entities that an append is about together.
+//! A seed decides which client acts when, when the journal is written, when housekeeping runs, when
+//! the broker restarts, and when the power fails. What the clients were told must be linearizable
+//! for each entity, and for all entities of an append together.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,13 +21,13 @@ use crate::{
     env::sim::{CrashMode, SimClock, SimDisk, SimRandom},
 };
 
-/// Clients of a race.
+/// The clients of a race.
 const CLIENTS: u32 = 64;
 
-/// Steps of a race: what one client does, or what the broker does on its own.
+/// The steps of a race. In each, one client or the broker acts.
 const STEPS: u64 = 4_000;
 
-/// What a campaign came across.
+/// What all races came across.
 #[derive(Clone, Debug, Default)]
 struct Coverage {
     accepted: Accepted,
@@ -77,7 +77,7 @@ fn what_64_racing_clients_are_told_is_linearizable() {
     );
 }
 
-/// Runs for as many seeds as `RACE_SEEDS` says, `from..to`, and 5,000 without it.
+/// Runs the seeds that `RACE_SEEDS` gives as `from..to`, or else 5,000.
 #[test]
 #[ignore = "a campaign: minutes to hours"]
 fn what_64_racing_clients_are_told_is_linearizable_for_many_seeds() {
@@ -142,7 +142,7 @@ struct Race {
     starts: u64,
     clients: Vec<Client>,
     recorder: Mutex<Recorder>,
-    /// The files of key indexes that there were.
+    /// The files of key indexes that have existed.
     runs: BTreeSet<String>,
     coverage: Coverage,
 }
@@ -178,7 +178,8 @@ impl Race {
     }
 
     fn options(&self) -> Options {
-        // Tables are due when they have taken a 16th of this, or with half of it in use, a 1,024th.
+        // A table is due when it takes a 16th of this memory, or a 1,024th when half of the memory
+        // is used.
         Options {
             memory: options().memory.with(
                 Name::KeyIndex,
@@ -250,7 +251,7 @@ impl Race {
         self.look_at_runs();
     }
 
-    /// Takes note of the key index's files: of each its partition and the offsets that it covers.
+    /// Records the key index's files by partition and offsets covered.
     fn look_at_runs(&mut self) {
         for path in self
             .disk
@@ -271,7 +272,7 @@ impl Race {
         }
     }
 
-    /// Stops the broker and starts it again. What was under way is answered before.
+    /// Stops the broker and starts it again. Calls under way are answered before.
     fn restart(&mut self) {
         let broker = self.broker.take().expect("it is open");
         let closed = broker.close();
@@ -296,7 +297,7 @@ impl Race {
         }
     }
 
-    /// What was not answered when the broker went is given up, or made again.
+    /// Calls that were unanswered when the broker went away are given up, or made again.
     fn return_clients(&mut self) {
         for client in &mut self.clients {
             client.meet_crash(
@@ -307,7 +308,7 @@ impl Race {
         }
     }
 
-    /// The power is off. It comes back, and perhaps fails once more while the broker starts.
+    /// Restores the power, which perhaps fails once more while the broker starts.
     fn recover(&mut self) {
         if let Some(broker) = self.broker.take() {
             for who in 0..CLIENTS as usize {
@@ -340,10 +341,10 @@ impl Race {
         }
     }
 
-    /// Brings the broker to rest and checks what the clients were told.
+    /// Brings the broker to rest, and checks what the clients were told.
     fn finish(mut self) -> Coverage {
         self.restart();
-        // What is left to fail of the power fails no more.
+        // Power cuts that are still scheduled do not happen any more.
         self.broker = None;
         self.disk = self.disk.power_cut(self.seed, CrashMode::KeepAll);
         self.open().expect("nothing fails");
@@ -357,11 +358,11 @@ impl Race {
     }
 }
 
-/// How many of these files cover more than another one does from the same offset on: they were
-/// merged.
+/// The number of these files that cover more than another file with the same first offset, because
+/// they were merged.
 fn merged(runs: &BTreeSet<String>) -> usize {
-    // `A-B.keys`: names that begin alike, up to the first dash, are of one partition and begin at
-    // one offset.
+    // In `A-B.keys`, names with the same part before the first dash have the same partition and
+    // first offset.
     let begins = |path: &String| path.split('-').next().map(str::to_owned);
     let starts: Vec<_> = runs.iter().map(begins).collect();
     starts.len() - starts.iter().collect::<BTreeSet<_>>().len()

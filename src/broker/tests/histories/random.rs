@@ -1,5 +1,4 @@
-//! Histories as they could have been: clients at random, around one store that does one thing at a
-//! time.
+//! Possible histories: clients act at random on one store that does one thing at a time.
 
 use std::collections::BTreeMap;
 
@@ -12,27 +11,27 @@ use super::{
 };
 use crate::env::sim::SimRandom;
 
-/// What kind of history.
+/// The kind of history to make.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     pub(super) clients: u32,
     pub(super) calls: usize,
     pub(super) keys: u32,
-    /// Whether calls may be about several entities.
+    /// Whether a call may concern several entities.
     pub(super) several: bool,
-    /// Of so many steps one is a crash; 0: there are none.
+    /// One step in this many is a crash; 0 means none.
     pub(super) crash_every: u64,
-    /// Of so many calls one is given up; 0: none is.
+    /// One call in this many is given up; 0 means none.
     pub(super) give_up_every: u64,
 }
 
-/// A client, and what it is waiting for.
+/// A client, and the call it is waiting for.
 #[derive(Clone, Debug)]
 enum Client {
     Idle,
-    /// Its call has not been executed yet.
+    /// The call has not been executed yet.
     Called(CallId, Op),
-    /// It has, and the answer is on its way.
+    /// The call has been executed, and the answer is on its way.
     Answering(CallId, Answer),
 }
 
@@ -42,13 +41,14 @@ struct Run {
     recorder: Recorder,
     store: Plain,
     clients: Vec<Client>,
-    /// Calls that were given up and are still to be executed, or lost.
+    /// Calls that were given up and are still to be executed or lost.
     late: Vec<Op>,
     made: usize,
 }
 
-/// A correct history: each call takes effect at one moment while it is out. Calls that were given
-/// up do so later or never; those that are out when it crashes, before that or never.
+/// Makes a correct history: each call takes effect at one moment while it is under way. A call that
+/// was given up does so later or never; a call under way at a crash does so before the crash or
+/// never.
 pub(super) fn correct_history(seed: u64, shape: Shape) -> History {
     let mut run = Run {
         shape,
@@ -116,7 +116,7 @@ impl Run {
         };
     }
 
-    /// Half of what was out has happened, in any order, and nobody hears of it.
+    /// Executes half of the calls under way, in any order, without answering them.
     fn crash(&mut self) {
         let called = self.clients.drain(..).filter_map(|client| match client {
             Client::Called(_, op) => Some(op),
@@ -144,7 +144,7 @@ impl Run {
         (one, Key((one.0 + step) % self.shape.keys))
     }
 
-    /// Mostly what a client expects that has just looked.
+    /// A condition, mostly the one of a client that has just read the entity.
     fn any_expected(&self, key: Key) -> Expected {
         let version = self.store.ids(key).len() as u64;
         match below(&self.chance, 16) {
@@ -163,7 +163,7 @@ impl Run {
                 0 => Op::Latest {
                     keys: vec![one, other],
                 },
-                // A condition on an entity that is not written.
+                // A condition on an entity that the append does not write.
                 1 => Op::Append {
                     conditions: vec![(other, self.any_expected(other))],
                     records: vec![(one, self.recorder.fresh_ids(count))],

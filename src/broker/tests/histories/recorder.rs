@@ -1,12 +1,12 @@
-//! How the history of a run is written down while it goes on.
+//! Records the history of a run.
 //!
 //! One recorder sees every call of every client: [`Recorder::invoke`] before the call is made,
-//! [`Recorder::answered`] behind its answer. Both tick the clock, so that calls of which one was
-//! answered before the other was made are in order, and all others are concurrent. On threads it
-//! stands behind a mutex, which is let go while the call is out.
+//! [`Recorder::answered`] after its answer. Both tick the clock, so that a call that was answered
+//! before another was made comes before it, and all other calls are concurrent. With threads a
+//! mutex protects the recorder; it is not held during the call.
 //!
-//! A call that is sent again after a failure, as one that an idempotent client repeats, is one
-//! call, from when it was first made to the answer of the last try.
+//! A call that is repeated after a failure, as by an idempotent client, is one call, from the first
+//! attempt to the answer of the last one.
 
 use std::collections::BTreeMap;
 
@@ -16,28 +16,28 @@ use super::{
     history::{Call, History, Outcome},
 };
 
-/// A call that was written down.
+/// A recorded call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CallId(usize);
 
-/// Writes down a history.
+/// Records a history.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recorder {
     clock: u64,
     last_id: u64,
-    /// With whether it was refused.
+    /// The calls, each with whether it was refused.
     calls: Vec<(Call, bool)>,
 }
 
 impl Recorder {
-    /// Ids that no record has had.
+    /// Ids that no record has yet.
     pub(super) fn fresh_ids(&mut self, count: u64) -> Vec<u64> {
         self.last_id += count;
         (self.last_id - count + 1..=self.last_id).collect()
     }
 
-    /// A client is about to make a call. Without anything further the call stays unknown: it may
-    /// take effect at any time, or never. Its client may go on to other calls.
+    /// Records that a client makes a call. Unless more is recorded, the outcome is unknown: the
+    /// call may take effect at any time or never. Its client may go on to other calls.
     pub(super) fn invoke(&mut self, client: u32, op: Op) -> CallId {
         let invoked = self.tick();
         self.calls.push((
@@ -52,20 +52,20 @@ impl Recorder {
         CallId(self.calls.len() - 1)
     }
 
-    /// It has been answered.
+    /// Records the answer.
     pub(super) fn answered(&mut self, call: CallId, answer: Answer) {
         let at = self.tick();
         self.open_call(call).0.outcome = Outcome::Answered { answer, at };
     }
 
-    /// It has been refused: nothing happened, and nothing will. It is no part of the history, and
-    /// its records are of no call.
+    /// Records that the call was refused and never takes effect. It is not part of the history, and
+    /// its record ids belong to no call.
     pub(super) fn refused(&mut self, call: CallId) {
         self.open_call(call).1 = true;
     }
 
-    /// The broker is gone, and no other has been asked yet. Of calls that are not answered it is
-    /// decided, though not known, whether they have taken effect: after this none does.
+    /// Records that the broker has crashed and that no other broker has been called yet. Unanswered
+    /// calls have taken effect or not, which is not known; after this moment none of them does.
     pub(super) fn crashed(&mut self) {
         let by = Some(self.tick());
         for (call, _) in &mut self.calls {
@@ -75,8 +75,8 @@ impl Recorder {
         }
     }
 
-    /// Its client is about to make a call of before a crash once more, in a way that lets it take
-    /// effect once: it is under way again, and is one call.
+    /// Records that a client repeats a call from before a crash, in a way that lets it take effect
+    /// once. The call is under way again, and stays one call.
     pub(super) fn retried(&mut self, CallId(call): CallId) {
         let (of, refused) = &mut self.calls[call];
         assert!(
@@ -86,8 +86,8 @@ impl Recorder {
         of.outcome = Outcome::Unknown { by: None };
     }
 
-    /// The history, with what every entity held when nothing could take effect any more: see
-    /// `history.rs`.
+    /// Returns the history, with the records of every entity when no call could take effect any
+    /// more: see `history.rs`.
     pub(super) fn finish(self, ends: BTreeMap<Key, Vec<u64>>) -> History {
         let calls = self
             .calls

@@ -1,4 +1,4 @@
-//! What must not be accepted, each with a twin that differs in one thing and is right.
+//! Histories that must be rejected, each with a correct twin that differs in one thing.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::{
 const A: Key = Key(0);
 const B: Key = Key(1);
 
-/// A history being told.
+/// A history under construction.
 #[derive(Clone, Default)]
 struct Story(Recorder);
 
@@ -25,13 +25,13 @@ impl Story {
         self.0.answered(call, answer);
     }
 
-    /// A call that nothing else overlaps.
+    /// Adds a call that overlaps no other call.
     fn call(&mut self, op: Op, answer: Answer) {
         let call = self.begin(op);
         self.end(call, answer);
     }
 
-    /// Records of A, appended by calls that nothing else overlaps.
+    /// A history in which calls that do not overlap append these records to A.
     fn with(ids: &[u64]) -> Self {
         let mut story = Self::default();
         for (version, id) in (1..).zip(ids) {
@@ -70,14 +70,14 @@ fn appended(version: u64) -> Answer {
     }
 }
 
-/// The first condition failed, at this version.
+/// The answer that the first condition failed, because the entity is at this version.
 fn conflict(actual: u64) -> Answer {
     Answer::Conflict {
         failed: vec![(0, actual)],
     }
 }
 
-/// All of an entity.
+/// The answer to a read of a whole entity.
 fn records(ids: &[u64]) -> Answer {
     Answer::Records {
         latest: ids.len() as u64,
@@ -101,7 +101,7 @@ fn two_winners_for_one_version_are_rejected() {
     race(appended(2), conflict(2)).accepted(&[1, 2], &[]);
     race(appended(2), appended(2)).rejected(&[1, 2], &[]);
     race(appended(2), appended(2)).rejected(&[1, 2, 3], &[]);
-    // The second was appended, but not where it wanted to be.
+    // The second append happened, but at the wrong version.
     race(appended(2), appended(3)).rejected(&[1, 2, 3], &[]);
 }
 
@@ -147,11 +147,11 @@ fn a_conflict_with_a_version_that_was_never_current_during_the_call_is_rejected(
         story.call(Op::append(A, None, &[5]), appended(4));
         story
     };
-    // Before the append that it overlaps, or behind.
+    // The read is before the append that it overlaps, or after it.
     told(2).accepted(&[1, 2, 3, 5], &[]);
     told(3).accepted(&[1, 2, 3, 5], &[]);
-    // What was expected cannot conflict; nor can what is long past, what comes later, and what is
-    // never reached.
+    // No conflict is possible with the expected version, with a version long past, with a later
+    // one, and with one that is never reached.
     for actual in [1, 0, 4, 5] {
         told(actual).rejected(&[1, 2, 3, 5], &[]);
     }
@@ -323,7 +323,7 @@ fn a_record_that_appears_long_after_the_crash_of_its_append_is_rejected() {
     told(&[1, 2], false).accepted(&[1, 2], &[]);
     told(&[1], false).rejected(&[1, 2], &[]);
     told(&[1], true).rejected(&[1, 2], &[]);
-    // Without a crash it may still have been under way.
+    // Without a crash the append may still have been under way.
     let mut story = Story::with(&[1]);
     story.begin(Op::append(A, None, &[2]));
     story.call(Op::read(A), records(&[1]));
@@ -369,7 +369,7 @@ fn a_part_of_an_append_is_rejected() {
     story.rejected(&[1, 3, 2], &[]);
 }
 
-/// One record for each of A and B.
+/// An append of one record to each of A and B.
 fn both(a: u64, b: u64) -> Op {
     Op::Append {
         conditions: Vec::new(),
@@ -406,7 +406,7 @@ fn half_of_an_append_to_two_entities_seen_by_a_reader_is_rejected() {
     told(&[], &[]).accepted(&[1], &[2]);
     told(&[], &[2]).accepted(&[1], &[2]);
     told(&[1], &[2]).accepted(&[1], &[2]);
-    // A had it, and B, looked at later, did not.
+    // A had its record, but B, which was read later, did not.
     told(&[1], &[]).rejected(&[1], &[2]);
 }
 
@@ -478,7 +478,8 @@ fn a_condition_on_an_entity_that_is_not_written_is_checked_at_the_same_moment() 
     told(0).rejected(&[2], &[1]);
 }
 
-/// Checks a correct history with one wrong answer: every so many calls, another.
+/// Makes one answer of a correct history wrong, each time another one at this interval, and asserts
+/// that the checker finds it.
 #[track_caller]
 fn one_wrong_answer_is_found(seed: u64, shape: Shape, every: usize) {
     let history = correct_history(seed, shape);

@@ -1,6 +1,6 @@
-//! Clients that race on threads of their own, beside the threads of the broker: for what one thread
-//! cannot interleave, such as a look-up in files while a merge changes them. Whatever order the
-//! threads come in, the history must be accepted.
+//! Clients that race on their own threads, beside the broker's threads. This tests interleavings
+//! that one thread cannot make, such as a look-up in files while a merge replaces them. Whatever
+//! the order, the history must be accepted.
 
 use std::{
     collections::BTreeMap,
@@ -19,11 +19,11 @@ use crate::{
     env::sim::{CrashMode, SimClock, SimDisk, SimRandom},
 };
 
-/// Clients of a race, and how often each of them does something.
+/// The clients of a race, and how often each of them acts.
 const CLIENTS: u32 = 24;
 const ACTS: u32 = 150;
 
-/// Tables that are written out all the time.
+/// Options with which tables are written all the time.
 fn small_tables() -> Options {
     Options {
         memory: options().memory.with(Name::KeyIndex, 32 << 10),
@@ -46,7 +46,7 @@ fn what_clients_on_threads_are_told_is_linearizable() {
     );
 }
 
-/// Half of the races end when the power fails.
+/// Runs a race. Half of the races end with a power failure.
 fn race(seed: u64) -> Accepted {
     let disk = SimDisk::new(seed);
     let clock = SimClock::new(1_700_000_000_000);
@@ -106,7 +106,7 @@ fn race(seed: u64) -> Accepted {
         .unwrap_or_else(|fault| panic!("seed {seed}, which does not decide all of it: {fault}"))
 }
 
-/// Makes calls, and hears the answer to each of them unless the power fails.
+/// Makes calls and takes each answer, until the power fails.
 fn act(
     number: u32,
     broker: &Broker,

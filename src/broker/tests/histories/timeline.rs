@@ -1,23 +1,23 @@
-//! The calls of a history by time, as a list from which calls can be taken out and put back.
+//! The calls of a history by time, in a list from which calls can be removed and put back.
 
-/// The point before the first and behind the last.
+/// The place before the first point and behind the last.
 const ENDS: usize = 0;
 
 /// A point in time of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Point {
-    /// Neither: the ends of the list meet here.
+    /// Neither: the two ends of the list.
     Edge,
     /// A call was made.
     Begin(usize),
-    /// A call was answered, or could take effect no longer.
+    /// A call was answered, or could not take effect any more.
     End(usize),
 }
 
-/// Where each call begins and ends. Calls are known by their place in the history.
+/// Where each call begins and ends. A call is given by its place in the history.
 ///
-/// Taking a call out and putting it back costs a few stores, as long as calls are put back in the
-/// reverse order: what was taken out remembers its neighbours (Knuth, "Dancing links", 2000).
+/// Removing a call and putting it back takes a few stores, as long as calls are put back in reverse
+/// order: a removed point remembers its neighbours (Knuth, "Dancing links", 2000).
 #[derive(Debug)]
 pub(super) struct Timeline {
     points: Vec<Point>,
@@ -28,8 +28,8 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    /// Of calls that begin and end then; no end is later than all others. Of points at the same
-    /// time begins come first, which calls such calls concurrent.
+    /// A timeline of calls with these begins and ends; `None` is an end later than all others. Of
+    /// points at the same time, begins come first, which makes such calls concurrent.
     pub(super) fn new(calls: &[(u64, Option<u64>)]) -> Self {
         let mut at: Vec<(u64, Point)> = Vec::new();
         for (call, (begin, end)) in calls.iter().enumerate() {
@@ -59,17 +59,17 @@ impl Timeline {
         }
     }
 
-    /// Where the end of a call lies among all ends.
+    /// The place of a call's end, by which ends can be compared.
     pub(super) fn end_of(&self, call: usize) -> usize {
         self.of[call].1
     }
 
-    /// The first point of the list and its place; the edge if there is none.
+    /// The first point of the list, and its place; the edge if the list is empty.
     pub(super) fn first(&self) -> (usize, Point) {
         self.at(self.next[ENDS])
     }
 
-    /// The point behind a place; or behind where it was, if it has just been taken out.
+    /// The point behind a place, or behind its former place if it was just removed.
     pub(super) fn behind(&self, place: usize) -> (usize, Point) {
         let is_out = self.next[self.previous[place]] != place;
         self.at(if is_out {
@@ -83,8 +83,8 @@ impl Timeline {
         (place, self.points[place])
     }
 
-    /// The calls that begin before the first end, earliest first: none of the list is over before
-    /// they begin. And that end.
+    /// The calls that begin before the first end, earliest first, and that end. No call in the list
+    /// is over before one of these begins.
     pub(super) fn open(&self) -> (Vec<usize>, Point) {
         let mut calls = Vec::new();
         let (mut place, mut point) = self.first();
@@ -103,7 +103,7 @@ impl Timeline {
         }
     }
 
-    /// Puts back the call that was taken out last.
+    /// Puts back the call that was removed last.
     pub(super) fn put_back(&mut self, call: usize) {
         let (begin, end) = self.of[call];
         for place in [end, begin] {
@@ -115,7 +115,7 @@ impl Timeline {
 
 #[test]
 fn calls_are_taken_out_and_put_back_in_place() {
-    // 0: 1 to 4, 1: 2 to 3, 2: 5 to no end.
+    // Call 0: from 1 to 4; call 1: from 2 to 3; call 2: from 5, without end.
     let mut timeline = Timeline::new(&[(1, Some(4)), (2, Some(3)), (5, None)]);
     assert_eq!(timeline.open(), (vec![0, 1], Point::End(1)));
     timeline.take_out(1);
