@@ -42,6 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "taffrail/v1/broker.proto",
         "taffrail/v1/groups.proto",
         "taffrail/v1/tokens.proto",
+        "taffrail/v1/admin.proto",
         "grpc/health/v1/health.proto",
     ];
     println!("cargo:rerun-if-changed=proto");

@@ -51,7 +51,7 @@ func TestTopicsAreCreatedListedAlteredTrimmedAndDeleted(t *testing.T) {
 }
 
 func TestABrokerIsReachedByItsURLAndByItsSocket(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldOnDisk(t)
 	for _, address := range []string{"http://" + w.broker.Address, "unix:" + w.broker.DataDir + "/admin.sock"} {
 		for topic, err := range w.connect(address).Topics(w.ctx, "") {
 			t.Fatal(address, topic, err)
@@ -296,7 +296,7 @@ func TestWhatBecameOfACancelledAppendCanBeFoundOut(t *testing.T) {
 }
 
 func TestABrokerThatIsNotThereHasStoredNothing(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldOnDisk(t)
 	w.create("t", 1)
 	producer, err := w.client.Producer(w.ctx, "t", taffrail.ProducerOptions{GiveUpAfter: time.Nanosecond})
 	w.check(err)
@@ -318,7 +318,7 @@ func TestABrokerThatIsNotThereHasStoredNothing(t *testing.T) {
 }
 
 func TestAProducerGoesOnAfterARestartAndIsFencedForGoodByAnother(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldOnDisk(t)
 	w.create("t", 1)
 	old, err := w.client.Producer(w.ctx, "t", taffrail.ProducerOptions{Name: "p"})
 	w.check(err)
@@ -367,6 +367,21 @@ func expect(w *world, err, kind error) {
 	w.Helper()
 	if !errors.Is(err, kind) {
 		w.Fatalf("the error is %v, not: %v", err, kind)
+	}
+}
+
+func TestTimePassesWhereATestSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.create("t", 1)
+	times := make([]time.Time, 2)
+	for at := range times {
+		appended, err := w.client.Append(w.ctx, "t", numbered(at))
+		w.check(err)
+		times[at] = appended.Ranges[0].AppendTime
+		w.broker.Advance(time.Hour)
+	}
+	if passed := times[1].Sub(times[0]); passed < time.Hour {
+		t.Fatal(passed)
 	}
 }
 

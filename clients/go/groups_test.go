@@ -222,7 +222,7 @@ func TestThePartitionsOfAKilledMemberMove(t *testing.T) {
 }
 
 func TestAMemberGoesOnAfterKill9AndARestart(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldOnDisk(t)
 	w.create("t", 1)
 	w.append("t", 0)
 	lost := 0
@@ -285,7 +285,7 @@ func TestAMemberThatLeavesSaysThatItDoesNotKnowWhatIsCommitted(t *testing.T) {
 }
 
 func TestAMemberWhoseBrokerIsAwayForTooLongSaysSoAndCanGoOn(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldOnDisk(t)
 	w.create("t", 1)
 	w.append("t", 0)
 	member := w.join(w.client, taffrail.JoinOptions{GiveUpAfter: time.Nanosecond})

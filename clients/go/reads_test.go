@@ -15,7 +15,7 @@ import (
 )
 
 func TestAFollowGoesOnAfterKill9AndARestart(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldOnDisk(t)
 	w.create("t", 2)
 	w.append("t", 0, 1)
 	reading := w.follow(w.client, "t", taffrail.ReadOptions{})
@@ -46,8 +46,7 @@ func TestAFollowFromTheEndMissesNothingThoughItWasCutBeforeItHeardAnything(t *te
 	w.append("t", 0)
 	reading := w.follow(w.client, "t", taffrail.ReadOptions{Start: taffrail.Latest()})
 	w.append("t", 1, 2)
-	w.broker.Kill()
-	w.broker.Start()
+	w.broker.Crash()
 	equal(w, []string{w.next(reading), w.next(reading)}, []string{"1", "2"})
 }
 
@@ -70,8 +69,7 @@ func TestAFollowSaysWhatWasTrimmedWhileItWasAway(t *testing.T) {
 	w.append("t", 0)
 	reading := w.follow(w.client, "t", taffrail.ReadOptions{})
 	w.next(reading)
-	w.broker.Kill()
-	w.broker.Start()
+	w.broker.Crash()
 	w.append("t", 1, 2)
 	_, err := w.client.Trim(w.ctx, "t", 0, 2, false)
 	w.check(err)
@@ -86,8 +84,7 @@ func TestAFollowEndsWhereTheTopicWasCreatedAnew(t *testing.T) {
 	w.append("t", 0)
 	reading := w.follow(w.client, "t", taffrail.ReadOptions{})
 	w.next(reading)
-	w.broker.Kill()
-	w.broker.Start()
+	w.broker.Crash()
 	w.untilAnswered()
 	w.check(w.client.DeleteTopic(w.ctx, "t"))
 	w.create("t", 1)
@@ -99,7 +96,7 @@ func TestAFollowEndsWhereTheTopicWasCreatedAnew(t *testing.T) {
 }
 
 func TestTheTimeThatAFollowWaitsIsThereAgainAfterItHasGivenUp(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldOnDisk(t)
 	w.create("t", 1)
 	w.append("t", 0)
 	reading := w.follow(w.client, "t", taffrail.ReadOptions{GiveUpAfter: time.Nanosecond})

@@ -115,7 +115,7 @@ func secured(t *testing.T, asks bool) (*authority, *taffrailtest.Broker, string)
 		a.check(os.WriteFile(path, authorities, 0o600))
 		t.Setenv("TAFFRAIL_TLS_CLIENT_CA", path)
 	}
-	return a, taffrailtest.Start(t), folder
+	return a, taffrailtest.StartOnDisk(t), folder
 }
 
 func TestCertificatesAreReplacedWhileAStreamRuns(t *testing.T) {

@@ -23,10 +23,15 @@ type world struct {
 	client *taffrail.Client
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return newWorldOf(t, taffrailtest.Start) }
+
+// newWorldOnDisk has a broker that can be away for a while.
+func newWorldOnDisk(t *testing.T) *world { return newWorldOf(t, taffrailtest.StartOnDisk) }
+
+func newWorldOf(t *testing.T, start func(testing.TB) *taffrailtest.Broker) *world {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
-	w := &world{T: t, ctx: ctx, broker: taffrailtest.Start(t)}
+	w := &world{T: t, ctx: ctx, broker: start(t)}
 	w.client = w.connect(w.broker.Address)
 	return w
 }

@@ -260,7 +260,6 @@ impl Broker {
     }
 
     /// Stops at once, as if the process had been killed: nothing more is written or answered.
-    #[cfg(feature = "testing")]
     pub(crate) fn abandon(&self) {
         self.shared.health.fail("abandoned".to_owned());
         self.stop_threads();

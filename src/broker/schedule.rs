@@ -20,9 +20,11 @@
 
 use std::time::Duration;
 
-use super::{Broker, Shared, lock};
-#[cfg(feature = "testing")]
-use super::{Error, Pending};
+use super::{Broker, Error, Pending, Shared, lock};
+
+/// Time that is moved passes in steps of at least this, and in so many at most.
+const LEAST_STEP: Duration = Duration::from_millis(1);
+const MOST_STEPS: u32 = 10_000;
 
 /// The shortest pause between two steps of freeing space.
 const FREEING_PAUSE: Duration = Duration::from_millis(8);
@@ -75,8 +77,32 @@ impl Broker {
         }
     }
 
+    /// Lets time pass for a broker whose clock can be moved, from one deadline of the catalog and of
+    /// groups to the next, and waits until what was due is done and applied: members that stayed
+    /// away are gone, their partitions are given to others. Rounds of housekeeping go on behind
+    /// that.
+    ///
+    /// # Errors
+    ///
+    /// If the broker has failed, or is shutting down. The clock has not got to the end then.
+    pub(crate) async fn pass_time(
+        &self,
+        by: Duration,
+        move_clock: impl Fn(Duration),
+    ) -> Result<(), Error> {
+        let least = LEAST_STEP.max(by / MOST_STEPS);
+        let mut left = by;
+        while !left.is_zero() {
+            let next = self.time_to_deadline().unwrap_or(left);
+            let step = next.max(least).min(left);
+            move_clock(step);
+            left -= step;
+            self.meet_deadlines()?.await?;
+        }
+        Ok(())
+    }
+
     /// How long it is until something is due in the catalog or for groups.
-    #[cfg(feature = "testing")]
     pub(crate) fn time_to_deadline(&self) -> Option<Duration> {
         let catalog = self.shared.sequencer.planned().next_deadline();
         let next = catalog.into_iter().chain(self.shared.next_group_deadline());
@@ -86,7 +112,6 @@ impl Broker {
 
     /// Does what is due; answers when the resulting changes are applied. Rounds of housekeeping may
     /// go on after that.
-    #[cfg(feature = "testing")]
     pub(crate) fn meet_deadlines(&self) -> Result<Pending<()>, Error> {
         self.shared.on_deadline();
         self.shared.sequencer.queue_barrier(|| Ok(()))

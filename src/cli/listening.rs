@@ -1,6 +1,6 @@
 //! The ports of `taffrail serve`, and how it says where it is.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr, os::fd::AsFd, path::PathBuf};
 
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -54,12 +54,31 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
+    /// Says it in JSON to the process that started this one, which waits for it.
+    pub(super) fn announce_ephemeral(&self, config: &Config) -> Result<(), Failure> {
+        let told = output::json(&json!({
+            "message": "taffrail is listening",
+            "url": self.url(config),
+            "address": self.calls.to_string(),
+            "http_url": self.http_url(),
+            "data_dir": null,
+        }));
+        Ok(told?)
+    }
+
+    fn url(&self, config: &Config) -> String {
+        let scheme = if config.speaks_tls() { "https" } else { "http" };
+        format!("{scheme}://{}", self.calls)
+    }
+
+    fn http_url(&self) -> Option<String> {
+        self.http.map(|address| format!("http://{address}"))
+    }
+
     /// Says it: one line on standard output, which whoever started this process can wait for. A
     /// broker that nobody listens to serves all the same.
     pub(super) fn announce(&self, config: &Config) {
-        let scheme = if config.speaks_tls() { "https" } else { "http" };
-        let url = format!("{scheme}://{}", self.calls);
-        let http_url = self.http.map(|address| format!("http://{address}"));
+        let (url, http_url) = (self.url(config), self.http_url());
         info!("listening on {url}");
         if let Some(http_url) = &http_url {
             info!("metrics and health are at {http_url}");
@@ -71,6 +90,7 @@ impl Addresses {
             LogFormat::Json => output::json(&json!({
                 "message": "taffrail is listening",
                 "url": url,
+                "address": self.calls.to_string(),
                 "http_url": http_url,
                 "data_dir": data_dir.to_string(),
             })),
@@ -83,6 +103,13 @@ impl Addresses {
             }
         };
     }
+}
+
+/// Another one at the same port, which stays open as long as one of the two does.
+pub(super) fn twin(listener: &TcpListener) -> Result<TcpListener, Failure> {
+    let twin = listener.as_fd().try_clone_to_owned();
+    let twin = twin.and_then(|fd| TcpListener::from_std(fd.into()));
+    twin.map_err(|error| Failure::Unusable(format!("the port cannot be kept open: {error}")))
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {

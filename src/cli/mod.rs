@@ -13,6 +13,7 @@ mod connection;
 mod consume;
 mod dashboard;
 mod entity;
+mod ephemeral;
 mod failure;
 mod flags;
 mod group;

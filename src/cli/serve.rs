@@ -1,8 +1,9 @@
 //! `taffrail serve`: a broker with its server, until it is told to stop or its disk fails.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{future::pending, io, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
+    net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
     task::spawn_blocking,
@@ -11,7 +12,11 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Failure, flags::ServeFlags, listening::Listeners, logging, reload::Watched,
+    Failure, ephemeral,
+    flags::ServeFlags,
+    listening::{self, Addresses, Listeners},
+    logging,
+    reload::Watched,
     supervisor::Supervisor,
 };
 use crate::{
@@ -19,9 +24,10 @@ use crate::{
     budget,
     config::{self, Config, Descriptors, Sources},
     env::{
-        Env, FileSystem, memory_bytes, raise_open_files_limit, read_all, set_up_heap, trim_heap,
+        Clock, Env, FileSystem, memory_bytes, raise_open_files_limit, read_all, set_up_heap,
+        trim_heap,
     },
-    server::{self, AdminSocket, Auth, Certificates, Http, Server},
+    server::{self, AdminSocket, Auth, Certificates, Http, Server, Trial},
 };
 
 /// After how many turns of tasks a thread looks whether something has come in. A connection's turn
@@ -41,6 +47,9 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     let file = read(flags)?;
     let loaded = load(flags, file.as_ref())?;
     let mut config = loaded.config;
+    if flags.ephemeral {
+        config.keep_nothing();
+    }
     logging::start(&config)?;
     for variable in loaded.unknown_variables {
         warn!("environment variable {variable} is not a setting and has no effect");
@@ -62,7 +71,12 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     let auth = Auth::new(config.grants().clone(), config.exposure());
     let auth = Arc::new(auth.with_certificates(config.certificates().clone()));
     runtime.spawn(Watched::new(flags.clone(), Arc::clone(&auth), file).watch());
-    let result = runtime.block_on(serve(config, env, auth, certificates));
+    let result = runtime.block_on(async {
+        match flags.ephemeral {
+            true => ephemeral::serve(config, auth, certificates).await,
+            false => serve(config, env, auth, certificates).await,
+        }
+    });
     // A read of a slow disk that nobody waits for any more is not waited for either.
     runtime.shutdown_background();
     result
@@ -182,7 +196,11 @@ pub(super) fn load(
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
         .collect();
-    Ok(Config::load(file, config::variables(), &given)?)
+    let mut base = Config::default();
+    if flags.ephemeral {
+        base = Config::ephemeral();
+    }
+    Ok(base.load(file, config::variables(), &given)?)
 }
 
 fn read_config(path: &Path) -> Result<ConfigFile, Failure> {
@@ -198,69 +216,177 @@ fn read_config(path: &Path) -> Result<ConfigFile, Failure> {
     Ok((name, text))
 }
 
+/// Serves a broker on this disk until it is told to stop, or its storage fails.
 pub(super) async fn serve(
     config: Config,
     env: Env,
     auth: Arc<Auth>,
     certificates: Option<Certificates>,
 ) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
-    // The ports are taken before the data is recovered, so that clients that come early wait
-    // instead of being refused, and the health can be asked for.
-    let listeners = Listeners::bind(&config).await?;
-    let addresses = listeners.addresses()?;
-    let http = Http::new(Arc::clone(&env.clock));
-    if let Some(listener) = listeners.http {
-        // To the end of the process.
-        tokio::spawn(http.clone().serve(server::tcp(listener)));
-    }
+    let clock = Arc::clone(&env.clock);
+    let mut serving = Serving::begin(config, clock, auth, certificates).await?;
+    serving.run(env, None, pending()).await.map(drop)
+}
 
-    let files = Arc::clone(&env.files);
-    let broker = open(config.broker(), env).await?;
-    let mut server = Server::new(Arc::clone(&broker), config.server())
-        .with_auth(auth)
-        .seen_over(http.clone())
-        .with_tls(certificates);
-    if let Some(admin) = listen_to_administrators(files, &config.data_dir) {
-        server = server.with_admin(admin);
-    }
-    addresses.announce(&config);
-    let supervisor = Supervisor::find();
-    supervisor.ready();
-    let watching = supervisor.watch(Arc::clone(&broker));
+/// How a broker has come to its end.
+pub(super) enum Ended {
+    /// It was told to stop, and is closed.
+    Stopped,
+    /// Its power was cut. Nothing of it runs any more but its own threads.
+    Cut(Arc<Broker>),
+}
 
-    let failed = broker.failed();
-    let mut failure = None;
-    let (stop, told_to_stop) = oneshot::channel();
-    let ending = async {
-        tokio::select! {
-            reason = failed => failure = Some(reason),
-            _ = told_to_stop => {
-                info!("told to stop; finishing what is under way");
-                supervisor.stopping();
-            }
+/// What stays when a broker ends and the next one takes its place.
+pub(super) struct Serving {
+    config: Config,
+    auth: Arc<Auth>,
+    certificates: Option<Certificates>,
+    signals: Signals,
+    /// None: the broker that runs has it, and it closes with that.
+    calls: Option<TcpListener>,
+    addresses: Addresses,
+    http: Http,
+    supervisor: Supervisor,
+    is_announced: bool,
+}
+
+impl Serving {
+    /// Takes the ports, before the data is recovered, so that clients that come early wait instead
+    /// of being refused, and the health can be asked for.
+    pub(super) async fn begin(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        auth: Arc<Auth>,
+        certificates: Option<Certificates>,
+    ) -> Result<Self, Failure> {
+        let signals = Signals::listen()?;
+        let listeners = Listeners::bind(&config).await?;
+        let addresses = listeners.addresses()?;
+        let http = Http::new(clock);
+        if let Some(listener) = listeners.http {
+            // To the end of the process.
+            tokio::spawn(http.clone().serve(server::tcp(listener)));
         }
-    };
-    let told_again = async {
-        signals.next().await;
-        // Nobody hears it if the disk has failed.
-        stop.send(()).ok();
-        signals.next().await;
-    };
-    let serving = server.run(server::tcp(listeners.calls), ending);
-    tokio::select! {
-        () = serving => {}
-        () = told_again => warn!("told to stop again; what is still under way is cut off"),
+        Ok(Self {
+            config,
+            auth,
+            certificates,
+            signals,
+            calls: Some(listeners.calls),
+            addresses,
+            http,
+            supervisor: Supervisor::find(),
+            is_announced: false,
+        })
     }
-    // Neither is to have the broker when it is closed.
-    http.let_go();
-    if let Some(watching) = watching {
-        watching.abort();
-        watching.await.ok();
+
+    /// Opens a broker and serves it until it is told to stop, its storage fails, or `cut` resolves,
+    /// which it does for one that is on trial.
+    pub(super) async fn run(
+        &mut self,
+        env: Env,
+        trial: Option<Trial>,
+        cut: impl Future<Output = ()>,
+    ) -> Result<Ended, Failure> {
+        let files = Arc::clone(&env.files);
+        let broker = open(self.config.broker(), env).await?;
+        let mut server = Server::new(Arc::clone(&broker), self.config.server())
+            .with_auth(Arc::clone(&self.auth))
+            .seen_over(self.http.clone())
+            .with_tls(self.certificates.clone());
+        if trial.is_none()
+            && let Some(admin) = listen_to_administrators(files, &self.config.data_dir)
+        {
+            server = server.with_admin(admin);
+        }
+        let listener = self.listener(trial.is_some())?;
+        self.announce(trial.is_some())?;
+        let watching = self.supervisor.watch(Arc::clone(&broker));
+
+        let served = self.serve(server.on_trial(trial), listener, &broker);
+        let ended = tokio::select! {
+            biased;
+            () = cut => None,
+            failure = served => Some(failure),
+        };
+        // Neither is to have the broker when it is closed.
+        match ended {
+            None => self.http.starts_again(),
+            Some(_) => self.http.let_go(),
+        }
+        if let Some(watching) = watching {
+            watching.abort();
+            watching.await.ok();
+        }
+        match ended {
+            None => Ok(Ended::Cut(broker)),
+            Some(None) => close(broker).await.map(|()| Ended::Stopped),
+            Some(Some(reason)) => Err(storage_failed(&reason)),
+        }
     }
-    match failure {
-        None => close(broker).await,
-        Some(reason) => Err(storage_failed(&reason)),
+
+    /// The port. If it is to `stay`, it is open beyond the broker that is served on it now.
+    fn listener(&mut self, stay: bool) -> Result<TcpListener, Failure> {
+        let listener = self
+            .calls
+            .take()
+            .expect("a broker that cannot be cut is the last");
+        if stay {
+            let twin = listening::twin(&listener)?;
+            self.calls = Some(twin);
+        }
+        Ok(listener)
+    }
+
+    /// Says, the first time, that calls are taken.
+    fn announce(&mut self, is_ephemeral: bool) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.is_announced, true) {
+            return Ok(());
+        }
+        match is_ephemeral {
+            true => self.addresses.announce_ephemeral(&self.config)?,
+            false => self.addresses.announce(&self.config),
+        }
+        self.supervisor.ready();
+        Ok(())
+    }
+
+    /// Serves until the broker is told to stop or its storage fails: for which reason, if it does.
+    async fn serve(
+        &mut self,
+        server: Server,
+        listener: TcpListener,
+        broker: &Broker,
+    ) -> Option<String> {
+        let Self {
+            signals,
+            supervisor,
+            ..
+        } = self;
+        let failed = broker.failed();
+        let mut failure = None;
+        let (stop, told_to_stop) = oneshot::channel();
+        let ending = async {
+            tokio::select! {
+                reason = failed => failure = Some(reason),
+                _ = told_to_stop => {
+                    info!("told to stop; finishing what is under way");
+                    supervisor.stopping();
+                }
+            }
+        };
+        let told_again = async {
+            signals.next().await;
+            // Nobody hears it if the disk has failed.
+            stop.send(()).ok();
+            signals.next().await;
+        };
+        let serving = server.run(server::tcp(listener), ending);
+        tokio::select! {
+            () = serving => {}
+            () = told_again => warn!("told to stop again; what is still under way is cut off"),
+        }
+        failure
     }
 }
 

@@ -41,6 +41,9 @@ use crate::{
     types::limits,
 };
 
+/// The largest request fits.
+const EPHEMERAL_JOURNAL_FILE_BYTES: u64 = 32 << 20;
+
 /// Every setting, each within its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -144,14 +147,26 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Puts the sources on top of each other. `file` is its name and its text; `flags` are settings
-    /// by name.
+    /// What a broker for tests has by default: a free port, small journal files, because they are
+    /// in memory, and no log but of what goes wrong.
+    pub(crate) fn ephemeral() -> Self {
+        Self {
+            listen: "127.0.0.1:0".to_owned(),
+            journal_file_bytes: EPHEMERAL_JOURNAL_FILE_BYTES,
+            log_level: "warn".to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Puts the sources on top of these defaults. `file` is its name and its text; `flags` are
+    /// settings by name.
     pub(crate) fn load(
+        self,
         file: Option<(&str, &str)>,
         environment: impl Iterator<Item = (String, String)>,
         flags: &[(&'static str, String)],
     ) -> Result<Loaded, Error> {
-        let mut config = Self::default();
+        let mut config = self;
         let mut sources = Sources::default();
         if let Some((name, text)) = file {
             config.apply_file(name, text, &mut sources)?;
@@ -169,6 +184,11 @@ impl Config {
             sources,
             unknown_variables,
         })
+    }
+
+    /// Takes the data directory for one of a disk in memory, whatever it was set to.
+    pub(crate) fn keep_nothing(&mut self) {
+        self.data_dir = "/ephemeral".into();
     }
 
     /// The address to listen on, if it is one that is allowed.

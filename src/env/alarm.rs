@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -100,5 +100,30 @@ impl Alarm {
 impl fmt::Debug for Alarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Alarm")
+    }
+}
+
+/// Those who are woken when a clock is moved.
+#[derive(Debug, Default)]
+pub(super) struct Alarms(Mutex<Vec<Weak<Alarm>>>);
+
+impl Alarms {
+    /// Has it woken as long as there is one.
+    pub(super) fn add(&self, alarm: &Arc<Alarm>) {
+        let mut alarms = self.lock();
+        alarms.retain(|alarm| alarm.strong_count() > 0);
+        alarms.push(Arc::downgrade(alarm));
+    }
+
+    /// Wakes them all. They look at the clock, which must not be locked.
+    pub(super) fn wake(&self) {
+        let alarms = self.lock().clone();
+        for alarm in alarms.iter().filter_map(Weak::upgrade) {
+            alarm.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Alarm>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -30,6 +30,8 @@ mod alarm;
 mod aligned;
 mod descriptors;
 mod disk;
+#[cfg(feature = "cli")]
+mod ephemeral;
 mod errno;
 #[cfg(feature = "cli")]
 mod heap;
@@ -39,7 +41,6 @@ mod mmap;
 mod ordered;
 mod process;
 mod side_by_side;
-#[cfg(any(test, feature = "testing"))]
 pub(crate) mod sim;
 mod socket;
 mod system;
@@ -55,6 +56,8 @@ pub(crate) use descriptors::SpareDescriptor;
 pub(crate) use descriptors::raise_open_files_limit;
 #[cfg(feature = "cli")]
 pub(crate) use disk::drop_from_cache;
+#[cfg(feature = "cli")]
+pub(crate) use ephemeral::Ephemeral;
 pub(crate) use errno::{has_no_locks, has_no_maps, is_out_of_resources, is_unreadable};
 #[cfg(feature = "cli")]
 pub(crate) use heap::{set_up_heap, trim_heap};
@@ -63,7 +66,7 @@ pub(crate) use machine::{memory_bytes, read_all};
 pub(crate) use ordered::{Ordered, OrderedGuard, OrderedMutex, OrderedRwLock, rank};
 pub(crate) use process::Process;
 #[cfg(feature = "cli")]
-pub(crate) use process::{cpu_time_of, cpu_time_of_threads};
+pub(crate) use process::{cpu_time_of, cpu_time_of_threads, parent};
 #[cfg(feature = "cli")]
 pub(crate) use system::{ask_to_stop, wait_until_unread};
 

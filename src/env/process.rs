@@ -9,6 +9,8 @@
 use std::collections::BTreeMap;
 use std::{fs, time::Duration};
 
+#[cfg(feature = "cli")]
+use rustix::process::{Pid, getppid};
 use rustix::process::{Resource, getrlimit};
 
 /// What the process uses.
@@ -42,6 +44,13 @@ impl Process {
             cpu_time: stat.and_then(|stat| cpu_time(&stat)),
         }
     }
+}
+
+/// The process that started this one, or whichever has it since that one has ended; none outside of
+/// this process's namespace.
+#[cfg(feature = "cli")]
+pub(crate) fn parent() -> Option<Pid> {
+    getppid()
 }
 
 /// The processor time of a process so far, with a resolution of 10 ms.

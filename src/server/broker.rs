@@ -186,7 +186,7 @@ fn producer(listed: ListedProducer) -> KnownProducer {
     }
 }
 
-fn clock(reading: &ClockReading) -> Clock {
+pub(super) fn clock(reading: &ClockReading) -> Clock {
     let followed_in = reading
         .followed_in
         .map(|followed_in| followed_in.as_millis());

@@ -60,6 +60,7 @@ pub(crate) struct Unusable {
 }
 
 /// The files that are used, and what the last look has found.
+#[derive(Clone)]
 pub(crate) struct Certificates {
     env: Env,
     files: TlsFiles,

@@ -3,14 +3,16 @@
 //!
 //! Nothing here decides anything about topics or records. Reading order: this page, the server's
 //! life; `limits.rs`, what a client may take; `calls.rs`, what is the same for every call; `auth/`,
-//! who calls and what they may do; `log/`, `entities/`, `groups/`, `topics.rs`, `tokens.rs` and
-//! `broker.rs`, the services; `answers.rs` and `reads.rs`, how records go out and which reads give
-//! way; `health.rs` and `reflection.rs`, those that gRPC tools expect; `status.rs`, how errors are
-//! told; `turns.rs`, what waits for what keeps threads; `connections.rs`, who is served;
-//! `certificates.rs`, how this broker is known, and clients are; `admin.rs`, the administrators'
-//! own way in; `http2/`, one connection; `http/`, what can be seen of the broker without gRPC.
+//! who calls and what they may do; `log/`, `entities/`, `groups/`, `topics.rs`, `tokens.rs`,
+//! `broker.rs` and `administration.rs`, the services; `answers.rs` and `reads.rs`, how records go
+//! out and which reads give way; `health.rs` and `reflection.rs`, those that gRPC tools expect;
+//! `status.rs`, how errors are told; `turns.rs`, what waits for what keeps threads;
+//! `connections.rs`, who is served; `certificates.rs`, how this broker is known, and clients are;
+//! `admin.rs`, the administrators' own way in; `http2/`, one connection; `http/`, what can be seen
+//! of the broker without gRPC.
 
 mod admin;
+mod administration;
 mod answers;
 mod auth;
 mod blocking;
@@ -58,6 +60,7 @@ use tracing::{error, info, warn};
 
 pub(crate) use self::{
     admin::AdminSocket,
+    administration::Trial,
     auth::{
         Auth, CertificateName, CertificateNames, Exposure, Grant, Grants, NamePattern, Operation,
         Operations, Principal,
@@ -68,6 +71,7 @@ pub(crate) use self::{
     limits::{ADMIN_CONNECTIONS, Measured, Options, most_connections, waiting_threads},
 };
 use self::{
+    administration::AdminService,
     auth::{Authority, Identify},
     broker::BrokerService,
     calls::Calls,
@@ -90,9 +94,9 @@ use crate::{
     broker::Broker,
     budget::Name,
     proto::{
-        broker_server::BrokerServer, entities_server::EntitiesServer, groups_server::GroupsServer,
-        health::health_server::HealthServer, log_server::LogServer, tokens_server::TokensServer,
-        topics_server::TopicsServer,
+        admin_server::AdminServer, broker_server::BrokerServer, entities_server::EntitiesServer,
+        groups_server::GroupsServer, health::health_server::HealthServer, log_server::LogServer,
+        tokens_server::TokensServer, topics_server::TopicsServer,
     },
 };
 
@@ -104,6 +108,7 @@ pub(crate) struct Server {
     auth: Arc<Auth>,
     http: Option<Http>,
     certificates: Option<Certificates>,
+    trial: Option<Trial>,
 }
 
 impl Server {
@@ -115,6 +120,7 @@ impl Server {
             auth: Arc::default(),
             http: None,
             certificates: None,
+            trial: None,
         }
     }
 
@@ -138,6 +144,11 @@ impl Server {
             http: Some(http),
             ..self
         }
+    }
+
+    /// Lets tests cut the power and move the clock.
+    pub(crate) fn on_trial(self, trial: Option<Trial>) -> Self {
+        Self { trial, ..self }
     }
 
     /// Speaks TLS on the port, and nothing else. The options must know it.
@@ -294,6 +305,8 @@ impl Server {
             self.max_connections(),
         );
 
+        let admin = AdminService::new(Arc::clone(&self.broker), self.trial.clone());
+
         let mut routes = RoutesBuilder::default();
         routes
             // The intake has looked at sizes already, call by call.
@@ -303,6 +316,7 @@ impl Server {
             .add_service(GroupsServer::new(groups).max_decoding_message_size(usize::MAX))
             .add_service(BrokerServer::new(broker).max_decoding_message_size(usize::MAX))
             .add_service(TokensServer::new(tokens).max_decoding_message_size(usize::MAX))
+            .add_service(AdminServer::new(admin).max_decoding_message_size(usize::MAX))
             .add_service(HealthServer::new(health))
             .add_service(reflection::v1())
             .add_service(reflection::v1_alpha());

@@ -4,6 +4,8 @@
 //! for programs (reason, and the values that a program would otherwise have to find in the text),
 //! `google.rpc.RetryInfo` when to try again, and `taffrail.v1.Conflict` what does not hold.
 
+mod metadata;
+
 use std::{collections::HashMap, time::Duration};
 
 use tonic::{Code, Status};
@@ -11,10 +13,10 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::limits::{MAX_MESSAGE_BYTES, MAX_NAME_CHARS, MAX_NEXT_OFFSETS_BYTES, RETRY_AFTER_MS};
 use crate::{
-    broker::{Actual, CommitFenced, Error, FailedCondition, GroupOffsetOutOfRange, Kind, Shortage},
+    broker::{Actual, Error, FailedCondition, Kind},
     codec::ENCODINGS,
     proto::{self, Conflict, append_stream_response::Outcome},
-    types::{Offset, PartitionId, SettingError, limits},
+    types::limits,
 };
 
 /// `domain` of every `google.rpc.ErrorInfo`.
@@ -25,7 +27,8 @@ const RESTART_TIME: Duration = Duration::from_secs(1);
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let mut details = ErrorDetails::with_error_info(error.reason(), DOMAIN, metadata(&error));
+        let mut details =
+            ErrorDetails::with_error_info(error.reason(), DOMAIN, owned(metadata::of(&error)));
         if let Some(delay) = retry_after(&error) {
             details.set_retry_info(Some(delay));
         }
@@ -204,6 +207,15 @@ pub(super) fn deadline_exceeded() -> Status {
     )
 }
 
+/// The status of a call by which tests do to a broker what no other may suffer.
+pub(super) fn not_ephemeral() -> Status {
+    Status::with_error_details(
+        Code::FailedPrecondition,
+        "this broker keeps its data: only one that was started with `serve --ephemeral` does that",
+        ErrorDetails::with_error_info("NOT_EPHEMERAL", DOMAIN, HashMap::new()),
+    )
+}
+
 /// The status of a question for the health of what is no service of the broker.
 pub(super) fn unknown_service(name: &str) -> Status {
     Status::with_error_details(
@@ -254,347 +266,9 @@ fn retry_after(error: &Error) -> Option<Duration> {
     }
 }
 
-/// What the error's text tells, by name. Names are part of the API.
-fn metadata(error: &Error) -> HashMap<String, String> {
-    owned(match error {
-        Error::InvalidTopicName(_)
-        | Error::UnknownTopic { .. }
-        | Error::TopicRecreated { .. }
-        | Error::TopicExists { .. }
-        | Error::PlainTopic { .. }
-        | Error::VersionedTopic { .. }
-        | Error::NotCompacted { .. }
-        | Error::InvalidPartitionCount { .. }
-        | Error::FewerPartitions { .. }
-        | Error::TooManyPartitions { .. }
-        | Error::DeletedPartitionsRemain { .. }
-        | Error::InvalidSetting(_) => of_topics(error),
-        Error::UnknownPartition { .. }
-        | Error::MalformedRecord { .. }
-        | Error::RecordTooLarge { .. }
-        | Error::WrongPartition { .. }
-        | Error::KeyRequired { .. }
-        | Error::PartitionFull { .. }
-        | Error::RetentionHeld { .. }
-        | Error::DamagedRecords { .. } => of_records(error),
-        Error::OffsetOutOfRange { .. } | Error::ShiftOutOfRange { .. } => of_places(error),
-        Error::GroupOffsetOutOfRange(out) => of_group_offset(out),
-        Error::VersionOutOfRange {
-            topic,
-            before,
-            latest,
-        } => vec![
-            ("topic", topic.clone()),
-            ("before", before.to_string()),
-            ("latest", latest.to_string()),
-        ],
-        Error::MemberFenced { group }
-        | Error::SessionEnded { group }
-        | Error::UnknownGroup { group }
-        | Error::GroupExists { group }
-        | Error::GroupKind { group, .. } => vec![("group", group.clone())],
-        Error::GroupHasMembers { group, members } => {
-            vec![("group", group.clone()), ("members", members.to_string())]
-        }
-        Error::TooManyForGroups { group, most, .. } => {
-            vec![("group", group.clone()), ("limit", most.to_string())]
-        }
-        Error::CommitFenced(fenced) => of_fenced(fenced),
-        Error::NothingCommitted {
-            group,
-            topic,
-            partition,
-        } => {
-            let mut pairs = vec![("group", group.clone())];
-            pairs.extend(topic.clone().map(|topic| ("topic", topic)));
-            pairs.extend(partition.map(|partition| ("partition", partition.to_string())));
-            pairs
-        }
-        Error::NoOffset {
-            group,
-            topic,
-            partition,
-        } => vec![
-            ("group", group.clone()),
-            ("topic", topic.clone()),
-            ("partition", partition.to_string()),
-        ],
-        Error::InvalidGroupName(error) => {
-            let mut metadata = vec![("group", error.name.clone())];
-            metadata.extend(error.letter.clone().map(|letter| ("character", letter)));
-            metadata
-        }
-        Error::UnknownProducer { .. } | Error::Fenced { .. } | Error::OutOfSequence { .. } => {
-            of_producers(error)
-        }
-        Error::RequestTooLarge { what, count, limit } => vec![
-            ("what", (*what).to_owned()),
-            ("count", count.to_string()),
-            ("limit", limit.to_string()),
-        ],
-        Error::MalformedCondition { index, .. } => vec![("index", index.to_string())],
-        Error::Conflict { failed } => vec![("failed", failed.len().to_string())],
-        Error::DiskFull(shortage) => disk_full(*shortage),
-        Error::NoProducerNamed { name } => vec![("name", name.clone())],
-        Error::ReadStalled { next_offsets: next } => vec![("next_offsets", next_offsets(next))],
-        Error::UnknownToken { token } => vec![("token", token.clone())],
-        Error::UnknownErasure { id } => vec![("erasure", format!("{id:016x}"))],
-        Error::MalformedRequest { .. }
-        | Error::TooManyProducers
-        | Error::TooManyErasures
-        | Error::TooManyKeyTrims
-        | Error::TooManyTokens
-        | Error::EmptyAppend
-        | Error::Overloaded { .. }
-        | Error::StorageUnavailable { .. }
-        | Error::ShuttingDown
-        | Error::OutcomeUnknown => Vec::new(),
-    })
-}
-
-/// Partitions and offsets, as many as there is room for: `0:17,3:5`.
-fn next_offsets(next: &[(PartitionId, Offset)]) -> String {
-    let mut text = String::new();
-    for (partition, offset) in next {
-        let one = format!("{partition}:{offset}");
-        if text.len() + 1 + one.len() > MAX_NEXT_OFFSETS_BYTES {
-            break;
-        }
-        if !text.is_empty() {
-            text.push(',');
-        }
-        text.push_str(&one);
-    }
-    text
-}
-
-/// Metadata of an error that is about a topic and its settings.
-fn of_topics(error: &Error) -> Vec<(&'static str, String)> {
-    match error {
-        Error::InvalidTopicName(error) => vec![("topic", error.name.clone())],
-        Error::UnknownTopic { topic }
-        | Error::TopicExists { topic }
-        | Error::VersionedTopic { topic }
-        | Error::NotCompacted { topic }
-        | Error::PlainTopic { topic } => vec![("topic", topic.clone())],
-        Error::TopicRecreated {
-            topic,
-            expected,
-            actual,
-        } => vec![
-            ("topic", topic.clone()),
-            ("expected_id", expected.to_string()),
-            ("actual_id", actual.to_string()),
-        ],
-        Error::InvalidPartitionCount { partitions } => vec![("partitions", partitions.to_string())],
-        Error::FewerPartitions {
-            topic,
-            partitions,
-            existing,
-        } => vec![
-            ("topic", topic.clone()),
-            ("partitions", partitions.to_string()),
-            ("existing", existing.to_string()),
-        ],
-        Error::TooManyPartitions {
-            existing,
-            asked,
-            most,
-        } => vec![
-            ("existing", existing.to_string()),
-            ("asked", asked.to_string()),
-            ("most", most.to_string()),
-        ],
-        Error::DeletedPartitionsRemain { remaining, asked } => vec![
-            ("remaining", remaining.to_string()),
-            ("asked", asked.to_string()),
-        ],
-        Error::InvalidSetting(error) => vec![("setting", setting(error).to_owned())],
-        _ => Vec::new(),
-    }
-}
-
-fn of_group_offset(out: &GroupOffsetOutOfRange) -> Vec<(&'static str, String)> {
-    vec![
-        ("group", out.group.clone()),
-        ("topic", out.topic.clone()),
-        ("partition", out.partition.to_string()),
-        ("offset", out.offset.to_string()),
-        ("earliest", out.earliest.to_string()),
-        ("high_watermark", out.high_watermark.to_string()),
-    ]
-}
-
-fn of_fenced(fenced: &CommitFenced) -> Vec<(&'static str, String)> {
-    vec![
-        ("group", fenced.group.clone()),
-        ("topic", fenced.topic.clone()),
-        ("partition", fenced.partition.to_string()),
-        ("partitions", fenced.partitions.to_string()),
-        ("generation", fenced.current.unwrap_or_default().to_string()),
-    ]
-}
-
-fn of_places(error: &Error) -> Vec<(&'static str, String)> {
-    match error {
-        Error::OffsetOutOfRange {
-            topic,
-            partition,
-            offset,
-            earliest,
-            high_watermark,
-        } => vec![
-            ("topic", topic.clone()),
-            ("partition", partition.to_string()),
-            ("offset", offset.to_string()),
-            ("earliest", earliest.to_string()),
-            ("high_watermark", high_watermark.to_string()),
-        ],
-        Error::ShiftOutOfRange {
-            topic,
-            partition,
-            by,
-            from,
-            earliest,
-            high_watermark,
-        } => vec![
-            ("topic", topic.clone()),
-            ("partition", partition.to_string()),
-            ("shift", by.to_string()),
-            ("committed", from.to_string()),
-            ("earliest", earliest.to_string()),
-            ("high_watermark", high_watermark.to_string()),
-        ],
-        _ => Vec::new(),
-    }
-}
-
-/// Metadata of an error that is about records of a partition.
-fn of_records(error: &Error) -> Vec<(&'static str, String)> {
-    match error {
-        Error::UnknownPartition {
-            topic,
-            partition,
-            partitions,
-        } => vec![
-            ("topic", topic.clone()),
-            ("partition", partition.to_string()),
-            ("partitions", partitions.to_string()),
-        ],
-        Error::MalformedRecord { topic, index, .. } | Error::KeyRequired { topic, index } => {
-            vec![("topic", topic.clone()), ("index", index.to_string())]
-        }
-        Error::RecordTooLarge {
-            topic,
-            index,
-            bytes,
-            limit,
-        } => vec![
-            ("topic", topic.clone()),
-            ("index", index.to_string()),
-            ("bytes", bytes.to_string()),
-            ("limit", limit.to_string()),
-        ],
-        Error::WrongPartition {
-            topic,
-            index,
-            partition,
-            belongs,
-        } => vec![
-            ("topic", topic.clone()),
-            ("index", index.to_string()),
-            ("partition", partition.to_string()),
-            ("belongs", belongs.to_string()),
-        ],
-        Error::PartitionFull {
-            topic,
-            partition,
-            bytes,
-            limit,
-        } => vec![
-            ("topic", topic.clone()),
-            ("partition", partition.to_string()),
-            ("bytes", bytes.to_string()),
-            ("limit", limit.to_string()),
-        ],
-        Error::RetentionHeld {
-            topic,
-            partition,
-            group,
-            from,
-        } => vec![
-            ("topic", topic.clone()),
-            ("partition", partition.to_string()),
-            ("group", group.clone()),
-            ("from_offset", from.to_string()),
-        ],
-        Error::DamagedRecords {
-            topic,
-            partition,
-            from,
-            to,
-            ..
-        } => vec![
-            ("topic", topic.clone()),
-            ("partition", partition.to_string()),
-            ("from_offset", from.to_string()),
-            ("to_offset", to.to_string()),
-        ],
-        _ => Vec::new(),
-    }
-}
-
-/// Metadata of an error that is about a producer.
-fn of_producers(error: &Error) -> Vec<(&'static str, String)> {
-    match error {
-        Error::UnknownProducer { id } => vec![("producer", id.to_string())],
-        Error::Fenced { id, epoch, current } => vec![
-            ("producer", id.to_string()),
-            ("epoch", epoch.to_string()),
-            ("current", current.to_string()),
-        ],
-        Error::OutOfSequence {
-            id,
-            topic,
-            partition,
-            sequence,
-            expected,
-        } => vec![
-            ("producer", id.to_string()),
-            ("topic", topic.clone()),
-            ("partition", partition.to_string()),
-            ("sequence", sequence.to_string()),
-            ("expected", expected.to_string()),
-        ],
-        _ => Vec::new(),
-    }
-}
-
-fn disk_full(shortage: Shortage) -> Vec<(&'static str, String)> {
-    let mut pairs = vec![
-        ("needed", shortage.needed.to_string()),
-        ("disk.reserve_bytes", shortage.reserve.to_string()),
-    ];
-    if let Some(free) = shortage.free {
-        pairs.push(("free", free.to_string()));
-    }
-    pairs
-}
-
 fn owned(pairs: impl IntoIterator<Item = (&'static str, String)>) -> HashMap<String, String> {
     pairs
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
-}
-
-fn setting(error: &SettingError) -> &str {
-    match error {
-        SettingError::Unknown { name } => name,
-        SettingError::NotAWord { name, .. }
-        | SettingError::NotAQuantity { name, .. }
-        | SettingError::Fixed { name }
-        | SettingError::Together { name, .. }
-        | SettingError::OutOfBounds { name, .. } => name,
-    }
 }

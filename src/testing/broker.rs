@@ -15,9 +15,6 @@ use crate::{
     server::{self, Server},
 };
 
-/// Time passes in steps of at least this.
-const LEAST_STEP: Duration = Duration::from_millis(1);
-
 /// A broker for a test; see the [module](super) for an example.
 ///
 /// Dropping it is a [`crash`](Self::crash) without a way back; its temporary directory is removed.
@@ -123,17 +120,14 @@ impl TestBroker {
     ///
     /// If the broker has the machine's clock, or its storage has failed.
     pub async fn advance(&self, by: Duration) {
-        let mut left = by;
-        while !left.is_zero() {
-            let running = self.running.as_ref();
-            let next = running.and_then(|running| running.broker.time_to_deadline());
-            let step = next.map_or(left, |next| next.max(LEAST_STEP).min(left));
-            self.world.advance_clock(step);
-            left -= step;
-            if let Some(running) = running {
-                let met = running.broker.meet_deadlines().expect("the broker runs");
-                met.await.expect("the broker's storage works");
+        match &self.running {
+            Some(running) => {
+                let passed = running
+                    .broker
+                    .pass_time(by, |step| self.world.advance_clock(step));
+                passed.await.expect("the broker's storage works");
             }
+            None => self.world.advance_clock(by),
         }
     }
 

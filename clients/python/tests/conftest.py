@@ -22,8 +22,9 @@ PATIENCE = 60
 
 
 @pytest.fixture
-def broker() -> Iterator[Broker]:
-    with Broker() as broker:
+def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """In memory, but for tests in which it is away for a while."""
+    with Broker(on_disk=request.node.get_closest_marker("on_disk") is not None) as broker:
         yield broker
 
 

@@ -38,8 +38,7 @@ def test_a_follow_goes_on_after_kill_9_and_a_restart(broker: Broker) -> None:
                 assert (await anext(reading)).value == b"0"
                 for number in range(1, 4):
                     following = asyncio.create_task(anext(reading))
-                    broker.kill()
-                    broker.start()
+                    broker.crash()
                     await producer.append(numbered(number))
                     assert (await following).value == b"%d" % number
 
@@ -136,8 +135,7 @@ def test_a_member_goes_on_after_a_restart_hands_over_and_is_fenced(broker: Broke
             assert {(await anext(member)).value for _ in range(2)} == {b"0", b"1"}
             assert set(await member.commit()) == {taffrail.CommitOutcome.DONE}
             following = asyncio.create_task(anext(member))
-            broker.kill()
-            broker.start()
+            broker.crash()
             await producer.append(numbered(2, key=None), partition=0)
             assert (await following).value == b"2"
             await member.commit()

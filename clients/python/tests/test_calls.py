@@ -12,6 +12,7 @@ from taffrail.numbering import murmur2
 from taffrail.testing import Broker
 
 
+@pytest.mark.on_disk
 def test_a_broker_is_reached_by_its_url_and_by_its_socket(broker: Broker) -> None:
     for address in (f"http://{broker.address}", f"unix:{broker.data_dir}/admin.sock"):
         with taffrail.Client(address) as client:
@@ -209,6 +210,7 @@ def until_answered(producer: taffrail.Producer) -> taffrail.Appended:
             pass
 
 
+@pytest.mark.on_disk
 def test_a_broker_that_is_not_there_has_stored_nothing(broker: Broker, client: taffrail.Client) -> None:
     client.create_topic("t")
     producer = client.producer("t", give_up_after=0)
@@ -232,6 +234,7 @@ def why_it_is_away(client: taffrail.Client) -> str:
         return error.message
 
 
+@pytest.mark.on_disk
 def test_a_producer_goes_on_after_a_restart(broker: Broker, client: taffrail.Client) -> None:
     client.create_topic("t")
     producer = client.producer("t", name="p")
@@ -260,3 +263,11 @@ def test_a_producer_puts_keys_where_the_broker_does(client: taffrail.Client) -> 
     assert all(latest.version == 2 for latest in client.get_latest("t", keys))
     # As Kafka's own tests have them.
     assert [murmur2(text) for text in (b"21", b"foobar", b"")] == [-973_932_308 % 2**32, -790_332_482 % 2**32, 275_646_681]
+
+
+def test_time_passes_where_a_test_says_so(broker: Broker, client: taffrail.Client) -> None:
+    client.create_topic("t")
+    first = client.append("t", numbered(1)).ranges[0]
+    broker.advance(3_600)
+    second = client.append("t", numbered(2)).ranges[0]
+    assert second.append_time_ms - first.append_time_ms >= 3_600_000

@@ -158,6 +158,7 @@ def test_the_partitions_of_a_killed_member_move(broker: Broker, client: taffrail
         assert len(member.partitions) == 4
 
 
+@pytest.mark.on_disk
 def test_a_member_goes_on_after_kill_9_and_a_restart(broker: Broker, client: taffrail.Client) -> None:
     client.create_topic("t")
     client.append("t", numbered(0, 1))
@@ -222,6 +223,7 @@ def test_a_member_that_leaves_says_that_it_does_not_know_what_is_committed(
         assert isinstance(leaving.exception(PATIENCE), taffrail.OutcomeUnknown)
 
 
+@pytest.mark.on_disk
 def test_a_member_whose_broker_is_away_for_too_long_says_so_and_can_go_on(
     broker: Broker, client: taffrail.Client
 ) -> None:

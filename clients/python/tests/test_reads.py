@@ -14,6 +14,7 @@ from taffrail.testing import Broker
 from taffrail.v1 import broker_pb2, broker_pb2_grpc
 
 
+@pytest.mark.on_disk
 def test_a_follow_goes_on_after_kill_9_and_a_restart(broker: Broker, client: taffrail.Client) -> None:
     client.create_topic("t", 2)
     client.append("t", numbered(0, 1))
@@ -53,12 +54,12 @@ def test_a_follow_from_the_end_misses_nothing_though_it_was_cut_before_it_heard_
     client.append("t", numbered(0))
     reading = client.read("t", LATEST, follow=True)
     client.append("t", numbered(1, 2))
-    broker.kill()
-    broker.start()
+    broker.crash()
     assert values(take(reading, 2)) == [b"1", b"2"]
     reading.close()
 
 
+@pytest.mark.on_disk
 def test_a_follow_goes_on_after_a_shutdown(broker: Broker, client: taffrail.Client) -> None:
     client.create_topic("t")
     client.append("t", numbered(0))
@@ -85,8 +86,7 @@ def test_a_follow_says_what_was_trimmed_while_it_was_away(broker: Broker, client
     client.append("t", numbered(0, 1, 2))
     with client.read("t", follow=True) as reading:
         take(reading, 3)
-        broker.kill()
-        broker.start()
+        broker.crash()
         client_append(client, 3)
         client_append(client, 4)
         client.trim("t", 0, 4)
@@ -100,8 +100,7 @@ def test_a_follow_ends_where_the_topic_was_created_anew(broker: Broker, client: 
     client.append("t", numbered(0))
     with client.read("t", follow=True) as reading:
         take(reading, 1)
-        broker.kill()
-        broker.start()
+        broker.crash()
         assert is_there(client)
         client.delete_topic("t")
         client.create_topic("t")
@@ -111,6 +110,7 @@ def test_a_follow_ends_where_the_topic_was_created_anew(broker: Broker, client: 
         assert caught.value.reason in ("TOPIC_RECREATED", "UNKNOWN_TOPIC")
 
 
+@pytest.mark.on_disk
 def test_the_time_that_a_follow_waits_is_there_again_after_it_has_given_up(
     broker: Broker, client: taffrail.Client
 ) -> None:

@@ -1,4 +1,4 @@
-/** A broker for tests: the real one, on a port of its own, with data that is removed with it. */
+/** A broker for tests: the real one, in memory, on a port of its own. */
 
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
@@ -8,11 +8,30 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 
-/** Runs `taffrail serve` until it is closed, or the program ends. */
+import { credentials, Metadata, status } from "@grpc/grpc-js";
+import type { ChannelCredentials, Client, ServiceError } from "@grpc/grpc-js";
+
+import * as v1 from "./generated/v1.js";
+
+/** For how long a call waits. */
+const PATIENCE_MS = 30_000;
+
+export interface BrokerOptions {
+  /** By default what TAFFRAIL_BINARY names, or `taffrail` on the PATH. */
+  binary?: string;
+  /**
+   * Keeps its data in a directory that is removed with it. Such a broker can be away for a while, by `kill` or `stop`
+   * and then `start`; its power cannot be cut, nor its clock moved.
+   */
+  onDisk?: boolean;
+}
+
+/** Runs `taffrail serve --ephemeral` until it is closed, or the program ends. */
 export class Broker implements AsyncDisposable {
-  /** Where it is, also after a restart: HOST:PORT. */
+  /** Where it is, also after a crash or a restart: HOST:PORT. */
   address = "127.0.0.1:0";
-  readonly dataDir: string;
+  /** Where its data is, if that is on the disk. */
+  readonly dataDir: string | undefined;
   readonly #folder = mkdtempSync(join(tmpdir(), "taffrail-"));
   #process: ChildProcess | undefined;
   readonly #endWithProgram = () => {
@@ -20,16 +39,19 @@ export class Broker implements AsyncDisposable {
     rmSync(this.#folder, { recursive: true, force: true });
   };
 
-  private constructor(private readonly binary: string) {
-    this.dataDir = join(this.#folder, "data");
+  private constructor(
+    private readonly binary: string,
+    isOnDisk: boolean,
+  ) {
+    this.dataDir = isOnDisk ? join(this.#folder, "data") : undefined;
     process.once("exit", this.#endWithProgram);
   }
 
-  /** @param binary by default what TAFFRAIL_BINARY names, or `taffrail` on the PATH */
-  static async start(binary = process.env["TAFFRAIL_BINARY"] || "taffrail"): Promise<Broker> {
-    const broker = new Broker(binary);
+  static async start(options: BrokerOptions = {}): Promise<Broker> {
+    const binary = options.binary ?? (process.env["TAFFRAIL_BINARY"] || "taffrail");
+    const broker = new Broker(binary, options.onDisk ?? false);
     try {
-      await broker.start();
+      await broker.#serve();
       return broker;
     } catch (error) {
       await broker.close();
@@ -39,8 +61,17 @@ export class Broker implements AsyncDisposable {
 
   /** Starts it again on what is on the disk, and waits until it can be connected to. */
   async start(): Promise<void> {
+    if (this.dataDir === undefined) {
+      throw new Error("its data was in memory: use crash instead of kill and start, or onDisk");
+    }
+    await this.#serve();
+  }
+
+  async #serve(): Promise<void> {
     const log = openSync(join(this.#folder, "log"), "a");
-    const serve = ["serve", "--data-dir", this.dataDir, "--listen", this.address];
+    const serve = ["serve", "--listen", this.address];
+    if (this.dataDir === undefined) serve.push("--ephemeral");
+    else serve.push("--data-dir", this.dataDir, "--log-format", "json");
     const child = spawn(this.binary, serve, { stdio: ["ignore", "pipe", log] });
     closeSync(log);
     this.#process = child;
@@ -48,14 +79,30 @@ export class Broker implements AsyncDisposable {
     await once(child, "spawn");
     const output = child.stdout as Readable;
     for await (const line of createInterface({ input: output })) {
-      const listening = /listening on http:\/\/(\S+)/.exec(line);
-      if (!listening) break;
-      this.address = listening[1] ?? "";
+      this.address = (JSON.parse(line) as { address: string }).address;
       // Nobody takes what it prints from here on.
       output.resume();
       return;
     }
     throw new Error(`the broker ended instead of serving:\n${this.log()}`);
+  }
+
+  /** Cuts its power, and waits until it has recovered. All connections break; what was acknowledged is there. */
+  crash(): Promise<void> {
+    return this.#call(v1.AdminClient, async (admin) => {
+      const failure = await answered((done) => admin.crash({}, done)).catch((error: unknown) => error);
+      if ((failure as ServiceError).code !== status.UNAVAILABLE) throw failure;
+      await this.#call(v1.BrokerClient, (broker) => {
+        const [metadata, options] = [new Metadata({ waitForReady: true }), { deadline: Date.now() + PATIENCE_MS }];
+        return answered((done) => broker.getClock({}, metadata, options, done));
+      });
+    });
+  }
+
+  /** Lets time pass for it at once: members time out, records expire. */
+  advance(milliseconds: number): Promise<void> {
+    const request = { byMs: BigInt(Math.round(milliseconds)) };
+    return this.#call(v1.AdminClient, (admin) => answered((done) => admin.advance(request, done)));
   }
 
   /** kill -9: nothing is finished, nothing is closed. */
@@ -84,6 +131,18 @@ export class Broker implements AsyncDisposable {
     return this.close();
   }
 
+  async #call<C extends Client>(
+    kind: new (address: string, credentials: ChannelCredentials) => C,
+    call: (client: C) => Promise<unknown>,
+  ): Promise<void> {
+    const client = new kind(this.address, credentials.createInsecure());
+    try {
+      await call(client);
+    } finally {
+      client.close();
+    }
+  }
+
   async #end(signal: NodeJS.Signals): Promise<void> {
     const child = this.#process;
     this.#process = undefined;
@@ -92,4 +151,10 @@ export class Broker implements AsyncDisposable {
     child.kill(signal);
     await exited;
   }
+}
+
+function answered<T>(call: (done: (error: ServiceError | null, answer: T) => void) => unknown): Promise<T> {
+  return new Promise((resolve, reject) => {
+    call((error, answer) => (error ? reject(error) : resolve(answer)));
+  });
 }

@@ -17,9 +17,9 @@ import {
   type NewRecord,
   type StoredRecord,
 } from "../src/index.js";
-import { failureOf, numbered, rejected, test, text, until } from "./world.js";
+import { failureOf, numbered, rejected, test, testOnDisk, text, until } from "./world.js";
 
-test("a broker is reached by its URL and by its socket", async (world) => {
+testOnDisk("a broker is reached by its URL and by its socket", async (world) => {
   for (const address of [`http://${world.broker.address}/`, `unix:${world.broker.dataDir}/admin.sock`]) {
     assert.equal((await world.connect(address).topics().next()).done, true);
   }
@@ -279,7 +279,7 @@ test("a producer whose append was aborted finds out what became of it", async (w
   assert.equal((await producer.resend())?.ranges[0]?.firstOffset, 0n);
 });
 
-test("a broker that is not there has stored nothing", async (world) => {
+testOnDisk("a broker that is not there has stored nothing", async (world) => {
   const { broker, client } = world;
   await client.createTopic("t");
   const producer = await client.producer("t", { giveUpAfterMs: 0 });
@@ -293,7 +293,7 @@ test("a broker that is not there has stored nothing", async (world) => {
   assert.equal((await producer.append(numbered(1))).ranges[0]?.firstOffset, 0n);
 });
 
-test("a producer goes on after a restart", async ({ broker, client }) => {
+testOnDisk("a producer goes on after a restart", async ({ broker, client }) => {
   await client.createTopic("t");
   const producer = await client.producer("t", { name: "p" });
   await producer.append(numbered(1));
@@ -343,4 +343,14 @@ test("a client that was closed says so, also to those who wait", async (world) =
     assert.ok(failure instanceof TaffrailError);
     assert.equal(failure.message, "the client was closed");
   }
+});
+
+test("time passes where a test says so", async ({ broker, client }) => {
+  await client.createTopic("t");
+  await client.append("t", [{ value: "1" }]);
+  await broker.advance(3_600_000);
+  await client.append("t", [{ value: "2" }]);
+  const times = [];
+  for await (const { appendTimeMs } of await client.read("t")) times.push(appendTimeMs);
+  assert.ok((times[1] ?? 0n) - (times[0] ?? 0n) >= 3_600_000n);
 });

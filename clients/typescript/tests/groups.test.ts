@@ -16,7 +16,7 @@ import {
   type JoinOptions,
 } from "../src/index.js";
 import { GroupsService, type AssignedPartition } from "../src/generated/taffrail/v1/groups.js";
-import { eventually, failureOf, rejected, take, test, until } from "./world.js";
+import { eventually, failureOf, rejected, take, test, testOnDisk, until } from "./world.js";
 
 const join = (client: Client, options: JoinOptions = {}) => client.join("g", { topics: ["t"], ...options });
 
@@ -180,7 +180,7 @@ test("the partitions of a killed member move", async (world) => {
   assert.equal(member.partitions.length, 4);
 });
 
-test("a member goes on after kill -9 and a restart", async (world) => {
+testOnDisk("a member goes on after kill -9 and a restart", async (world) => {
   const { broker, client } = world;
   await client.createTopic("t");
   await world.append("t", 0);
@@ -232,7 +232,7 @@ test("a member that leaves says that it does not know what is committed", async 
   assert.ok((await leaving) instanceof OutcomeUnknown);
 });
 
-test("a member whose broker is away for too long says so and can go on", async (world) => {
+testOnDisk("a member whose broker is away for too long says so and can go on", async (world) => {
   const { broker, client } = world;
   await client.createTopic("t");
   await world.append("t", 0);

@@ -19,9 +19,9 @@ import { BrokerService } from "../src/generated/taffrail/v1/broker.js";
 import { LogService, type ReadRequest, type ReadResponse } from "../src/generated/taffrail/v1/log.js";
 import { Record } from "../src/generated/taffrail/v1/record.js";
 import { failure, serve } from "./fake.js";
-import { eventually, failureOf, rejected, take, test, text, until, type World } from "./world.js";
+import { eventually, failureOf, rejected, take, test, testOnDisk, text, until, type World } from "./world.js";
 
-test("a follow goes on after kill -9 and a restart", async (world) => {
+testOnDisk("a follow goes on after kill -9 and a restart", async (world) => {
   const { broker, client } = world;
   await client.createTopic("t", { partitions: 2 });
   await world.append("t", 0, 1);
@@ -44,12 +44,11 @@ test("a follow from the end misses nothing, though it was cut before it heard an
   await world.append("t", 0);
   const reading = await client.read("t", { start: "latest", follow: true });
   await world.append("t", 1, 2);
-  await broker.kill();
-  await broker.start();
+  await broker.crash();
   assert.deepEqual(await take(reading, 2), ["1", "2"]);
 });
 
-test("a follow goes on after a shutdown", async (world) => {
+testOnDisk("a follow goes on after a shutdown", async (world) => {
   const { broker, client } = world;
   await client.createTopic("t");
   await world.append("t", 0);
@@ -79,8 +78,7 @@ test("a follow says what was trimmed while it was away", async (world) => {
   await world.append("t", 0, 1, 2);
   const reading = await client.read("t", { follow: true });
   await take(reading, 3);
-  await broker.kill();
-  await broker.start();
+  await broker.crash();
   await world.append("t", 3);
   await world.append("t", 4);
   await client.trim("t", 0, 4n);
@@ -95,8 +93,7 @@ test("a follow ends where the topic was created anew", async (world) => {
   await world.append("t", 0);
   const reading = await client.read("t", { follow: true });
   await take(reading, 1);
-  await broker.kill();
-  await broker.start();
+  await broker.crash();
   await world.untilAnswered();
   await client.deleteTopic("t");
   await client.createTopic("t");
@@ -104,7 +101,7 @@ test("a follow ends where the topic was created anew", async (world) => {
   assert.match((await rejected(reading.next(), TaffrailError)).reason, /^(TOPIC_RECREATED|UNKNOWN_TOPIC)$/);
 });
 
-test("the time that a follow waits is there again after it has given up", async (world) => {
+testOnDisk("the time that a follow waits is there again after it has given up", async (world) => {
   const { broker, client } = world;
   await client.createTopic("t");
   await world.append("t", 0);

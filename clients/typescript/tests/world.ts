@@ -7,7 +7,7 @@ import { test as nodeTest } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Client, Unavailable, type ClientOptions, type NewRecord, type StoredRecord } from "../src/index.js";
-import { Broker } from "../src/testing.js";
+import { Broker, type BrokerOptions } from "../src/testing.js";
 
 /** A test that waits for so long fails; none passes because of it. */
 const PATIENCE_MS = 60_000;
@@ -73,8 +73,17 @@ export class World {
 }
 
 export function test(name: string, run: (world: World) => Promise<void>): void {
+  testWith(name, {}, run);
+}
+
+/** A test in which the broker is away for a while. */
+export function testOnDisk(name: string, run: (world: World) => Promise<void>): void {
+  testWith(name, { onDisk: true }, run);
+}
+
+function testWith(name: string, options: BrokerOptions, run: (world: World) => Promise<void>): void {
   void nodeTest(name, { timeout: PATIENCE_MS }, async () => {
-    const world = new World(await Broker.start());
+    const world = new World(await Broker.start(options));
     try {
       await run(world);
     } finally {

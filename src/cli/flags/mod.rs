@@ -132,6 +132,11 @@ pub(super) struct ServeFlags {
     /// Where the data is; created if missing [default: ./taffrail-data]
     #[arg(long, value_name = "DIR")]
     pub(super) data_dir: Option<String>,
+    /// Keep everything in memory, for tests: nothing is on disk, the power can be cut and the clock
+    /// moved (taffrail.v1.Admin). Listens on a free port, prints a JSON object with the address, and
+    /// ends with the process that started it
+    #[arg(long, conflicts_with = "data_dir")]
+    pub(super) ephemeral: bool,
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:9640]
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) listen: Option<String>,

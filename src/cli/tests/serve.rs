@@ -27,7 +27,9 @@ fn configuration() -> (Config, String) {
     let free = TcpListener::bind("127.0.0.200:0").expect("a free port");
     let listen = free.local_addr().expect("it is bound").to_string();
     let flags = [("data_dir", "/data".to_owned()), ("listen", listen.clone())];
-    let loaded = Config::load(None, std::iter::empty(), &flags).expect("the flags are right");
+    let loaded = Config::default()
+        .load(None, std::iter::empty(), &flags)
+        .expect("the flags are right");
     (loaded.config, format!("http://{listen}"))
 }
 

@@ -12,7 +12,9 @@ use toml::{Table, Value};
 const DOCUMENTED: &str = include_str!("../../../config/taffrail.toml");
 
 fn load(file: &str) -> Result<Config, Error> {
-    Config::load(Some(("test.toml", file)), iter::empty(), &[]).map(|loaded| loaded.config)
+    Config::default()
+        .load(Some(("test.toml", file)), iter::empty(), &[])
+        .map(|loaded| loaded.config)
 }
 
 fn names(table: &Table) -> BTreeSet<String> {
@@ -89,7 +91,9 @@ fn flags_override_the_environment_which_overrides_the_file() {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into_iter();
     let flags = [("listen", "127.0.0.1:3".to_owned())];
-    let loaded = Config::load(Some(("test.toml", file)), environment, &flags).unwrap();
+    let loaded = Config::default()
+        .load(Some(("test.toml", file)), environment, &flags)
+        .unwrap();
     assert_eq!(loaded.config.listen, "127.0.0.1:3");
     assert_eq!(loaded.config.journal_files, 4);
     assert!(loaded.config.insecure);
@@ -102,7 +106,7 @@ fn a_variable_that_is_no_setting_is_reported_and_not_refused() {
         "TAFFRAIL_PORT_9640_TCP".to_owned(),
         "tcp://10.0.0.1:9640".to_owned(),
     ));
-    let loaded = Config::load(None, environment, &[]).unwrap();
+    let loaded = Config::default().load(None, environment, &[]).unwrap();
     assert_eq!(loaded.unknown_variables, ["TAFFRAIL_PORT_9640_TCP"]);
 }
 
@@ -173,7 +177,9 @@ fn where_a_setting_was_given_is_known() {
     let file = "\ninsecure = true\n[journal]\n# Some.\nfiles = 0x1_0\n[log]\nlevel = 'warn'\n";
     let environment = [("TAFFRAIL_LOG_LEVEL".to_owned(), "info".to_owned())];
     let flags = [("listen", "127.0.0.1:3".to_owned())];
-    let loaded = Config::load(Some(("a.toml", file)), environment.into_iter(), &flags).unwrap();
+    let loaded = Config::default()
+        .load(Some(("a.toml", file)), environment.into_iter(), &flags)
+        .unwrap();
     assert_eq!(loaded.config.journal_files, 16);
     for (setting, source) in [
         ("insecure", Some("a.toml, line 2")),
@@ -256,11 +262,13 @@ fn a_setting_of_tls_that_lacks_another_is_refused_with_its_line() {
             as well",
         ),
     ] {
-        let loaded = Config::load(Some(("test.toml", file)), iter::empty(), &[]).unwrap();
+        let loaded = Config::default()
+            .load(Some(("test.toml", file)), iter::empty(), &[])
+            .unwrap();
         let error = loaded.config.tls(&loaded.sources).unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
-    let loaded = Config::load(None, iter::empty(), &[]).unwrap();
+    let loaded = Config::default().load(None, iter::empty(), &[]).unwrap();
     assert_eq!(loaded.config.tls(&loaded.sources), Ok(None));
 }
 

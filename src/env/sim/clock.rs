@@ -1,37 +1,44 @@
 //! A clock that tests set.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use crate::env::{Alarm, BootId, Clock};
+use crate::env::{Alarm, BootId, Clock, alarm::Alarms};
 
 /// 2024-01-01T00:00:00Z: where a simulated clock starts unless told otherwise.
 const DEFAULT_START_MS: i64 = 1_704_067_200_000;
 
 /// A clock that stands still until it is told to move. Clones are the same clock.
 #[derive(Clone, Debug)]
-pub(crate) struct SimClock(Arc<Mutex<Times>>);
+pub(crate) struct SimClock(Arc<Hands>);
+
+#[derive(Debug)]
+struct Hands {
+    times: Mutex<Times>,
+    alarms: Alarms,
+}
 
 #[derive(Debug)]
 struct Times {
     now_ms: i64,
     elapsed: Duration,
     boot: BootId,
-    /// Alarms that are woken when the clock is moved.
-    alarms: Vec<Weak<Alarm>>,
 }
 
 impl SimClock {
     /// A clock with this wall-clock time, of a machine that was just started.
     pub(crate) fn new(now_ms: i64) -> Self {
-        Self(Arc::new(Mutex::new(Times {
+        let times = Times {
             now_ms,
             elapsed: Duration::ZERO,
             boot: i128::from(now_ms).to_be_bytes(),
-            alarms: Vec::new(),
-        })))
+        };
+        Self(Arc::new(Hands {
+            times: Mutex::new(times),
+            alarms: Alarms::default(),
+        }))
     }
 
     /// Lets time pass, for both the wall clock and [`Clock::elapsed`].
@@ -42,26 +49,19 @@ impl SimClock {
             .saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
         times.elapsed = times.elapsed.saturating_add(by);
         drop(times);
-        self.wake_all();
+        self.0.alarms.wake();
     }
 
     /// Sets the wall clock, forward or back, as an operator or a time server would;
     /// [`Clock::elapsed`] does not notice.
     pub(crate) fn set_now_ms(&self, now_ms: i64) {
         self.times().now_ms = now_ms;
-        self.wake_all();
-    }
-
-    /// Wakes all alarms, without holding the lock, because the woken threads look at the clock.
-    fn wake_all(&self) {
-        let alarms = self.times().alarms.clone();
-        for alarm in alarms.iter().filter_map(Weak::upgrade) {
-            alarm.wake();
-        }
+        self.0.alarms.wake();
     }
 
     fn times(&self) -> MutexGuard<'_, Times> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let times = self.0.times.lock();
+        times.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,8 +93,6 @@ impl Clock for SimClock {
     }
 
     fn wake_when_moved(&self, alarm: &Arc<Alarm>) {
-        let mut times = self.times();
-        times.alarms.retain(|alarm| alarm.strong_count() > 0);
-        times.alarms.push(Arc::downgrade(alarm));
+        self.0.alarms.add(alarm);
     }
 }

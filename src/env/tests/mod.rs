@@ -5,6 +5,8 @@ mod aligned;
 mod conformance;
 mod crashes;
 mod disk;
+#[cfg(feature = "cli")]
+mod ephemeral;
 mod faults;
 #[cfg(all(feature = "cli", target_os = "linux", target_env = "gnu"))]
 mod heap;

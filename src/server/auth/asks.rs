@@ -7,15 +7,15 @@ use super::{Operation, Operations, grants::Resource};
 use crate::{
     broker::Append,
     proto::{
-        AcceptClockRequest, AddPartitionsRequest, AlterTopicRequest, CommitOffsets, CommitRequest,
-        CompactRequest, CreateTokenRequest, CreateTopicRequest, DeleteGroupRequest,
-        DeleteTopicRequest, DescribeErasureRequest, DescribeGroupRequest, DescribeTopicRequest,
-        EraseKeyRequest, FetchOffsetsRequest, ForgetProducerRequest, ForkGroupRequest,
-        GetClockRequest, GetLatestRequest, JoinGroup, ListGroupsRequest, ListOffsetsRequest,
-        ListProducersRequest, ListTokensRequest, ListTopicsRequest, OpenProducerRequest,
-        ReadKeyRequest, ReadRequest, ResetGroupRequest, RevokeTokenRequest, StatusRequest,
-        TrimKeyRequest, TrimRequest, forget_producer_request, reset_group_request::To,
-        revoke_token_request,
+        AcceptClockRequest, AddPartitionsRequest, AdvanceRequest, AlterTopicRequest, CommitOffsets,
+        CommitRequest, CompactRequest, CrashRequest, CreateTokenRequest, CreateTopicRequest,
+        DeleteGroupRequest, DeleteTopicRequest, DescribeErasureRequest, DescribeGroupRequest,
+        DescribeTopicRequest, EraseKeyRequest, FetchOffsetsRequest, ForgetProducerRequest,
+        ForkGroupRequest, GetClockRequest, GetLatestRequest, JoinGroup, ListGroupsRequest,
+        ListOffsetsRequest, ListProducersRequest, ListTokensRequest, ListTopicsRequest,
+        OpenProducerRequest, ReadKeyRequest, ReadRequest, ResetGroupRequest, RevokeTokenRequest,
+        StatusRequest, TrimKeyRequest, TrimRequest, forget_producer_request,
+        reset_group_request::To, revoke_token_request,
     },
     types::ProducerId,
 };
@@ -177,14 +177,25 @@ fn of_broker<'a>(what: &'static str, name: impl Into<Cow<'a, str>>) -> Vec<Need<
     vec![may(Operation::Admin, Resource::OfBroker(what, name.into()))]
 }
 
-impl Asks for AcceptClockRequest {
-    fn asks(&self) -> Vec<Need<'_>> {
-        vec![may(Operation::Admin, Resource::Broker)]
-    }
+/// What changes the broker itself.
+macro_rules! acts_of_administrators {
+    ($($request:ty => $act:literal,)*) => {
+        $(impl Asks for $request {
+            fn asks(&self) -> Vec<Need<'_>> {
+                vec![may(Operation::Admin, Resource::Broker)]
+            }
 
-    fn act(&self) -> Option<&'static str> {
-        Some("accept the clock")
-    }
+            fn act(&self) -> Option<&'static str> {
+                Some($act)
+            }
+        })*
+    };
+}
+
+acts_of_administrators! {
+    AcceptClockRequest => "accept the clock",
+    CrashRequest => "cut the power",
+    AdvanceRequest => "move the clock",
 }
 
 impl Asks for ForgetProducerRequest {

@@ -80,6 +80,11 @@ impl Http {
         self.readiness.serves(sources);
     }
 
+    /// Lets go of a broker whose power was cut; the next one is about to be opened.
+    pub(crate) fn starts_again(&self) {
+        self.readiness.starts_again();
+    }
+
     /// Lets go of the broker, so that it can be closed.
     pub(crate) fn let_go(&self) {
         self.readiness.let_go();

@@ -28,10 +28,15 @@ impl Readiness {
         self.stops.store(true, Relaxed);
     }
 
+    /// The broker's power was cut; the next one is about to be opened.
+    pub(super) fn starts_again(&self) {
+        drop(self.open().take());
+    }
+
     /// Lets go of the broker, so that it can be closed.
     pub(super) fn let_go(&self) {
         self.stops();
-        drop(self.open().take());
+        self.starts_again();
     }
 
     /// Who knows the figures, while the broker is open.

@@ -12,6 +12,7 @@ mod clock;
 mod consume;
 mod dashboard;
 mod entity;
+mod ephemeral;
 mod failures;
 mod group;
 mod input;

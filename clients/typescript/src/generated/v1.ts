@@ -1,3 +1,4 @@
+export * from "./taffrail/v1/admin.js";
 export * from "./taffrail/v1/broker.js";
 export * from "./taffrail/v1/entities.js";
 export * from "./taffrail/v1/groups.js";

@@ -10,12 +10,12 @@ use tonic::{Code, Status};
 use super::guarded::{Guarded, grant};
 use crate::{
     proto::{
-        self, AcceptClockRequest, AddPartitionsRequest, AlterTopicRequest, AppendStreamResponse,
-        CommitRequest, CompactRequest, CreateTokenRequest, CreateTopicRequest, Credit,
-        DeleteGroupRequest, DeleteTopicRequest, DescribeErasureRequest, DescribeGroupRequest,
-        DescribeTopicRequest, Edge, EraseKeyRequest, FetchOffsetsRequest, ForgetProducerRequest,
-        ForkGroupRequest, GetClockRequest, GetLatestRequest, GroupOffset, JoinGroup,
-        ListGroupsRequest, ListOffsetsRequest, ListProducersRequest, ListTokensRequest,
+        self, AcceptClockRequest, AddPartitionsRequest, AdvanceRequest, AlterTopicRequest,
+        AppendStreamResponse, CommitRequest, CompactRequest, CrashRequest, CreateTokenRequest,
+        CreateTopicRequest, Credit, DeleteGroupRequest, DeleteTopicRequest, DescribeErasureRequest,
+        DescribeGroupRequest, DescribeTopicRequest, Edge, EraseKeyRequest, FetchOffsetsRequest,
+        ForgetProducerRequest, ForkGroupRequest, GetClockRequest, GetLatestRequest, GroupOffset,
+        JoinGroup, ListGroupsRequest, ListOffsetsRequest, ListProducersRequest, ListTokensRequest,
         ListTopicsRequest, OpenProducerRequest, Position, ReadKeyRequest, ReadRequest,
         ResetGroupRequest, RevokeTokenRequest, StatusRequest, TrimKeyRequest, TrimRequest,
         append_stream_response::Outcome, consume_request, health::HealthCheckRequest, position,
@@ -271,6 +271,14 @@ fn of_tokens() -> Vec<Row> {
     ]
 }
 
+fn of_admin() -> Vec<Row> {
+    let advance = AdvanceRequest::default();
+    vec![
+        row("/taffrail.v1.Admin/Crash", &CrashRequest {}, ADMINS),
+        row("/taffrail.v1.Admin/Advance", &advance, ADMINS),
+    ]
+}
+
 fn of_health() -> Vec<Row> {
     let check = HealthCheckRequest::default();
     vec![
@@ -288,6 +296,7 @@ fn table() -> Vec<Row> {
         of_groups(),
         of_broker(),
         of_tokens(),
+        of_admin(),
         of_health(),
     ];
     services.concat()

@@ -31,14 +31,23 @@ import java.util.Map;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestInfo;
 import org.junit.jupiter.api.Timeout;
 
 /** Topics, appends, entities, and what goes wrong with them. */
 @Timeout(60)
 class CallsTest {
-  private final World world = new World();
-  private final Client client = world.client;
+  private World world;
+  private Client client;
+
+  @BeforeEach
+  void start(TestInfo test) {
+    world = World.of(test);
+    client = world.client;
+  }
 
   @AfterEach
   void close() throws Exception {
@@ -258,6 +267,7 @@ class CallsTest {
   }
 
   @Test
+  @Tag(World.ON_DISK)
   void aBrokerThatIsNotThereHasStoredNothing() {
     client.createTopic("t");
     Producer producer = client.producer("t", new Producer.Options().giveUpAfter(Duration.ZERO));
@@ -272,6 +282,7 @@ class CallsTest {
   }
 
   @Test
+  @Tag(World.ON_DISK)
   void aProducerGoesOnAfterARestart() {
     client.createTopic("t");
     Producer producer = client.producer("t", new Producer.Options().name("p"));
@@ -316,5 +327,14 @@ class CallsTest {
     assertEquals(7, partitions.size());
     AppendResponse appended = producer.appendTo(3, List.of(Record.newBuilder().setValue(KEY).build()));
     assertEquals(3, appended.getBatches(0).getRanges(0).getPartition());
+  }
+
+  @Test
+  void timePassesWhereATestSaysSo() {
+    client.createTopic("t");
+    var first = client.append("t", numbered(1)).getRanges(0);
+    world.broker.advance(Duration.ofHours(1));
+    var second = client.append("t", numbered(2)).getRanges(0);
+    assertTrue(second.getAppendTimeMs() - first.getAppendTimeMs() >= 3_600_000);
   }
 }

@@ -40,14 +40,23 @@ import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestInfo;
 import org.junit.jupiter.api.Timeout;
 
 /** Members of consumer groups, that are fenced, killed, cut off and told to hand over. */
 @Timeout(60)
 class GroupsTest {
-  private final World world = new World();
-  private final Client client = world.client;
+  private World world;
+  private Client client;
+
+  @BeforeEach
+  void start(TestInfo test) {
+    world = World.of(test);
+    client = world.client;
+  }
 
   @AfterEach
   void close() throws Exception {
@@ -232,6 +241,7 @@ class GroupsTest {
   }
 
   @Test
+  @Tag(World.ON_DISK)
   void aMemberGoesOnAfterKill9AndARestart() {
     client.createTopic("t");
     world.append("t", 0);
@@ -314,6 +324,7 @@ class GroupsTest {
   }
 
   @Test
+  @Tag(World.ON_DISK)
   void aMemberWhoseBrokerIsAwayForTooLongSaysSoAndCanGoOn() {
     client.createTopic("t");
     world.append("t", 0);

@@ -34,14 +34,23 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestInfo;
 import org.junit.jupiter.api.Timeout;
 
 /** Reads that follow, and what they do when the broker is lost. */
 @Timeout(60)
 class ReadsTest {
-  private final World world = new World();
-  private final Client client = world.client;
+  private World world;
+  private Client client;
+
+  @BeforeEach
+  void start(TestInfo test) {
+    world = World.of(test);
+    client = world.client;
+  }
 
   @AfterEach
   void close() throws Exception {
@@ -57,6 +66,7 @@ class ReadsTest {
   }
 
   @Test
+  @Tag(World.ON_DISK)
   void aFollowGoesOnAfterKill9AndARestart() {
     client.createTopic("t", 2, Map.of());
     world.append("t", 0, 1);
@@ -79,12 +89,12 @@ class ReadsTest {
     world.append("t", 0);
     Reading reading = world.after(client.read(of("t").setFollow(true).setStart(Wire.latest()).build()));
     world.append("t", 1, 2);
-    world.broker.kill();
-    world.broker.start();
+    world.broker.crash();
     assertEquals(List.of("1", "2"), take(reading, 2));
   }
 
   @Test
+  @Tag(World.ON_DISK)
   void aFollowGoesOnAfterAShutdown() {
     client.createTopic("t");
     world.append("t", 0);
@@ -115,8 +125,7 @@ class ReadsTest {
     world.append("t", 0, 1, 2);
     Reading reading = follow(client);
     take(reading, 3);
-    world.broker.kill();
-    world.broker.start();
+    world.broker.crash();
     world.append("t", 3, 4);
     client.trim(dev.taffrail.v1.TrimRequest.newBuilder().setTopic("t").setBeforeOffset(4).build());
     OffsetOutOfRange gone = assertThrows(OffsetOutOfRange.class, reading::next);
@@ -129,8 +138,7 @@ class ReadsTest {
     world.append("t", 0);
     Reading reading = follow(client);
     take(reading, 1);
-    world.broker.kill();
-    world.broker.start();
+    world.broker.crash();
     world.untilAnswered();
     client.deleteTopic("t");
     client.createTopic("t");
@@ -140,6 +148,7 @@ class ReadsTest {
   }
 
   @Test
+  @Tag(World.ON_DISK)
   void theTimeThatAFollowWaitsIsThereAgainAfterItHasGivenUp() {
     client.createTopic("t");
     world.append("t", 0);

@@ -23,14 +23,27 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import java.util.function.BooleanSupplier;
 import java.util.stream.IntStream;
+import org.junit.jupiter.api.TestInfo;
 
 /** What the tests share: a broker of their own, a proxy that can lose what passes it, and waiting. */
 final class World {
   static final ByteString KEY = ByteString.copyFromUtf8("key");
 
-  final TestBroker broker = TestBroker.run();
+  /** Of tests in which the broker is away for a while; that of others is in memory. */
+  static final String ON_DISK = "on-disk";
+
+  final TestBroker broker;
   private final Deque<AutoCloseable> ends = new ArrayDeque<>();
-  final Client client = connect(broker.address());
+  final Client client;
+
+  private World(TestBroker broker) {
+    this.broker = broker;
+    client = connect(broker.address());
+  }
+
+  static World of(TestInfo test) {
+    return new World(test.getTags().contains(ON_DISK) ? TestBroker.runOnDisk() : TestBroker.run());
+  }
 
   Client connect(String address) {
     return after(Client.connect(address));

@@ -1,0 +1,73 @@
+//! `taffrail.v1.Admin`.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{auth::permit, broker::clock, status};
+use crate::{
+    broker::{Broker, Error},
+    env::Ephemeral,
+    proto::{AdvanceRequest, AdvanceResponse, CrashRequest, CrashResponse, admin_server},
+};
+
+/// As far as time is moved at once: 100 years.
+const MAX_ADVANCE_MS: u64 = 36_525 * 86_400_000;
+
+/// The world of a broker that has nothing to lose, and how its power is cut.
+#[derive(Clone)]
+pub(crate) struct Trial {
+    /// What the broker lives in.
+    pub(crate) world: Arc<Ephemeral>,
+    /// Asks whoever runs the server to cut the power, and with it this server short.
+    pub(crate) crash: mpsc::Sender<()>,
+}
+
+pub(super) struct AdminService {
+    broker: Arc<Broker>,
+    trial: Option<Trial>,
+}
+
+impl AdminService {
+    pub(super) fn new(broker: Arc<Broker>, trial: Option<Trial>) -> Self {
+        Self { broker, trial }
+    }
+
+    fn trial(&self) -> Result<&Trial, Status> {
+        self.trial.as_ref().ok_or_else(status::not_ephemeral)
+    }
+}
+
+#[async_trait]
+impl admin_server::Admin for AdminService {
+    async fn crash(
+        &self,
+        request: Request<CrashRequest>,
+    ) -> Result<Response<CrashResponse>, Status> {
+        permit(&request)?;
+        let trial = self.trial()?;
+        // One that is asked for already is as good.
+        trial.crash.try_send(()).ok();
+        pending().await
+    }
+
+    async fn advance(
+        &self,
+        request: Request<AdvanceRequest>,
+    ) -> Result<Response<AdvanceResponse>, Status> {
+        permit(&request)?;
+        let trial = self.trial()?;
+        let by_ms = request.into_inner().by_ms;
+        if by_ms > MAX_ADVANCE_MS {
+            let reason = format!("by_ms is {by_ms}, at most {MAX_ADVANCE_MS} are allowed");
+            return Err(Error::MalformedRequest { reason }.into());
+        }
+        let by = Duration::from_millis(by_ms);
+        let passed = self.broker.pass_time(by, |step| trial.world.advance(step));
+        passed.await?;
+        Ok(Response::new(AdvanceResponse {
+            clock: Some(clock(&self.broker.clock())),
+        }))
+    }
+}
