@@ -1,11 +1,11 @@
-//! The formats that a page is written in, and which of them a client wants.
+//! The formats of a metrics page, and the choice of the one that a client wants.
 
 use prometheus_client::encoding::prometheus_text;
 
-/// How a page is written.
+/// A format of a metrics page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// Prometheus' text, which everybody reads.
+    /// Prometheus' text format, which every tool reads.
     Prometheus,
     OpenMetrics,
 }
@@ -13,7 +13,7 @@ pub(crate) enum Format {
 const OPEN_METRICS: &str = "application/openmetrics-text";
 
 impl Format {
-    /// What Prometheus looks at before it reads the rest.
+    /// The `Content-Type` of the format, which Prometheus looks at first.
     pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Prometheus => prometheus_text::CONTENT_TYPE,
@@ -21,8 +21,8 @@ impl Format {
         }
     }
 
-    /// The one that an `Accept` header likes best. Where it likes none of them it is told in
-    /// Prometheus' text all the same: a person who asks has seldom set the header.
+    /// The format that an `Accept` header prefers. If it accepts neither, Prometheus' text is sent
+    /// nevertheless: a person who looks at the page has seldom set the header.
     pub(crate) fn wanted(accept: &str) -> Self {
         let mut best = (Self::Prometheus, 0.0);
         for range in accept.split(',') {
@@ -54,7 +54,7 @@ impl Format {
     }
 }
 
-/// How much a range is liked: 1 unless it says so itself.
+/// The quality value of a media range: 1 if it gives none.
 fn quality(range: &str) -> f64 {
     for parameter in range.split(';').skip(1) {
         if let Some(quality) = parameter.trim().strip_prefix("q=") {

@@ -1,37 +1,38 @@
-//! How often something took how long, counted without a lock.
+//! Histograms of times, counted without a lock.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-/// The bounds of what is counted together, in microseconds: from below what a disk needs for a sync
-/// up to what no client waits for.
+/// The upper bounds of the buckets in microseconds, from less than a disk needs for a sync up to
+/// more than any client waits.
 const BOUNDS_US: [u64; 17] = [
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
     1_000_000, 2_500_000, 5_000_000, 10_000_000,
 ];
 
-/// Times by their length. Aligned, so that two of them do not share a line of a processor's cache.
+/// A histogram of times. Aligned so that two histograms do not share a cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(crate) struct Histogram {
-    /// How many were up to each bound and above the one before; the last are above all bounds.
+    /// How many times were above the previous bound and up to this one; the last count is of times
+    /// above all bounds.
     counts: [AtomicU64; BOUNDS_US.len() + 1],
     sum_ns: AtomicU64,
 }
 
-/// What a histogram has counted, as it is written.
+/// The content of a histogram, as it is written.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Distribution {
     /// The sum of all times, in seconds.
     pub(crate) sum: f64,
-    /// How many were up to each bound, in seconds, and above the one before.
+    /// For each bound in seconds, how many times were above the previous bound and up to this one.
     pub(super) buckets: Vec<(f64, u64)>,
 }
 
 impl Histogram {
-    /// Something took so long.
+    /// Counts one time.
     pub(crate) fn observe(&self, time: Duration) {
         let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_US.partition_point(|bound| *bound < us);

@@ -1,9 +1,9 @@
-//! What is measured: every metric once, with its name, its unit and what it says.
+//! Metrics: each is declared once, with its name, its unit and its help text.
 //!
-//! What happens is counted where it happens, in the types of `counts.rs`, without a lock. What
-//! there is at a moment is looked up only when somebody asks: whoever knows it puts it on a
-//! [`Page`], which is written in the format that was asked for. Reading order: `declared.rs`, the
-//! metrics; `page.rs`, how they are written; `histogram.rs`, how times are counted.
+//! Events are counted where they happen, in the types of `counts.rs`, without a lock. Current
+//! values are looked up only when a client asks for them: each component puts its own on a
+//! [`Page`], which is written in the wanted format. Reading order: `declared.rs`, the metrics;
+//! `page.rs`, how they are written; `histogram.rs`, how times are counted.
 
 mod counts;
 mod declared;

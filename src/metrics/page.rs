@@ -1,4 +1,4 @@
-//! What all metrics are at one moment, and how that is written.
+//! The values of all metrics at one moment, and how they are written.
 
 use std::fmt;
 
@@ -10,8 +10,9 @@ use prometheus_client::{
 
 use super::{Distribution, Format, Metric, declared::Kind};
 
-/// The values of metrics. Each metric is written once, in the order in which they are declared,
-/// whatever was set in between; also one without a value, so that its name is there to be found.
+/// The values of metrics. Metrics are written in the order of their declaration, whatever the order
+/// in which values were set. A metric without a value is written, too, so that users can find its
+/// name.
 #[derive(Debug)]
 pub(crate) struct Page {
     families: Vec<Vec<Sample>>,
@@ -26,7 +27,7 @@ struct Sample {
 
 type Labels = Vec<(&'static str, String)>;
 
-/// What a metric can be.
+/// A value of a metric.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Number(u64),
@@ -71,19 +72,19 @@ impl Page {
         }
     }
 
-    /// The value of a metric that has one.
+    /// Sets the value of a metric without labels.
     pub(crate) fn set(&mut self, metric: Metric, value: impl Into<Value>) {
         self.set_for(metric, &[], value);
     }
 
-    /// The same of one that may not be known.
+    /// The same for a value that may be unknown.
     pub(crate) fn set_known(&mut self, metric: Metric, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
             self.set(metric, value);
         }
     }
 
-    /// The value that a metric has for something. Nothing is set for the same labels twice.
+    /// Sets the value of a metric for these labels. No labels are set twice.
     pub(crate) fn set_for(
         &mut self,
         metric: Metric,

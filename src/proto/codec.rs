@@ -1,4 +1,4 @@
-//! How messages become gRPC frames: prost's encoding, with buffers that suit messages of a
+//! The encoding of messages as gRPC frames: prost's encoding, with buffers that suit messages of a
 //! megabyte.
 
 use std::marker::PhantomData;
@@ -12,8 +12,8 @@ use tonic::{
 
 use super::Received;
 
-/// What a call's buffers start with. Every open call pays it twice, so it is what a small message
-/// needs and no more; larger ones make room for themselves at once.
+/// The initial size of a call's buffers. Every open call has two of them, so it is just enough for
+/// a small message; a larger message makes its own room at once.
 const BUFFER_BYTES: usize = 512;
 
 /// Ready messages are gathered into one HTTP/2 write up to this.
@@ -58,7 +58,7 @@ impl<T: Message> codec::Encoder for Encoder<T> {
 
     fn encode(&mut self, message: T, buf: &mut EncodeBuf<'_>) -> Result<(), Status> {
         // A buffer that grows while slices of records are put into it would copy them again each
-        // time it does.
+        // time.
         buf.reserve(message.encoded_len());
         message.encode_raw(buf);
         Ok(())
@@ -94,8 +94,8 @@ impl<U: Message + Received + Default> Decoded for U {}
 
 /// Decodes a message.
 pub(crate) fn decode<U: Decoded>(encoded: Bytes) -> Result<U, Status> {
-    // INTERNAL is what gRPC says of a message that cannot be decoded; the server tells its clients
-    // more precisely.
+    // gRPC uses INTERNAL for a message that cannot be decoded; the server gives its clients a more
+    // precise status.
     if let Some(fields) = U::FIELDS {
         fields
             .check(&encoded)

@@ -1,9 +1,9 @@
 //! The typed detail of a conflict: a `taffrail.v1.Conflict` among the details of a
 //! `google.rpc.Status`.
 //!
-//! Details travel as an encoded `google.rpc.Status` in the trailers of the call, its field 3 a list
-//! of `google.protobuf.Any`. As protobuf has it, one more element behind the encoded message is one
-//! more in the list, so that nobody has to take apart what is there.
+//! The details travel as an encoded `google.rpc.Status` in the trailers of the call; its field 3 is
+//! a list of `google.protobuf.Any`. In protobuf, an element that is appended to an encoded message
+//! becomes the last element of the list, so the existing details need not be decoded.
 
 use bytes::Bytes;
 use prost::Message;
@@ -11,15 +11,15 @@ use prost_types::Any;
 
 use super::{Conflict, FailedCondition};
 
-/// What `Any` says that it holds.
+/// The type URL in the `Any`.
 const TYPE_URL: &str = "type.googleapis.com/taffrail.v1.Conflict";
 
-/// Most conditions that a conflict names. Each takes 17 bytes at most, and all of them about 2,300
-/// of the 8,192 bytes of trailers that gRPC's C core takes, which clients of many languages are
-/// built on.
+/// The most conditions that a conflict names. Each takes 17 bytes at most; all of them take about
+/// 2,300 of the 8,192 bytes of trailers that gRPC's C core accepts, on which the clients of many
+/// languages are built.
 const MAX_NAMED: usize = 100;
 
-/// `google.rpc.Status`, as far as it matters here.
+/// The part of `google.rpc.Status` that is needed here.
 #[derive(Clone, PartialEq, Message)]
 struct Details {
     #[prost(message, repeated, tag = "3")]
@@ -27,7 +27,7 @@ struct Details {
 }
 
 impl Conflict {
-    /// Of these conditions, which are in the request's order.
+    /// The conflict for these failed conditions, which are in the request's order.
     #[must_use]
     pub fn of(mut failed: Vec<FailedCondition>) -> Self {
         let count = u32::try_from(failed.len()).unwrap_or(u32::MAX);

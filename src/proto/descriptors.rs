@@ -1,4 +1,4 @@
-//! What the compiled descriptors of `.proto` files define, for those who ask by name.
+//! The content of compiled `.proto` descriptors, to be looked up by name.
 
 use bytes::Bytes;
 use prost::Message;
@@ -7,11 +7,11 @@ use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto, Fil
 /// A `.proto` file.
 #[derive(Clone, Debug)]
 pub(crate) struct File {
-    /// The path that others import it by.
+    /// The path by which other files import it.
     pub(crate) name: String,
     /// Its encoded `google.protobuf.FileDescriptorProto`.
     pub(crate) encoded: Bytes,
-    /// The full names of all that it defines.
+    /// The full names of everything that the file defines.
     pub(crate) symbols: Vec<String>,
     /// The full names of its services.
     pub(crate) services: Vec<String>,
@@ -19,7 +19,7 @@ pub(crate) struct File {
     pub(crate) messages: Vec<String>,
 }
 
-/// The files of an encoded `google.protobuf.FileDescriptorSet`; none if it is not one.
+/// The files of an encoded `google.protobuf.FileDescriptorSet`; empty if the bytes are none.
 pub(crate) fn files(set: &[u8]) -> Vec<File> {
     let set = FileDescriptorSet::decode(set).unwrap_or_default();
     set.file.into_iter().map(File::new).collect()
@@ -27,7 +27,7 @@ pub(crate) fn files(set: &[u8]) -> Vec<File> {
 
 impl File {
     fn new(mut descriptor: FileDescriptorProto) -> Self {
-        // Who generated it may have left the folder out, which is the package.
+        // The generator may have left out the folder, which follows from the package.
         if !descriptor.name().contains('/') {
             let folder = descriptor.package().replace('.', "/");
             descriptor.name = Some(format!("{folder}/{}", descriptor.name()));
@@ -82,7 +82,7 @@ impl File {
     fn add_enum(&mut self, scope: &str, values: &EnumDescriptorProto) {
         self.add(scope, values.name());
         for value in &values.value {
-            // Protobuf counts a value among the names around its enum.
+            // In protobuf, an enum's values are named in the scope around the enum.
             self.add(scope, value.name());
         }
     }

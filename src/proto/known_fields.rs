@@ -1,9 +1,9 @@
-//! Which fields the messages have that the broker receives, so that it can refuse all others.
+//! The fields of the messages that the broker receives, so that it can refuse unknown ones.
 //!
-//! Protobuf leaves out what it does not know. For a request that is wrong: a condition, a filter or
-//! a bound that a newer client has put there would be left out, and more would be stored, returned
-//! or deleted than it asked for. So the bytes of every request are looked over before they are
-//! decoded. Answers are not: a newer broker may tell a client more than it knows.
+//! Protobuf skips unknown fields, which is wrong for a request: if a newer client sets a condition,
+//! a filter or a bound that the broker skips, more is stored, returned or deleted than the client
+//! asked for. So every request's bytes are checked before they are decoded. Responses are not
+//! checked: a newer broker may tell a client more than it understands.
 
 use prost::encoding::{self, DecodeContext, WireType};
 
@@ -11,7 +11,7 @@ use crate::types::limits::MAX_ELEMENTS;
 
 /// A message that can be received.
 pub trait Received {
-    /// The fields that it has, if it may have no others: it is a request to the broker.
+    /// The message's fields if unknown ones are refused, which is so for requests to the broker.
     const FIELDS: Option<&'static Fields>;
 }
 
@@ -20,34 +20,34 @@ pub trait Received {
 pub struct Fields {
     /// The message's name.
     message: &'static str,
-    /// What it takes when it is decoded, in bytes, without what it refers to.
+    /// The size of the decoded struct in bytes, without what it points to.
     size: usize,
-    /// Their numbers.
+    /// The fields by number.
     known: &'static [(u32, Holds)],
 }
 
-/// What a field holds.
+/// The type of a field.
 #[derive(Debug)]
 enum Holds {
     /// A message with these fields.
     Message(&'static Fields),
-    /// A text or bytes.
+    /// A string or bytes.
     Text,
-    /// A number, or several.
+    /// One or more numbers.
     Numbers,
 }
 
-/// What a text takes beside its bytes: its place in a list, which doubles when it grows, and an
-/// allocation.
+/// The memory of a string beside its bytes: its place in a list, whose capacity doubles when it
+/// grows, and an allocation.
 const TEXT_BYTES: usize = 96;
 
-/// What a number takes in such a list.
+/// The memory of a number in such a list.
 const NUMBER_BYTES: usize = 16;
 
-/// Why a request is not decoded.
+/// Why a request is refused before decoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotDecoded {
-    /// It has a field that its message does not have.
+    /// The message has a field that it should not have.
     #[error(
         "field {field} of {message} is unknown to this broker; the client's .proto files are newer"
     )]
@@ -57,8 +57,8 @@ pub enum NotDecoded {
         /// The number of the field.
         field: u32,
     },
-    /// It has more texts, byte strings and messages than any request needs. Each takes many times
-    /// its bytes when it is decoded.
+    /// The request has more strings, byte strings and messages than any request needs. Decoded,
+    /// each takes many times its encoded bytes.
     #[error("{message} has more than {MAX_ELEMENTS} elements; split it")]
     TooManyElements {
         /// The message's name.
@@ -67,20 +67,20 @@ pub enum NotDecoded {
 }
 
 impl Fields {
-    /// Looks over an encoded message, and the messages in it.
+    /// Checks an encoded message and the messages in it.
     ///
-    /// What is no protobuf passes: decoding it says what is wrong.
+    /// Bytes that are no protobuf pass this check; decoding them fails with the reason.
     ///
     /// # Errors
     ///
-    /// The first field that is not known, or that there are too many elements.
+    /// The first unknown field, or that there are too many elements.
     pub fn check(&self, encoded: &[u8]) -> Result<(), NotDecoded> {
         self.check_within(encoded, &mut { MAX_ELEMENTS })
     }
 
-    /// About how many bytes an encoded message takes when it is decoded, beside those that it has.
-    /// Elements of two bytes each take a hundred, and the lists that they are in double when they
-    /// grow. One that has too many is not decoded.
+    /// About how many bytes a message takes when it is decoded, beside its encoded bytes. An
+    /// element of two bytes takes a hundred, and lists double their capacity when they grow. A
+    /// message with too many elements is not counted to its end, as it will not be decoded.
     pub(crate) fn decoded_bytes(&self, encoded: &[u8]) -> usize {
         self.decoded_bytes_within(encoded, &mut { MAX_ELEMENTS })
     }
@@ -154,7 +154,7 @@ impl Fields {
     }
 }
 
-/// A length and that many bytes.
+/// Takes a length and that many bytes.
 fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let len = encoding::decode_varint(rest).ok()?;
     let (bytes, behind) = rest.split_at_checked(usize::try_from(len).ok()?)?;

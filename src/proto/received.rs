@@ -1,4 +1,4 @@
-//! An `AppendBatch` as it arrived: its records found, not taken apart.
+//! A received `AppendBatch`, whose records are located but not decoded.
 
 use bytes::{Bytes, BytesMut};
 
@@ -9,29 +9,29 @@ use super::wire::{RECORD_TAG, RECORDS_FIELD};
 pub struct ReceivedBatch {
     /// The topic's name, unchecked.
     pub topic: String,
-    /// The partition to append to; none: the broker chooses.
+    /// The partition to append to; `None` if the broker chooses.
     pub partition: Option<u32>,
     /// The batch's number among its producer's for this topic and partition.
     pub sequence: Option<u64>,
-    /// The id of the topic that is meant, unchecked; empty: whichever has the name.
+    /// The id of the intended topic, unchecked; empty for whichever topic has the name.
     pub topic_id: String,
-    /// The records: [`RECORD_TAG`], a varint length and that many bytes, again and again. A slice
-    /// of the message where its records lie side by side, as every encoder puts them; a copy
-    /// otherwise. What the bytes of a record say is unchecked.
+    /// The records: [`RECORD_TAG`], a varint length and that many bytes, for each record. It is a
+    /// slice of the message if the records are adjacent, as every encoder writes them, or else a
+    /// copy. The records themselves are unchecked.
     pub records: Bytes,
 }
 
 /// Why bytes are not an `AppendBatch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedBatch {
-    /// The bytes end within a field, or are no protobuf at all.
+    /// The bytes end within a field, or are not protobuf at all.
     #[error("a batch is not valid protobuf, or was cut off")]
     Encoding,
-    /// A field has another type than it should.
+    /// A field has the wrong wire type.
     #[error("field {0} of a batch has the wrong wire type")]
     WireType(u32),
-    /// A field that this broker does not know. Ignoring it could mean to append what the client
-    /// made depend on it.
+    /// A field is unknown to this broker. Ignoring it could append a batch without a condition that
+    /// the client has set.
     #[error("field {0} of a batch is unknown to this broker; the client's .proto files are newer")]
     UnknownField(u32),
     /// The topic's name is not text.
@@ -49,11 +49,11 @@ const VARINT: u8 = 0;
 const LENGTH_DELIMITED: u8 = 2;
 
 impl ReceivedBatch {
-    /// Reads an encoded `AppendBatch`.
+    /// Decodes an `AppendBatch`.
     ///
     /// # Errors
     ///
-    /// What is wrong with it first.
+    /// The first thing that is wrong.
     pub fn decode(encoded: &Bytes) -> Result<Self, MalformedBatch> {
         let mut batch = Self::default();
         let mut runs = Runs::default();
@@ -82,8 +82,8 @@ impl ReceivedBatch {
                     id.map_err(|_| MalformedBatch::TopicId)?
                         .clone_into(&mut batch.topic_id);
                 }
-                // Its tag in more bytes than it needs: valid protobuf, but not the form that is
-                // stored.
+                // A tag in more bytes than needed: valid protobuf, but not the form in which
+                // records are stored.
                 (RECORDS_FIELD, LENGTH_DELIMITED) => runs.push_framed(fields.bytes()?),
                 (field @ (1..=4 | RECORDS_FIELD), _) => {
                     return Err(MalformedBatch::WireType(field));
@@ -95,8 +95,8 @@ impl ReceivedBatch {
         Ok(batch)
     }
 
-    /// How many records an encoded `AppendBatch` has; of one that cannot be decoded, how many come
-    /// before what is wrong. More than `most` are not counted on.
+    /// The number of records in an encoded `AppendBatch`; if it cannot be decoded, the number
+    /// before the error. Stops counting soon after `most`.
     #[must_use]
     pub fn count_records(encoded: &[u8], most: usize) -> usize {
         let mut fields = Fields { encoded, at: 0 };
@@ -116,7 +116,7 @@ impl ReceivedBatch {
     }
 }
 
-/// Runs of records as they lie in the message, nearly always one.
+/// The adjacent runs of records in a message, nearly always one.
 #[derive(Default)]
 struct Runs {
     first: Bytes,
@@ -165,7 +165,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Goes over all records that follow each other from here on.
+    /// Skips all records that follow each other from here on.
     fn skip_records(&mut self) -> Result<(), MalformedBatch> {
         while self.encoded.get(self.at) == Some(&RECORD_TAG) {
             self.at += 1;
@@ -174,7 +174,7 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    /// A field's number and wire type.
+    /// Reads a field's number and wire type.
     fn tag(&mut self) -> Result<(u32, u8), MalformedBatch> {
         let tag = u32::try_from(self.varint()?).map_err(|_| MalformedBatch::Encoding)?;
         match tag >> 3 {

@@ -1,9 +1,9 @@
-//! The status that a call would have ended with, as an answer on a stream that goes on.
+//! The status of a refused request, as a response on a stream that goes on.
 
 use prost::Message;
 use tonic_types::Status;
 
-/// The answer that says what this status says.
+/// The response with this status.
 #[must_use]
 pub fn refused(status: &tonic::Status) -> Status {
     // The details of a status travel as a whole `google.rpc.Status`.

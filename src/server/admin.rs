@@ -1,8 +1,8 @@
-//! The administrators' own way in: a socket in the data directory.
+//! Access for administrators: a socket in the data directory.
 //!
-//! It serves the same services as the port, and has places of its own, so that no number of clients
-//! can keep an administrator out. Who may connect is the file system's business: the user who runs
-//! the broker.
+//! It serves the same services as the port, with its own connection limit, so that no number of
+//! clients can keep an administrator out. The file system decides who may connect: the user who
+//! runs the broker.
 
 use std::{
     io,
@@ -18,8 +18,8 @@ use tracing::debug;
 
 use crate::{env::FileSystem, types::ADMIN_SOCKET};
 
-/// A socket that listens, as the stream of its connections. Dropping it removes its name, for which
-/// the data directory must still be locked: the name might be that of the next broker's.
+/// A listening socket, as a stream of connections. Dropping it removes its name, so the data
+/// directory must still be locked then: the name might belong to the next broker already.
 pub(crate) struct AdminSocket {
     listener: UnixListener,
     path: PathBuf,
@@ -27,13 +27,13 @@ pub(crate) struct AdminSocket {
 }
 
 impl AdminSocket {
-    /// Where the socket of a data directory is.
+    /// The path of a data directory's socket.
     pub(crate) fn path(data_dir: &Path) -> PathBuf {
         data_dir.join(ADMIN_SOCKET)
     }
 
-    /// Listens in a data directory that is locked. A socket that a broker before has left there is
-    /// replaced.
+    /// Listens in a data directory, which must be locked. A socket that an earlier broker has left
+    /// there is replaced.
     ///
     /// # Errors
     ///

@@ -18,11 +18,12 @@ use tokio::{
 use super::limits::APPENDS_IN_FILES;
 use crate::env::Clock;
 
-/// The threads are the process's, and so are these.
+/// The limit of threads for appends that wait for files. The threads belong to the process, so this
+/// does, too.
 static PLACES: Semaphore = Semaphore::const_new(APPENDS_IN_FILES);
 
-/// Runs what may wait for a file to be read. Other tasks go on meanwhile, on another thread; a
-/// runtime with one thread has none and waits.
+/// Runs work that may wait for a file. Other tasks continue on another thread meanwhile; in a
+/// runtime with one thread they wait.
 pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
@@ -30,20 +31,21 @@ pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// A read that takes no longer has found all in memory.
+/// A read within this time has found everything in memory.
 const SHORT: Duration = Duration::from_micros(200);
 
-/// So many reads behind one that took longer may wait for a file.
+/// After a read that took longer, this many reads are treated as ones that may wait.
 const BEHIND_A_LONG_ONE: u32 = 100;
 
-/// Reads that nearly always find all in memory, and then take a few microseconds: far less than it
-/// takes to leave other tasks to another thread. One at a time is done as if it could not wait, as
-/// long as none has waited lately: where a disk hangs, it holds up one thread of several.
+/// Reads that nearly always find everything in memory, and then take a few microseconds: far less
+/// than handing the other tasks to another thread. One such read at a time is run in place, as if
+/// it could not wait, unless one has waited lately. So a disk that hangs blocks one thread of
+/// several.
 pub(super) struct ShortReads {
     clock: Arc<dyn Clock>,
-    /// One is done as if it could not wait.
+    /// Whether a read is running in place.
     is_busy: AtomicBool,
-    /// How many may wait before one is tried again that must not.
+    /// How many reads are treated as ones that may wait, before one runs in place again.
     may_wait: AtomicU32,
 }
 
@@ -56,7 +58,7 @@ impl ShortReads {
         }
     }
 
-    /// Reads something that is small.
+    /// Reads something small.
     pub(super) fn read<T>(&self, read: impl FnOnce() -> T) -> T {
         if self.takes_one_that_may_wait() || !has_other_threads() {
             return blocking(read);
@@ -72,9 +74,9 @@ impl ShortReads {
         done
     }
 
-    /// Counts one of those that may wait, if there are any left.
+    /// Returns whether the next read must be treated as one that may wait, and counts it.
     pub(super) fn takes_one_that_may_wait(&self) -> bool {
-        // Nearly always there are none, and then nothing is written that other threads read.
+        // The count is nearly always 0; then no memory is written that other threads read.
         if self.may_wait.load(Ordering::Relaxed) == 0 {
             return false;
         }
@@ -86,7 +88,7 @@ impl ShortReads {
     }
 }
 
-/// Held by the one that is done as if it could not wait.
+/// Held by the read that runs in place.
 struct Busy<'a>(&'a AtomicBool);
 
 impl<'a> Busy<'a> {
@@ -101,24 +103,24 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// Whether other tasks go on while this one has its thread.
+/// Whether other tasks can continue while this one blocks its thread.
 fn has_other_threads() -> bool {
     match Handle::try_current() {
         Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
             runtime.metrics().num_workers() > 1
         }
-        // All work is done like this there.
+        // Such a runtime runs all work in place.
         _ => true,
     }
 }
 
-/// As [`blocking`], for an append, which shares its task with other calls, which go on too. What
-/// waits has no thread; work that has begun is done even if its call is cancelled meanwhile.
+/// Like [`blocking`], for an append, which shares its task with other calls that must continue.
+/// Waiting appends hold no thread. Work that has begun is completed even if its call is cancelled.
 pub(super) async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
         return work();
     }
-    // It is never closed.
+    // The semaphore is never closed.
     let place = PLACES.acquire().await.ok();
     let work = move || {
         let _place = place;
@@ -128,7 +130,7 @@ pub(super) async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),
-            // The runtime ends, and this call with it.
+            // The runtime shuts down, and this call with it.
             Err(_) => std::future::pending().await,
         },
     }

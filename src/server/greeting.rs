@@ -1,41 +1,41 @@
-//! The first bytes of a connection: whoever does not speak HTTP/2 is told so where its protocol
-//! allows it, before it costs more than a socket.
+//! The first bytes of a connection. A client that does not speak HTTP/2 is told so, if its protocol
+//! allows it, before the connection costs more than a socket.
 
 use std::io;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// What every client of HTTP/2 sends first.
+/// The bytes that every client of HTTP/2 sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The preface, and the header of the SETTINGS that must follow.
+/// The end of the preface and of the header of the SETTINGS frame that must follow.
 const HEADER_END: usize = PREFACE.len() + 9;
 
 /// The type of a SETTINGS frame.
 const SETTINGS: u8 = 4;
 
-/// Longest SETTINGS that a client may begin with: what HTTP/2 allows a frame before anything else is
-/// agreed on.
+/// The longest SETTINGS frame with which a client may begin: HTTP/2's frame size before another one
+/// is agreed on.
 const MAX_SETTINGS_BYTES: usize = 16 << 10;
 
-/// Room for what a usual client sends at once.
+/// Room for what a usual client sends first.
 const READ_BYTES: usize = 128;
 
-/// How a connection begins.
+/// What a connection's first bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Greeting {
     Http2,
-    /// A request of an earlier HTTP.
+    /// A request of an earlier version of HTTP.
     Http1,
     Tls,
-    /// Of none of these.
+    /// None of these.
     Unknown,
-    /// It was closed before it said what it is.
+    /// The connection was closed before that was clear.
     Closed,
 }
 
-/// What a connection's first bytes say; none if they do not say it yet.
+/// What these first bytes are; `None` if more bytes are needed.
 pub(super) fn of(bytes: &[u8]) -> Option<Greeting> {
     let compared = bytes.len().min(PREFACE.len());
     if bytes[..compared] == PREFACE[..compared] {
@@ -43,15 +43,15 @@ pub(super) fn of(bytes: &[u8]) -> Option<Greeting> {
     }
     match bytes {
         [0x16] => None,
-        // A handshake record of any version.
+        // A TLS handshake record of any version.
         [0x16, 0x03, ..] => Some(Greeting::Tls),
         [first, ..] if first.is_ascii_uppercase() => Some(Greeting::Http1),
         _ => Some(Greeting::Unknown),
     }
 }
 
-/// What an opening says that begins with the preface: HTTP/2 only when the client's SETTINGS are
-/// complete, so that nobody has a place for having begun.
+/// What a beginning with the preface is: HTTP/2 only once the client's SETTINGS are complete, so
+/// that a client does not get a place by sending the preface alone.
 fn of_settings(bytes: &[u8]) -> Option<Greeting> {
     let &[high, middle, low, kind, ..] = bytes.get(PREFACE.len()..HEADER_END)? else {
         return None;
@@ -63,7 +63,7 @@ fn of_settings(bytes: &[u8]) -> Option<Greeting> {
     (bytes.len() >= HEADER_END + length).then_some(Greeting::Http2)
 }
 
-/// Reads until it is clear how a connection begins, and returns what was read.
+/// Reads until it is clear what the first bytes are; returns them, too.
 pub(super) async fn read<IO: AsyncRead + Unpin>(io: &mut IO) -> io::Result<(Greeting, Bytes)> {
     let mut opening = BytesMut::with_capacity(READ_BYTES);
     loop {
@@ -76,7 +76,7 @@ pub(super) async fn read<IO: AsyncRead + Unpin>(io: &mut IO) -> io::Result<(Gree
     }
 }
 
-/// What a client of HTTP/1 is told. Whether it has come by TLS does not matter to it.
+/// The response to a client of HTTP/1, with or without TLS.
 fn http1_answer(with_tls: bool) -> Vec<u8> {
     let with = if with_tls { "with" } else { "without" };
     let text = format!("This port speaks gRPC over HTTP/2, {with} TLS.\n");
@@ -88,12 +88,12 @@ fn http1_answer(with_tls: bool) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A record with a fatal alert, protocol_version.
+/// A TLS record with the fatal alert protocol_version.
 const TLS_ALERT: &[u8] = &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46];
 
 impl Greeting {
-    /// Tells a client in its own protocol that this is not the one to speak here, and waits until it
-    /// has closed the connection.
+    /// Tells a client in its own protocol that another one is spoken here, and waits until it has
+    /// closed the connection.
     pub(super) async fn refuse<IO>(self, mut io: IO, with_tls: bool) -> io::Result<()>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -108,8 +108,8 @@ impl Greeting {
     }
 }
 
-/// Closes a connection whose client is to see what was written last. Closing with bytes unread
-/// would reset it, and the client might never see that.
+/// Closes a connection so that the client sees what was written last. Closing while unread bytes
+/// are left would reset the connection, and the client might never see it.
 pub(super) async fn leave<IO>(mut io: IO) -> io::Result<()>
 where
     IO: AsyncRead + AsyncWrite + Unpin,

@@ -1,4 +1,4 @@
-//! `grpc.health.v1.Health`: whether the broker serves, for those who decide where calls go.
+//! `grpc.health.v1.Health`: whether the broker serves, for load balancers and the like.
 
 use std::{
     pin::Pin,
@@ -15,7 +15,7 @@ use crate::proto::health::{
     health_check_response::ServingStatus, health_server::Health,
 };
 
-/// The names that it knows; the empty one stands for the whole broker.
+/// The service names that can be asked for; the empty name stands for the whole broker.
 const NAMES: [&str; 5] = [
     "",
     "taffrail.v1.Log",
@@ -24,12 +24,12 @@ const NAMES: [&str; 5] = [
     "taffrail.v1.Broker",
 ];
 
-/// Says whether the broker serves. Dropping it ends the streams that watch.
+/// Reports whether the broker serves. Dropping it ends the streams of watchers.
 pub(super) struct Reporter(watch::Sender<ServingStatus>);
 
 pub(super) struct HealthService(watch::Receiver<ServingStatus>);
 
-/// The broker serves, until it is said that it does not.
+/// A reporter and its service. The broker serves until reported otherwise.
 pub(super) fn channel() -> (Reporter, HealthService) {
     let (sender, receiver) = watch::channel(ServingStatus::Serving);
     (Reporter(sender), HealthService(receiver))
@@ -88,11 +88,11 @@ impl Health for HealthService {
     }
 }
 
-/// The answers of a `Watch`.
+/// The responses of a `Watch`.
 pub(crate) struct Watch {
     changes: WatchStream<ServingStatus>,
     is_known: bool,
-    /// It has been told that its name is not known, of which no change comes.
+    /// Whether the client was told that the name is unknown, of which no change follows.
     told: bool,
 }
 

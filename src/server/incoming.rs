@@ -1,10 +1,10 @@
-//! Messages, put together from the bytes that come in.
+//! Messages, assembled from incoming bytes.
 //!
-//! tonic does that for calls that take one message. Where a call takes many, it would keep the
-//! buffer in which it puts them together for as long as the call is open, as large as the largest
-//! of them was, and nobody would count it. So these requests are taken past tonic: it is given an
-//! empty body, and the service finds its messages among the request's extensions. Each is put
-//! together in memory of its own, which goes when the message goes.
+//! tonic does this for calls that take one message. For a call that takes many, it would keep its
+//! assembly buffer while the call is open, as large as the largest message, and uncounted. So such
+//! requests bypass tonic: tonic gets an empty body, and the service finds its messages among the
+//! request's extensions. Each message is assembled in its own memory, which is freed with the
+//! message.
 
 use std::{
     marker::PhantomData,
@@ -20,7 +20,7 @@ use tonic::{Code, Extensions, Status};
 use super::intake::{HEADER_BYTES, Metered};
 use crate::proto::codec::{self, Decoded};
 
-/// Among the extensions of a request: its messages, until its service takes them.
+/// A request's messages, among its extensions until its service takes them.
 #[derive(Clone)]
 pub(super) struct Aside(Arc<Mutex<Option<Metered>>>);
 
@@ -36,13 +36,13 @@ impl Aside {
 
 /// The messages of a call that takes many.
 pub(super) struct Incoming<T> {
-    /// None when there are no more.
+    /// `None` when there are no more.
     messages: Option<Metered>,
     of: PhantomData<fn() -> T>,
 }
 
 impl<T> Incoming<T> {
-    /// Those of the request with these extensions.
+    /// The messages of the request with these extensions.
     pub(super) fn of(extensions: &Extensions) -> Self {
         Self {
             messages: extensions.get().and_then(Aside::take),
@@ -72,31 +72,31 @@ impl<T: Decoded> Stream for Incoming<T> {
     }
 }
 
-/// Puts messages together.
+/// Assembles messages.
 #[derive(Default)]
 pub(super) struct Gatherer {
-    /// What has come and is not part of a message yet.
+    /// Bytes that have come and are not part of a message yet.
     came: Bytes,
     header: [u8; HEADER_BYTES],
     header_len: usize,
-    /// What has come of the current message.
+    /// The bytes of the current message that have come.
     message: Vec<u8>,
 }
 
-/// A message as it came.
+/// An assembled message.
 pub(super) struct Gathered {
-    /// gRPC's: 1 if it is compressed.
+    /// gRPC's flag: 1 if the message is compressed.
     pub(super) flag: u8,
     pub(super) bytes: Bytes,
 }
 
 impl Gatherer {
-    /// Takes what comes next; all that came before has been put together.
+    /// Adds the next bytes; all earlier ones must have been used.
     pub(super) fn add(&mut self, came: Bytes) {
         self.came = came;
     }
 
-    /// Whether a message has begun, and is not complete.
+    /// Whether a message has begun and is not complete.
     pub(super) fn is_in_message(&self) -> bool {
         self.header_len > 0
     }
@@ -126,7 +126,8 @@ impl Gatherer {
         })
     }
 
-    /// More has to come. What has, empty as it is, would keep what it was a part of.
+    /// Waits for more bytes. Drops the empty slice, which would keep the buffer that it was a part
+    /// of.
     fn wait(&mut self) -> Option<Gathered> {
         self.came = Bytes::new();
         None

@@ -1,4 +1,4 @@
-//! A connection's bytes, as they are or within TLS.
+//! A connection's bytes, plain or within TLS.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::tls::ServerStream;
 
-/// One of the two.
+/// A connection, plain or with TLS.
 pub(super) enum Link<IO> {
     Plain(IO),
     /// Boxed: the state of a session is large.

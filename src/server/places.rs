@@ -1,9 +1,9 @@
-//! The places that connections take, and who has to leave when a newcomer finds none.
+//! The places that connections take, and which connection must leave when a new one finds none.
 //!
-//! A client that has just come and says at once that it speaks HTTP/2 must get in, however many
-//! there are that only hold a place. So the connection that has been longest in its handshake gives
-//! way first; then the one that has been longest without a call, if that is long enough. It is
-//! closed with GOAWAY, upon which gRPC clients connect again when they have a call to make.
+//! A client that says at once that it speaks HTTP/2 must get in, however many connections only hold
+//! a place. So the connection that has been in its handshake for longest leaves first; then the one
+//! that has been without a call for longest, if that is long enough. It is closed with GOAWAY,
+//! after which gRPC clients reconnect when they have a call to make.
 
 use std::{
     collections::BTreeMap,
@@ -25,17 +25,18 @@ use crate::{
 /// The places of all connections.
 pub(super) struct Places {
     free: Arc<Semaphore>,
-    /// Told when a place is free again, its memory too.
+    /// Notified when a place is free again, including its memory.
     freed: Arc<Notify>,
-    /// What their windows count in, and what each takes; none where they have room of their own.
+    /// The memory in which the windows count, and the bytes of each; `None` if they have their own
+    /// memory.
     memory: Option<(Holder, usize)>,
-    /// For how long a connection must be without a call until another one may have its place.
+    /// How long a connection must be without a call before another one may have its place.
     idle: Duration,
     clock: Arc<dyn Clock>,
     taken: Mutex<Taken>,
 }
 
-/// Who has a place. By number, so that the first has had it longest.
+/// The connections that have a place, by number, so that the first has had it for longest.
 #[derive(Default)]
 struct Taken {
     next: u64,
@@ -51,18 +52,18 @@ struct Seat {
 
 const BUSY: u64 = u64::MAX;
 
-/// A connection's place; free again when it is dropped.
+/// A connection's place, which is free again when this is dropped.
 pub(super) struct Place {
     places: Arc<Places>,
     number: u64,
     seat: Arc<Seat>,
     _permit: OwnedSemaphorePermit,
     _memory: Option<Held>,
-    /// The last, so that it is told behind the others.
+    /// The last field, so that the others are dropped before the notification.
     _freed: Freed,
 }
 
-/// Tells the newcomer that waits when it is dropped.
+/// Notifies the waiting connection when it is dropped.
 struct Freed(Arc<Notify>);
 
 impl Drop for Freed {
@@ -88,13 +89,13 @@ impl Places {
         }
     }
 
-    /// A place for a connection whose handshake begins; none if all are taken.
+    /// A place for a connection whose handshake begins; `None` if all are taken.
     pub(super) fn try_take(self: &Arc<Self>) -> Option<Place> {
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
         self.place(permit)
     }
 
-    /// Waits for a place, and for the memory that it needs. One waits at a time.
+    /// Waits for a place and its memory. Only one connection waits at a time.
     pub(super) async fn take(self: Arc<Self>) -> Option<Place> {
         loop {
             let permit = Arc::clone(&self.free).acquire_owned().await;
@@ -129,7 +130,7 @@ impl Places {
         })
     }
 
-    /// Asks the connection to leave that can be spared most; returns what is to be said of it.
+    /// Asks the connection to leave that is needed least. Returns the notice to log.
     pub(super) fn make_room(&self) -> Option<Notice> {
         let mut taken = self.taken();
         let (seat, notice) = match taken.in_handshake.pop_first() {
@@ -170,22 +171,22 @@ impl Place {
         }
     }
 
-    /// There is a call.
+    /// The connection has a call.
     pub(super) fn busy(&self) {
         self.seat.idle_since.store(BUSY, Relaxed);
     }
 
-    /// There is no call any more.
+    /// The connection has no call any more.
     pub(super) fn idle(&self) {
         self.seat.idle_since.store(self.places.now(), Relaxed);
     }
 
-    /// What the clock says, which never goes back.
+    /// The time of the monotonic clock.
     pub(super) fn now(&self) -> Duration {
         self.places.clock.elapsed()
     }
 
-    /// Resolves when another connection is to have the place.
+    /// Resolves when another connection needs the place.
     pub(super) fn wanted(&self) -> impl Future<Output = ()> + Send + 'static {
         let seat = Arc::clone(&self.seat);
         async move { seat.leave.notified().await }

@@ -1,13 +1,13 @@
-//! What reads may take of the memory, and which of them give way when it is short.
+//! The memory of reads, and which reads give way when it is short.
 //!
-//! A read counts what it always needs, and what is on its way to its client. These have shares of
-//! their own: however many reads a connection has, there is room for what its client takes. Until
-//! the client has shown that it reads, which takes more than its socket holds, little is sent
-//! ahead, and what is ready for all such clients has a bound of its own. A client that takes
-//! nothing for a moment costs one piece of a message and no more (`http2/message.rs`); when memory
-//! is short it costs not even that: what it has not taken is read again from the log when it does.
-//! So a read may stall for as long as it likes, unless a new one finds no room for what it always
-//! needs: then the one that has stalled for longest is ended, and told where to go on.
+//! A read counts what it always needs, and what is on its way to its client. These have separate
+//! shares: however many reads a connection has, there is room for what its client takes. Until the
+//! client has shown that it reads, by taking more than its socket holds, little is sent ahead, and
+//! all such clients together have a bound for what is ready. A client that takes nothing for a
+//! moment costs one piece of a message (`http2/message.rs`). If memory is short, it does not even
+//! cost that: what it has not taken is read again from the log when it continues. So a read may
+//! stall for as long as it likes, unless a new read finds no room for what it always needs: then
+//! the read that has stalled for longest is ended, and told where to continue.
 
 use std::{
     collections::BTreeMap,
@@ -33,45 +33,45 @@ use crate::{
 pub(super) struct Reads(Arc<Shared>);
 
 struct Shared {
-    /// What reads may always need together: half of their memory, so that the rest is there for
-    /// what is on its way.
+    /// The memory that all reads may always need together: half of their memory, so that the other
+    /// half is left for what is on its way.
     places: Arc<Part>,
-    /// What is ready for clients that have not shown that they read.
+    /// The memory for what is ready for clients that have not shown that they read.
     ahead: Arc<Part>,
     notices: Arc<Notices>,
     counted: ReadCounts,
-    /// How long a read has stalled before it may be ended.
+    /// How long a read must have stalled before it may be ended.
     patience: Duration,
     stalled: Mutex<Stalled>,
 }
 
-/// What is counted of reads.
+/// Counts of reads.
 #[derive(Debug, Default)]
 pub(super) struct ReadCounts {
-    /// Those that have begun.
+    /// Reads that have begun.
     pub(super) begun: Counter,
-    /// Those that have not ended.
+    /// Reads that have not ended.
     pub(super) open: Arc<Tally>,
-    /// Bytes of messages that were made for their clients.
+    /// Bytes of messages that were made for clients.
     pub(super) bytes: Counter,
 }
 
-/// What one connection has of the memory of reads, and of their turns.
+/// A connection's share of the memory of reads, and of their turns.
 #[derive(Clone, Debug)]
 pub(super) struct Shares {
     /// What is on its way to the client.
     pub(super) pieces: Holder,
     /// What its reads always need.
     pub(super) always: Holder,
-    /// The same, of what all reads may always need.
+    /// Its share of the memory that all reads may always need together.
     pub(super) places: Holder,
-    /// Of what is ready for clients that have not shown that they read.
+    /// Its share of what is ready for clients that have not shown that they read.
     pub(super) ahead: Holder,
-    /// A read that begins or makes a message, from files perhaps, has one of these.
+    /// The queue for a turn, which a read needs to begin or to make a message, perhaps from files.
     pub(super) turns: Queue,
 }
 
-/// What a read is counted with.
+/// The memory in which a read is counted.
 pub(super) struct Admitted {
     /// What it always needs, in bytes.
     pub(super) always: usize,
@@ -84,20 +84,20 @@ pub(super) struct Admitted {
 #[derive(Default)]
 struct Stalled {
     next: u64,
-    /// Those with something in memory that can be read again.
+    /// Reads that hold something in memory which can be read again.
     holding: BTreeMap<u64, Arc<Told>>,
-    /// Those that may be ended, the longest stalled first; and whose places they have.
+    /// Reads that may be ended, the longest stalled first, each with the holder of its place.
     ripe: BTreeMap<u64, (Holder, Arc<Told>)>,
 }
 
-/// What a stalled read has been told, and the task to wake.
+/// What a stalled read has been asked, and the task to wake.
 #[derive(Default)]
 struct Told(Mutex<(Option<Tell>, Option<Waker>)>);
 
-/// What a stalled read is asked to do for the others.
+/// What a stalled read is asked to do for other reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tell {
-    /// Hold nothing in memory that can be read again.
+    /// Free everything that can be read again.
     LetGo,
     /// End.
     End,
@@ -123,12 +123,12 @@ impl Reads {
         }))
     }
 
-    /// What is counted of them.
+    /// The counts of reads.
     pub(super) fn counted(&self) -> &ReadCounts {
         &self.0.counted
     }
 
-    /// The shares of one more connection, which has this for what is on its way, and its turns.
+    /// The shares of a new connection, which has these for what is on its way and for its turns.
     pub(super) fn shares(&self, pieces: Holder, turns: Queue) -> Shares {
         Shares {
             turns,
@@ -139,8 +139,8 @@ impl Reads {
         }
     }
 
-    /// Counts a new read, with what its reader always needs. If there is no room, stalled reads
-    /// make some for the next attempt.
+    /// Counts a new read, with what its reader always needs. If there is no room, stalled reads are
+    /// asked to make some for the next attempt.
     pub(super) fn admit(&self, shares: &Shares, reader_bytes: usize) -> Result<Admitted, Error> {
         let always = READ_BYTES + reader_bytes;
         let overloaded = || Error::Overloaded {
@@ -167,7 +167,7 @@ impl Reads {
         })
     }
 
-    /// Makes stalled reads let go of what can be read again; false if there is nothing of that.
+    /// Makes stalled reads free what can be read again. Returns false if there is nothing.
     pub(super) fn let_go(&self) -> bool {
         let holding = std::mem::take(&mut self.stalled().holding);
         for told in holding.values() {
@@ -176,8 +176,8 @@ impl Reads {
         !holding.is_empty()
     }
 
-    /// Ends the read that has stalled for longest, of all or only of the holder's, if it has
-    /// stalled for long.
+    /// Ends the read that has stalled for longest, of all reads or only of the holder's, if it may
+    /// be ended.
     pub(super) fn end_longest_stalled(&self, holder: &Holder, of_all: bool) {
         let mut stalled = self.stalled();
         let mut ripe = stalled.ripe.iter();
@@ -190,7 +190,7 @@ impl Reads {
         }
     }
 
-    /// Takes note of a read that has stalled, and holds on to something that can be read again.
+    /// Registers a read that has stalled and holds something that can be read again.
     pub(super) fn stall(&self) -> Place {
         let mut stalled = self.stalled();
         stalled.next += 1;
@@ -204,7 +204,7 @@ impl Reads {
         }
     }
 
-    /// How long a read has stalled before it may be ended.
+    /// How long a read must have stalled before it may be ended.
     pub(super) fn patience(&self) -> Duration {
         self.0.patience
     }
@@ -238,7 +238,7 @@ impl Place {
         Poll::Pending
     }
 
-    /// Takes note that it has stalled for so long that it may be ended.
+    /// Registers that the read has stalled for so long that it may be ended.
     pub(super) fn ripen(&mut self, holder: &Holder) {
         let mut stalled = self.reads.stalled();
         stalled.next += 1;
@@ -248,7 +248,7 @@ impl Place {
         self.ripe = Some(number);
     }
 
-    /// Takes note that its client has taken something, if little.
+    /// Registers that its client has taken something, if only a little.
     pub(super) fn unripen(&mut self) {
         if let Some(ripe) = self.ripe.take() {
             self.reads.stalled().ripe.remove(&ripe);

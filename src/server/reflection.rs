@@ -1,8 +1,8 @@
-//! `grpc.reflection`: what the broker's calls and messages are, for tools that have no `.proto`
-//! files. Both versions of the protocol are the same messages under two names.
+//! `grpc.reflection`: describes the broker's calls and messages to tools without `.proto` files.
+//! Both versions of the protocol have the same messages under two names.
 //!
-//! The details of our statuses are among what can be asked for. A name that is not known is an
-//! answer like any other: tools ask for several on one stream.
+//! The messages in the details of our statuses can be asked for, too. An unknown name is answered
+//! without ending the stream, because tools ask for several names on one stream.
 
 use std::{
     collections::HashMap,
@@ -35,14 +35,14 @@ pub(super) fn v1() -> ServerReflectionServer<Reflection> {
     ServerReflectionServer::new(Reflection(Arc::new(Known::new())))
 }
 
-/// The service under the name that older tools call it by.
+/// The service under the name that older tools use.
 pub(super) fn v1_alpha() -> Alpha {
     Alpha(v1())
 }
 
 pub(super) struct Reflection(Arc<Known>);
 
-/// All that can be asked for.
+/// Everything that can be asked for.
 struct Known {
     files: HashMap<String, Bytes>,
     /// The file that defines each symbol.
@@ -108,7 +108,7 @@ impl Known {
     }
 }
 
-/// The answer with a file, or the name that was not found.
+/// The response with a file, or the name that was not found.
 fn file(found: Option<&Bytes>, name: &str) -> Result<MessageResponse, String> {
     let encoded = found.ok_or_else(|| name.to_owned())?;
     Ok(MessageResponse::FileDescriptorResponse(
@@ -140,7 +140,7 @@ impl ServerReflection for Reflection {
     }
 }
 
-/// An answer for each request, in order.
+/// A response to each request, in order.
 pub(super) struct Answers {
     known: Arc<Known>,
     requests: Streaming<ServerReflectionRequest>,
@@ -170,7 +170,7 @@ impl Stream for Answers {
     }
 }
 
-/// Takes calls by the older name.
+/// Takes calls under the older name.
 #[derive(Clone)]
 pub(super) struct Alpha(ServerReflectionServer<Reflection>);
 

@@ -1,17 +1,17 @@
-//! How everything that waits learns that it should end.
+//! Tells everything that waits to end.
 
 use std::{future::Future, pin::Pin};
 
 use tokio::sync::watch;
 
-/// Gives the word, once. Dropping it gives the word too.
+/// Signals the stop, once. Dropping it signals the stop, too.
 pub(super) struct Stop(watch::Sender<bool>);
 
-/// Hears the word.
+/// Receives the signal.
 #[derive(Clone)]
 pub(super) struct Stopping(watch::Receiver<bool>);
 
-/// Resolves when the word has been given.
+/// Resolves when the stop was signalled.
 pub(super) type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(super) fn channel() -> (Stop, Stopping) {
@@ -26,11 +26,11 @@ impl Stop {
 }
 
 impl Stopping {
-    /// Waits for the word.
+    /// Waits for the signal.
     pub(super) fn stopped(&self) -> Stopped {
         let mut receiver = self.0.clone();
         Box::pin(async move {
-            // An error means that the sender is gone, which is the word as well.
+            // An error means that the sender was dropped, which signals the stop, too.
             receiver.wait_for(|given| *given).await.ok();
         })
     }

@@ -1,12 +1,12 @@
-//! Whose turn it is to do what keeps a thread: to walk many partitions, or to read files.
+//! Turns for work that keeps a thread: walking many partitions, or reading files.
 //!
-//! Whatever does that has its thread until it is done, and there are few threads for everybody. So
-//! it is done for few calls at a time. All others wait without a thread, each counted as the open
-//! call that it is; one that is cancelled, or whose time is over, is gone at once.
+//! Such work keeps its thread until it is done, and there are few threads. So it is done for few
+//! calls at a time. All others wait without a thread, counted as open calls; a call that is
+//! cancelled or out of time leaves at once.
 //!
-//! The order is fair among connections: a connection stands in the queue of all with as many calls
-//! as may have turns at a time, and its other calls wait behind these. Administrators have turns of
-//! their own.
+//! The order is fair among connections: each connection has at most as many calls in the common
+//! queue as may have turns at a time, and its other calls wait behind these. Administrators have
+//! their own turns.
 
 use std::{num::NonZero, sync::Arc, thread::available_parallelism};
 
@@ -25,9 +25,9 @@ use crate::{
 /// The turns of all connections of a listener.
 #[derive(Clone, Debug)]
 pub(super) struct Lanes {
-    /// For calls that walk many partitions, or whose answers are large.
+    /// For calls that walk many partitions, or whose responses are large.
     long: Lane,
-    /// For reads that make a message, or begin. Each may take a frame of 16 MiB into memory.
+    /// For reads that begin or make a message. Each may take a frame of 16 MiB into memory.
     reads: Lane,
 }
 
@@ -35,34 +35,34 @@ pub(super) struct Lanes {
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
     all: Arc<Semaphore>,
-    /// How many a connection may have at a time.
+    /// How many turns a connection may have at a time.
     most_of_one: usize,
 }
 
-/// What waits of one connection for turns of a lane.
+/// The queue of one connection for the turns of a lane.
 #[derive(Clone, Debug)]
 pub(super) struct Queue {
     own: Arc<Semaphore>,
     all: Arc<Semaphore>,
 }
 
-/// Leave to work, until it is dropped.
+/// Permission to work, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
-    // What waits of the connection takes the place of this one behind those of others.
+    // Dropped first, so that the connection's next call queues behind those of other connections.
     _all: OwnedSemaphorePermit,
     _own: OwnedSemaphorePermit,
 }
 
-/// Long calls of one connection.
+/// The long calls of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Long {
     queue: Queue,
-    /// Where their answers are counted.
+    /// The memory in which their responses are counted.
     memory: Holder,
 }
 
-/// A long call that has its turn, until its answer is encoded.
+/// A long call that has its turn, until its response is encoded.
 #[derive(Debug)]
 pub(super) struct LongTurn {
     memory: Holder,
@@ -70,18 +70,20 @@ pub(super) struct LongTurn {
     _answer: Option<Held>,
 }
 
-/// Among the extensions of a response whose message is not encoded yet: what it has meanwhile.
+/// The turn and memory of a response whose message is not encoded yet, kept among the response's
+/// extensions.
 #[derive(Clone)]
 pub(super) struct Unencoded {
     _turn: Arc<LongTurn>,
 }
 
-/// How many long calls are worked on at a time: half of the processors are for everything else.
+/// How many long calls may work at a time: half of the processors are left for everything else.
 pub(super) fn long_turns() -> usize {
     (processors() / 2).max(1)
 }
 
-/// How many reads make a message at once: one on each processor, and some that wait for a disk.
+/// How many reads may make a message at a time: one for each processor, and at least [`MIN_TURNS`],
+/// as a read may wait for a disk.
 pub(super) fn read_turns() -> usize {
     processors().max(MIN_TURNS)
 }
@@ -105,13 +107,13 @@ impl Lanes {
         }
     }
 
-    /// The long calls of one more connection, whose answers are counted there.
+    /// The long calls of a new connection, whose responses are counted in this memory.
     pub(super) fn long(&self, memory: Holder) -> Long {
         let queue = self.long.queue();
         Long { queue, memory }
     }
 
-    /// The reads of one more connection.
+    /// The queue for the reads of a new connection.
     pub(super) fn reads(&self) -> Queue {
         self.reads.queue()
     }
@@ -125,7 +127,7 @@ impl Lane {
         }
     }
 
-    /// That of one more connection.
+    /// The queue of a new connection.
     pub(super) fn queue(&self) -> Queue {
         Queue {
             own: Arc::new(Semaphore::new(self.most_of_one)),
@@ -135,7 +137,7 @@ impl Lane {
 }
 
 impl Queue {
-    /// A turn, if nobody waits for it.
+    /// A turn, if no call waits for one.
     pub(super) fn try_turn(&self) -> Option<Turn> {
         let own = Arc::clone(&self.own).try_acquire_owned().ok()?;
         let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
@@ -155,13 +157,13 @@ impl Queue {
         }
     }
 
-    /// Waits for a turn, and works.
+    /// Waits for a turn, then does the work.
     pub(super) async fn work<T>(&self, work: impl FnOnce() -> T) -> T {
         let _turn = self.next_turn().await;
         blocking(work)
     }
 
-    /// Waits for a turn, and reads something that is small.
+    /// Waits for a turn, then reads something small.
     pub(super) async fn read<T>(&self, reads: &ShortReads, read: impl FnOnce() -> T) -> T {
         let _turn = self.next_turn().await;
         reads.read(read)
@@ -192,7 +194,7 @@ impl Long {
 }
 
 impl LongTurn {
-    /// Counts an answer with so many rows, before it is made.
+    /// Counts a response with this many rows, before it is made.
     pub(super) fn count(&mut self, rows: usize) -> Result<(), Error> {
         let held = self.memory.take(rows * ROW_BYTES);
         self._answer = Some(held.map_err(|_| Error::Overloaded {
@@ -201,8 +203,8 @@ impl LongTurn {
         Ok(())
     }
 
-    /// A response with this message. The turn lasts until it is encoded, so that few answers are in
-    /// memory several times over.
+    /// A response with this message. The turn lasts until the message is encoded, so that few
+    /// responses are in memory twice.
     pub(super) fn respond<T>(self, message: T) -> Response<T> {
         let mut response = Response::new(message);
         let _turn = Arc::new(self);

@@ -1,4 +1,4 @@
-//! Messages that are compressed, taken apart one by one.
+//! Decompresses messages, one by one.
 
 use bytes::Bytes;
 use tonic::Status;
@@ -6,16 +6,16 @@ use tonic::Status;
 use super::{blocking::blocking, status};
 use crate::{broker::Error, codec::Encoding};
 
-/// To take larger messages apart, uncompressed, takes a turn.
+/// Decompressing a message larger than this takes a turn.
 pub(super) const LARGE_BYTES: usize = 64 << 10;
 
-/// How many bytes a message has uncompressed, at most.
+/// The most bytes that a message may have uncompressed.
 pub(super) fn bound(encoding: Encoding, compressed: &[u8]) -> Result<usize, Status> {
     let bound = encoding.bound(compressed);
     bound.ok_or_else(|| malformed(encoding))
 }
 
-/// Takes a message apart that may have so many bytes.
+/// Decompresses a message that may have this many bytes.
 pub(super) fn unpack(encoding: Encoding, compressed: &[u8], most: usize) -> Result<Bytes, Status> {
     let bound = bound(encoding, compressed)?;
     let within = bound.min(most);

@@ -1,4 +1,4 @@
-//! What a certificate says.
+//! Reads the content of certificates.
 
 use std::net::IpAddr;
 
@@ -16,14 +16,14 @@ use x509_cert::{
 
 use super::Problem;
 
-/// Who a client is by its certificate, which an authority of `tls.client_ca` has signed and which
-/// was valid when it connected.
+/// The identity that a client's certificate states. An authority of `tls.client_ca` has signed it,
+/// and it was valid when the client connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PeerIdentity {
-    /// The subject as RFC 4514 writes it, which begins with what is most particular:
+    /// The subject in the form of RFC 4514, the most specific part first:
     /// `CN=billing,OU=Shop,O=Example`. Empty if the certificate has none.
     pub(crate) subject: String,
-    /// The common name of the subject, the most particular one where it has several.
+    /// The common name in the subject, the most specific one if there are several.
     pub(crate) common_name: Option<String>,
     /// Its other names, each with its kind, in the certificate's order: `DNS:billing.example`,
     /// `URI:spiffe://example/billing`, `email:a@example`, `IP:10.0.0.1`. Other kinds are left out.
@@ -74,7 +74,7 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     Some(<[u8; 16]>::try_from(bytes).ok()?.into())
 }
 
-/// From when to when a certificate is valid.
+/// The period in which a certificate is valid.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Validity {
     not_before: Time,
@@ -91,12 +91,12 @@ impl Validity {
         })
     }
 
-    /// When it ends, in milliseconds since 1970.
+    /// The end of the period, in milliseconds since 1970.
     pub(super) fn not_after_ms(&self) -> i64 {
         milliseconds(&self.not_after)
     }
 
-    /// What is wrong with it at this moment, in milliseconds since 1970.
+    /// Checks the period at this moment, in milliseconds since 1970.
     pub(super) fn check(&self, now_ms: i64) -> Result<(), Problem> {
         if now_ms > self.not_after_ms() {
             return Err(Problem::Expired(text(&self.not_after)));

@@ -1,4 +1,4 @@
-//! The client's end: which brokers it trusts, and the certificate that it shows.
+//! The client's end: the authorities it trusts, and the certificate it presents.
 
 use std::{
     io,
@@ -20,16 +20,16 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{HTTP2, Problem, UNSENT_BYTES, pem, provider, read_ahead::ReadAhead};
 
-/// Which authorities a client trusts to say who a broker is.
+/// The authorities that a client trusts to identify a broker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Trust<'a> {
-    /// Those of the operating system.
+    /// The authorities that the operating system trusts.
     System,
-    /// Those in the text of a file.
+    /// The authorities in the text of this PEM file.
     Pem(&'a [u8]),
 }
 
-/// Makes handshakes with the broker of one name.
+/// Makes TLS handshakes with the broker of one host name.
 #[derive(Clone)]
 pub(crate) struct Connector {
     connector: TlsConnector,
@@ -37,8 +37,8 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// Trusts these authorities, and shows this certificate, with its key, to brokers that ask for
-    /// one.
+    /// A connector that trusts these authorities, and presents this certificate to brokers that ask
+    /// for one.
     pub(crate) fn new(
         trust: Trust<'_>,
         identity: Option<(&[u8], &[u8])>,
@@ -81,7 +81,7 @@ impl Connector {
 }
 
 fn name_of(host: &str) -> Result<ServerName<'static>, Problem> {
-    // An IPv6 address is in brackets in a URL.
+    // In a URL, an IPv6 address is in brackets.
     let host = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(ServerName::IpAddress(address.into()));
@@ -101,7 +101,7 @@ fn roots(trust: Trust<'_>) -> Result<RootCertStore, Problem> {
         }
         Trust::System => {
             let found = rustls_native_certs::load_native_certs();
-            // Some that cannot be understood are usual, and no reason to trust none.
+            // Some unreadable certificates are common, and no reason to trust none.
             let (added, _) = roots.add_parsable_certificates(found.certs);
             if added == 0 {
                 return Err(Problem::Other(
@@ -117,7 +117,7 @@ fn roots(trust: Trust<'_>) -> Result<RootCertStore, Problem> {
 #[derive(Debug)]
 pub(crate) struct ClientStream<IO>(TlsStream<ReadAhead<IO>>);
 
-/// Says what an error of TLS means here.
+/// Adds what an error of TLS means here.
 fn explain(error: io::Error) -> io::Error {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
     let Some(cause) = cause else {
@@ -151,7 +151,7 @@ fn meaning(error: &Error) -> Option<&'static str> {
             | Alert::CertificateRevoked
             | Alert::CertificateUnknown
             | Alert::UnknownCA
-            // An authority of this name has signed it, and another one is known by it.
+            // Such as when another authority with the same name has signed the certificate.
             | Alert::DecryptError,
         ) => "the broker does not take the certificate of this client",
         Error::AlertReceived(Alert::NoApplicationProtocol) | Error::NoApplicationProtocol => {

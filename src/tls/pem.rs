@@ -1,4 +1,4 @@
-//! Certificates and keys from the text of their files.
+//! Reads certificates and keys from the text of PEM files.
 
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer,
@@ -7,10 +7,10 @@ use rustls::pki_types::{
 
 use super::Problem;
 
-/// How a key begins that only a passphrase opens.
+/// The beginnings of keys that need a passphrase.
 const ENCRYPTED: [&[u8]; 2] = [b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED"];
 
-/// All certificates of a file, in its order; at least one.
+/// All certificates of a file, in order; there must be at least one.
 pub(super) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Problem> {
     let mut found = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(text) {

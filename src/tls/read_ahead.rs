@@ -1,5 +1,5 @@
-//! Encrypted bytes are read in large pieces: rustls asks for 4 KiB at a time, which would be five
-//! system calls for each record.
+//! Reads encrypted bytes in large pieces, because rustls asks for 4 KiB at a time, which would be
+//! five system calls for each record.
 
 use std::{
     io,
@@ -10,19 +10,19 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-/// How much is read at a time at most.
+/// The most bytes read at a time.
 pub(super) const BYTES: usize = 32 << 10;
 
 /// A connection that is read in large pieces.
 #[derive(Debug)]
 pub(crate) struct ReadAhead<IO> {
     io: IO,
-    /// What was read, and not asked for yet.
+    /// Bytes that were read, and not asked for yet.
     ahead: BytesMut,
 }
 
 impl<IO> ReadAhead<IO> {
-    /// One of which something was read already.
+    /// A connection of which `opening` was read already.
     pub(super) fn new(io: IO, opening: &Bytes) -> Self {
         Self {
             io,
@@ -44,7 +44,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for ReadAhead<IO> {
             match read {
                 Poll::Ready(read) => drop(read?),
                 Poll::Pending => {
-                    // A connection that waits keeps no memory for it.
+                    // A waiting connection keeps no buffer.
                     *ahead = BytesMut::new();
                     return Poll::Pending;
                 }

@@ -1,4 +1,4 @@
-//! What a member of a group is sent: records are left as they are encoded, here too.
+//! The responses to a member of a group, with the records left encoded.
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::{
@@ -17,11 +17,11 @@ const RECORDS_OF_RESPONSE: u32 = 4;
 /// `taffrail.v1.ConsumeResponse`, its records in their encoded form.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConsumeResponse {
-    /// What it is; none if a newer broker says what this client does not know.
+    /// The message; `None` if a newer broker sends one that this client does not know.
     pub message: Option<ConsumeMessage>,
 }
 
-/// What a broker says to a member.
+/// A broker's message to a member.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum ConsumeMessage {
     /// The member has joined.
@@ -30,19 +30,19 @@ pub enum ConsumeMessage {
     /// The member has these partitions from now on.
     #[prost(message, tag = "2")]
     Assigned(Assigned),
-    /// The member is to give these back.
+    /// The member must hand over these partitions.
     #[prost(message, tag = "3")]
     Revoked(Revoked),
     /// Records of one partition.
     #[prost(message, tag = "4")]
     Records(Records),
-    /// What came of a commit.
+    /// The outcome of a commit.
     #[prost(message, tag = "5")]
     Committed(Committed),
-    /// The member has been sent all that there is.
+    /// The member has been sent all records there are.
     #[prost(message, tag = "6")]
     CaughtUp(CaughtUp),
-    /// The broker is there.
+    /// The broker is alive.
     #[prost(message, tag = "7")]
     Heartbeat(Heartbeat),
 }
@@ -50,9 +50,9 @@ pub enum ConsumeMessage {
 /// `taffrail.v1.Records`, its records in their encoded form.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Records {
-    /// What to commit once these have been handled.
+    /// The offset to commit once these records have been handled.
     pub next: Option<GroupOffset>,
-    /// What these took of the member's credit.
+    /// The credit that these records have used.
     pub cost: Option<Credit>,
     /// The partition's high watermark when this was sent.
     pub high_watermark: u64,
@@ -67,7 +67,7 @@ pub struct Records {
 }
 
 impl ConsumeResponse {
-    /// The encoding of these records, up to where so many bytes of them follow.
+    /// Encodes everything but the records, of which `bytes` bytes follow.
     pub(crate) fn head_of(records: &Records, bytes: usize) -> Bytes {
         let len = records.encoded_len() + bytes;
         let mut head = Vec::with_capacity(16 + records.encoded_len());
@@ -77,7 +77,7 @@ impl ConsumeResponse {
         head.into()
     }
 
-    /// The run of records at the end of a message that has nothing else, without looking at them.
+    /// Returns the records of a message that has nothing else, without decoding them.
     fn only_records(mut encoded: Bytes) -> Option<Bytes> {
         let (tag, wire_type) = encoding::decode_key(&mut encoded).ok()?;
         let len = encoding::decode_varint(&mut encoded).ok()?;
@@ -115,7 +115,7 @@ impl Message for ConsumeResponse {
         }
     }
 
-    /// Takes the run of records of a message as one slice.
+    /// Takes the message's records as one slice.
     fn decode(mut buf: impl Buf) -> Result<Self, DecodeError> {
         let encoded = buf.copy_to_bytes(buf.remaining());
         if let Some(within) = Self::only_records(encoded.clone()) {
@@ -171,7 +171,7 @@ impl Message for Records {
         }
     }
 
-    /// Takes the run of records at the end of the message as one slice, without looking at them.
+    /// Takes the records at the end of the message as one slice, without decoding them.
     fn decode(buf: impl Buf) -> Result<Self, DecodeError> {
         let mut records = Self::default();
         let run = decode_up_to_records(&mut records, buf)?;

@@ -15,7 +15,7 @@ use crate::{
     types::{Offset, PartitionId},
 };
 
-/// The answers of a `GetLatest`. The next step is taken when the answer before has been sent.
+/// The responses of a `GetLatest`. The next step is taken when the previous response has been sent.
 pub(crate) struct LatestAnswers {
     reader: LatestReader,
 }
@@ -26,7 +26,8 @@ impl LatestAnswers {
     }
 }
 
-/// A message's elements are messages with one element, one behind the other.
+/// In protobuf, encoded messages with one element each, put one behind the other, are one message
+/// with all elements.
 fn slices(latest: Vec<Latest>) -> Vec<Bytes> {
     let one = |latest| GetLatestResponse {
         latest: vec![record(latest)],

@@ -1,4 +1,4 @@
-//! The calls about groups that are no member's.
+//! The calls on groups that do not belong to a member.
 
 use super::{events::committed_offset, join::id_text, offsets::group_offsets};
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     types::{PartitionId, limits::MAX_GROUPS_PER_PAGE},
 };
 
-/// A commit that is under way: its offsets, and what will have come of them.
+/// A commit under way: its offsets, and their future outcomes.
 pub(super) struct Committing {
     asked: Vec<Asked>,
     outcomes: Pending<Vec<CommitOutcome>>,
@@ -40,7 +40,7 @@ pub(super) fn commit(broker: &Broker, request: CommitRequest) -> Result<Committi
 }
 
 impl Committing {
-    /// Waits until it is durable.
+    /// Waits until the commit is durable.
     pub(super) async fn committed(self) -> Result<CommitResponse, Error> {
         let outcomes = self.outcomes.await?;
         let results = self.asked.into_iter().zip(&outcomes);
@@ -67,7 +67,7 @@ pub(super) fn fetch_offsets(
     })
 }
 
-/// Leaves out offsets in topics that are not to be seen.
+/// Removes the offsets of topics that the caller may not see.
 pub(super) fn seen_offsets(
     mut fetched: FetchOffsetsResponse,
     access: &Access,
@@ -78,7 +78,7 @@ pub(super) fn seen_offsets(
     fetched
 }
 
-/// Leaves out partitions of topics that are not to be seen.
+/// Removes the partitions of topics that the caller may not see.
 pub(super) fn seen_partitions(
     mut described: DescribeGroupResponse,
     access: &Access,
@@ -89,7 +89,7 @@ pub(super) fn seen_partitions(
     described
 }
 
-/// Leaves out what was set in topics that are not to be seen.
+/// Removes the results for topics that the caller may not see.
 pub(super) fn seen_resets(mut reset: ResetGroupResponse, access: &Access) -> ResetGroupResponse {
     reset
         .offsets
@@ -97,7 +97,7 @@ pub(super) fn seen_resets(mut reset: ResetGroupResponse, access: &Access) -> Res
     reset
 }
 
-/// A page of the groups that may be seen.
+/// A page of the groups that the caller may see.
 pub(super) fn list(
     broker: &Broker,
     request: &ListGroupsRequest,

@@ -1,4 +1,4 @@
-//! What a member is told, in the form of the wire.
+//! Converts a session's events to messages on the wire.
 
 use bytes::Bytes;
 
@@ -15,16 +15,16 @@ use crate::{
     types::TopicName,
 };
 
-/// A message that is ready to be sent: its head, and the records behind it, if it has some.
+/// A message ready to be sent: its head, and the records behind it, if it has any.
 pub(in crate::server) struct Message {
     pub(super) head: Bytes,
     pub(super) records: Vec<Bytes>,
-    /// What the head is counted with, if it is.
+    /// The memory in which the head is counted, if it is.
     pub(super) held: Option<Held>,
 }
 
 impl Message {
-    /// Counted with what was taken for it, at most its length.
+    /// Counts the message in memory taken for it, shrunk to the message's length.
     pub(super) fn counted_with(self, mut held: Held) -> Self {
         held.shrink_to(self.head.len());
         Self {
@@ -33,7 +33,7 @@ impl Message {
         }
     }
 
-    /// What it is counted with, in bytes.
+    /// The bytes in which it is counted.
     pub(super) fn held_bytes(&self) -> usize {
         self.held.as_ref().map_or(0, Held::bytes)
     }
@@ -153,7 +153,7 @@ pub(in crate::server) fn heartbeat() -> Message {
     ConsumeMessage::Heartbeat(Heartbeat {}).into()
 }
 
-/// An offset that was to be committed, without what is kept with it.
+/// An offset that a client asked to commit, without its metadata.
 pub(super) struct Asked {
     topic: String,
     partition: u32,
@@ -161,8 +161,8 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// What it takes until its outcome is sent: with that, and what allocating costs. The answer
-    /// that is made of it is smaller.
+    /// The memory that a commit's offset takes until its outcome is sent, including the outcome and
+    /// the cost of allocation. The response made from it is smaller.
     pub(super) fn bytes_of(offset: &proto::GroupOffset) -> usize {
         size_of::<Self>() + size_of::<CommitOutcome>() + 16 + offset.topic.len()
     }
@@ -176,7 +176,7 @@ impl Asked {
     }
 }
 
-/// What came of an offset; none: nobody knows.
+/// The outcome of an offset's commit; `None` if it is unknown.
 pub(super) fn commit_result(asked: Asked, outcome: Option<&CommitOutcome>) -> proto::CommitResult {
     use proto::CommitOutcome as Wire;
     let mut result = proto::CommitResult {

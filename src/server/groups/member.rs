@@ -1,9 +1,8 @@
-//! One member's stream: what it says is taken as it comes, and it is answered with what its session
-//! has for it.
+//! A member's stream: takes its requests as they come, and responds with the events of its session.
 //!
-//! What a member says is taken also while it does not read what it is sent: it may commit what it
-//! has, and it is alive as long as it says so. Its commits wait here for their answers, counted
-//! with the requests; while many bytes of them wait, nothing more is taken of what it says.
+//! A member's requests are taken even while it does not read its responses: it may commit what it
+//! has, and it counts as alive as long as it sends. Its commits wait here for their responses,
+//! counted in the memory of requests; while many bytes of them wait, no further requests are taken.
 
 use std::{
     collections::VecDeque,
@@ -47,38 +46,38 @@ use crate::{
     types::{Offset, PartitionId},
 };
 
-/// The answers of a `Consume`.
+/// The responses of a `Consume`.
 pub(in crate::server) struct MemberAnswers<S> {
-    /// None once the member has left.
+    /// `None` once the member has left.
     session: Option<Session>,
     requests: S,
-    /// No more requests are taken.
+    /// Whether no more requests are taken.
     requests_ended: bool,
-    /// What commits that wait for their answers are counted with.
+    /// The memory in which commits are counted that wait for their responses.
     counts_as: Holder,
     access: Access,
-    /// The calls of its connection that keep a thread.
+    /// The long calls of its connection, which keep a thread.
     long: Long,
-    /// Many offsets that are to be committed, and the turn that they wait for.
+    /// A commit of many offsets, and the turn it waits for.
     large: Option<(CommitOffsets, Turn)>,
-    /// What was committed and has not been answered.
+    /// Commits without a response yet.
     commits: VecDeque<UnderWay>,
-    /// The answer of one that is durable.
+    /// The response to a durable commit.
     committed: Option<Message>,
     leaving: Option<Pending<()>>,
     /// Why the stream ends.
     end: Option<Status>,
-    /// What the session waits for before its next step.
+    /// What the session must wait for before its next step.
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     first: Option<Message>,
     heartbeat: Heartbeat,
-    /// Where an answered ping says that the member is alive.
+    /// Set if an answered ping counts as a sign of life of the member.
     listening: Option<Listening>,
     stopped: Stopped,
     /// The last message, without its records.
     head: Bytes,
     has_records: bool,
-    /// What its head is counted with, if it answers a commit.
+    /// The memory in which the head is counted if it responds to a commit.
     head_held: Option<Held>,
 }
 
@@ -91,13 +90,13 @@ struct UnderWay {
     held: Held,
 }
 
-/// Tells the client that the broker is there.
+/// Sends the client a heartbeat now and then.
 struct Heartbeat {
     interval: Duration,
     timer: Pin<Box<Sleep>>,
 }
 
-/// Looks whether anything was heard on the connection.
+/// Checks whether anything was received on the connection.
 struct Listening {
     pulse: Pulse,
     heard: u64,
@@ -109,8 +108,8 @@ impl<S> MemberAnswers<S>
 where
     S: Stream<Item = Result<ConsumeRequest, Status>> + Unpin + Send,
 {
-    /// `pulse` where the member does not say itself that it is alive. `counts_as` is what its
-    /// connection has of the memory of requests.
+    /// `pulse` is given if the member does not send signs of life itself. `counts_as` is the
+    /// connection's share of the memory of requests.
     pub(in crate::server) fn new(
         session: Session,
         (first, session_time): (Message, Duration),
@@ -147,8 +146,8 @@ where
             let Poll::Ready(request) = Pin::new(&mut self.requests).poll_next(cx) else {
                 return;
             };
-            // What the session waits for may be what the client has just said. What it commits
-            // tells the session by itself what comes of it.
+            // The session may be waiting for what this request brings. A commit notifies the
+            // session of its outcome by itself.
             if !matches!(
                 &request,
                 Some(Ok(ConsumeRequest {
@@ -191,7 +190,7 @@ where
         Poll::Ready(())
     }
 
-    /// Whether more of what the client says is taken: not while it does not read many answers.
+    /// Whether more requests are taken; not while the client leaves many responses unread.
     fn may_take(&self) -> bool {
         let under_way = self.commits.iter().map(|commit| commit.held.bytes());
         let answer = self.committed.as_ref().map_or(0, Message::held_bytes);
@@ -199,7 +198,7 @@ where
             && under_way.sum::<usize>() + answer < MAX_UNANSWERED_BYTES
     }
 
-    /// The stream ends with this error, behind the answers of what was committed.
+    /// Ends the stream with this error, after the responses to commits.
     fn fail(&mut self, error: Error) {
         self.requests_ended = true;
         if self.end.is_some() {
@@ -211,8 +210,8 @@ where
         self.end = Some(error.into());
     }
 
-    /// The same where no more messages can be had from the client: its bytes are refused, or there
-    /// are no more because the stream has broken.
+    /// Ends the stream when no more requests can come, because they were refused or the stream has
+    /// broken.
     fn end_with(&mut self, status: Status) {
         self.requests_ended = true;
         let is_refused = matches!(
@@ -230,8 +229,8 @@ where
         self.end.get_or_insert(status);
     }
 
-    /// Whether the member may say this. All that is about partitions is about its own, but for
-    /// what it commits.
+    /// Checks that the caller may send this request. All partitions it names are the member's own,
+    /// except those of a commit.
     fn permit(&self, request: &ConsumeRequest) -> Result<(), Status> {
         match &request.message {
             Some(Request::Commit(commit)) => self.access.permit(commit),
@@ -290,7 +289,7 @@ where
         Ok(())
     }
 
-    /// Commits, if there is room for what waits until the client reads the answer.
+    /// Commits, if there is memory for what waits until the client reads the response.
     fn commit_now(&mut self, commit: CommitOffsets) -> Result<(), Error> {
         let Some(session) = &mut self.session else {
             return Ok(());
@@ -325,8 +324,8 @@ where
             if let Some(committed) = self.next_committed(cx) {
                 return Poll::Ready(Ok(Some(committed)));
             }
-            // What was committed before is answered before the end, and others have what the
-            // member had.
+            // Earlier commits get their responses before the stream ends, and other members get the
+            // partitions.
             if self.commits.is_empty()
                 && let Some(leaving) = &mut self.leaving
             {
@@ -373,7 +372,7 @@ where
         committed
     }
 
-    /// Sees whether a commit is answered next: it does not wait until records are read.
+    /// Checks whether the response to a commit comes next: it does not wait until records are read.
     fn look_for_committed(&mut self, cx: &mut Context<'_>) {
         if self.committed.is_none() {
             self.committed = self.poll_committed(cx);
@@ -407,7 +406,7 @@ where
     }
 }
 
-/// The partitions that are meant, without those that are not the member's.
+/// The named partitions, without those that the member does not have.
 fn places(session: &Session, partitions: Partitions) -> Result<Vec<Place>, Error> {
     named(session, partitions.partitions)
 }
@@ -454,7 +453,7 @@ impl Listening {
         }
     }
 
-    /// Whether something was heard since this was last asked.
+    /// Whether anything was received since the last call.
     fn poll_heard(&mut self, cx: &mut Context<'_>) -> bool {
         let before = self.heard;
         while self.timer.as_mut().poll(cx).is_ready() {
@@ -517,7 +516,7 @@ where
     }
 
     fn memory(&self) -> usize {
-        // The answer of a commit is counted by itself.
+        // The response to a commit is counted separately.
         let head = match self.head_held {
             Some(_) => 0,
             None => self.head.len(),

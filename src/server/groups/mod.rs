@@ -51,7 +51,7 @@ impl GroupsService {
         }
     }
 
-    /// The first message of a member, unless the server is to stop before it comes.
+    /// The first message of a member, unless the server stops before it comes.
     async fn first(
         &self,
         requests: &mut (impl Stream<Item = Result<ConsumeRequest, Status>> + Unpin),

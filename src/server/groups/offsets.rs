@@ -1,4 +1,4 @@
-//! Offsets that clients commit.
+//! Converts offsets that clients commit.
 
 use bytes::Bytes;
 
@@ -23,7 +23,7 @@ fn group_offset(offset: proto::GroupOffset) -> Result<GroupOffset, Error> {
         topic: offset.topic,
         partition: PartitionId(offset.partition),
         next_offset: Offset(offset.next_offset),
-        // Kept for long, unlike the request that it came in.
+        // Copied, because it is kept for much longer than the request.
         metadata: Bytes::copy_from_slice(&offset.metadata),
         generation: match offset.generation {
             0 => None,

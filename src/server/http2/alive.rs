@@ -1,19 +1,19 @@
-//! What of a call's answer has not been written.
+//! Counts the bytes of a call's response that are not written yet.
 //!
-//! h2 does not say when it has written something, but drops it then. So what it is given is counted
-//! until it is dropped.
+//! h2 does not report that it has written a message, but drops the message then. So a message
+//! counts until it is dropped.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
-/// How many bytes of a call's answer have not been written: in messages, and with HTTP/2. Clones
-/// are the same.
+/// The number of bytes of a call's response that are not written yet, in messages here and within
+/// h2. Clones share the count.
 #[derive(Clone, Default)]
 pub(in crate::server) struct Alive(Arc<Mutex<(usize, Option<Waker>)>>);
 
-/// Some of these bytes, until they are dropped.
+/// Some of these bytes, counted until this is dropped.
 pub(super) struct Counted {
     alive: Alive,
     bytes: usize,
@@ -26,7 +26,7 @@ impl Drop for Counted {
 }
 
 impl Alive {
-    /// Counts so many bytes.
+    /// Counts this many bytes.
     pub(super) fn count(&self, bytes: usize) -> Counted {
         self.lock().0 += bytes;
         Counted {
@@ -35,7 +35,7 @@ impl Alive {
         }
     }
 
-    /// How many bytes there are.
+    /// The number of bytes counted.
     pub(super) fn bytes(&self) -> usize {
         self.lock().0
     }
@@ -50,7 +50,7 @@ impl Alive {
         }
     }
 
-    /// Ready when there are no more than this.
+    /// Ready when no more than this many bytes are counted.
     pub(in crate::server) fn poll_at_most(&self, bytes: usize, cx: &mut Context<'_>) -> Poll<()> {
         let mut alive = self.lock();
         if alive.0 <= bytes {

@@ -1,4 +1,4 @@
-//! One call: the service's answer to a request, sent as the client takes it.
+//! One call: sends the service's response to a request as fast as the client takes it.
 
 use std::{
     convert::Infallible,
@@ -43,7 +43,8 @@ use crate::{
     },
 };
 
-/// How many calls of a connection are under way and do not wait for their client to read.
+/// The number of a connection's calls that make progress, that is, do not wait for their client to
+/// read.
 #[derive(Clone, Debug, Default)]
 pub(in crate::server) struct Active(Arc<AtomicUsize>);
 
@@ -58,11 +59,11 @@ impl Active {
     }
 }
 
-/// Counts as active until it is dropped.
+/// Counts a call as active until this is dropped.
 pub(in crate::server) struct Entered(Active);
 
 impl Entered {
-    /// Does not count until this is dropped.
+    /// Takes the call out of the count until the result is dropped.
     pub(super) fn wait(&self) -> Waiting<'_> {
         self.0.0.fetch_sub(1, Relaxed);
         Waiting(&self.0)
@@ -84,29 +85,29 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// What an answer may take, beyond what reads do, that its client does not take.
+/// The limits of a response that its client does not read, other than those of reads.
 #[derive(Clone)]
 pub(in crate::server) struct Unread {
-    /// Whose memory it is.
+    /// The memory in which it is counted.
     pub(in crate::server) memory: Holder,
-    /// For how long its client may take nothing of it.
+    /// For how long the client may take nothing of it.
     pub(in crate::server) patience: Duration,
     pub(in crate::server) notices: Arc<Notices>,
 }
 
-/// A call that is open.
+/// An open call.
 pub(in crate::server) struct Open {
     pub(super) active: Entered,
-    /// What it is counted with.
+    /// The memory in which the call is counted.
     held: Arc<Held>,
-    /// What has not been written of its answer.
+    /// The bytes of the response that are not written yet.
     pub(super) alive: Alive,
-    /// That of its connection.
+    /// The traffic of the call's connection.
     traffic: Arc<Traffic>,
 }
 
-/// A status, until h2 has taken it into the buffer of its connection. From there on its call counts
-/// until that is written: the buffer grows with what it is given.
+/// A status until h2 has taken it into its connection's buffer. From then on its call counts until
+/// the status is written, because the buffer grows by it.
 struct StatusValue {
     value: Bytes,
     held: Arc<Held>,
@@ -136,8 +137,8 @@ impl Open {
         }
     }
 
-    /// Lets the call count until its status is written. One that says no more than that all is well
-    /// takes some bytes, right behind the last message if there is any.
+    /// Makes the call count until its status is written. An OK status behind a message that is not
+    /// written yet takes only a few bytes and is not counted.
     pub(super) fn count_status(&self, headers: &mut HeaderMap) {
         let Some(status) = headers.get_mut("grpc-status") else {
             return;
@@ -153,14 +154,14 @@ impl Open {
             value,
         });
         if let Ok(mut value) = HeaderValue::from_maybe_shared(value) {
-            // HPACK would keep it for the headers of other calls.
+            // Otherwise HPACK would keep it for the headers of other calls.
             value.set_sensitive(true);
             *status = value;
         }
     }
 
-    /// Waits until h2 has written what it has of the answer. One of which the client takes nothing
-    /// for long is dropped: behind that, no status could be sent.
+    /// Waits until h2 has written the rest of the response. If the client takes nothing for long,
+    /// the response is dropped: no status could be sent behind the unread bytes.
     async fn until_written(self, unread: &Unread, respond: &mut SendResponse<Bytes>) {
         let _waiting = self.active.wait();
         let mut left = self.alive.bytes();
@@ -177,7 +178,7 @@ impl Open {
     }
 }
 
-/// A piece of an answer, until h2 has written all of it.
+/// A piece of a response, until h2 has written all of it.
 struct Piece {
     bytes: Bytes,
     _held: Arc<Held>,
@@ -190,7 +191,7 @@ impl AsRef<[u8]> for Piece {
     }
 }
 
-/// What an open call costs, without what it waits for: see [`CALL_BYTES`].
+/// The memory of an open call, without what it waits for: see [`CALL_BYTES`].
 pub(super) fn bytes(request: &Parts) -> usize {
     let path = request.uri.path();
     let header = |(name, value): (&HeaderName, &HeaderValue)| {
@@ -210,11 +211,11 @@ pub(super) fn refuse(respond: &mut SendResponse<Bytes>) {
         retry_after_ms: RETRY_AFTER_MS,
     });
     let refused = status.into_http::<Body>().map(drop);
-    // It fails if the client has cancelled the call meanwhile.
+    // Sending fails if the client has cancelled the call meanwhile.
     respond.send_response(refused, true).ok();
 }
 
-/// Answers a call, unless its client cancels it before.
+/// Responds to a call, unless its client cancels it before.
 pub(super) async fn answer<S>(
     service: S,
     mut request: Request<Body>,
@@ -264,11 +265,11 @@ pub(super) async fn answer<S>(
     }
 }
 
-/// A call has panicked. It is not polled again.
+/// The call has panicked. It is not polled again.
 struct Panicked;
 
-/// Polls a part of a call. A panic, which is a mistake of ours, is the end of that call alone: the
-/// task may be that of its connection, which has others.
+/// Polls a part of a call. A panic, which is a bug, ends only that call: the task may be that of
+/// its connection, which has other calls.
 fn poll_alone<F: Future>(
     call: Pin<&mut F>,
     cx: &mut Context<'_>,
@@ -286,11 +287,11 @@ fn poll_alone<F: Future>(
     }
 }
 
-/// Sends the answer of a call.
+/// Sends the response of a call.
 struct Sender<'a> {
     open: &'a Open,
     unread: &'a Unread,
-    /// Whether the rest of a request should have come.
+    /// Whether the rest of the request is overdue.
     late: &'a Late,
     is_append: bool,
 }
@@ -336,8 +337,8 @@ impl Sender<'_> {
         stream.send_data(Bytes::new(), true)
     }
 
-    /// Sends this as the client takes it, or says how the call ends. h2 gets no more than the
-    /// client has room for, so that each byte that it takes is seen.
+    /// Sends a message as the client takes it, or returns how the call ends. h2 gets no more than
+    /// the client has room for, so that every byte the client takes is noticed.
     async fn send_message(
         &self,
         stream: &mut SendStream<Bytes>,
@@ -353,7 +354,8 @@ impl Sender<'_> {
             let room = tokio::select! {
                 biased;
                 room = timeout(self.unread.patience, room(stream, wanted)) => room,
-                // A client that takes nothing does not keep the room that its next request has.
+                // A client that takes nothing must not keep memory that its next request has
+                // reserved.
                 () = self.late.passed() => return Ok(Err(self.stalled())),
             };
             let Ok(room) = room else {
@@ -369,8 +371,8 @@ impl Sender<'_> {
         Ok(Ok(()))
     }
 
-    /// A piece of a message that is counted with this. One of several is a copy: a slice would keep
-    /// all of the message while h2 writes it.
+    /// A piece of a message counted in `held`. One of several pieces is a copy, because a slice
+    /// would keep the whole message while h2 writes it.
     fn piece(&self, bytes: Bytes, is_whole: bool, held: &Arc<Held>) -> Bytes {
         let _alive = self.open.alive.count(bytes.len());
         let (bytes, _held) = match is_whole {
@@ -387,8 +389,7 @@ impl Sender<'_> {
         })
     }
 
-    /// What a message is counted with: a small one is a part of what its call costs. None if there
-    /// is no room for it.
+    /// Counts a message; a small one is part of the cost of its call. `None` if there is no memory.
     fn count(&self, message: &Bytes) -> Option<Arc<Held>> {
         match message.len() > SMALL_ANSWER_BYTES {
             true => Some(Arc::new(self.take(message.len()).ok()?)),
@@ -396,7 +397,8 @@ impl Sender<'_> {
         }
     }
 
-    /// Takes memory for an answer. That of an append tells what was stored.
+    /// Takes memory for a response. An append's response may exceed the share of its connection,
+    /// because it reports what was stored.
     fn take(&self, bytes: usize) -> Result<Held, Short> {
         let memory = &self.unread.memory;
         match (memory.take(bytes), self.is_append) {
@@ -405,7 +407,7 @@ impl Sender<'_> {
         }
     }
 
-    /// There is no memory to keep the answer until its client reads it.
+    /// The error if there is no memory to keep the response until its client reads it.
     fn no_room(&self) -> Error {
         match self.is_append {
             true => Error::OutcomeUnknown,
@@ -422,7 +424,7 @@ impl Sender<'_> {
         }
     }
 
-    /// Ends an answer before it was sent.
+    /// Ends a response early with this status.
     fn end(&self, stream: &mut SendStream<Bytes>, status: Status) -> Result<(), h2::Error> {
         let mut trailers = HeaderMap::new();
         if status.add_header(&mut trailers).is_err() {
@@ -434,7 +436,7 @@ impl Sender<'_> {
     }
 }
 
-/// The next frame of an answer; an error if the client has cancelled the call.
+/// The next frame of a response; an error if the client has cancelled the call.
 async fn next(
     body: &mut Body,
     stream: &mut SendStream<Bytes>,
@@ -453,8 +455,8 @@ async fn next(
     .await
 }
 
-/// Why the client has ended the stream, if it has. h2 wakes whoever waits for that when it is asked
-/// for room and has some: from here on, nobody does.
+/// The reason for which the client has reset the stream, if it has. When h2 is asked for room and
+/// has some, it wakes the task that waits for a reset; afterwards no task waits for it.
 pub(super) fn reset_before_room(
     stream: &mut SendStream<Bytes>,
 ) -> Result<Option<Reason>, h2::Error> {
@@ -465,7 +467,7 @@ pub(super) fn reset_before_room(
     }
 }
 
-/// Waits until the client takes more; so many bytes are asked for.
+/// Waits until the client can take more, having asked for room for this many bytes.
 async fn room(stream: &mut SendStream<Bytes>, bytes: usize) -> Result<(), h2::Error> {
     if let Some(reason) = reset_before_room(stream)? {
         return Err(reason.into());

@@ -1,14 +1,14 @@
-//! The lengths of frames that a client announces, looked at as their bytes pass.
+//! Checks the lengths of frames that a client announces, as their bytes pass.
 //!
-//! HTTP/2 lets frames be as large as the server says, and the library makes room for one as soon as
-//! its header is there. What a frame of data holds is part of the client's window, if the client
-//! keeps to it: whoever announces more than it was ever granted is not let go on.
+//! HTTP/2 lets frames be as large as the server allows, and h2 reserves room for one as soon as its
+//! header has come. The content of a data frame is part of the client's window, if the client obeys
+//! it. A client that announces more than it was ever granted is cut off.
 
 use std::io;
 
 use crate::server::limits::MAX_OTHER_FRAME_BYTES;
 
-/// What a client sends before its first frame.
+/// The length of what a client sends before its first frame.
 const PREFACE_BYTES: usize = 24;
 
 const HEADER_BYTES: usize = 9;
@@ -16,18 +16,18 @@ const HEADER_BYTES: usize = 9;
 /// The type of a frame that counts against windows.
 const DATA: u8 = 0;
 
-/// Where a connection is between two frames' headers.
+/// A position between the headers of two frames.
 #[derive(Debug)]
 pub(in crate::server) struct Frames {
-    /// The beginning of the next frame's header.
+    /// The bytes of the next frame's header that have come.
     header: [u8; HEADER_BYTES],
     has: usize,
-    /// What comes before that.
+    /// The bytes to come before that header.
     left: usize,
 }
 
 impl Frames {
-    /// Those of a new connection.
+    /// The position at the beginning of a connection.
     pub(in crate::server) fn new() -> Self {
         Self {
             header: [0; HEADER_BYTES],
@@ -36,13 +36,13 @@ impl Frames {
         }
     }
 
-    /// How many bytes are to come before the next frame's header.
+    /// How many bytes must still come before the next frame's header.
     pub(super) fn left(&self) -> usize {
         self.left
     }
 
-    /// More bytes have come, of a client that was granted a window of so many bytes. Returns how
-    /// many frames begin in them.
+    /// Follows bytes from a client that was granted a window of `granted` bytes. Returns how many
+    /// frames begin in them.
     pub(in crate::server) fn pass(
         &mut self,
         mut bytes: &[u8],

@@ -1,12 +1,12 @@
-//! One message on its way to a client, in pieces that are let go of one by one.
+//! A message on its way to a client, in pieces that are freed one by one.
 //!
-//! A client that has not shown that it reads gets small pieces, and few of them are with HTTP/2 at
-//! a time: what is there cannot be let go of.
+//! A client that has not shown that it reads gets small pieces, few of which are within h2 at a
+//! time, because those cannot be freed.
 //!
-//! The pieces are copies: a slice of a frame would keep all of it, 16 MiB for some bytes. What is
-//! let go of before it was sent is made again later, as much of it as is needed then, and must be
-//! the same: of each small part its length and checksum are kept, 12 bytes for 32 KiB. That is
-//! enough, because what has been sent is never needed again.
+//! The pieces are copies: a slice of a frame would keep the whole frame, up to 16 MiB for a few
+//! bytes. A piece that was freed before it was sent is made again later, as far as needed, and must
+//! have the same content. For that, the length and checksum of each small part are kept, 12 bytes
+//! for 32 KiB. Sent parts are never needed again.
 
 use std::{collections::VecDeque, ops::Range};
 
@@ -22,36 +22,36 @@ use crate::{
     storage::format::checksum::crc32,
 };
 
-/// How much there is one checksum for where a message is not in memory: the least that is made
-/// again of it.
+/// The size of the parts with a checksum each, when a message is not in memory. No less than such a
+/// part is made again.
 const EXTENT_BYTES: usize = SMALL_PIECES_BYTES;
 
 /// gRPC's header of a message: whether it is compressed, and its length.
 const HEADER_BYTES: usize = 5;
 
-/// A message, behind what has been sent of it.
+/// A message, without what was sent of it.
 pub(in crate::server) struct Message {
-    /// All of it, with its header.
+    /// The length of the whole message with its header.
     len: usize,
     is_compressed: bool,
-    /// What is in memory, in order.
+    /// The parts in memory, in order.
     pieces: VecDeque<Bytes>,
-    /// How many bytes these have.
+    /// The number of bytes in these pieces.
     loaded: usize,
-    /// How much of the first of them has been sent.
+    /// How much of the first piece has been sent.
     sent_of_first: usize,
-    /// Room for what is ready before its client has shown that it reads.
+    /// Memory for what is ready before the client has shown that it reads.
     ahead: Option<Held>,
-    /// What follows the pieces and is not in memory.
+    /// The parts behind the pieces, which are not in memory.
     absent: VecDeque<Extent>,
     alive: Alive,
 }
 
-/// Room for a part of a message.
+/// Memory for a part of a message.
 pub(in crate::server) struct Room {
     held: Held,
     ahead: Option<Held>,
-    /// What is made of it at most.
+    /// The largest piece to make in it.
     piece_bytes: usize,
 }
 
@@ -63,19 +63,19 @@ struct Extent {
     checksum: u32,
 }
 
-/// What a message was made of, or a part of that.
+/// The content of a message, or of a part of it.
 struct Slices<'a> {
     header: [u8; HEADER_BYTES],
-    /// Where the slices begin behind the header.
+    /// The position of the slices behind the header.
     from: usize,
     slices: &'a [Bytes],
 }
 
-/// A message that was made again is another one.
+/// The error that a message made again differs from the original.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::server) struct Changed;
 
-/// A piece, which is counted until h2 has written it.
+/// A piece that is counted until h2 has written it.
 struct Piece {
     bytes: Vec<u8>,
     _alive: alive::Counted,
@@ -98,7 +98,7 @@ impl Message {
         Self::made_of(slices, false, room, alive)
     }
 
-    /// The same of a message that is compressed, and will be when it is made again.
+    /// The same for a compressed message, which will be compressed when it is made again.
     pub(in crate::server) fn compressed(
         compressed: Bytes,
         room: impl FnOnce(usize) -> Option<Room>,
@@ -156,22 +156,22 @@ impl Message {
         self.pieces.is_empty() && self.absent.is_empty()
     }
 
-    /// How many bytes can be sent at once; none if the message must be made again first.
+    /// How many bytes can be sent at once; 0 if the message must be made again first.
     pub(in crate::server) fn ready(&self) -> usize {
         self.pieces.front().map_or(0, Bytes::len)
     }
 
-    /// How many bytes the first piece has, with what has been sent of it.
+    /// The size of the first piece, including what was sent of it.
     pub(in crate::server) fn first_piece(&self) -> usize {
         self.sent_of_first + self.ready()
     }
 
-    /// How many bytes its pieces have, with what has been sent of the first.
+    /// The size of all pieces, including what was sent of the first.
     pub(in crate::server) fn in_pieces(&self) -> usize {
         self.sent_of_first + self.loaded
     }
 
-    /// The next bytes to send, at most so many; and whether they complete a piece.
+    /// The next bytes to send, at most `most`; and whether they complete a piece.
     pub(in crate::server) fn next(&mut self, most: usize) -> (Bytes, bool) {
         let (bytes, completes) = match self.pieces.front_mut() {
             Some(piece) if piece.len() > most => (piece.split_to(most), false),
@@ -193,7 +193,7 @@ impl Message {
         }
     }
 
-    /// Lets go of all but the first pieces.
+    /// Frees all but the first pieces.
     pub(in crate::server) fn let_go(&mut self, keep: usize) {
         let mut to = self.absent_from();
         while self.pieces.len() > keep {
@@ -214,18 +214,18 @@ impl Message {
         }
     }
 
-    /// What is kept of what is not in memory, in bytes.
+    /// The memory for the lengths and checksums of parts that are not in memory.
     pub(in crate::server) fn extents_memory(&self) -> usize {
         self.absent.capacity() * size_of::<Extent>()
     }
 
-    /// How many bytes are not in memory.
+    /// The number of bytes that are not in memory.
     pub(in crate::server) fn absent(&self) -> usize {
         self.len - self.absent_from()
     }
 
-    /// Which part of the message, without its header, has to be made again where there is room for
-    /// so many bytes: checksums are those of whole extents.
+    /// The part of the message, without its header, that must be made again if there is room for
+    /// this many bytes. It consists of whole extents, as these have the checksums.
     pub(in crate::server) fn needed(&self, room: usize) -> Range<usize> {
         let needed = self.needed_with_header(room);
         needed.start.saturating_sub(HEADER_BYTES)..needed.end.saturating_sub(HEADER_BYTES)
@@ -249,7 +249,7 @@ impl Message {
         first.map_or(self.len, |extent| extent.from as usize)
     }
 
-    /// Takes into memory what there is room for of the message, which was made again.
+    /// Takes as much of the message that was made again into memory as there is room for.
     pub(in crate::server) fn restore(
         &mut self,
         slices: &[Bytes],
@@ -262,8 +262,8 @@ impl Message {
         }
     }
 
-    /// The same where only a part was made again, from this byte behind the header on: what is
-    /// [`needed`](Self::needed) at least.
+    /// The same if only a part was made again, which begins at this byte behind the header and
+    /// contains at least what is [`needed`](Self::needed).
     pub(in crate::server) fn restore_part(
         &mut self,
         from: usize,
@@ -290,7 +290,8 @@ impl Message {
         Ok(())
     }
 
-    /// Takes as much as there is room for into memory, up to where this ends; how far that is.
+    /// Takes content into memory up to the end of `part`, as far as there is room; returns how far
+    /// that is.
     fn load(&mut self, content: &Slices<'_>, part: Range<usize>, room: &mut Room) -> usize {
         let mut from = part.start;
         while from < part.end && room.held.bytes() > 0 {
@@ -326,7 +327,7 @@ impl Slices<'_> {
         Extent::new(from, to, &self.bytes(from, to))
     }
 
-    /// Whether this is a part of it.
+    /// Whether the extent's length and checksum match the content.
     fn has(&self, extent: &Extent) -> bool {
         let (from, to) = (extent.from as usize, extent.to as usize);
         let bytes = self.bytes(from, to);
@@ -334,7 +335,7 @@ impl Slices<'_> {
         len == to - from && crc32(&bytes) == extent.checksum
     }
 
-    /// These bytes of the message, as the slices that they lie in.
+    /// These bytes of the message, as the slices that hold them.
     fn bytes(&self, from: usize, to: usize) -> Vec<&[u8]> {
         let mut found = Vec::new();
         if from < HEADER_BYTES {
@@ -353,16 +354,16 @@ impl Slices<'_> {
 }
 
 impl Room {
-    /// In bytes.
+    /// The size of the reserved memory in bytes.
     pub(in crate::server) fn bytes(&self) -> usize {
         self.held.bytes()
     }
 }
 
-/// Room for so many bytes, or for a part of them. One piece is taken beyond a share too, or the
-/// reads of a connection that has many would never go on. Where others have left nothing, there is
-/// what the connection always finds, and only as much of it is taken as the client takes at once:
-/// the other reads of its connection need the rest.
+/// Reserves memory for this many bytes or part of them. One piece is allowed beyond the
+/// connection's share, or the reads of a connection with many of them would never continue. If
+/// others have left nothing, the connection still has its minimum, of which only as much is used as
+/// the client takes at once: its other reads need the rest.
 pub(in crate::server) fn room(shares: &Shares, bytes: usize, at_once: usize) -> Option<Room> {
     let memory = &shares.pieces;
     let taken = memory.take(bytes);
@@ -385,7 +386,8 @@ pub(in crate::server) fn first_room(shares: &Shares, bytes: usize, at_once: usiz
         ahead,
         piece_bytes: SMALL_PIECES_BYTES,
     };
-    // As much as there is room for: with each part all of a large record is read again.
+    // Takes as much as there is room for, because each part needs another read of all of a large
+    // record.
     let mut part = bytes;
     while part > FIRST_BYTES {
         if let Ok(ahead) = shares.ahead.take(part)

@@ -1,16 +1,16 @@
-//! One connection: HTTP/2 as h2 speaks it, and the calls on it.
+//! One connection: HTTP/2, as h2 implements it, and its calls.
 //!
-//! The transport that comes with tonic leaves bytes of requests in h2 until somebody reads them,
-//! and h2 ends a connection that has many small frames unread, because each costs it more than it
-//! holds. A client that sends small requests ahead of their answers does nothing else. So this task
-//! takes every frame out of h2 in the turn that brought it in, and puts small ones together
-//! (`request.rs`); the client's window opens again as the call takes them, so that what a client
-//! may send ahead is bounded by flow control alone.
+//! tonic's transport leaves the bytes of requests in h2 until a call reads them, and h2 ends a
+//! connection with many small unread frames, because each costs it more than it holds. But a client
+//! that sends small requests ahead of their responses produces just that. So this task takes every
+//! frame out of h2 in the turn in which it came, and joins small ones (`request.rs`). The client's
+//! window opens again as the call takes the bytes, so that flow control alone bounds what a client
+//! may send ahead.
 //!
-//! Reading order: this page; `request.rs`, what comes in; `short_calls.rs`, whose turn it is;
-//! `call.rs`, what goes out; `alive.rs`, what of it was not written; `sending.rs` and `message.rs`,
-//! records that go out; `window.rs`, how much may be sent ahead; `socket.rs` and `frames.rs`, what
-//! passes.
+//! Reading order: this page; `request.rs`, requests that come in; `short_calls.rs`, the order in
+//! which calls are polled; `call.rs`, responses that go out; `alive.rs`, how much of them is not
+//! written yet; `sending.rs` and `message.rs`, records that go out; `window.rs`, how much a client
+//! may send ahead; `socket.rs` and `frames.rs`, the bytes that pass.
 
 pub(super) mod alive;
 pub(super) mod call;
@@ -65,7 +65,7 @@ pub(super) struct Opened<IO> {
     traffic: Arc<Traffic>,
 }
 
-/// Opens a connection. `opening` are the bytes that were read of it already.
+/// Opens a connection. `opening` are the bytes that were already read from it.
 pub(super) async fn open<IO>(io: IO, opening: Bytes) -> Result<Opened<IO>, h2::Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -76,7 +76,7 @@ where
     Ok(Opened { http2, traffic })
 }
 
-/// Refuses the calls of a connection with this status, as far as they come in one turn.
+/// Refuses with this status the calls of a connection that come in one turn.
 pub(super) async fn refuse<IO>(io: IO, opening: Bytes, status: Status) -> Result<(), h2::Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -96,8 +96,8 @@ impl<IO> Opened<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    /// Serves the connection until its client closes it, or, told to stop or to leave its place,
-    /// until no call on it makes progress any more.
+    /// Serves the connection until its client closes it. If told to stop or to leave its place,
+    /// serves until no call makes progress any more.
     ///
     /// Dropping the future ends the connection and its calls at once.
     #[expect(clippy::boxed_local, reason = "an async caller would keep the box")]
@@ -113,8 +113,8 @@ where
         S: Clone + Send + 'static,
         S::Future: Send,
     {
-        // Boxed: what an async function holds, it may hold twice. And not by one: that would hold
-        // the other box until its end, although nothing is in it any more.
+        // Boxed, because an async function may hold its variables twice. This is not an async
+        // function for the same reason: it would hold the empty other box until its end.
         let stopped = stopping.stopped();
         let mut connection = Box::new(Connection::new(*self, service, held, stopped, notices));
         async move {
@@ -125,7 +125,7 @@ where
     }
 }
 
-/// Says why a connection was ended, if its client's mistakes are the reason.
+/// Reports why a connection was ended, if its client's mistakes are the reason.
 fn report(error: &h2::Error, traffic: &Traffic, notices: &Notices) {
     if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
         let flood = traffic.flood().unwrap_or(Notice::ResetFlood);
@@ -137,7 +137,7 @@ fn report(error: &h2::Error, traffic: &Traffic, notices: &Notices) {
     }
 }
 
-/// Whether a frame was announced that may not be.
+/// Whether the client announced a frame that is not allowed.
 fn is_invalid(error: &h2::Error) -> bool {
     error
         .get_io()
@@ -170,31 +170,31 @@ struct Connection<'a, IO, S> {
     traffic: Arc<Traffic>,
     service: S,
     peer: Peer,
-    /// What its answers may take.
+    /// The limits of its unread responses.
     unread: Unread,
     window: Window,
-    /// What the client was told of the window of each stream.
+    /// The stream window that the client was told.
     stream_window: u32,
-    /// Requests whose end has not come in.
+    /// Requests that have not come in completely.
     feeds: Vec<Feed>,
     /// Whether anything has come in for them.
     arrivals: Arrivals,
     short_calls: ShortCalls,
-    /// All others, each a task of its own.
+    /// All other calls, each of which is its own task.
     calls: JoinSet<()>,
     active: Active,
     keep_alive: KeepAlive,
-    /// The client has all calls open that it may have: how many those were, and until when nothing
-    /// is read of it.
+    /// Set while the client has the most calls open that it may have: their number, and until when
+    /// nothing is read from the connection.
     full: Option<(usize, Pin<Box<Sleep>>)>,
-    /// When the connection ends, if its client has not taken the end of its last call by then.
+    /// When the connection ends unless its client has taken the end of its last call.
     unread_until: Option<Pin<Box<Sleep>>>,
     stopped: Stopped,
     place: Place,
-    /// Resolves when another connection is to have the place.
+    /// Resolves when another connection needs the place.
     wanted: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_idle: bool,
-    /// Told to stop: when to look next whether anything still makes progress.
+    /// Set once told to stop: when to check next whether anything still makes progress.
     draining: Option<Pin<Box<Sleep>>>,
 }
 
@@ -243,7 +243,7 @@ where
         }
     }
 
-    /// One turn; ready when the connection has ended.
+    /// Takes one turn. Ready when the connection has ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         let bytes = self.turn_bytes(cx);
         self.traffic.begin_turn(bytes);
@@ -255,7 +255,7 @@ where
             }
             self.draining = Some(Box::pin(sleep(limits::STALLED)));
         }
-        // Answers are written below.
+        // The responses are written below.
         let mut turns = limits::POLLS_IN_TURN;
         self.short_calls.poll(&mut turns);
         while let Poll::Ready(accepted) = self.http2.poll_accept(cx) {
@@ -286,7 +286,7 @@ where
         self.poll_stalled(cx).map(Ok)
     }
 
-    /// Ready if the client has no call any more, and has not taken the end of one for long.
+    /// Ready if the client has no open call, and has not taken the end of one for long.
     fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.open_calls() > 0 || !self.traffic.has_unwritten_ends() {
             self.unread_until = None;
@@ -299,8 +299,9 @@ where
         until.as_mut().poll(cx)
     }
 
-    /// How many bytes may be read in this turn. None for a moment while the client has all calls
-    /// open that it may have: a call that waits in its socket costs less than one that is refused.
+    /// How many bytes may be read in this turn. Returns 0 for a moment while the client has the
+    /// most calls open that it may have: a call that waits in the socket costs less than a refused
+    /// one.
     fn turn_bytes(&mut self, cx: &mut Context<'_>) -> usize {
         let calls = &self.peer.calls;
         if calls.may_take(limits::CALLS_IN_TURN * limits::CALL_BYTES) {
@@ -313,7 +314,7 @@ where
         let Some((before, waited)) = &mut self.full else {
             if !has_room && open > 0 {
                 let mut waited = Box::pin(sleep(limits::FULL_TIME));
-                // It wakes this task later.
+                // The timer wakes this task later.
                 if waited.as_mut().poll(cx).is_pending() {
                     self.full = Some((open, waited));
                     return 0;
@@ -321,7 +322,8 @@ where
             }
             return limits::FEW_BYTES;
         };
-        // Some at a time, so that one that comes does not take the room of one that has ended.
+        // Waits until several calls have ended, so that one new call does not take the room of one
+        // that just ended.
         let some_ended = has_room && open <= *before - before.div_ceil(8);
         if some_ended || waited.as_mut().poll(cx).is_ready() {
             self.full = None;
@@ -338,8 +340,8 @@ where
         self.short_calls.len() + self.calls.len()
     }
 
-    /// Passes on what has come in of requests. A call whose request turns out to be large gets a
-    /// task of its own.
+    /// Passes on what has come in for requests. A call whose request turns out to be large becomes
+    /// its own task.
     fn pass_on(&mut self) {
         if !self.arrivals.take() {
             return;
@@ -362,7 +364,8 @@ where
         });
     }
 
-    /// Others may have the place of a connection that has been long without a call.
+    /// Marks whether the connection is idle: another one may take the place of a connection that
+    /// was idle for long.
     fn look_for_calls(&mut self) {
         if self.is_idle != (self.open_calls() == 0) {
             self.is_idle = !self.is_idle;
@@ -373,7 +376,7 @@ where
         }
     }
 
-    /// Gives the client the window that it should have.
+    /// Grants the client the window that it should have.
     fn resize_window(&mut self, cx: &Context<'_>) {
         let (came, taken) = (self.traffic.came(), self.traffic.taken());
         let mut is_to_send = false;
@@ -384,7 +387,7 @@ where
         }
         self.traffic.grant(self.window.granted());
         let bytes = stream_window(self.window.bytes());
-        // It fails while the client has not confirmed the size before.
+        // This fails while the client has not confirmed the previous size.
         if bytes != self.stream_window && self.http2.set_initial_window_size(bytes).is_ok() {
             self.stream_window = bytes;
             is_to_send = true;
@@ -410,7 +413,7 @@ where
         }
         let request = Request::from_parts(parts, Body::new(body));
         let service = self.service.clone();
-        // Counted from here on, so that no call is overlooked that has not had its first turn.
+        // Counted from here on, so that a call counts before its first turn.
         let open = Open::new(self.active.enter(), held, Arc::clone(&self.traffic));
         let unread = self.unread.clone();
         let call: Call = Box::pin(answer(service, request, respond, open, unread));
@@ -422,8 +425,8 @@ where
         self.feeds.push(feed);
     }
 
-    /// Ready if the connection is to end and all that is left of it waits for a client that neither
-    /// reads its answers nor sends the rest of its requests.
+    /// Ready if the connection is to end, and all that is left of it waits for a client that
+    /// neither reads its responses nor sends the rest of its requests.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(look) = &mut self.draining else {
             return Poll::Pending;
@@ -445,16 +448,16 @@ where
     }
 }
 
-/// Asks a client that is silent whether it is still there.
+/// Asks a silent client whether it is still there.
 struct KeepAlive {
     pings: PingPong,
     pulse: Pulse,
     interval: Duration,
     timer: Pin<Box<Sleep>>,
-    /// Something has come since the timer was set.
+    /// Whether anything has come since the timer was set.
     heard: bool,
     asked: bool,
-    /// A ping has not been answered. The next one cannot be sent before it is.
+    /// Whether a ping has not been answered. The next one cannot be sent before.
     pong_missing: bool,
 }
 
@@ -471,13 +474,13 @@ impl KeepAlive {
         }
     }
 
-    /// Ready when the client has been asked and has not answered.
+    /// Ready when the client was asked and did not answer.
     fn poll(&mut self, cx: &mut Context<'_>, traffic: &Traffic) -> Poll<()> {
         if traffic.has_read() {
             self.pulse.beat();
             self.heard = true;
         }
-        // Any byte counts as the answer.
+        // Any byte counts as an answer.
         if self.asked && self.heard {
             self.restart();
         }
@@ -492,7 +495,7 @@ impl KeepAlive {
             } else if self.asked {
                 return Poll::Ready(());
             } else {
-                // It fails if the connection has, which is noticed elsewhere.
+                // This fails if the connection has failed, which is noticed elsewhere.
                 self.pings.send_ping(Ping::opaque()).ok();
                 (self.asked, self.pong_missing) = (true, true);
                 self.timer.set(sleep(limits::KEEPALIVE_TIMEOUT));

@@ -1,7 +1,7 @@
-//! The body of a request: filled by the connection's task as bytes come in, emptied by the call.
+//! The body of a request: the connection's task fills it as bytes come in, and the call empties it.
 //!
-//! What waits in between is part of the client's window, which opens again as the call takes it.
-//! Small pieces are put together, so that what they cost is what they hold.
+//! The bytes between are part of the client's window, which opens again as the call takes them.
+//! Small pieces are joined, so that they cost no more than they hold.
 
 use std::{
     collections::VecDeque,
@@ -21,15 +21,15 @@ use tonic::Status;
 use super::socket::Traffic;
 use crate::server::limits::{JOINED_BYTES, SHORT_REQUEST_BYTES, SMALL_PIECE_BYTES};
 
-/// What a call does with its requests.
+/// How a call uses its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Kind {
-    /// There is one, and nothing is done before it is whole.
+    /// There is one request, and the call does nothing before it is complete.
     One,
-    /// It answers each.
+    /// The call responds to each request.
     Many,
-    /// It answers each for as long as they come, and nothing is lost when they do not. They end when
-    /// the server is to stop.
+    /// The call responds to each request as long as requests come; nothing is lost if they end.
+    /// They end when the server stops.
     Watching,
 }
 
@@ -61,18 +61,18 @@ pub(super) fn body(
     (feed, body)
 }
 
-/// Whether anything has come in for the requests of a connection that was not passed on.
+/// Whether anything has come in for a connection's requests that was not passed on.
 ///
-/// h2 wakes whoever waits for a part of a request when it takes the part from the socket, which the
-/// connection's task has it do. A task that wakes itself has another turn, and another thread is
-/// woken for it; so what comes during a turn is noted here.
+/// h2 wakes the task that waits for a part of a request when the connection's task lets it take
+/// that part from the socket. A task that wakes itself gets another turn, for which another thread
+/// is woken. So what comes during a turn is recorded here instead.
 #[derive(Clone, Default)]
 pub(super) struct Arrivals(Arc<Mutex<Arrived>>);
 
 #[derive(Default)]
 struct Arrived {
     any: bool,
-    /// The connection's task, while it does not have its turn.
+    /// Wakes the connection's task while it does not have its turn.
     resting: Option<Waker>,
 }
 
@@ -83,7 +83,7 @@ pub(super) struct Arrival {
 }
 
 impl Arrivals {
-    /// That of a new request, of which something may be there.
+    /// The arrival of a new request, some of which may have come already.
     fn of_request(&self) -> Arc<Arrival> {
         let arrival = Arc::new(Arrival {
             has_come: AtomicBool::new(false),
@@ -93,17 +93,17 @@ impl Arrivals {
         arrival
     }
 
-    /// The connection's task has its turn: it is not woken, and looks itself.
+    /// Begins a turn of the connection's task, in which the task is not woken but checks by itself.
     pub(super) fn begin_turn(&self) {
         self.lock().resting = None;
     }
 
-    /// Whether something has come in since this was asked last.
+    /// Whether something has come in since the last call.
     pub(super) fn take(&self) -> bool {
         std::mem::take(&mut self.lock().any)
     }
 
-    /// The turn is over: the connection's task is woken when something comes, or has come.
+    /// Ends the turn: the connection's task is woken when something comes, or has come meanwhile.
     pub(super) fn end_turn(&self, connection: &Waker) {
         let mut arrived = self.lock();
         if arrived.any {
@@ -141,15 +141,15 @@ impl Wake for Arrival {
     }
 }
 
-/// What has come in and was not taken yet.
+/// The bytes that have come in and were not taken yet.
 #[derive(Default)]
 pub(in crate::server) struct Waiting {
     pieces: VecDeque<Bytes>,
-    /// Small pieces behind those.
+    /// Small pieces behind those, joined.
     joined: BytesMut,
     end: Option<Result<(), Status>>,
     reader: Option<Waker>,
-    /// Nobody will take anything any more.
+    /// Whether nothing will be taken any more.
     abandoned: bool,
 }
 
@@ -179,7 +179,7 @@ impl Waiting {
         self.pieces.pop_front()
     }
 
-    /// Forgets everything, and returns how many bytes that was.
+    /// Drops everything, and returns how many bytes that was.
     pub(in crate::server) fn abandon(&mut self) -> usize {
         self.abandoned = true;
         let pieces = self.pieces.drain(..).map(|piece| piece.len());
@@ -193,7 +193,7 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The connection's end.
+/// The connection's end of a request's body.
 pub(super) struct Feed {
     stream: RecvStream,
     waiting: Arc<Mutex<Waiting>>,
@@ -201,11 +201,11 @@ pub(super) struct Feed {
     kind: Kind,
     short: Option<Short>,
     arrival: Arc<Arrival>,
-    /// The same, for h2.
+    /// The arrival, as a waker for h2.
     waker: Waker,
 }
 
-/// A short call, as long as its request is not large.
+/// The short call of a request, as long as the request is not large.
 struct Short {
     number: usize,
     came: usize,
@@ -217,18 +217,18 @@ impl Feed {
         self.kind == Kind::One
     }
 
-    /// It is the request of the short call with this number.
+    /// Sets the number of the short call whose request this is.
     pub(super) fn belongs_to(&mut self, number: usize) {
         self.short = Some(Short { number, came: 0 });
     }
 
-    /// The number of its call, once, when the request has turned out to be large.
+    /// The number of its call, returned once, when the request has turned out to be large.
     pub(super) fn take_large(&mut self) -> Option<usize> {
         let is_large = |short: &mut Short| short.came > SHORT_REQUEST_BYTES;
         self.short.take_if(is_large).map(|short| short.number)
     }
 
-    /// The server is to stop.
+    /// Tells the request that the server stops.
     pub(super) fn stop(&mut self) {
         if self.kind == Kind::Watching {
             let mut waiting = lock(&self.waiting);
@@ -242,7 +242,7 @@ impl Feed {
         }
     }
 
-    /// Passes on all that has come in; false when nothing more is to be.
+    /// Passes on everything that has come in. Returns false when nothing more will come.
     pub(super) fn pass_on(&mut self) -> bool {
         if !self.arrival.has_come.swap(false, Ordering::AcqRel) {
             return true;
@@ -282,7 +282,7 @@ impl Feed {
     }
 }
 
-/// The call's end.
+/// The call's end of a request's body.
 pub(super) struct RequestBody {
     waiting: Arc<Mutex<Waiting>>,
     window: FlowControl,
@@ -293,7 +293,7 @@ pub(super) struct RequestBody {
 impl RequestBody {
     fn open_window(&mut self, bytes: usize) {
         self.traffic.add_taken(bytes);
-        // It fails if the connection has, and then there is no window.
+        // This fails if the connection has failed; then there is no window either.
         self.window.release_capacity(bytes).ok();
     }
 }
@@ -313,7 +313,7 @@ impl http_body::Body for RequestBody {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         match &mut waiting.end {
-            // Asked again behind the error, it is over.
+            // Polled again after the error, the body has ended.
             Some(end) => Poll::Ready(std::mem::replace(end, Ok(())).err().map(Err)),
             None => {
                 waiting.reader = Some(cx.waker().clone());

@@ -1,9 +1,8 @@
-//! Short calls, which have their turns in the task of their connection.
+//! Short calls, which are polled in the task of their connection.
 //!
-//! A runtime serves its tasks in turn. Where each call is a task, a client with one call waits
-//! behind all that another one has, each time that its call moves on. So the runtime has one task
-//! for all short calls of a connection, and that task polls few of them before others have their
-//! turn.
+//! A runtime polls its tasks in turn. If each call was a task, a client with one call would wait
+//! behind all calls of another client, each time its own call makes progress. So all short calls of
+//! a connection share one task, which polls only a few of them before other tasks have their turn.
 
 use std::{
     collections::VecDeque,
@@ -21,37 +20,37 @@ pub(super) type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// The short calls of a connection.
 #[derive(Default)]
 pub(super) struct ShortCalls {
-    /// By number.
+    /// The slots by number.
     slots: Vec<Slot>,
-    /// The numbers of those without a call.
+    /// The numbers of the free slots.
     free: Vec<usize>,
     awake: Arc<Awake>,
 }
 
-/// A place for a call. The next call in it has the same wake-up: one that comes too late polls a
-/// call that did not ask for it, which does no harm.
+/// A slot for a call. The next call in a slot has the same wake-up: a late wake-up of the previous
+/// call polls the new one for nothing, which does no harm.
 struct Slot {
     call: Option<Call>,
     wakeup: Arc<Wakeup>,
     waker: Waker,
 }
 
-/// What a call is woken with.
+/// The wake-up of a call.
 struct Wakeup {
     number: usize,
-    /// It is among those that are to be polled.
+    /// Whether the call is among those to be polled.
     is_awake: AtomicBool,
     awake: Arc<Awake>,
 }
 
-/// The numbers of calls that are to be polled, in the order in which they were woken.
+/// The numbers of the calls to be polled, in the order in which they were woken.
 #[derive(Default)]
 struct Awake(Mutex<Line>);
 
 #[derive(Default)]
 struct Line {
     numbers: VecDeque<usize>,
-    /// The connection's task, while it waits for the first.
+    /// Wakes the connection's task while it waits for the first call.
     connection: Option<Waker>,
 }
 
@@ -60,7 +59,7 @@ impl ShortCalls {
         self.slots.len() - self.free.len()
     }
 
-    /// Takes a call, which is to be polled. Returns its number.
+    /// Adds a call, which will be polled. Returns its number.
     pub(super) fn add(&mut self, call: Call) -> usize {
         let number = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::new(self.slots.len(), &self.awake));
@@ -72,19 +71,19 @@ impl ShortCalls {
         number
     }
 
-    /// Gives a call up, for whoever polls it from here on.
+    /// Removes a call, which the caller polls from now on.
     pub(super) fn remove(&mut self, number: usize) -> Option<Call> {
         let call = self.slots.get_mut(number)?.call.take()?;
         self.free.push(number);
         if self.len() == 0 {
-            // A connection without calls costs little.
+            // A connection without calls should cost little.
             (self.slots, self.free) = (Vec::new(), Vec::new());
             self.awake.forget();
         }
         Some(call)
     }
 
-    /// Polls calls that are awake, at most as many as there are turns left.
+    /// Polls calls that were woken, at most as many as there are turns left.
     pub(super) fn poll(&mut self, turns: &mut usize) {
         while *turns > 0
             && let Some(number) = self.awake.next()
@@ -94,8 +93,8 @@ impl ShortCalls {
         }
     }
 
-    /// Lets the connection's task be woken when a call is awake: if one is already, behind the
-    /// tasks of others.
+    /// Lets a call that is woken wake the connection's task. If one is woken already, the task is
+    /// woken at once, behind other tasks.
     pub(super) fn wait(&self, cx: &Context<'_>) {
         self.awake.wait(cx.waker());
     }
@@ -153,7 +152,7 @@ impl Awake {
         }
     }
 
-    /// The next one. The connection's task has its turn, and is not woken before it waits.
+    /// The next call to poll. The connection's task has its turn, and is not woken until it waits.
     fn next(&self) -> Option<usize> {
         let mut line = self.lock();
         line.connection = None;

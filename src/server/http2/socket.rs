@@ -1,4 +1,4 @@
-//! A connection's bytes: read in turns of a bounded size, and noticed.
+//! A connection's bytes, which are read in turns of a bounded size and observed.
 
 use std::{
     io,
@@ -36,7 +36,7 @@ pub(in crate::server) struct Traffic {
     taken: AtomicU64,
     /// The window that the client was granted.
     granted: AtomicUsize,
-    /// What calls count that have ended, and whose end h2 has and has not written.
+    /// The memory of ended calls whose end h2 has, but has not written.
     ended: Mutex<Vec<Arc<Held>>>,
     flood: Mutex<Option<Notice>>,
 }
@@ -48,66 +48,66 @@ impl Traffic {
         traffic
     }
 
-    /// The client has a window of so many bytes.
+    /// Sets the window that the client was granted.
     pub(super) fn grant(&self, bytes: usize) {
         self.granted.store(bytes, Relaxed);
     }
 
-    /// Lets so many bytes be read in this turn, unless they are many frames.
+    /// Begins a turn in which this many bytes may be read, or fewer if they are many frames.
     pub(in crate::server) fn begin_turn(&self, bytes: usize) {
         self.left_in_turn.store(bytes, Relaxed);
         self.frames_left_in_turn.store(FRAMES_IN_TURN, Relaxed);
     }
 
-    /// Whether anything was read since this was last asked.
+    /// Whether anything was read since the last call.
     pub(super) fn has_read(&self) -> bool {
         self.has_read.swap(false, Relaxed)
     }
 
-    /// Bytes of requests have come in.
+    /// Adds bytes of requests that have come in.
     pub(super) fn add_came(&self, bytes: usize) {
         self.came.fetch_add(bytes, Relaxed);
     }
 
-    /// How many bytes of requests have come in since this was last asked.
+    /// How many bytes of requests have come in since the last call.
     pub(super) fn came(&self) -> usize {
         self.came.swap(0, Relaxed)
     }
 
-    /// Calls have taken bytes of their requests.
+    /// Adds bytes of requests that calls have taken.
     pub(super) fn add_taken(&self, bytes: usize) {
         self.taken.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// How many bytes calls have taken of their requests.
+    /// How many bytes of their requests calls have taken in all.
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Relaxed)
     }
 
-    /// Something has come in for a call.
+    /// Records that something has come in for a call.
     pub(super) fn progress(&self) {
         self.has_progressed.store(true, Relaxed);
     }
 
-    /// Whether a call has moved on since this was last asked: something has come in for one, or
-    /// more was written than read. What is no part of a call, pings above all, is answered with as
-    /// many bytes as it has at most.
+    /// Whether a call has made progress since the last call of this function: something has come in
+    /// for one, or more was written than read. Bytes outside of calls, above all pings, are
+    /// answered with at most as many bytes.
     pub(super) fn has_progressed(&self) -> bool {
         let (read, written) = (self.read.swap(0, Relaxed), self.written.swap(0, Relaxed));
         self.has_progressed.swap(false, Relaxed) || written > read
     }
 
-    /// A call has ended, which counts until all is written that h2 has by now.
+    /// Keeps an ended call counted until everything is written that h2 has by now.
     pub(super) fn until_written(&self, call: Arc<Held>) {
         self.ended().push(call);
     }
 
-    /// Whether a call has ended whose end was not written.
+    /// Whether there is an ended call whose end is not written yet.
     pub(super) fn has_unwritten_ends(&self) -> bool {
         !self.ended().is_empty()
     }
 
-    /// What the client was told that it did too much of, if it was.
+    /// The excess for which h2 has ended the connection, if it has.
     pub(super) fn flood(&self) -> Option<Notice> {
         *self.lock_flood()
     }
@@ -120,7 +120,7 @@ impl Traffic {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether all was read that this turn lets be read.
+    /// Whether everything was read that may be read in this turn.
     pub(in crate::server) fn turn_is_over(&self) -> bool {
         self.left_in_turn() == 0
     }
@@ -129,7 +129,7 @@ impl Traffic {
         self.left_in_turn.load(Relaxed)
     }
 
-    /// So many bytes were read, in which so many frames begin.
+    /// Counts bytes that were read, and the frames that begin in them.
     fn read(&self, bytes: usize, frames: usize) {
         let frames_left = self
             .frames_left_in_turn
@@ -146,8 +146,8 @@ impl Traffic {
     }
 }
 
-/// What h2 tells a client at the end of a connection that has had too much of something. It keeps
-/// it for the client: the error that comes of it is the same for all of these.
+/// What h2 tells a client when it ends a connection for an excess. h2 tells only the client: its
+/// error is the same for all of these.
 const FLOODS: [(&[u8], Notice); 4] = [
     (b"too_many_data_frames", Notice::FrameFlood),
     (b"header_list_way_too_large", Notice::HeaderFlood),
@@ -173,13 +173,13 @@ impl<IO> Socket<IO> {
         }
     }
 
-    /// Notices what was just read. Returns how many frames begin in it.
+    /// Observes what was just read. Returns how many frames begin in it.
     fn read(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.frames.pass(bytes, self.traffic.granted.load(Relaxed))
     }
 
-    /// How much may be read at a time, if anything: in the middle of a frame its rest, and of what
-    /// may be small frames not much.
+    /// How much may be read at a time; 0 if the turn is over. In the middle of a frame it is the
+    /// frame's rest, and little more, as small frames may follow.
     fn most_read(&self) -> usize {
         match self.traffic.left_in_turn() {
             few @ 0..=FEW_BYTES => few,
@@ -187,7 +187,7 @@ impl<IO> Socket<IO> {
         }
     }
 
-    /// Notices what was just written, which ends with this.
+    /// Observes what was just written, which ends with `end`.
     fn written(&self, written: Poll<io::Result<usize>>, end: &[u8]) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = written {
             let flood = FLOODS.iter().find(|(told, _)| end.ends_with(told));
@@ -215,7 +215,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
         }
         let most = self.most_read();
         if most == 0 {
-            // The next turn begins when whoever has ended this one says so.
+            // Whoever ended this turn begins the next one and polls again.
             return Poll::Pending;
         }
         let before = buf.filled().len();
@@ -258,7 +258,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
         self.io.is_write_vectored()
     }
 
-    /// h2 does this when it has written all of its buffer.
+    /// h2 flushes when it has written all of its buffer.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.traffic.ended().clear();
         Pin::new(&mut self.io).poll_flush(cx)

@@ -1,14 +1,14 @@
-//! How much a client may send ahead: HTTP/2's window of its connection, and half of that for each
+//! How much a client may send ahead: HTTP/2's window of the connection, and half of that for each
 //! stream, so that one call whose requests are not taken does not hold up the others.
 //!
-//! A connection begins with the window that HTTP/2 gives it. A client that uses up its window
-//! within a second gets twice as much, as far as its share of all windows goes; one that takes
-//! longer, or has more than its share because there are more clients by now, gets half as much.
-//! What a client was granted cannot be taken back: it is not granted again when it is used. So the
-//! rest counts until that much has been used.
+//! A connection begins with HTTP/2's initial window. A client that uses up its window within a
+//! second gets twice as much, within its share of the memory for windows. One that takes longer, or
+//! has more than its share because clients have joined, gets half as much. A window that was
+//! granted cannot be taken back; it is only not granted again once used. So the difference counts
+//! until that much has been used.
 //!
-//! So windows grow into what all connections that there may be leave, and never into the room of
-//! those that have yet to come.
+//! In this way windows use what the largest number of connections would leave, and never the memory
+//! of connections that have yet to come.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,10 +20,10 @@ use crate::{
 /// A client that uses up its window within this time could use a larger one.
 const QUICK: Duration = Duration::from_secs(1);
 
-/// A client that takes longer than this for it has no use for so large a one.
+/// A client that takes longer than this to use up its window does not need one that large.
 const SLOW: Duration = Duration::from_secs(4);
 
-/// What is left of the memory of windows for those that grow, where connections keep so much of it.
+/// The memory that is left for windows to grow, if connections keep this much of it.
 pub(in crate::server) fn growth(windows: &Arc<Part>, kept: usize) -> Arc<Part> {
     Arc::new(windows.within(windows.bound().saturating_sub(kept)))
 }
@@ -31,13 +31,13 @@ pub(in crate::server) fn growth(windows: &Arc<Part>, kept: usize) -> Arc<Part> {
 /// The window of a connection.
 pub(in crate::server) struct Window {
     holder: Holder,
-    /// What is granted beyond the first window.
+    /// The memory beyond the first window.
     held: Option<Held>,
     bytes: usize,
-    /// How much has come in since when.
+    /// How many bytes have come in since `since`.
     came: usize,
     since: Duration,
-    /// The window has become smaller, and the rest counts until so many bytes were taken.
+    /// Set while the window shrinks: the difference counts until this many bytes were taken.
     shrinks_at: Option<u64>,
 }
 
@@ -57,13 +57,13 @@ impl Window {
         self.bytes
     }
 
-    /// The most that the client may have sent and nobody taken.
+    /// The most bytes that the client may have sent without a call having taken them.
     pub(in crate::server) fn granted(&self) -> usize {
         FIRST_WINDOW_BYTES + self.held.as_ref().map_or(0, Held::bytes)
     }
 
-    /// More has come in, and calls have taken so many bytes by now. Returns whether the window is
-    /// another one from here on.
+    /// Updates the window: this many more bytes have come in, and calls have taken `taken` bytes in
+    /// all. Returns whether the window has changed.
     pub(in crate::server) fn came(&mut self, bytes: usize, taken: u64, now: Duration) -> bool {
         if self.shrinks_at.is_some_and(|at| at <= taken) {
             self.shrinks_at = None;
@@ -86,7 +86,7 @@ impl Window {
         self.bytes != before
     }
 
-    /// Whether other connections have come, and less is left for each than this one has.
+    /// Whether this window has more than its share, because other connections have come.
     fn is_beyond_share(&self) -> bool {
         self.held.is_some() && self.holder.take(0).is_err()
     }

@@ -23,22 +23,22 @@ type Making = Pin<Box<dyn Future<Output = Result<Appended, Error>> + Send>>;
 
 type Taking = Pin<Box<dyn Future<Output = Result<Pending<Appended>, Refused>> + Send>>;
 
-/// A request of a stream that has its place in the order.
+/// A request of a stream whose place in the order of appends is fixed.
 struct Taken {
     outcome: Result<Pending<Appended>, Refused>,
-    /// Requests of a producer build on each other.
+    /// Whether it has a producer, whose requests build on each other.
     has_producer: bool,
 }
 
 impl Taken {
-    /// Whether it may still turn out to be refused, with all that come behind it. Its answer may be
-    /// known, and wait for what it tells to be durable.
+    /// Whether it may still be refused, with all requests behind it. Its response may be known and
+    /// only wait until what it reports is durable.
     fn holds_up_others(&self) -> bool {
         self.has_producer && self.outcome.as_ref().is_ok_and(Pending::is_unsettled)
     }
 }
 
-/// Whether nothing may be stored behind a request of which this has become.
+/// Whether no later request may be stored after a refusal like this.
 fn ends_the_stream(refused: &Refused, has_producer: bool) -> bool {
     use Error::{MalformedRequest, OutcomeUnknown, ShuttingDown};
     has_producer
@@ -48,23 +48,23 @@ fn ends_the_stream(refused: &Refused, has_producer: bool) -> bool {
         )
 }
 
-/// The answers of an `AppendStream`: the next requests are taken while earlier ones wait for the
-/// disk, and answered in their order.
+/// The responses of an `AppendStream`: the next requests are taken while earlier ones wait for the
+/// disk, and responses are sent in the order of requests.
 ///
-/// Once a request ends the stream, none behind it is looked at; the ones before it still get their
-/// answers, then the stream ends with that request's status. Nothing runs when nobody asks for
-/// answers: a client that does not read them is not read from either.
+/// Once a request ends the stream, later requests are ignored. The earlier ones still get their
+/// responses; then the stream ends with that request's status. Nothing runs while no responses are
+/// asked for: if a client does not read them, its requests are not read either.
 pub(crate) struct AppendAnswers<S> {
     broker: Arc<Broker>,
     flow: Flow,
     requests: S,
     holder: Option<Arc<ProducerHolder>>,
     access: Access,
-    /// The request that waits for room, and whether it has a producer.
+    /// The request that waits for admission, and whether it has a producer.
     taking: Option<(Taking, bool)>,
-    /// The requests that have no answer yet.
+    /// The requests without a response.
     in_flight: VecDeque<Taken>,
-    /// The next answer, while files are read for it, and whether its request has a producer.
+    /// The next response while files are read for it, and whether its request has a producer.
     making: Option<(Making, bool)>,
     /// Why no more requests are taken.
     end: Option<Result<(), Status>>,
@@ -97,7 +97,7 @@ where
         }
     }
 
-    /// Takes requests until there are none, the most that may wait do, or one ends the stream.
+    /// Takes requests until there are none, as many wait as may wait, or one ends the stream.
     fn take_requests(&mut self, cx: &mut Context<'_>) {
         while self.end.is_none() && self.may_take() {
             match self.poll_take(cx) {
@@ -165,7 +165,7 @@ where
         let Some(first) = self.in_flight.front_mut() else {
             return match &mut self.end {
                 None => Poll::Pending,
-                // Asked again behind the status, it is over.
+                // Polled again after the status, the stream has ended.
                 Some(end) => Poll::Ready(std::mem::replace(end, Ok(())).err().map(Err)),
             };
         };

@@ -1,4 +1,4 @@
-//! What must hold for an append to happen, as the wire has it and as the broker has it.
+//! Converts the conditions of an append.
 
 use bytes::Bytes;
 
@@ -9,8 +9,8 @@ use crate::{
     types::{Offset, PartitionId, Version, limits::MAX_KEY_BYTES},
 };
 
-/// The conditions of a request, in its order. What is missing in one could be what a newer client
-/// has put there, so that none is passed over.
+/// The conditions of a request, in its order. A condition without content could be a kind that only
+/// a newer client knows, so it is refused rather than skipped.
 pub(in crate::server) fn conditions(
     conditions: Vec<proto::Condition>,
 ) -> Result<Vec<Condition>, Error> {
@@ -29,7 +29,7 @@ pub(in crate::server) fn conditions(
         .collect()
 }
 
-/// How many bytes a request's conditions hold on to.
+/// The memory that a request's conditions hold.
 pub(super) fn bytes(conditions: &[proto::Condition]) -> usize {
     let key = |condition: &proto::Condition| match &condition.about {
         Some(About::Key(KeyCondition { key, .. })) => key.len(),

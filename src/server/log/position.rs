@@ -1,4 +1,4 @@
-//! Places in a log, as the wire has them and as the broker has them.
+//! Converts positions in a log.
 
 use crate::{
     broker::Error,
@@ -6,7 +6,7 @@ use crate::{
     types::{Offset, PartitionId, Position, TopicId},
 };
 
-/// The id of the topic that a request means, if it says.
+/// The id of the topic that a request means, if it gives one.
 pub(in crate::server) fn topic_id(text: &str) -> Result<Option<TopicId>, Error> {
     if text.is_empty() {
         return Ok(None);
@@ -17,7 +17,7 @@ pub(in crate::server) fn topic_id(text: &str) -> Result<Option<TopicId>, Error> 
     Ok(Some(id))
 }
 
-/// A position; absent, the earliest.
+/// Converts a position; an absent one is the earliest.
 pub(in crate::server) fn position(position: Option<proto::Position>) -> Result<Position, Error> {
     let Some(position) = position else {
         return Ok(Position::Earliest);
@@ -30,7 +30,8 @@ pub(in crate::server) fn position(position: Option<proto::Position>) -> Result<P
             Ok(Edge::Latest) => return Ok(Position::Latest),
             Err(_) => format!("there is no edge {number}; send EDGE_EARLIEST or EDGE_LATEST"),
         },
-        // What some clients make of a place that they cannot write, an edge's name for example.
+        // Some clients send this instead of a value that they cannot encode, such as a wrong name
+        // of an edge.
         None => "a position says nothing; set its `offset`, `edge` or `timestamp_ms`, or leave the position out"
             .to_owned(),
     };
