@@ -1,4 +1,4 @@
-//! What the metrics are called, how they are written, and what is counted.
+//! The names of metrics, their formats, and counting.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -27,7 +27,7 @@ fn every_metric_has_a_name_of_its_own_that_follows_the_conventions() {
             assert!(!name.ends_with(unit), "{name} is not in a base unit");
         }
         assert!(declared.help.ends_with('.'), "{name}: {}", declared.help);
-        // The formats do not escape the same characters in it.
+        // The formats escape different characters in it.
         assert!(!declared.help.contains(['"', '\\', '\n']), "{name}");
         if declared.kind == Kind::Histogram {
             assert_eq!(declared.unit, In::Seconds, "{name}");
@@ -104,7 +104,7 @@ fn the_format_is_the_one_that_a_client_likes_best() {
             "text/plain;q=0.9, application/openmetrics-text;version=1.0.0;q=0.3",
             Format::Prometheus,
         ),
-        // What Prometheus sends.
+        // The header that Prometheus sends.
         (
             "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
              application/openmetrics-text;version=0.0.1;q=0.5,\

@@ -1,4 +1,4 @@
-//! `AppendRequest`, against what prost makes of the same definition.
+//! `AppendRequest`, compared with prost's code for the same definition.
 
 use bytes::Bytes;
 use prost::Message;

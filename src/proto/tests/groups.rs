@@ -1,4 +1,4 @@
-//! What a member of a group is sent, against what prost makes of the same definition.
+//! The responses to a member of a group, compared with prost's code for the same definitions.
 
 use bytes::Bytes;
 use prost::{Message, Oneof, encoding};
@@ -62,7 +62,7 @@ fn derived() -> DerivedRecords {
     }
 }
 
-/// The same with the records as they lie in a frame.
+/// The same, with the records encoded as in a frame.
 fn ours(derived: &DerivedRecords) -> Records {
     let mut run = Vec::new();
     encoding::bytes::encode_repeated(RECORDS_FIELD, &derived.records, &mut run);

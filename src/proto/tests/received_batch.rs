@@ -1,4 +1,4 @@
-//! What is made of an encoded `AppendBatch`, against prost.
+//! Decoding of an `AppendBatch`, compared with prost.
 
 use bytes::{BufMut, Bytes};
 use proptest::prelude::*;
@@ -32,8 +32,8 @@ prop_compose! {
     }
 }
 
-/// A batch's fields as a client may also send them: each in a message of its own, in any order, the
-/// messages joined.
+/// A batch as a client may also encode it: each field in its own message, the messages joined in
+/// any order.
 fn any_scattered() -> impl Strategy<Value = (AppendBatch, Vec<u8>)> {
     let pieces = |batch: AppendBatch| {
         let mut pieces: Vec<(Option<usize>, Vec<u8>)> = Vec::new();

@@ -1,4 +1,4 @@
-//! The responses that carry records, against what prost makes of the same definitions.
+//! The responses that carry records, compared with prost's code for the same definitions.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -52,7 +52,7 @@ struct DerivedLatest {
     partition: u32,
 }
 
-/// Records as they lie in a frame: some together, some apart.
+/// Records encoded as in frames, some of them in one slice.
 fn slices(records: &[Bytes]) -> Vec<Bytes> {
     records.chunks(3).map(run).collect()
 }
@@ -152,7 +152,8 @@ fn records_before_other_fields_are_read_too() {
         records: records[1..].to_vec(),
     };
     encoded.extend(rest.encode_to_vec());
-    // What is behind the first record is taken as it lies, and read as records when somebody looks.
+    // Bytes behind the first record are taken as they are, and parsed only when the records are
+    // read.
     let decoded = ReadKeyResponse::decode(&encoded[..]).unwrap();
     assert!(Records::new(&decoded.records[0]).next().unwrap().is_ok());
     assert!(

@@ -1,4 +1,4 @@
-//! Answers of calls that are no reads, and whose clients take nothing.
+//! Responses of calls other than reads, whose clients take nothing.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     server::limits,
 };
 
-/// An answer of 240 bytes and more for each of so many topics.
+/// Begins a call whose response has at least 240 bytes for each of this many topics.
 async fn list_topics(world: &mut World, count: usize) -> RecvStream {
     for number in 0..count {
         let name = format!("{number:0240}");
@@ -50,7 +50,7 @@ async fn an_answer_counts_until_it_is_written() {
         body = list_topics(&mut world, topics) => body,
         ended = &mut connection => panic!("{ended:?}"),
     };
-    // By then its call would have ended.
+    // By now the call would have ended if it was not kept.
     for _ in 0..100 {
         yield_now().await;
     }

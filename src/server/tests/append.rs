@@ -1,4 +1,4 @@
-//! Appends that need a file do not keep other calls from going on.
+//! Appends that need a file do not hold up other calls.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ use crate::{
 
 const KEYS: u64 = 500;
 
-/// A runtime in which one call at a time is worked on.
+/// A runtime that works on one call at a time.
 fn runtime() -> Runtime {
     Builder::new_multi_thread()
         .worker_threads(1)
@@ -35,7 +35,7 @@ fn runtime() -> Runtime {
         .expect("there are threads")
 }
 
-/// A broker that writes its key tables out soon.
+/// A broker that writes its key tables soon.
 fn open(disk: &SimDisk, seed: u64) -> Arc<Broker> {
     let env = Env {
         files: Arc::new(disk.clone()),
@@ -75,7 +75,7 @@ fn request(number: u64) -> wire::AppendRequest {
     }
 }
 
-/// Appends a record to an entity; its version.
+/// Appends a record to an entity; returns its version.
 async fn append(broker: &Arc<Broker>, number: u64) -> u64 {
     let access = access_of_everybody();
     let pending = take(broker, &Flow::default(), None, &access, request(number))
@@ -84,8 +84,8 @@ async fn append(broker: &Arc<Broker>, number: u64) -> u64 {
     answer(pending).await.expect("nothing fails").batches[0].ranges[0].versions[0]
 }
 
-/// A broker that has just started: the first of so many keys is in no table any more, its record is
-/// read.
+/// A broker that has just started: the first of this many keys is in no table in memory any more,
+/// so that its record must be read.
 pub(super) fn cold(runtime: &Runtime) -> (SimDisk, Arc<Broker>) {
     let disk = SimDisk::new(1);
     let broker = open(&disk, 1);
@@ -111,7 +111,7 @@ fn other_calls_go_on_while_an_append_waits_for_a_file() {
     let hold = disk.hold(OpKind::Read);
     let (sender, others) = mpsc::sync_channel(2);
     let (beside, cold) = (sender.clone(), Arc::clone(&broker));
-    // Calls of one connection share its task.
+    // Calls of one connection share a task.
     let appended = runtime.spawn(async move {
         let beside = async move { beside.send(()).expect("somebody waits") };
         tokio::join!(append(&cold, 0), beside).0

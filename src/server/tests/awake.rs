@@ -1,5 +1,5 @@
-//! The task of a connection, or of a call, does not wake itself: it would have a turn in which
-//! there is nothing to do, and another thread would be woken for it.
+//! The task of a connection or a call does not wake itself: it would get a turn with nothing to do,
+//! for which another thread would be woken.
 
 use std::{
     convert::Infallible,
@@ -41,7 +41,7 @@ use crate::{
 struct Wakes(AtomicUsize);
 
 impl Wakes {
-    /// How often since this was asked last.
+    /// The number of wake-ups since the last call.
     fn take(&self) -> usize {
         self.0.swap(0, Relaxed)
     }
@@ -53,7 +53,7 @@ impl Wake for Wakes {
     }
 }
 
-/// Takes all of a request, and never answers.
+/// Takes all of a request, and never responds.
 async fn take(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     let mut body = request.into_body();
     while poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))

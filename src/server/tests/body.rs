@@ -1,4 +1,4 @@
-//! Answers whose frames a test makes.
+//! Responses whose frames a test makes.
 
 use std::{
     pin::Pin,
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use tonic::{Status, body::Body};
 
-/// What an answer has next.
+/// The next frame of a response.
 pub(super) type Next = Poll<Option<Result<Frame<Bytes>, Status>>>;
 
 struct Made<F>(F);
@@ -23,12 +23,12 @@ impl<F: FnMut() -> Next + Unpin> http_body::Body for Made<F> {
     }
 }
 
-/// An answer whose next frame is made by this.
+/// A response whose next frame this function makes.
 pub(super) fn made_of(next: impl FnMut() -> Next + Send + Unpin + 'static) -> Body {
     Body::new(Made(next))
 }
 
-/// An answer that says the same again and again.
+/// A response that repeats the same message for ever.
 pub(super) fn repeating(message: Bytes) -> Body {
     made_of(move || Poll::Ready(Some(Ok(Frame::data(message.clone())))))
 }

@@ -1,4 +1,4 @@
-//! The time that a client gives a call: how it is read, and that it ends whatever the call does.
+//! The deadline that a client sets for a call: how it is parsed, and that it ends any call.
 
 use std::{
     convert::Infallible,
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// Long enough for anything that is going to happen.
+/// Longer than anything takes that is going to happen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
@@ -56,7 +56,7 @@ fn the_time_that_a_client_gives_a_call_is_read_as_grpc_has_it() {
     assert_eq!(timeout(&HeaderMap::new()), None);
 }
 
-/// A call whose time is as good as over.
+/// A call whose deadline is nearly over.
 fn hurried() -> Request<Body> {
     let request = Request::post("/taffrail.v1.Log/AppendStream");
     let request = request.header("grpc-timeout", "1m");

@@ -1,4 +1,4 @@
-//! What is made of conditions as they come over the wire.
+//! The conversion of conditions from the wire.
 
 use bytes::Bytes;
 

@@ -1,4 +1,5 @@
-//! The door: how many come in, what they must say, and what is said of the others.
+//! Admission of connections: how many are admitted, what they must send, and what the others are
+//! told.
 
 use std::{convert::Infallible, future::pending, io, sync::Arc, time::Duration};
 
@@ -30,7 +31,7 @@ use crate::{
 const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
     \x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x04\x00\x01\x00\x00";
 
-/// Where the payload of its SETTINGS begins.
+/// The offset of the SETTINGS payload.
 const PAYLOAD: usize = 24 + 9;
 
 /// Longer than any test takes.
@@ -86,7 +87,7 @@ async fn a_newcomer_gets_the_place_of_whoever_is_longest_in_its_handshake() {
 
 #[tokio::test]
 async fn a_newcomer_gets_the_memory_of_whoever_leaves_for_it() {
-    // There is room for one and a half, and for more places.
+    // There is memory for one and a half connections, and there are more places.
     let part = Arc::new(Part::new(Name::Windows, limits::CONNECTION_BYTES * 3 / 2));
     let places = Places::new(
         9,
@@ -118,10 +119,10 @@ async fn a_newcomer_gets_the_place_of_whoever_is_idle_longest() {
     for place in [&busy, &first, &second] {
         place.served();
         place.idle();
-        // So that the next is idle for less long.
+        // Makes the next connection idle for less long.
         sleep(Duration::from_millis(2)).await;
     }
-    // It has a call again.
+    // The connection has a call again.
     busy.busy();
     let newcomer = door.next();
     tokio::pin!(newcomer);
@@ -159,7 +160,7 @@ impl Client {
         Ok(Self { calls, ended })
     }
 
-    /// Begins a call, which is answered at once if its path says so.
+    /// Begins a call, which is answered at once if its path is `/now`.
     async fn call(&mut self, path: &str) -> h2::client::ResponseFuture {
         let request = Request::post(format!("http://broker{path}"));
         let ready = self.calls.clone().ready().await;
@@ -171,7 +172,7 @@ impl Client {
     }
 }
 
-/// Answers nothing but calls of `/now`.
+/// Responds only to calls of `/now`.
 async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     if request.uri().path() != "/now" {
         pending::<()>().await;
@@ -179,7 +180,7 @@ async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     Ok(Response::new(Body::empty()))
 }
 
-/// Serves connections, and returns where they come in.
+/// Serves connections; returns the sender through which they come in.
 fn serve(options: Options) -> (mpsc::Sender<io::Result<DuplexStream>>, stop::Stop) {
     let (sender, receiver) = mpsc::channel(16);
     let (stop, stopping) = stop::channel();

@@ -1,4 +1,4 @@
-//! What is remembered of calls that were answered before their requests had ended.
+//! How long calls are remembered that ended before their requests did.
 
 use super::{
     flood::serve,
@@ -26,13 +26,13 @@ async fn no_more_calls_are_remembered_that_were_ended_early_than_may_be_open() {
             }
         }
     }
-    // What comes late for a call that is remembered is no mistake.
+    // Data that comes late for a remembered call is no mistake of the client.
     for stream in streams.clone() {
         client.send(DATA, 0, stream, b"late").await.unwrap();
     }
     let mut frames = client.settle().await;
     frames.retain(|frame| frame.kind == RST_STREAM && frame.content == STREAM_CLOSED);
-    // They are remembered for some seconds, which a slow machine may need.
+    // Calls are remembered for some seconds, which a slow machine may need to get here.
     assert!(
         (MORE..streams.len()).contains(&frames.len()),
         "{}",

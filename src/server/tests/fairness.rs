@@ -1,5 +1,5 @@
-//! How long a client with one call waits where others have many: counted in what is done for the
-//! others meanwhile.
+//! How long a client with one call waits while others have many: measured in polls of the other
+//! calls.
 
 use std::{
     convert::Infallible,
@@ -28,7 +28,7 @@ use crate::{
 const CONNECTIONS: usize = 8;
 const APPEND: &str = "/taffrail.v1.Log/Append";
 
-/// How often the calls of those with many are polled. They never wait for anything.
+/// Counts the polls of the other clients' calls, which never wait.
 #[derive(Clone, Default)]
 struct Busy(Arc<AtomicUsize>);
 
@@ -36,7 +36,7 @@ impl Busy {
     async fn answer(self, request: Request<Body>) -> Result<Response<Body>, Infallible> {
         let mut left = match request.headers()["x-any"].as_bytes() {
             b"many" => usize::MAX,
-            // As many steps as an append has: for its request, and for the journal.
+            // As many steps as an append takes: one for its request, one for the journal.
             _ => 2,
         };
         poll_fn(|cx| {
@@ -56,8 +56,8 @@ impl Busy {
     }
 }
 
-/// How often the calls of others are polled from the time that a client begins a call until it is
-/// answered, where the others have as many calls as they may.
+/// How often calls of other clients are polled while one client's call is under way, if the others
+/// have as many calls as allowed.
 async fn polls_of_others() -> usize {
     let busy = Busy::default();
     let budget = Budget::new(&Sizes::default());
@@ -88,8 +88,8 @@ async fn polls_of_others() -> usize {
 #[tokio::test]
 async fn a_client_with_one_call_waits_for_few_turns_of_those_with_many() {
     let polls = polls_of_others().await;
-    // One for the request to come in, one for each step, one for the answer to go out; and as many
-    // for what the client itself does, which is a task among the others here.
+    // One turn for the request to come in, one for each step, one for the response to go out; and
+    // as many for the client itself, which is a task in the same runtime here.
     assert!(polls <= 8 * CONNECTIONS * POLLS_IN_TURN, "{polls}");
     assert!(polls > 0, "the others are served as well");
 }

@@ -1,4 +1,4 @@
-//! What clients can take of the server's memory with calls that they open and do not finish.
+//! How much of the server's memory clients can take with calls that they open and do not finish.
 
 use std::{convert::Infallible, future::poll_fn, io, pin::Pin, sync::Arc};
 
@@ -35,7 +35,7 @@ const MIB: usize = 1 << 20;
 
 pub(super) type Incoming = mpsc::Sender<io::Result<DuplexStream>>;
 
-/// Answers calls of `/take`, of which it takes everything, and `/now`; no others.
+/// Responds to `/take`, after taking the whole request, and to `/now`; to no other calls.
 async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     match request.uri().path() {
         "/now" => {}
@@ -64,7 +64,7 @@ where
     serve_as(service, budget, Options::default(), &Arc::default())
 }
 
-/// With these options; what is said of clients is noted here.
+/// Serves with these options. Notices about clients are counted in `notices`.
 pub(super) fn serve_as<S>(
     service: S,
     budget: &Budget,
@@ -79,7 +79,7 @@ where
     let (sender, receiver) = mpsc::channel(16);
     let (stop, stopping) = stop::channel();
     let peers = Peers::new(budget, None, &Arc::default(), &options);
-    // It stands still: no client is slow.
+    // The clock stands still, so that no client counts as slow.
     let clock = Arc::new(SimClock::default());
     let notices = Arc::clone(notices);
     tokio::spawn(async move {
@@ -124,14 +124,14 @@ impl Client {
             .is_ok_and(|response| !response.headers().contains_key("grpc-status"))
     }
 
-    /// Waits until the server has done all that it does because of what was sent.
+    /// Waits until the server has reacted to everything that was sent.
     pub(super) async fn settle(&mut self) {
         for _ in 0..4 {
             self.pings.ping(Ping::opaque()).await.unwrap();
         }
     }
 
-    /// Sends as much as the server allows, and returns how much that is.
+    /// Sends as much as the server allows, up to `most`; returns how much that was.
     async fn fill(&mut self, body: &mut SendStream<Bytes>, most: usize) -> usize {
         let mut sent = 0;
         while sent < most {
@@ -155,12 +155,12 @@ async fn what_all_clients_may_send_ahead_is_within_its_part_of_the_memory() {
     let (mut clients, mut held) = (Vec::new(), 0);
     for _ in 0..20 {
         let mut client = Client::open(&incoming).await;
-        // A client that sends much is granted more.
+        // A client that sends much is granted a larger window.
         let (response, mut body) = client.begin("/take", "").await;
         assert_eq!(client.fill(&mut body, MIB).await, MIB);
         body.send_data(Bytes::new(), true).unwrap();
         response.await.unwrap();
-        // Nobody takes these.
+        // The requests of these calls are never taken.
         for _ in 0..4 {
             let (response, mut body) = client.begin("/never", "").await;
             held += client.fill(&mut body, 64 * MIB).await;

@@ -1,4 +1,4 @@
-//! Lengths of frames that clients announce.
+//! The lengths of frames that clients announce.
 
 use std::{
     convert::Infallible,
@@ -49,12 +49,12 @@ fn header(length: usize, kind: u8) -> Vec<u8> {
     vec![length[1], length[2], length[3], kind, 0, 0, 0, 0, 1]
 }
 
-/// A connection's bytes: the preface, and these frames.
+/// The bytes of a connection: the preface, and these frames.
 fn connection(frames: &[(usize, u8)]) -> Vec<u8> {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     for (length, kind) in frames {
         bytes.extend(header(*length, *kind));
-        // The byte that would make the worst of all headers.
+        // A content that would make the worst header if it were read as one.
         bytes.extend(std::iter::repeat_n(0xff, *length));
     }
     bytes
@@ -73,7 +73,7 @@ fn pass(bytes: &[u8], pieces: &[usize], granted: usize) -> Result<(), String> {
     passed.map(drop).map_err(|error| error.to_string())
 }
 
-/// How many frames of this length are read in a turn of a connection that has been sent many.
+/// How many frames of this length are read in a turn, if a connection was sent many of them.
 async fn frames_in_turn(length: usize) -> usize {
     let frame = length + header(0, 0).len();
     let sent = connection(&[(length, RST_STREAM)].repeat(2 * TURN_BYTES / frame));
@@ -81,7 +81,7 @@ async fn frames_in_turn(length: usize) -> usize {
     ours.write_all(&sent).await.unwrap();
     let traffic = Arc::new(Traffic::new());
     let mut socket = Socket::new(theirs, Bytes::new(), Arc::clone(&traffic));
-    // As h2's, which has grown with a large frame.
+    // A buffer like h2's after it has grown for a large frame.
     let mut buffer = vec![0; MAX_FRAME_BYTES as usize];
     traffic.begin_turn(TURN_BYTES);
     let mut read = 0;
@@ -141,20 +141,20 @@ async fn a_frame_that_no_window_allows_is_not_waited_for() {
     let (mut ours, theirs) = duplex(1 << 20);
     incoming.send(Ok(theirs)).await.unwrap();
     let mut bytes = connection(&[]);
-    // Of no stream.
+    // The frame belongs to no stream.
     bytes.extend([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]);
     bytes.extend(header(FIRST_WINDOW_BYTES + 1, DATA));
     ours.write_all(&bytes).await.unwrap();
-    // The server's own SETTINGS come, and then the end.
+    // The server sends its own SETTINGS, and then ends the connection.
     let mut answer = Vec::new();
     let ended = timeout(PATIENCE, ours.read_to_end(&mut answer)).await;
     ended.expect("the connection ends").unwrap();
-    // It would end because its client does not answer.
+    // The connection would also end because its client does not respond.
     assert!(notices.has_said(Notice::ProtocolError));
 }
 
-/// What is said of a client that opens a call, and sends this frame of data for it for as long as
-/// it is let.
+/// The notices about a client that opens a call, and sends this data frame for it as long as it
+/// can.
 async fn said_of_flood(flags: u8, content: &[u8]) -> Arc<Notices> {
     let budget = Budget::new(&Sizes::default());
     let notices = Arc::new(Notices::default());
@@ -184,7 +184,7 @@ async fn a_client_with_a_large_window_sends_the_largest_frames() {
     let mut client = Client::open(&incoming).await;
     let (response, mut body) = client.begin("/take", "").await;
     let largest = MAX_FRAME_BYTES as usize;
-    // The window grows as it is used.
+    // The window grows as the client uses it.
     loop {
         body.reserve_capacity(2 * largest);
         client.settle().await;

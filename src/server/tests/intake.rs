@@ -1,4 +1,4 @@
-//! The intake: sizes of messages, and the memory of all that come in.
+//! The intake: the sizes of messages, and the memory of all messages that come in.
 
 use std::{
     collections::VecDeque,
@@ -34,7 +34,7 @@ use crate::{
 
 const MEMBER: &str = "/taffrail.v1.Groups/Consume";
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// For what comes at once.
+/// A bound for what should come at once.
 const PATIENCE: Duration = Duration::from_secs(20);
 const APPEND: &str = "/taffrail.v1.Log/Append";
 const APPEND_STREAM: &str = "/taffrail.v1.Log/AppendStream";
@@ -65,8 +65,8 @@ impl http_body::Body for Pieces {
     }
 }
 
-/// An intake of so many bytes, of which three quarters are open, and one connection gets half of
-/// those.
+/// An intake with this much memory, three quarters of which are free for all, and half of those for
+/// one connection.
 fn intake(bytes: usize) -> Intake {
     Intake::new(
         Arc::new(Part::new(Name::Requests, bytes)),
@@ -84,7 +84,7 @@ fn request(
     intake.meter(Request::builder().uri(path).body(body).unwrap())
 }
 
-/// How many bytes come next: those of a whole message where a call takes many.
+/// How many bytes come next; if the call takes many messages, those of a whole message.
 async fn next(request: &mut Request<Body>) -> Option<Result<usize, Status>> {
     if let Some(mut messages) = messages(request) {
         let message = poll_fn(|cx| messages.poll_message(cx)).await;
@@ -250,7 +250,7 @@ async fn unfinished_requests_of_one_connection_leave_room_to_others() {
     }
 }
 
-/// A body of which no more comes.
+/// A body that stalls after these bytes.
 struct Stalled(Option<Vec<u8>>);
 
 impl http_body::Body for Stalled {

@@ -1,4 +1,4 @@
-//! What a member of a group is sent without waiting for those who read files.
+//! What a member of a group is sent without waiting for calls that read files.
 
 use std::{
     collections::VecDeque,
@@ -34,7 +34,7 @@ use crate::{
     },
 };
 
-/// What a member says.
+/// The requests that a member sends.
 #[derive(Clone, Default)]
 struct Requests(Arc<Mutex<VecDeque<ConsumeRequest>>>);
 
@@ -103,7 +103,7 @@ async fn a_commit_is_answered_while_records_wait_to_be_read() {
     ));
 }
 
-/// What a member of this session is sent that says this.
+/// The responses to a member of this session that sends these requests.
 fn answers(
     broker: &Broker,
     session: Session,
@@ -143,7 +143,7 @@ async fn commits_whose_answers_are_not_read_are_counted_and_few_of_them_are_take
     let waiting = || requests.0.lock().expect("nobody panics").len();
     let part = broker.budget().part(Name::Requests);
     let mut cx = Context::from_waker(Waker::noop());
-    // It has been told that it has joined.
+    // The member has been told that it has joined.
     poll_fn(|cx| member.poll_next(cx))
         .await
         .expect("it goes on");
@@ -211,7 +211,7 @@ async fn a_commit_that_there_is_no_room_for_ends_the_stream_and_the_member_may_c
         .expect("it may join again");
 }
 
-/// That of a member with room for a large record or two.
+/// A request to join, with credit for a large record or two.
 fn a_join() -> JoinGroup {
     let join = proto::JoinGroup {
         group: "g".into(),
@@ -225,7 +225,7 @@ fn a_join() -> JoinGroup {
     join_group(join, String::new()).expect("it is a good one")
 }
 
-/// A member whose client says nothing more, and what it is sent.
+/// A member whose client sends nothing more, and its responses.
 async fn join(world: &mut World) -> (SendStream<Bytes>, RecvStream) {
     let request = Request::post("http://broker/taffrail.v1.Groups/Consume")
         .header("content-type", "application/grpc")
@@ -259,7 +259,7 @@ async fn a_member_that_reads_nothing_is_not_ended_for_those_who_need_its_memory(
     world.append("a", RECORD).await;
     let (_member, mut sent) = join(&mut world).await;
     let mut bytes = fill(&mut sent).await;
-    // It has stalled for longest.
+    // The member has stalled for longest.
     let mut stalled = Vec::new();
     let refused = loop {
         match world.read_much().await {

@@ -1,5 +1,5 @@
-//! Messages on their way: whatever is let go of and made again, their clients get them whole, and
-//! memory is counted for what is there.
+//! Messages on their way to a client: whatever is freed and made again, the client gets the whole
+//! message, and the memory counted is that of what exists.
 
 use std::{
     sync::Arc,
@@ -55,7 +55,7 @@ fn slices(lengths: &[usize]) -> Vec<Bytes> {
     lengths.iter().map(&mut slice).collect()
 }
 
-/// As gRPC has it on the wire.
+/// The encoding of the message in gRPC.
 fn on_the_wire(slices: &[Bytes]) -> Vec<u8> {
     let message = slices.concat();
     let len = u32::try_from(message.len()).unwrap().to_be_bytes();
@@ -114,7 +114,7 @@ fn what_is_let_go_of_costs_nothing() {
     assert_eq!(holder.has(), on_the_wire(&slices).len());
     message.let_go(1);
     assert_eq!(holder.has(), PIECE_BYTES);
-    // What is being written is counted until that is done.
+    // Bytes count until they are written.
     let (bytes, completes) = message.next(100);
     assert!(!completes);
     message.let_go(0);
@@ -148,7 +148,7 @@ fn a_client_that_has_not_shown_that_it_reads_gets_small_pieces_and_few_beyond_a_
     let len = on_the_wire(&slices).len();
     assert_eq!((shares.pieces.has(), shares.ahead.has()), (len, len));
     assert_eq!(whole.ready(), SMALL_PIECES_BYTES);
-    // Of what is for such clients there is room for a part of another one.
+    // The memory for such clients has room for a part of another message.
     let other = Message::new(&slices, room, &second);
     assert_eq!(other.in_pieces(), len / 8);
     assert_eq!(shares.ahead.has(), len + len / 8);

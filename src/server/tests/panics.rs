@@ -1,4 +1,4 @@
-//! A mistake of the broker's own costs the call that made it, and nothing else.
+//! A bug in the broker that panics ends the call in which it happens, and nothing else.
 
 use std::{convert::Infallible, pin::Pin, task::Poll};
 
@@ -44,7 +44,7 @@ async fn a_call_that_panics_ends_as_internal_and_the_others_of_its_connection_go
                 Ok(response) if header == "panics" => {
                     Status::from_header_map(response.headers()).map(|status| status.code())
                 }
-                // The status can be the reset's alone: the answer has begun.
+                // The response has begun, so only the reset can tell the status.
                 Ok(response) => response.into_body().data().await.and_then(internal),
                 Err(error) => internal::<()>(Err(error)),
             };
@@ -58,13 +58,13 @@ async fn a_call_that_panics_ends_as_internal_and_the_others_of_its_connection_go
     }
 }
 
-/// What clients of gRPC make of a stream that was reset with an internal error.
+/// The status that gRPC clients derive from a stream reset with an internal error.
 fn internal<T>(ended: Result<T, h2::Error>) -> Option<Code> {
     let reason = ended.err()?.reason()?;
     (reason == h2::Reason::INTERNAL_ERROR).then_some(Code::Internal)
 }
 
-/// What has come of it by now.
+/// The state of a future, polled once.
 async fn now<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
 }

@@ -1,4 +1,4 @@
-//! Producers, whose room is shared by connections.
+//! Producers, whose memory is divided among connections.
 
 use tonic::{
     Status,
@@ -28,7 +28,7 @@ async fn started() -> (Served, Client) {
     (served, client)
 }
 
-/// A connection of its own.
+/// Opens another connection.
 async fn connect(served: &Served) -> LogClient<Channel> {
     let socket = format!("unix:{}", served.dir().join("admin.sock").display());
     let endpoint = Endpoint::from_shared(socket).expect("it is an address");

@@ -1,4 +1,4 @@
-//! Whether a client that says nothing is still there.
+//! Whether a silent client is still there.
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
@@ -25,11 +25,11 @@ use crate::{
 
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Longer than this takes on a machine that has a lot to do, and shorter than a client that nobody
-/// wants to be asked is left alone twice.
+/// Longer than this takes on a busy machine, and shorter than two intervals without a ping if
+/// nothing asks for more frequent ones.
 const PATIENCE: Duration = Duration::from_secs(50);
 
-/// A call that goes on for ever, as that of a member does; it tells its connection's pulse.
+/// A call without end, like a member's; it sends its connection's pulse to the test.
 async fn open_call(told: mpsc::Sender<Pulse>, request: Request<Body>) -> Response<Body> {
     let peer = request.extensions().get::<Peer>().expect("it has one");
     peer.pulse.want(INTERVAL);

@@ -1,4 +1,4 @@
-//! A client that sends what no library would, and reads when it likes.
+//! A client that sends what no library would send, and reads when it likes.
 
 use tokio::io::{self, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -25,7 +25,7 @@ pub(super) struct Frame {
 }
 
 impl Raw {
-    /// A client whose socket takes so much while it reads nothing.
+    /// A client whose socket holds this much while it reads nothing.
     pub(super) async fn open(incoming: &Incoming, socket_bytes: usize) -> Self {
         let (ours, theirs) = duplex(socket_bytes);
         incoming.send(Ok(theirs)).await.unwrap();
@@ -50,9 +50,9 @@ impl Raw {
         self.0.write_all(&frame).await
     }
 
-    /// Begins a call of this path, with no request.
+    /// Begins a call of this path, without a request.
     pub(super) async fn call(&mut self, stream: u32, path: &str, flags: u8) {
-        // POST, http, the path, and an authority, as HPACK has them.
+        // POST, http, the path, and an authority, encoded by HPACK.
         let mut headers = b"\x83\x86\x04".to_vec();
         headers.push(u8::try_from(path.len()).unwrap());
         headers.extend(path.as_bytes());
@@ -61,7 +61,7 @@ impl Raw {
         sent.await.unwrap();
     }
 
-    /// Sends a frame that needs no answer, and means nothing.
+    /// Sends a frame that needs no response and has no effect.
     pub(super) async fn send_priority(&mut self) -> io::Result<()> {
         self.send(PRIORITY, 0, 1, &[0; 5]).await
     }
@@ -82,8 +82,8 @@ impl Raw {
         }
     }
 
-    /// Waits until the server has done all that it does because of what was sent; the other frames
-    /// that come meanwhile.
+    /// Waits until the server has reacted to everything that was sent; returns the other frames
+    /// that came meanwhile.
     pub(super) async fn settle(&mut self) -> Vec<Frame> {
         let mut others = Vec::new();
         for _ in 0..4 {

@@ -1,4 +1,4 @@
-//! What waits of a request: in order, and never more pieces than its bytes are worth.
+//! The waiting bytes of a request: they stay in order, in no more pieces than their size justifies.
 
 use bytes::Bytes;
 use proptest::prelude::*;

@@ -1,4 +1,5 @@
-//! Connections within TLS: who is let in, who is told what, and files that are replaced.
+//! Connections with TLS: which clients are admitted, what the others are told, and files that are
+//! replaced.
 
 use std::{
     io,
@@ -39,7 +40,7 @@ use crate::{
 /// 2026-11-28.
 const NOW_MS: i64 = 1_795_824_000_000;
 
-/// Files on a disk that is simulated, with a clock that stands still until it is moved.
+/// Files on a simulated disk, with a clock that stands still unless it is moved.
 struct World {
     disk: SimDisk,
     clock: SimClock,
@@ -91,7 +92,7 @@ impl World {
 struct Served {
     incoming: mpsc::Sender<io::Result<DuplexStream>>,
     notices: Arc<Notices>,
-    /// By whom calls came.
+    /// The callers of the calls so far.
     callers: Arc<Mutex<Vec<Option<Principal>>>>,
     _stop: stop::Stop,
 }
@@ -100,7 +101,7 @@ fn serve(acceptor: Arc<Acceptor>) -> Served {
     serve_within(Duration::from_secs(3_600), acceptor)
 }
 
-/// A handshake may take so long.
+/// Serves with this timeout for handshakes.
 fn serve_within(handshake_timeout: Duration, acceptor: Arc<Acceptor>) -> Served {
     let (incoming, receiver) = mpsc::channel(16);
     let (stop, stopping) = stop::channel();
@@ -193,7 +194,7 @@ async fn a_client_without_a_certificate_is_refused_where_one_is_required_and_the
     world.put(&authority.broker());
     world.write("ca.pem", authority.certificate());
     let served = serve(world.load(true).expect("it is sound").acceptor());
-    // The handshake of TLS 1.3 is over for the client before the broker has seen its certificate.
+    // With TLS 1.3 the client's handshake is over before the broker has seen the certificate.
     let mut stream = served
         .connect(&connector(&authority, None))
         .await
@@ -272,7 +273,7 @@ async fn new_files_are_for_new_connections_and_those_that_there_are_go_on() {
         .expect("sound");
     let mut calls = served.call(stream).await.expect("sound");
 
-    // The key is there a moment later.
+    // The key follows a moment after the certificate.
     let next = second.broker();
     world.write("certificate.pem", &next.certificate);
     certificates.look();

@@ -1,4 +1,4 @@
-//! A server that nobody reaches but through its socket.
+//! A server that can only be reached through its socket.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -19,7 +19,7 @@ pub(super) struct Served {
 }
 
 impl Served {
-    /// Starts one whose broker has these options.
+    /// Starts a server whose broker has these options.
     pub(super) fn start(with: impl FnOnce(&mut broker::Options)) -> Self {
         let dir = tempfile::tempdir().expect("there is room for a directory");
         let mut options = broker::Options::new(dir.path().to_owned());

@@ -1,4 +1,4 @@
-//! Reads that are done as if they could not wait for a file, until one has.
+//! Reads that run in place, until one has waited for a file.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ fn reads_are_done_in_place_until_one_takes_long_and_one_of_a_hundred_behind_that
     let clock = SimClock::new(0);
     let reads = ShortReads::new(Arc::new(clock.clone()));
     let read = |takes: u64| reads.read(|| clock.advance(Duration::from_micros(takes)));
-    // There is no runtime here, which reads that may wait need.
+    // This test has no runtime, without which a read that may wait would panic.
     for _ in 0..1_000 {
         read(100);
     }

@@ -1,4 +1,4 @@
-//! Answers that are taken slowly, or not at all while the rest of a request does not come.
+//! Responses that are taken slowly, or not at all while the rest of a request is missing.
 
 use std::{
     convert::Infallible,
@@ -29,17 +29,17 @@ use crate::{
 
 const APPEND_STREAM: &str = "/taffrail.v1.Log/AppendStream";
 
-/// Less than is handed on in pieces where it is taken.
+/// So small that a message is one piece.
 const MESSAGE_BYTES: usize = 4_000;
 
-/// What a client has room for that does not say otherwise.
+/// A client's window by default.
 const WINDOW_BYTES: usize = 65_535;
 
-/// An answer of messages without an end. It is counted how many it was asked for.
+/// A response with an endless number of messages. `asked` counts how many were asked for.
 fn messages(asked: &Arc<AtomicUsize>, request: Option<Request<Body>>) -> Body {
     let asked = Arc::clone(asked);
     made_of(move || {
-        // What it would go on with.
+        // The request is held until the response ends.
         let _ = &request;
         asked.fetch_add(1, Relaxed);
         let message = Bytes::from_static(&[7; MESSAGE_BYTES]);
@@ -60,7 +60,7 @@ async fn of_an_answer_as_much_is_handed_on_as_its_client_takes_so_that_it_is_see
     let (response, _request) = client.begin(APPEND_STREAM, "").await;
     let mut answer = response.await.unwrap().into_body();
     client.settle().await;
-    // The last of them waits for room, and the next is not asked for.
+    // The last message waits for room, and no further one is asked for.
     assert_eq!(asked.load(Relaxed), WINDOW_BYTES.div_ceil(MESSAGE_BYTES));
     let mut taken = 0;
     while taken < WINDOW_BYTES {
@@ -85,7 +85,7 @@ async fn a_request_that_goes_no_further_does_not_keep_its_room_while_its_call_wa
     let service = service_fn(move |request: Request<Body>| {
         let mut request = intake.meter(request);
         async move {
-            // All that has come of the next request is taken, and then there is an answer.
+            // Takes everything that has come of the next request, and then responds.
             let aside = request.extensions().get().and_then(Aside::take);
             let mut coming = aside.expect("it takes many");
             let polled = poll_fn(|cx| Poll::Ready(coming.poll_message(cx))).await;
@@ -98,7 +98,7 @@ async fn a_request_that_goes_no_further_does_not_keep_its_room_while_its_call_wa
     let (incoming, _stop) = serve_with(service, &budget);
     let mut client = Client::open(&incoming).await;
     let (_response, mut body) = client.begin(APPEND_STREAM, "").await;
-    // It declares 10,000 bytes.
+    // The message declares 10,000 bytes.
     let begun = Bytes::from_static(&[0, 0, 0, 0x27, 0x10, 7]);
     body.send_data(begun, false).unwrap();
     client.settle().await;
@@ -107,7 +107,7 @@ async fn a_request_that_goes_no_further_does_not_keep_its_room_while_its_call_wa
             yield_now().await;
         }
     };
-    // Before its answer is ended because nobody takes it.
+    // It happens before the response is ended because the client does not take it.
     let ended = time::timeout(Options::default().stalled_read / 2, let_go).await;
     assert_eq!((ended, part.most()), (Ok(()), 10_005));
 }

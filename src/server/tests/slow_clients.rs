@@ -1,4 +1,4 @@
-//! What a broker reads for clients that take records slowly.
+//! How much a broker reads for clients that take records slowly.
 
 use h2::RecvStream;
 
@@ -9,10 +9,11 @@ const READS: usize = 8;
 
 const RECORD: usize = 1_000_000;
 
-/// What is kept of what is not in memory of a record: 12 bytes for each part, and room for as many.
+/// The lengths and checksums of a record that is not in memory: 12 bytes for each part, in a list
+/// with twice the capacity.
 const CHECKSUMS: usize = 2 * 12 * RECORD.div_ceil(limits::SMALL_PIECES_BYTES);
 
-/// What a client takes at a time, before it stalls.
+/// How much a client takes before it stalls again.
 const BURST: usize = 200_000;
 
 #[tokio::test]
@@ -49,13 +50,14 @@ async fn for_clients_that_stall_again_and_again_a_record_is_read_about_twice() {
         take_up_to(usize::MAX, &mut taken, &mut body).await;
         assert_eq!(value_len(&taken[5..]), RECORD);
     }
-    // All of it at first, and each part when it is needed; a burst may end within one.
+    // The whole record at first, and then each part when it is needed; a burst may end within a
+    // part.
     let read = disk.stats().bytes_read - read_before;
     let most = (READS * 5 * RECORD / 2) as u64;
     assert!(read <= most, "{read} bytes of {most}");
 }
 
-/// Takes what comes until there is so much, or the answer ends.
+/// Takes bytes until there are this many, or the response ends.
 async fn take_up_to(most: usize, taken: &mut Vec<u8>, body: &mut RecvStream) {
     while taken.len() < most
         && let Some(data) = body.data().await

@@ -1,4 +1,4 @@
-//! Reads of a client that gives little credit, while other clients hold the memory of reads.
+//! Reads of a client that grants little window, while other clients hold the memory of reads.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::{
     server::limits,
 };
 
-/// More than the basic share of a connection has room for.
+/// More reads than the basic share of a connection has room for.
 const READS: usize = 7;
 
-/// What a read's client takes at a time.
+/// How much a read's client takes at a time.
 const TAKEN: usize = 1_000;
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn go_on_while_others_hold_the_memory(stalled_read: Duration) {
     };
     timeout(PATIENCE, filled).await.expect("it is filled");
 
-    // More than there was of each before the memory was short.
+    // More than was in memory of each read before the memory ran short.
     for _ in 0..limits::FIRST_BYTES / TAKEN + 5 {
         for body in &mut reads {
             take_some(body).await;
@@ -61,7 +61,7 @@ async fn go_on_while_others_hold_the_memory(stalled_read: Duration) {
     drop(stalled);
 }
 
-/// Gives credit for as much as was taken, and takes it.
+/// Grants as much window as was taken, and takes that much.
 async fn take_some(body: &mut RecvStream) {
     let credit = body.flow_control();
     credit.release_capacity(TAKEN).expect("it was received");

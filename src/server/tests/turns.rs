@@ -1,4 +1,4 @@
-//! Calls that keep threads: how many there are of them at a time, and whose is next.
+//! Calls that keep threads: how many run at a time, and which is next.
 
 use std::{
     future::{pending, poll_fn},
@@ -25,11 +25,11 @@ use crate::{
     server::{self, Server, turns::Lane, waiting_threads},
 };
 
-/// What a connection may have open of calls.
+/// The calls that a connection may have open.
 const CALLS: usize = 200;
 
-/// Who had their turns, in this order, of connections with so many calls; each begins all of its
-/// calls before the next one does.
+/// The connections in the order in which their calls had turns, if each has this many calls, and
+/// begins all of them before the next connection does.
 async fn order(lane: &Lane, calls: &[usize]) -> Vec<usize> {
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut tasks = JoinSet::new();
@@ -40,7 +40,7 @@ async fn order(lane: &Lane, calls: &[usize]) -> Vec<usize> {
             tasks.spawn(async move {
                 let _turn = queue.turn().await;
                 order.lock().unwrap().push(connection);
-                // All others stand in the queue before the first has had its turn.
+                // All other calls are in the queue before the first one has its turn.
                 World::settle().await;
             });
         }
@@ -108,8 +108,8 @@ fn serve(broker: &Arc<Broker>, connections: usize) -> Vec<DuplexStream> {
     ours
 }
 
-/// Calls of one client that need a file, which cannot be read, do not keep another one from being
-/// answered; and are over when their client is gone.
+/// Calls of one client that wait for a file do not hold up another client, and end when their
+/// client is gone.
 fn leave_threads_for_others(path: &'static str, request: impl prost::Message + 'static) {
     let runtime = runtime();
     let (disk, broker) = cold(&runtime);

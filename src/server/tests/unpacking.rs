@@ -1,4 +1,4 @@
-//! Requests whose messages are compressed: what a service gets, and what is counted meanwhile.
+//! Requests with compressed messages: what a service gets, and what is counted meanwhile.
 
 use std::{
     collections::VecDeque,
@@ -50,7 +50,7 @@ fn compressed(encoding: Encoding, bytes: &[u8]) -> Vec<u8> {
     framed(1, &encoding.compress(&[bytes]).expect("there is memory"))
 }
 
-/// What a service gets of a request that comes in these pieces, and how it ends, with so much
+/// What a service gets of a request in these pieces, and how the request ends, with this much
 /// memory for all requests.
 async fn received(
     encoding: Encoding,
@@ -137,7 +137,7 @@ async fn a_message_is_counted_uncompressed_before_it_is_taken_apart() {
         assert!(status.is_none(), "{status:?}");
         assert_eq!(got.len(), 5 + large.len());
         assert!(most >= large.len(), "{most} were counted");
-        // The half of three quarters is one connection's.
+        // One connection has half of three quarters of the memory.
         let (got, status, _) = received(encoding, APPEND, vec![wire], 12 << 20).await;
         let status = status.expect("there is no room");
         assert_eq!(
@@ -208,7 +208,7 @@ async fn a_message_that_is_large_uncompressed_is_taken_apart_in_its_turn() {
     drop(turn);
     let message = poll_fn(|cx| large.poll_message(cx)).await;
     assert_eq!(message.unwrap().unwrap().len(), 1 << 20);
-    // And it has gone.
+    // The turn has been given back.
     peer.long.turn().await;
 }
 

@@ -1,4 +1,4 @@
-//! Answers that lie within HTTP/2 in whole, and whose client takes nothing but goes on sending.
+//! Responses that are wholly within HTTP/2, whose client takes nothing but goes on sending.
 
 use std::{
     convert::Infallible,
@@ -34,22 +34,22 @@ use crate::{
     },
 };
 
-/// As much as a client has room for that does not say otherwise.
+/// A client's window by default.
 const ANSWER_BYTES: usize = 65_535;
 
-/// What a socket takes of that.
+/// How much of that fits in the socket.
 const SOCKET_BYTES: usize = 4 << 10;
 
 const CANCEL: &[u8] = &8u32.to_be_bytes();
 
 static REFUSED: AtomicUsize = AtomicUsize::new(0);
 
-/// Answers calls of `/answer` and `/refuse`; no others.
+/// Responds to calls of `/answer` and `/refuse`; to no others.
 async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     match request.uri().path() {
         "/answer" => {}
         "/refuse" => {
-            // Each another one: HPACK would send the same as a byte.
+            // The texts differ, because HPACK would send equal ones as one byte.
             let number = REFUSED.fetch_add(1, Relaxed);
             let status = Status::internal(format!("{number:MAX_MESSAGE_BYTES$}"));
             return Ok(status.into_http());
@@ -62,7 +62,7 @@ async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     })))
 }
 
-/// A server that waits for so long for a client which takes nothing.
+/// A server that waits this long for a client that takes nothing.
 struct Served {
     incoming: Incoming,
     budget: Budget,
@@ -90,7 +90,7 @@ impl Served {
         self.budget.part(name).used()
     }
 
-    /// A client that reads nothing, and waits for an answer.
+    /// A client that reads nothing, and waits for a response.
     async fn client(&self) -> Raw {
         let mut client = Raw::open(&self.incoming, SOCKET_BYTES).await;
         client.call(1, "/answer", END_STREAM).await;
@@ -107,7 +107,7 @@ async fn an_answer_that_its_client_does_not_take_is_dropped_and_other_calls_stay
     let mut client = served.client().await;
     client.call(3, "/never", END_STREAM).await;
     let dropped = async {
-        // What is being written cannot be dropped.
+        // Bytes that are being written cannot be dropped.
         while served.used(Name::Reads) > SMALL_PIECES_BYTES {
             client.send_priority().await.expect("it is connected");
             sleep(Duration::from_millis(1)).await;

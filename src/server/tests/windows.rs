@@ -16,7 +16,7 @@ fn part(bytes: usize) -> Arc<Part> {
     Arc::new(Part::new(Name::Windows, bytes))
 }
 
-/// A connection whose client sends as fast as it may, and whose calls take everything.
+/// A connection whose client sends as fast as it may, and whose calls take everything at once.
 struct Busy {
     window: Window,
     now: Duration,
@@ -33,7 +33,7 @@ impl Busy {
         }
     }
 
-    /// Uses the whole window, which takes so long.
+    /// Uses up the whole window within this time.
     fn use_up(&mut self, time: Duration) {
         let bytes = self.window.bytes();
         self.now += time;

@@ -4,13 +4,13 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
 
-/// One that nobody else trusts.
+/// An authority that only a test trusts.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
 }
 
-/// A certificate with its key, both PEM.
+/// A certificate and its key, both as PEM.
 pub(crate) struct Issued {
     pub(crate) certificate: String,
     pub(crate) key: String,
@@ -31,7 +31,7 @@ impl Authority {
         }
     }
 
-    /// Its own certificate, PEM.
+    /// The authority's own certificate as PEM.
     pub(crate) fn certificate(&self) -> &str {
         &self.certificate
     }
@@ -45,7 +45,7 @@ impl Authority {
         }
     }
 
-    /// For a broker on this machine.
+    /// A certificate for a broker on this machine.
     pub(crate) fn broker(&self) -> Issued {
         self.issue(with_usage(
             params(&["localhost", "127.0.0.1"]),
@@ -53,7 +53,7 @@ impl Authority {
         ))
     }
 
-    /// For a client of this name.
+    /// A certificate for a client with this name.
     pub(crate) fn client(&self, name: &str) -> Issued {
         self.issue(with_usage(named(name), ExtendedKeyUsagePurpose::ClientAuth))
     }

@@ -1,4 +1,4 @@
-//! Certificates and keys, good ones and bad ones, and handshakes.
+//! Certificates and keys, valid and invalid, and handshakes.
 
 pub(crate) mod authority;
 
@@ -112,7 +112,7 @@ fn a_client_is_who_its_certificate_names() {
     );
 }
 
-/// Lets a client in, or not, and returns its identity; both ends have then sent something.
+/// Makes a handshake and sends something in both directions. Returns the client's identity.
 async fn meet(acceptor: &Acceptor, connector: &Connector) -> io::Result<Option<PeerIdentity>> {
     let (ours, theirs) = duplex(1 << 16);
     let broker = async {
@@ -133,7 +133,7 @@ async fn meet(acceptor: &Acceptor, connector: &Connector) -> io::Result<Option<P
         Ok::<_, io::Error>(heard)
     };
     let (broker, client) = tokio::join!(broker, client);
-    // What the client is told is what a person sees.
+    // The client's error comes first, because that is what a person sees.
     assert_eq!(&client?, b"pong");
     let (heard, identity) = broker?;
     assert_eq!(&heard, b"ping");
@@ -211,7 +211,7 @@ async fn certificates_of_servers_are_taken_for_clients_if_that_is_said() {
     told(&lenient, &of(&code)).await;
     let usual = authority.client("c");
     assert!(meet(&lenient, &of(&usual)).await.is_ok());
-    // Of another authority it is refused all the same.
+    // A certificate of another authority is still refused.
     let other = Authority::new();
     let foreign = other.issue(with_usage(named("a"), ExtendedKeyUsagePurpose::ServerAuth));
     told(&lenient, &of(&foreign)).await;
@@ -229,7 +229,7 @@ async fn a_client_is_told_what_is_wrong_with_the_broker() {
     let named = told(&acceptor, &connector(&authority, None, "elsewhere")).await;
     assert!(named.contains("for other names"), "{named}");
 
-    // A port without TLS, that of a broker and that of another server.
+    // Ports without TLS: a broker's, and another server's.
     for (answer, expected) in [
         (
             &[0x15, 3, 1, 0, 2, 2, 0x46][..],
