@@ -99,11 +99,11 @@ struct Away {
 /// An event to log about the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
-    /// It is too far away to be followed, or has jumped once more.
+    /// The wall clock is too far away to be followed, or has jumped once more.
     Away { ahead_ms: i64 },
-    /// It has kept its distance long enough, or was accepted, and is now followed.
+    /// The wall clock has kept its distance long enough, or was accepted, and is now followed.
     Followed { ahead_ms: i64 },
-    /// It is near again.
+    /// The wall clock is near again.
     Near,
 }
 

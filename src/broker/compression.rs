@@ -60,7 +60,7 @@ struct State {
 /// Why a partition was put off.
 struct PutOff {
     problem: Problem,
-    /// It is not tried again before this time.
+    /// The partition is not tried again before this time.
     until: Duration,
 }
 

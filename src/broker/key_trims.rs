@@ -31,7 +31,7 @@ pub(crate) struct TrimmedEntity {
 struct Known {
     partition: PartitionRef,
     hash: KeyHash,
-    /// No record of it that anybody has seen is at this offset or behind it.
+    /// All records of the entity that anybody has seen are before this offset.
     end: Offset,
     now: TrimmedEntity,
 }

@@ -177,7 +177,7 @@ impl Sequencer {
         &self,
         error: Error,
     ) -> Result<Pending<T>, Error> {
-        // What the refusal tells of may be refused itself.
+        // The change that the refusal is based on may itself be refused.
         let (mut commit, pending) = commit(Vec::new(), move || Err(error));
         commit.can_be_refused = true;
         self.queue(commit)?;

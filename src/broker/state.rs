@@ -73,7 +73,8 @@ pub(super) struct Topic {
 /// A partition.
 pub(super) struct Partition {
     pub(super) id: PartitionId,
-    /// What the next append gets. Ahead of the log by what is queued.
+    /// The offset and versions that the next append gets, which are ahead of the log while appends
+    /// are queued.
     pub(super) next: OrderedMutex<Next, rank::Next>,
     pub(super) log: LogLock,
     pub(super) writer: OrderedMutex<Writer, rank::Writer>,
@@ -86,14 +87,14 @@ pub(super) struct Partition {
     pub(super) is_dirty: AtomicBool,
 }
 
-/// What the next append to a partition gets.
+/// The offset and versions that the next append to a partition gets.
 pub(super) struct Next {
     pub(super) offset: Offset,
     /// The current versions of keys, and the offsets of their records.
     pub(super) keys: KeyIndex,
     /// The earliest append time of the next append: times never go back.
     pub(super) append_time_ms: i64,
-    /// As the log counts it, ahead of the log by what is queued.
+    /// The log's count of appended bytes, plus the bytes of queued appends.
     pub(super) appended_bytes: u64,
 }
 

@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 
 /// The partitions of a read, by their indexes in its list.
 pub(super) struct Turns {
-    /// Those behind their limits. It is the first one's turn.
+    /// The partitions behind their limits, in the order of their turns.
     behind: VecDeque<u32>,
-    /// Those that are to be told; some may have been told meanwhile.
+    /// The partitions whose client must be told that it has caught up; for some this was done
+    /// meanwhile.
     untold: VecDeque<u32>,
 }
 

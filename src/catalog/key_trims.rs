@@ -17,7 +17,7 @@ pub(crate) struct KeyTrim {
     pub(crate) token: Token,
     /// Records of lower versions are gone.
     pub(crate) before: Version,
-    /// No such record is at this offset, or behind it.
+    /// All records of lower versions are before this offset.
     pub(crate) end: Offset,
     pub(crate) requested_ms: i64,
 }

@@ -257,7 +257,7 @@ impl Outgoing {
             }
             Poll::Pending => {
                 ready!(idle.poll(context));
-                // Later requests are told that they were not sent. Those that came before are still
+                // Requests that come later fail as not sent. Those already in the queue are still
                 // sent.
                 self.queue.close();
                 self.queue.poll_recv(context)

@@ -26,7 +26,7 @@ pub(super) struct Facts {
     pub(super) is_unfinished: bool,
     /// When records that trims of entities have taken must be removed; `None` if there are none.
     pub(super) trims_due_ms: Option<i64>,
-    /// No such record is at this offset or behind it.
+    /// No record that trims of entities have taken is at this offset or behind it.
     pub(super) trims_end: Offset,
 }
 

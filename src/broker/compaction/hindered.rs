@@ -7,7 +7,7 @@ use crate::{
 
 /// Why a pass cannot continue.
 pub(in crate::broker) enum Hindered {
-    /// It is tried again later.
+    /// The pass is tried again later.
     Problem(String),
     DiskFull,
     File(FileError),

@@ -436,8 +436,8 @@ impl Shared {
         let since_ms = match read {
             Ok(frames) => frames.first().map(|frame| frame.header().append_time_ms),
             Err(ReadError::Unavailable(error)) => return Err(error.into()),
-            // Nobody can tell. It counts as appended now, so that records behind it do not wait for
-            // it.
+            // The record's time is lost with it. It counts as appended now, so that records behind
+            // it do not wait for it.
             Err(ReadError::Damaged { .. }) => Some(self.clock.now_ms()),
             Err(ReadError::BelowStart) => return Ok(None),
         };

@@ -44,7 +44,8 @@ struct State {
 pub(super) struct Progress {
     /// The content of its file; `None` if nobody has read it.
     pub(super) stored: Option<Arc<Stored>>,
-    /// When the first record was appended that is not compacted. It is at this offset or behind it.
+    /// The first record that is not compacted is at this offset or behind it, and was appended at
+    /// this time.
     pub(super) dirty_since: Option<(Offset, i64)>,
     /// Passes for tombstones alone do not begin before this time.
     pub(super) tombstones_from_ms: i64,

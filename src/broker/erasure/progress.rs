@@ -33,7 +33,7 @@ pub(super) enum Problem {
 pub(super) struct Progress {
     /// Whether nothing of it is left in memory, in the journal, or in a growing segment.
     is_in_sealed_segments: bool,
-    /// What has delayed it last, and when.
+    /// What last delayed the erasure, and when.
     problem: Option<(Duration, String)>,
 }
 

@@ -33,7 +33,7 @@ use crate::{
 
 /// Why the erasures of a partition are not complete.
 enum Incomplete {
-    /// They are tried again later.
+    /// The erasures are tried again later.
     Problem(Problem),
     /// As `Problem`: the disk is full.
     DiskFull,

@@ -125,7 +125,7 @@ impl Session {
                     match self.assign(held) {
                         Ok(commit) => first.extend(commit),
                         Err(error) => {
-                            // It is not read any more under its earlier assignment.
+                            // The partition is not read any more under its earlier assignment.
                             self.revoke(place, None);
                             self.end_behind(place, generation, error)?;
                         }

@@ -26,7 +26,7 @@ pub(crate) enum Asked {
     /// A member is to continue there.
     #[default]
     GoOn,
-    /// The group's offset is to be set to it.
+    /// A reset is to set the group's offset to it.
     Set,
     /// An append commits it.
     Commit,

@@ -2,8 +2,8 @@
 //! of appends, its files are in the log's view.
 //!
 //! ```text
-//!   files: runs, with gaps where one is missing        | frozen table    | table
-//!   and last versions of records that are gone         | being written   | grows with every append
+//!   files: tables of records, with gaps where one is   | frozen table    | table
+//!   missing, and last versions of removed records      | being written   | grows with every append
 //! ```
 //!
 //! Appends look keys up in the table, then in the frozen table, then ask the filters of the files.

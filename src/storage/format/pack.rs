@@ -18,11 +18,11 @@ pub(crate) const PACKED_BYTES: usize = 16 << 10;
 /// The state of a frame's tombstones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tombstones {
-    /// It has none.
+    /// The frame has no tombstones.
     None,
-    /// They have not been compacted yet.
+    /// The tombstones have not been compacted yet.
     New,
-    /// They were first compacted at this time, in milliseconds since 1970.
+    /// The tombstones were first compacted at this time, in milliseconds since 1970.
     Since(i64),
 }
 

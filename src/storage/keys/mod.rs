@@ -4,10 +4,10 @@
 //! of
 //!
 //! ```text
-//!   run | run |  run  |  run  ...  | frozen table | table
-//!   sorted tables, each of a       being         memory: the newest rows,
-//!   range of offsets, one behind     written       also of what is not yet
-//!   the other                        out           durable
+//!   table | table |   table   ...   | frozen table | growing table
+//!   sorted tables in files, each of   being          in memory: the newest rows,
+//!   a range of offsets, one behind    written        also of records that are
+//!   the other                         out            not durable yet
 //! ```
 //!
 //! Rows are sorted by a hash of the key and have nothing else of the key. The log is the truth: a

@@ -45,7 +45,7 @@ pub(super) struct Hint {
 /// Why an offset cannot be read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
-    /// It has been trimmed.
+    /// The record has been trimmed.
     BelowStart,
     /// The records from `from` up to `to` are damaged or missing.
     Damaged {
