@@ -1,4 +1,4 @@
-//! What a broker counts while it works. Nothing here takes a lock.
+//! The counters of a broker. Nothing here takes a lock.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -11,11 +11,11 @@ use super::{Histogram, Metric, Page};
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
-/// A number that is set.
+/// A number that can be set to any value.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge(AtomicU64);
 
-/// What a broker counts, from its start on.
+/// What a broker has counted since its start.
 #[derive(Debug)]
 pub(crate) struct Counts {
     pub(crate) appends: Appends,
@@ -23,40 +23,41 @@ pub(crate) struct Counts {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) scrub: Scrub,
     pub(crate) compaction: Compaction,
-    /// Bytes of sealed segments that were compressed, before they were.
+    /// The size of compressed segments before they were compressed, in bytes.
     pub(crate) compressed: Counter,
-    /// How long it took until the partitions of a group were with those who are to have them.
+    /// How long it took after each change of a group until its partitions were with their new
+    /// owners.
     pub(crate) rebalances: Histogram,
 }
 
-/// What has become of appends, and how long it took.
+/// The outcomes of appends, and how long they took.
 #[derive(Debug)]
 pub(crate) struct Appends {
-    /// Those that are durable, and visible.
+    /// Appends that are durable and visible.
     pub(crate) stored: Counter,
-    /// Their records, and their bytes with all that the broker adds.
+    /// Their records, and the bytes of these with everything that the broker adds.
     pub(crate) records: Counter,
     pub(crate) bytes: Counter,
     pub(crate) conflicts: Counter,
     pub(crate) refusals: Refusals,
-    /// Those that their clients may not make.
+    /// Appends that were not permitted.
     pub(crate) denied: Counter,
     /// Until there was room for one, and it was its turn.
     pub(crate) wait: Histogram,
-    /// From then on, until the journal took it: it was checked, and had its place in the order.
+    /// From then until the journal took the append, which was checked and ordered meanwhile.
     pub(crate) queue: Histogram,
-    /// All of it, from when the request was there until it was durable and visible.
+    /// From the arrival of the request until the append was durable and visible.
     pub(crate) whole: Histogram,
 }
 
-/// What the journal does. Only its thread counts here.
+/// Times of the journal thread, which alone counts here.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
-    /// Writes of all that was queued.
+    /// Writes of the queued commits.
     pub(crate) write: Histogram,
-    /// Syncs of what was written.
+    /// Syncs after these writes.
     pub(crate) sync: Histogram,
-    /// Until what was durable was visible.
+    /// From durable to visible.
     pub(crate) apply: Histogram,
 }
 
@@ -70,26 +71,26 @@ pub(crate) struct Checkpoint {
     pub(crate) covered: Gauge,
 }
 
-/// What was verified in the background.
+/// Counts of background verification.
 #[derive(Debug, Default)]
 pub(crate) struct Scrub {
     pub(crate) bytes: Counter,
-    /// How often all that there was had been verified.
+    /// How often everything had been verified.
     pub(crate) rounds: Counter,
 }
 
-/// What compaction has done.
+/// Counts of compaction.
 #[derive(Debug, Default)]
 pub(crate) struct Compaction {
-    /// Passes over a partition that came to their end.
+    /// Completed passes over a partition.
     pub(crate) passes: Counter,
-    /// Bytes that these have read.
+    /// Bytes that passes have read.
     pub(crate) bytes: Counter,
-    /// Records that they have removed.
+    /// Records that passes have removed.
     pub(crate) removed: Counter,
 }
 
-/// How often something was refused for each reason.
+/// Refused requests by reason.
 #[derive(Debug)]
 pub(crate) struct Refusals(Box<[(&'static str, Counter)]>);
 
@@ -114,7 +115,7 @@ impl Gauge {
 }
 
 impl Checkpoint {
-    /// One is written. It took so long, and covers the entries up to this one.
+    /// Counts a checkpoint that took this long and covers the entries up to this one.
     pub(crate) fn note(&self, took: Duration, at: Duration, covered: u64) {
         self.took.observe(took);
         self.at_ms
@@ -129,7 +130,7 @@ impl Refusals {
         Self(reasons.iter().map(count).collect())
     }
 
-    /// Something was refused for this reason, which is one of those that there are.
+    /// Counts a refusal for this reason, if it is a known one.
     pub(crate) fn count(&self, reason: &str) {
         if let Some((_, count)) = self.0.iter().find(|(known, _)| *known == reason) {
             count.add(1);
@@ -161,7 +162,7 @@ impl Counts {
         }
     }
 
-    /// Puts all of it on a page.
+    /// Puts all counts on a page.
     pub(crate) fn show(&self, page: &mut Page) {
         self.show_appends(page);
         self.show_background(page);

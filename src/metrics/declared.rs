@@ -1,39 +1,39 @@
 //! The metrics.
 //!
-//! Their names follow Prometheus' conventions: base units, which come last in a name, and `_total`
-//! behind counters. Unit and `_total` are added when a metric is written, and are left out here.
+//! Names follow Prometheus' conventions: the base unit comes last, with `_total` behind it for
+//! counters. Both are added when a metric is written, and left out here.
 
 use prometheus_client::{metrics::MetricType, registry::Unit};
 
-/// What is known of a metric without a value.
+/// A metric without its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Declared {
-    /// Without its unit, and without `_total` or `_info`.
+    /// The name without its unit, and without `_total` or `_info`.
     pub(crate) name: &'static str,
     pub(super) kind: Kind,
     pub(super) unit: In,
     pub(super) help: &'static str,
 }
 
-/// What its values do.
+/// How a metric's values behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It only rises, from 0 at the start of the process.
+    /// The value only rises, from 0 at the start of the process.
     Counter,
-    /// It rises and falls.
+    /// The value rises and falls.
     Gauge,
-    /// How often values were within bounds.
+    /// Counts of observed values, by bounds.
     Histogram,
     /// Labels that describe the process.
     Info,
 }
 
-/// What it is measured in.
+/// The unit of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum In {
     Bytes,
     Seconds,
-    /// It is counted.
+    /// A plain number.
     Numbers,
 }
 
@@ -59,9 +59,9 @@ impl In {
 }
 
 impl Metric {
-    /// What its values are called where they are asked for: with its unit, and with what is behind
-    /// the name of a counter or of what describes the process. Those of a histogram have `_bucket`,
-    /// `_sum` or `_count` behind that.
+    /// The name under which the values can be queried: with its unit, and with `_total` for a
+    /// counter or `_info` for a description of the process. A histogram's series also have
+    /// `_bucket`, `_sum` or `_count` at the end.
     #[cfg(feature = "cli")]
     pub(crate) fn series(self) -> String {
         let Declared {

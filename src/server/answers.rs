@@ -1,9 +1,9 @@
-//! Answers that are made while they are sent.
+//! Responses that are made while they are sent.
 //!
-//! tonic encodes what a service's stream gives it, keeps the buffer for the next message, and knows
-//! nothing of its reader. Records are sent past it: the service answers with an empty stream, and
-//! with the [`Source`] of the messages among the response's extensions, where the connection
-//! (`http2/sending.rs`) finds it.
+//! tonic encodes the messages of a service's stream, keeps the buffer for the next message, and
+//! does not know how fast its client reads. So records are sent without tonic: the service responds
+//! with an empty stream, and puts the [`Source`] of the messages among the response's extensions,
+//! where the connection (`http2/sending.rs`) finds it.
 
 use std::{
     ops::Range,
@@ -27,50 +27,50 @@ use crate::{
     types::{Offset, PartitionId},
 };
 
-/// What tonic is given instead of the messages.
+/// The empty stream that tonic gets instead of the messages.
 pub(super) type Elsewhere<T> = tokio_stream::Empty<Result<T, Status>>;
 
-/// Where a call's messages come from. A message is some slices, one behind the other.
+/// The source of a call's messages. A message consists of slices, one behind the other.
 pub(super) trait Source: Send {
-    /// Takes what the client says meanwhile, if it says something. Called whether or not it takes
-    /// what it is sent.
+    /// Takes the client's next requests, if there are any. Called whether or not the client reads
+    /// its responses.
     fn take_requests(&mut self, _: &mut Context<'_>) {}
 
-    /// The next message; none behind the last.
+    /// The next message; `None` after the last.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Status>>;
 
-    /// Whether the next message is made at once, as far as that is known: it needs no file, and is
-    /// small.
+    /// Whether the next message can be made at once, as far as is known: it is small and needs no
+    /// file.
     fn is_light(&self) -> bool;
 
-    /// Whether no message follows, as far as that is known without reading.
+    /// Whether no message follows, as far as is known without reading.
     fn is_complete(&self) -> bool;
 
-    /// The last message once more. If what it was made of has changed, it is another.
+    /// Makes the last message again. The result differs if its content has changed.
     fn again(&mut self) -> Result<Vec<Bytes>, Error>;
 
-    /// A part of the last message once more, these bytes of it, as it lies in files now: whoever
-    /// asks knows what it was. None where all of it has to be read.
+    /// Makes these bytes of the last message again, as they are in files now; the caller compares
+    /// them with the original. `None` if the whole message must be made again.
     fn part_again(&mut self, _: Range<usize>) -> Option<Vec<Bytes>> {
         None
     }
 
-    /// The bytes that it holds on to.
+    /// The memory it holds, in bytes.
     fn memory(&self) -> usize;
 
-    /// Lets go of what it can read again.
+    /// Frees everything that it can read again.
     fn let_go(&mut self);
 
-    /// Where to go on behind the messages before the last one.
+    /// The offsets at which to continue behind the messages before the last one.
     fn next_offsets(&self) -> Vec<(PartitionId, Offset)>;
 
-    /// Whether it may be ended for others when its client takes nothing for long.
+    /// Whether it may be ended in favour of others when its client takes nothing for long.
     fn may_be_ended(&self) -> bool {
         true
     }
 }
 
-/// A part of a message that begins with this head; `read` reads a part of what follows it.
+/// A part of a message that begins with this head; `read` reads a part of what follows the head.
 pub(super) fn part_of(
     head: &Bytes,
     part: Range<usize>,
@@ -85,29 +85,29 @@ pub(super) fn part_of(
     Some(slices)
 }
 
-/// A call's answers, on the way from its service to its connection.
+/// A call's responses, on their way from its service to its connection.
 #[derive(Clone)]
 pub(super) struct Answers(Arc<Mutex<Option<Parts>>>);
 
-/// What they consist of.
+/// The parts of a call's responses.
 pub(super) struct Parts {
     pub(super) source: Box<dyn Source>,
     pub(super) reads: Reads,
-    /// Whose memory they use.
+    /// The connection's shares of the memory of reads.
     pub(super) shares: Shares,
-    /// What the source is counted with.
+    /// The memory in which the source is counted.
     pub(super) counted: Admitted,
-    /// Resolves with how they end when their caller may not go on.
+    /// Resolves with the final status when the caller must not continue.
     pub(super) cut: Option<Cut>,
     /// When the time is over that the client gave the call.
     pub(super) deadline: Option<Pin<Box<Sleep>>>,
-    /// The call, which counts as long as they are sent.
+    /// The call, which is counted as long as its responses are sent.
     pub(super) call: Option<Counted>,
-    /// How its messages are compressed, if they are.
+    /// The compression of the messages, if any.
     pub(super) encoding: Option<Encoding>,
 }
 
-/// Answers with what comes from this source, if there is room for one more read.
+/// Responds with the messages of this source, if there is room for one more read.
 pub(super) fn respond<T>(
     source: impl Source + 'static,
     reads: &Reads,
@@ -130,8 +130,7 @@ pub(super) fn respond<T>(
 }
 
 impl Answers {
-    /// Counts their call for as long as they are sent, and ends them when the time is over that its
-    /// client gave it.
+    /// Counts the call as long as its responses are sent, and ends them at the deadline.
     pub(super) fn belong_to(&self, call: Counted, deadline: Option<Pin<Box<Sleep>>>) {
         if let Some(parts) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             parts.call = Some(call);
@@ -146,14 +145,14 @@ impl Answers {
         }
     }
 
-    /// Has their messages compressed.
+    /// Makes the messages be compressed.
     pub(super) fn compress(&self, encoding: Encoding) {
         if let Some(parts) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             parts.encoding = Some(encoding);
         }
     }
 
-    /// Takes them; none if somebody has.
+    /// Takes the parts; `None` if they were taken before.
     pub(super) fn take(&self) -> Option<Parts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::codec::{ENCODINGS, Encoding};
 
-/// The services, with that around them.
+/// The services, wrapped in what is the same for every call.
 #[derive(Clone)]
 pub(super) struct Calls<S> {
     services: S,
@@ -33,7 +33,7 @@ pub(super) struct Calls<S> {
     tallies: Tallies,
 }
 
-/// Resolves when the time that a client gave its call is over.
+/// Resolves when the deadline of a call has passed.
 type Deadline = Pin<Box<Sleep>>;
 
 impl<S> Calls<S> {
@@ -65,7 +65,7 @@ where
             Err(encoding) => return Box::pin(async move { Ok(refuse_compressed(&encoding)) }),
         };
         if let Some(compression) = &compression {
-            // What is passed on is not compressed any more.
+            // The messages that are passed on are not compressed any more.
             request.headers_mut().remove(ENCODING);
             request.extensions_mut().insert(compression.encoding);
         }
@@ -112,7 +112,7 @@ fn code_of(response: &Response<Body>) -> Code {
     status.map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
 }
 
-/// The answer; none if the deadline comes first.
+/// The response; `None` if the deadline comes first.
 async fn in_time<T>(answer: impl Future<Output = T>, deadline: &mut Deadline) -> Option<T> {
     let mut answer = pin!(answer);
     poll_fn(|cx| {
@@ -124,11 +124,11 @@ async fn in_time<T>(answer: impl Future<Output = T>, deadline: &mut Deadline) ->
     .await
 }
 
-/// How a call's messages are compressed.
+/// The compression of a call's messages.
 #[derive(Clone, Copy)]
 struct Compression {
     encoding: Encoding,
-    /// Whether its answers may be, too.
+    /// Whether responses may be compressed, too.
     is_accepted: bool,
 }
 
@@ -136,7 +136,8 @@ const ENCODING: &str = "grpc-encoding";
 const ACCEPTED: &str = "grpc-accept-encoding";
 
 impl Compression {
-    /// How a request's messages are compressed, if they are; an error names what is not built in.
+    /// The compression of a request's messages, if any; an error names an encoding that is not
+    /// built in.
     fn of(headers: &HeaderMap) -> Result<Option<Self>, String> {
         let Some(name) = headers.get(ENCODING) else {
             return Ok(None);
@@ -160,8 +161,8 @@ impl Compression {
     }
 }
 
-/// Has answers with records compressed, if their client compresses its requests and takes that. All
-/// others are small.
+/// Makes responses with records be compressed, if the client compresses its requests and accepts
+/// that. All other responses are small.
 fn compress(response: &mut Response<Body>, compression: Option<Compression>) {
     let Some(compression) = compression else {
         return;
@@ -185,8 +186,8 @@ fn refuse_compressed(encoding: &str) -> Response<Body> {
     response
 }
 
-/// Says what is wrong with a request that the transport has refused: it has no more than a code for
-/// that, or a text that speaks of the server.
+/// Replaces the status of a request that tonic has refused: tonic gives no more than a code, or a
+/// text about the server.
 fn explain(response: Response<Body>, path: &str) -> Response<Body> {
     match Status::from_header_map(response.headers()) {
         Some(status) if status.details().is_empty() => match status.code() {
@@ -198,9 +199,9 @@ fn explain(response: Response<Body>, path: &str) -> Response<Body> {
     }
 }
 
-/// The answers of a call, which counts as long as they are sent.
+/// The body of a response, which keeps its call counted while it is sent.
 fn counting(body: Body, counted: Counted) -> Body {
-    // Nothing more is sent of these.
+    // Nothing more will be sent of this response.
     if body.is_end_stream() {
         return body;
     }
@@ -231,7 +232,7 @@ impl http_body::Body for Counting {
     }
 }
 
-/// The time that a client gives its call: at most eight digits and a unit.
+/// The timeout that a client gives its call: at most eight digits and a unit.
 pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -250,10 +251,10 @@ pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-/// The answers of a call, which end when its time is over.
+/// A response that ends at the deadline of its call.
 pub(super) struct Timed {
     body: Body,
-    /// None: the time was over, and that has been said.
+    /// `None` once the deadline has passed and was reported.
     deadline: Option<Deadline>,
 }
 
@@ -277,13 +278,14 @@ impl http_body::Body for Timed {
         let Some(deadline) = &mut self.deadline else {
             return Poll::Ready(None);
         };
-        // First, because a call that always has an answer ready ends too.
+        // The deadline is checked first, so that it also ends a call that always has a message
+        // ready.
         if deadline.as_mut().poll(cx).is_pending() {
             let frame = ready!(http_body::Body::poll_frame(Pin::new(&mut self.body), cx));
             return Poll::Ready(frame);
         }
         self.deadline = None;
-        // What gives the answers lets go of what it holds.
+        // Dropping the body frees what it holds.
         self.body = Body::empty();
         let mut trailers = HeaderMap::new();
         status::deadline_exceeded().add_header(&mut trailers)?;

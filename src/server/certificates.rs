@@ -1,8 +1,9 @@
-//! The certificate that the port shows, and the authorities whose clients it takes: files, which
-//! are looked at every few seconds, so that nobody has to tell the broker of new ones.
+//! The certificate that the port presents, and the authorities whose clients it accepts. The files
+//! are checked every few seconds, so that nobody has to tell the broker of new ones.
 //!
-//! New files are used when two looks have found the same, because a certificate and its key are not
-//! replaced at one moment. What cannot be used is said once, and what there was is kept.
+//! New files are used once two checks have found the same content, because a certificate and its
+//! key are not replaced at the same moment. Files that cannot be used are reported once, and the
+//! previous ones stay in use.
 
 use std::{
     future::pending,
@@ -20,18 +21,18 @@ use crate::{
     tls::{Acceptor, Clients, File, Prepared, Refused, Texts},
 };
 
-/// How often the files are looked at.
+/// The interval between two checks of the files.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Larger than any file of certificates: 1,000 authorities have 2 MB.
+/// More than any file of certificates has: 1,000 authorities take 2 MB.
 const MAX_FILE_BYTES: u64 = 8 << 20;
 
-/// How many days before its end a certificate is warned of, the last first.
+/// How many days before its end a certificate causes a warning, the last one first.
 const WARN_DAYS: [i64; 4] = [0, 1, 7, 30];
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
-/// Where the files are, and what they are for.
+/// The paths of the files, and how they are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TlsFiles {
     pub(crate) certificate: PathBuf,
@@ -59,7 +60,7 @@ pub(crate) struct Unusable {
     problem: String,
 }
 
-/// The files that are used, and what the last look has found.
+/// The files in use, and what the last check has found.
 #[derive(Clone)]
 pub(crate) struct Certificates {
     env: Env,
@@ -68,7 +69,7 @@ pub(crate) struct Certificates {
     used: Texts,
     found: Option<Result<Texts, Unusable>>,
     said: Option<Unusable>,
-    /// Of how few days left was warned.
+    /// The number of days for which the last warning was given.
     warned: Option<i64>,
 }
 
@@ -94,12 +95,12 @@ impl Certificates {
         Ok(certificates)
     }
 
-    /// What makes handshakes with them, and knows how long they are valid.
+    /// Makes handshakes with the files in use, and knows until when these are valid.
     pub(crate) fn acceptor(&self) -> Arc<Acceptor> {
         Arc::clone(&self.acceptor)
     }
 
-    /// Looks at the files now and then, for ever.
+    /// Checks the files now and then, for ever.
     pub(super) async fn watch(self) {
         let mut period = interval(LOOK_EVERY);
         let mut certificates = self;
@@ -111,7 +112,7 @@ impl Certificates {
             });
             certificates = match looked.await {
                 Ok(certificates) => certificates,
-                // This process ends.
+                // The process is shutting down.
                 Err(_) => return pending().await,
             };
         }
@@ -173,7 +174,7 @@ impl Certificates {
     }
 }
 
-/// How few days are left, if that is worth a warning.
+/// How many days are left, if that is worth a warning.
 pub(super) fn stage(left_ms: i64) -> Option<i64> {
     let mut stages = WARN_DAYS.into_iter();
     stages.find(|days| left_ms < days * DAY_MS)

@@ -1,4 +1,4 @@
-//! Connections: how many there may be, what they must say first, and how they end.
+//! Connections: how many are admitted, their handshake, and their end.
 
 use std::{
     convert::Infallible,
@@ -47,16 +47,16 @@ pub(crate) fn tcp(listener: TcpListener) -> TcpIncoming {
     TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
-/// Lets in as many connections at a time as there may be. When all places are taken, a newcomer
-/// waits for that of a connection which can be spared; without any it is closed without a byte:
-/// clients take anything that they read for a sign that the server is well, and come back at once.
+/// Admits connections up to the connection limit. When all places are taken, a new connection waits
+/// for the place of one that can be spared; if there is none, it is closed without a byte: clients
+/// take any byte as a sign that the server is well, and reconnect at once.
 pub(super) struct Door<IO> {
     incoming: Pin<Box<dyn Stream<Item = io::Result<IO>> + Send>>,
     places: Arc<Places>,
-    /// The newcomer that another one makes room for; nobody else is let in before.
+    /// The new connection for which another one makes room; no other is admitted before it.
     waiting: Option<(IO, Waiting)>,
     notices: Arc<Notices>,
-    /// Given up to take a connection off the queue and close it where there are no descriptors.
+    /// Closed to accept and close a connection when no descriptors are left.
     spare: Option<SpareDescriptor>,
     pause: Option<Pin<Box<Sleep>>>,
 }
@@ -79,7 +79,7 @@ impl<IO> Door<IO> {
         }
     }
 
-    /// The next connection, with its place; none when there will be no more.
+    /// The next connection, with its place; `None` when no more will come.
     pub(super) async fn next(&mut self) -> Option<(IO, Place)> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -105,7 +105,8 @@ impl<IO> Door<IO> {
         }
     }
 
-    /// Ready when no newcomer waits any more: with the one that has, if it has got a place.
+    /// Ready when no new connection waits any more: with the one that waited, if it has got a
+    /// place.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<(IO, Place)>> {
         let Some((_, place)) = &mut self.waiting else {
             return Poll::Ready(None);
@@ -144,14 +145,14 @@ impl<IO> Door<IO> {
 
     fn accept_failed(&mut self, error: &io::Error) {
         use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-        // These are about the one connection, the rest about all.
+        // These errors concern the one connection, all others concern the listener.
         if matches!(
             error.kind(),
             ConnectionAborted | ConnectionReset | Interrupted
         ) {
             return;
         }
-        // With the spare descriptor the next connection can be taken, and closed.
+        // With the spare descriptor free, the next connection can be accepted, and closed.
         if SpareDescriptor::is_needed_after(error) && self.spare.take().is_some() {
             return;
         }
@@ -170,9 +171,10 @@ pub(super) struct Connections<S> {
     notices: Arc<Notices>,
     peers: Peers,
     clock: Arc<dyn Clock>,
-    /// What they count in, and what each takes; none for those that have room of their own.
+    /// The memory in which connections count, and the bytes of each; `None` if they have their own
+    /// memory.
     memory: Option<(Holder, usize)>,
-    /// None where TLS is not spoken.
+    /// `None` if TLS is not spoken.
     tls: Option<Arc<Acceptor>>,
     stopping: Stopping,
     tasks: JoinSet<()>,
@@ -209,7 +211,7 @@ where
         }
     }
 
-    /// Those of the administrators' socket: it has places of its own.
+    /// The connections of the administrators' socket, which has its own connection limit.
     pub(super) fn of_administrators(
         service: S,
         peers: Peers,
@@ -225,12 +227,12 @@ where
         }
     }
 
-    /// Speaks TLS, and nothing else.
+    /// Speaks TLS only, if there is an acceptor.
     pub(super) fn with_tls(self, tls: Option<Arc<Acceptor>>) -> Self {
         Self { tls, ..self }
     }
 
-    /// Serves what comes in until told to stop; then no more connections are taken.
+    /// Serves incoming connections until told to stop; then no more are accepted.
     pub(super) async fn take<IO>(
         &mut self,
         incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
@@ -246,7 +248,7 @@ where
         let mut door = Door::new(incoming, places, Arc::clone(&self.notices));
         let mut stopped = self.stopping.stopped();
         let mut period = interval(NOTICE_PERIOD);
-        // It would be over at once.
+        // The first tick would come at once.
         period.reset();
         loop {
             tokio::select! {
@@ -261,8 +263,8 @@ where
         }
     }
 
-    /// Resolves when all connections have ended, which they do by themselves when there is nothing
-    /// under way on them. Dropping `self` ends them at once.
+    /// Resolves when all connections have ended. Each ends by itself when nothing is under way on
+    /// it. Dropping `self` ends them at once.
     pub(super) async fn ended(&mut self) {
         while self.tasks.join_next().await.is_some() {}
         self.notices.period_over();
@@ -305,19 +307,19 @@ where
     }
 }
 
-/// What a connection has turned out to be.
+/// What a connection turned out to be.
 enum Begun<IO> {
     Http2(Box<http2::Opened<Link<IO>>>, Option<PeerIdentity>),
     Other(Link<IO>, Wrong),
     TlsFailed(io::Error, ReadAhead<IO>),
 }
 
-/// What is not spoken here.
+/// A connection whose protocol is not spoken here.
 struct Wrong {
     greeting: Greeting,
-    /// What was read of it.
+    /// The bytes that were read from it.
     opening: Bytes,
-    /// Whether this is a port for TLS, and whether the client speaks it.
+    /// Whether this port speaks TLS, and whether the client does.
     tls_here: bool,
     in_tls: bool,
 }
@@ -348,7 +350,7 @@ where
     }
     let (stream, identity) = match tls.accept(io, &opening).await {
         Ok(accepted) => accepted,
-        // Its client has gone: nobody has said what is wrong.
+        // The client has gone, so nobody has reported a mistake.
         Err((error, _)) if error.kind() != io::ErrorKind::InvalidData => return Err(error),
         Err((error, io)) => return Ok(Begun::TlsFailed(error, io)),
     };
@@ -406,7 +408,7 @@ where
         timeout(REFUSE_TIMEOUT, refused).await.ok();
         return;
     }
-    // Whether it has heard the answer is the client's business.
+    // It does not matter whether the client has read the response.
     let refused = wrong.greeting.refuse(io, wrong.tls_here);
     timeout(REFUSE_TIMEOUT, refused).await.ok();
 }

@@ -1,13 +1,13 @@
-//! What requests may take while they come in: each message its size, all of them together their
-//! part of the memory, and each its time.
+//! Bounds for requests while they come in: the size of each message, the memory of all together,
+//! and the time of each.
 //!
-//! The flow control of HTTP/2 does not bound this: a call's bytes are taken off the connection as
-//! they arrive, to be put together, and a thousand connections with 256 calls each may be sending
-//! 16 MiB. So a message is counted with the length that it declares, as soon as that is known,
-//! until the broker has admitted the message, which counts it from then on. When there is no room
-//! for it, the call is refused before its bytes have come; it does not wait, because the ones that
-//! would have to finish first could wait for bytes themselves. One of which too little comes in is
-//! refused too: it keeps room from others.
+//! HTTP/2's flow control does not bound this: a call's bytes are taken off the connection as they
+//! arrive, to be assembled, and a thousand connections with 256 calls each may be sending 16 MiB.
+//! So a message is counted with its declared length as soon as that is known, until the broker has
+//! admitted the message and counts it itself. If there is no room for it, the call is refused
+//! before its bytes have come. It does not wait, because the calls that would have to finish first
+//! could wait for bytes themselves. A message that comes too slowly is refused as well, because it
+//! keeps room from others.
 
 use std::{
     future::poll_fn,
@@ -48,12 +48,12 @@ pub(super) struct Intake {
     notices: Arc<Notices>,
 }
 
-/// What a request has of it. Travels with the request, so that it is given back when the request is
-/// let go; that of a call that is no append is kept until it is answered.
+/// A request's share of that memory. It travels with the request, so that it is given back with it;
+/// the share of a call other than an append is kept until the call is answered.
 #[derive(Clone, Default)]
 pub(super) struct Share(Arc<Mutex<Option<Held>>>);
 
-/// What is kept of a request until it is answered.
+/// The share that is kept until the call is answered.
 pub(super) fn kept(request: &Request<Body>) -> Option<Share> {
     let share = request.extensions().get::<Share>();
     share
@@ -70,14 +70,14 @@ impl Intake {
         }
     }
 
-    /// Counts a request's messages as they come in. Where there may be many, their service finds
-    /// them [aside](Aside).
+    /// Counts a request's messages as they come in. If there may be many, their service finds them
+    /// [aside](Aside).
     pub(super) fn meter(&self, mut request: Request<Body>) -> Request<Body> {
         let share = Share::default();
         request.extensions_mut().insert(share.clone());
         let path = request.uri().path();
         let (messages, takes_many) = (limits::messages(path), limits::requests(path) == Kind::Many);
-        // Appends are taken apart when the broker has admitted them, and counts them.
+        // Appends are decoded after the broker has admitted them, and counts them.
         let fields = proto::request_of(path).filter(|_| !limits::is_append(path));
         let body = std::mem::take(request.body_mut());
         let extensions = request.extensions();
@@ -117,7 +117,7 @@ impl Intake {
 }
 
 impl Share {
-    /// Counts no more than so many bytes.
+    /// Counts at most this many bytes.
     fn shrink_to(&self, bytes: usize) {
         let mut share = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = share.as_mut() {
@@ -125,7 +125,7 @@ impl Share {
         }
     }
 
-    /// Counts so many bytes instead of those before.
+    /// Counts this many bytes instead of those before.
     fn set(&self, holder: &Holder, bytes: usize) -> Result<(), Status> {
         let mut share = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let has = share.as_ref().map_or(0, Held::bytes);
@@ -145,7 +145,7 @@ impl Share {
     }
 }
 
-/// The body of a request, its messages counted.
+/// The body of a request, whose messages are counted.
 pub(super) struct Metered {
     body: Body,
     intake: Intake,
@@ -153,42 +153,42 @@ pub(super) struct Metered {
     share: Share,
     messages: Messages,
     late: Late,
-    /// What those messages declare that have come last.
+    /// The declared length of the messages that have come last.
     declared: usize,
-    /// Where messages are not passed on as their bytes come.
+    /// Set if whole messages are assembled here.
     gathering: Option<Gatherer>,
-    /// Those of messages that take memory when they are decoded.
+    /// The fields of messages that take memory when they are decoded.
     fields: Option<&'static Fields>,
-    /// If they may be compressed.
+    /// The encoding, if messages may be compressed.
     encoding: Option<Encoding>,
     /// The long calls of its connection.
     long: Option<Long>,
-    /// A compressed message that is to be taken apart.
+    /// A compressed message that must be decompressed.
     packed: Option<Bytes>,
-    /// While it waits for its turn.
+    /// Set while it waits for its turn.
     turn: Option<Pin<Box<dyn Future<Output = LongTurn> + Send>>>,
-    /// How many bytes were taken apart without a turn since others had theirs.
+    /// How many bytes were decompressed without a turn since other calls had theirs.
     unpacked: usize,
     /// What follows the header of a message that was passed on.
     rest: Option<Bytes>,
 }
 
-/// Whether what is awaited of a request should have come. A call that waits for its client to read
-/// asks too: it takes no more of its requests meanwhile, and has room that others could use.
+/// Whether the awaited part of a request is overdue. A call that waits for its client to read
+/// checks this too: it takes no more of its requests meanwhile, but has room that others could use.
 #[derive(Clone, Default)]
 pub(super) struct Late(Arc<Mutex<Option<Deadline>>>);
 
-/// When a message should have come of which nothing, or too little, comes in.
+/// When a message is overdue of which nothing, or too little, comes in.
 struct Deadline {
     timer: Pin<Box<Sleep>>,
-    /// How much of it had come when the timer was set, and has by now.
+    /// How much of it had come when the timer was set, and how much by now.
     came: (usize, usize),
     intake: Intake,
 }
 
 impl Metered {
-    /// The next message, whole and uncompressed. Whoever asks for it has got all before it, and
-    /// where there are many, each of these was admitted.
+    /// The next message, whole and decompressed. The caller has taken all earlier ones, and if
+    /// there may be many, each of these was admitted.
     pub(super) fn poll_message(
         &mut self,
         cx: &mut Context<'_>,
@@ -221,7 +221,7 @@ impl Metered {
             }
             match ready!(self.poll_counted(cx)?) {
                 Some(frame) => {
-                    // Behind the messages there may be trailers, which say nothing.
+                    // There may be trailers behind the messages, which have no meaning.
                     let came = frame.into_data().unwrap_or_default();
                     self.gathering.get_or_insert_default().add(came);
                 }
@@ -234,7 +234,7 @@ impl Metered {
         }
     }
 
-    /// Takes the compressed message apart. It is counted uncompressed before.
+    /// Decompresses the message. Its uncompressed size is counted before.
     fn poll_unpacked(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Status>> {
         let (Some(packed), Some(encoding)) = (&self.packed, self.encoding) else {
             return Poll::Pending;
@@ -261,7 +261,7 @@ impl Metered {
         Poll::Ready(self.counted_decoded(message, unpacked))
     }
 
-    /// A message, when it is counted with what it takes decoded, and with what it was unpacked to.
+    /// The message, after counting its decoded size and its uncompressed size.
     fn counted_decoded(&self, message: Bytes, unpacked: usize) -> Result<Bytes, Status> {
         let decoded = self
             .fields
@@ -294,7 +294,7 @@ impl Metered {
             let before = self.messages.count();
             self.pass(data)?;
             if self.messages.count() != before {
-                // The next message has a time of its own.
+                // The next message has its own time.
                 self.late.forget();
             }
         }
@@ -302,8 +302,7 @@ impl Metered {
     }
 
     fn pass(&mut self, data: &[u8]) -> Result<(), Status> {
-        // Whoever asks for more has got all complete messages, and each of them was admitted before
-        // the next.
+        // The caller has taken all complete messages, and each was admitted before the next one.
         let kept = self.messages.declared();
         let begun = self.messages.pass(data)?;
         self.declared = kept + begun;
@@ -318,7 +317,7 @@ impl Metered {
         counted
     }
 
-    /// Ready if the message that is awaited does not come in.
+    /// Ready if the awaited message is overdue.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
         match self.messages.awaited() {
             Some(came) => self.late.await_more(came, &self.intake),
@@ -331,7 +330,7 @@ impl Metered {
 }
 
 impl Late {
-    /// Ready when it should have come.
+    /// Ready when the deadline has passed.
     pub(super) async fn passed(&self) {
         poll_fn(|cx| self.poll_passed(cx)).await;
     }
@@ -343,7 +342,7 @@ impl Late {
         }
     }
 
-    /// The call does something else than to take what comes in.
+    /// Restarts the time, because the call does something other than taking what comes in.
     pub(super) fn put_off(&self) {
         if let Some(deadline) = &mut *self.lock() {
             let time = deadline.intake.timeout;
@@ -421,19 +420,19 @@ impl http_body::Body for Metered {
 /// A message's frame in gRPC: a flag, its length in four bytes, and that many bytes.
 pub(super) const HEADER_BYTES: usize = 5;
 
-/// Which messages a call takes.
+/// The messages that a call takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Allowed {
-    /// The most bytes of one, encoded.
+    /// The largest encoded message in bytes.
     pub(super) bytes: usize,
-    /// Any number of them, instead of one.
+    /// Whether there may be any number of messages, or one only.
     pub(super) many: bool,
-    /// Whether the first one has to come at once. Those behind it may take any time to begin.
+    /// Whether the first message must come at once. Later ones may begin at any time.
     pub(super) first_at_once: bool,
 }
 
 impl Allowed {
-    /// One message of at most so many bytes.
+    /// One message of at most this many bytes.
     pub(super) fn one(bytes: usize) -> Self {
         Self {
             bytes,
@@ -442,7 +441,7 @@ impl Allowed {
         }
     }
 
-    /// Any number of them, which may come at any time.
+    /// Any number of messages, which may come at any time.
     pub(super) fn many(bytes: usize) -> Self {
         Self {
             bytes,
@@ -455,10 +454,10 @@ impl Allowed {
 /// Follows the messages in a stream of bytes.
 pub(super) struct Messages {
     allowed: Allowed,
-    /// How many are complete.
+    /// How many messages are complete.
     count: u64,
     header: [u8; HEADER_BYTES],
-    /// Bytes of the current message that have passed, with its header.
+    /// The bytes of the current message that have passed, with its header.
     passed: usize,
 }
 
@@ -472,12 +471,12 @@ impl Messages {
         }
     }
 
-    /// How many are complete.
+    /// How many messages are complete.
     pub(super) fn count(&self) -> u64 {
         self.count
     }
 
-    /// The length with its header of a message that is not complete, once that is known.
+    /// The length of the incomplete message, with its header, once it is known.
     pub(super) fn declared(&self) -> usize {
         if self.passed < HEADER_BYTES {
             0
@@ -486,7 +485,7 @@ impl Messages {
         }
     }
 
-    /// How many bytes have come of the message that is to come; none if none has to come.
+    /// How many bytes have come of the message that must come; `None` if none must.
     fn awaited(&self) -> Option<usize> {
         match self.passed {
             0 if self.count > 0 || !self.allowed.first_at_once => None,
@@ -494,8 +493,8 @@ impl Messages {
         }
     }
 
-    /// Goes over the next bytes. Returns what the messages that begin in them declare together,
-    /// with their headers.
+    /// Goes over the next bytes. Returns the declared lengths of the messages that begin in them,
+    /// with their headers, in sum.
     pub(super) fn pass(&mut self, mut data: &[u8]) -> Result<usize, Status> {
         let mut begun = 0;
         while !data.is_empty() {

@@ -1,8 +1,8 @@
-//! Sending a call's answers as its client takes them.
+//! Sends a call's responses as fast as its client takes them.
 //!
 //! h2 gets no more than the client has room for, and little until the client has shown that it
-//! reads. What is left of a message waits here, and not for long: a client that does not take a
-//! piece within a moment costs one piece from then on, and when it goes on the rest is made again.
+//! reads. The rest of a message waits here, but not for long: a client that does not take a piece
+//! within a moment costs one piece from then on; when it continues, the rest is made again.
 
 use std::{
     future::poll_fn,
@@ -42,7 +42,7 @@ use crate::{
     },
 };
 
-/// Sends the messages of a source, and then how the call has ended.
+/// Sends the messages of a source, and then the status of the call.
 pub(in crate::server) async fn send(
     answers: Parts,
     stream: SendStream<Bytes>,
@@ -91,55 +91,55 @@ struct Sending<'a> {
     stream: SendStream<Bytes>,
     source: Box<dyn Source>,
     reads: Reads,
-    /// Whose memory is used.
+    /// The connection's shares of the memory of reads.
     shares: Shares,
-    /// What the source is counted with.
+    /// The memory in which the source is counted.
     counted: Admitted,
-    /// The same for what it has read ahead.
+    /// The memory in which what it has read ahead is counted.
     fetched: Option<Held>,
-    /// The same for what it has read ahead before its client has shown that it reads.
+    /// The same, before its client has shown that it reads.
     ahead: Option<Held>,
-    /// The same for what is kept of what the message does not have in memory.
+    /// The memory of the checksums of what is not in memory.
     listed: Option<Held>,
-    /// Resolves with how it ends when its caller may not go on.
+    /// Resolves with the final status when the caller must not continue.
     cut: Option<Cut>,
     deadline: Option<Pin<Box<Sleep>>>,
     _call: Option<Counted>,
-    /// How messages are compressed, if they are.
+    /// The compression of messages, if any.
     encoding: Option<Encoding>,
     /// The message that is being sent.
     message: Option<Message>,
-    /// What has not been written of all messages.
+    /// The bytes of all messages that are not written yet.
     alive: Alive,
-    /// How much that was when the client last took some of the end.
+    /// How many bytes were unwritten when the client last took some of the end.
     left: usize,
-    /// How many bytes have been sent since the client has stalled.
+    /// How many bytes have been sent since the client last stalled.
     shown: usize,
     stall: Stall,
-    /// While its source has nothing to send.
+    /// Set while the source has nothing to send.
     idle: Option<Place>,
-    /// While it waits until it may make a message.
+    /// Set while it waits for its turn to make a message.
     turn: Option<Waits>,
     /// Until when it waits for memory.
     pause: Option<Pin<Box<Sleep>>>,
     active: &'a Entered,
-    /// While it waits for its client.
+    /// Set while it waits for its client.
     waiting: Option<Waiting<'a>>,
 }
 
-/// A client that takes nothing.
+/// The state of a client that takes nothing.
 #[derive(Default)]
 struct Stall {
-    /// While it waits: when to see whether it has taken anything.
+    /// When to check whether the client has taken anything; set while it is waited for.
     timer: Option<Pin<Box<Sleep>>>,
-    /// A piece was taken since the timer was set.
+    /// Whether a piece was taken since the timer was set.
     piece_taken: bool,
-    /// Once that was not so.
+    /// Set once no piece was taken in that time.
     place: Option<Place>,
 }
 
 impl Sending<'_> {
-    /// Ready with how the call ends.
+    /// Ready with the status of the call.
     fn poll_status(&mut self, cx: &mut Context<'_>) -> Poll<Result<Status, h2::Error>> {
         if let Some(reason) = reset_before_room(&mut self.stream)? {
             return Poll::Ready(Err(reason.into()));
@@ -203,13 +203,13 @@ impl Sending<'_> {
                 }
             }
         }
-        // It goes on behind the tasks that wait.
+        // It continues behind other waiting tasks.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Ready when all is written. The end of a read may stall for as long as what is before it: an
-    /// error says that it was dropped for others.
+    /// Ready when everything is written. The end of a read may stall as long as the rest; an error
+    /// means that it was dropped in favour of others.
     fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         let left = self.alive.bytes();
         if left < self.left {
@@ -229,7 +229,7 @@ impl Sending<'_> {
         }
     }
 
-    /// Whether the next message is made at once: none is that has to be compressed.
+    /// Whether the next message can be made at once; never if it must be compressed.
     fn is_light(&self) -> bool {
         self.encoding.is_none() && self.source.is_light()
     }
@@ -269,7 +269,7 @@ impl Sending<'_> {
         }
     }
 
-    /// Counts what the source has read ahead; false if there is no room for it.
+    /// Counts what the source has read ahead; returns false if there is no room for it.
     fn count_source(&mut self) -> bool {
         let fetched = (READ_BYTES + self.source.memory()).saturating_sub(self.counted.always);
         let ahead = match self.client_reads() {
@@ -299,8 +299,8 @@ impl Sending<'_> {
         self.count_source();
     }
 
-    /// Counts what is kept of what is not in memory. It is a small part of that, which was counted
-    /// before, and cannot be let go of.
+    /// Counts the checksums of what is not in memory. They take a small part of the memory that the
+    /// message took before, and cannot be freed.
     fn count_extents(&mut self) {
         let bytes = self.message.as_ref().map_or(0, Message::extents_memory);
         if bytes != self.listed.as_ref().map_or(0, Held::bytes) {
@@ -308,7 +308,7 @@ impl Sending<'_> {
         }
     }
 
-    /// Does what the other reads need; ready with the reason if that is to end.
+    /// Does what other reads have asked for; ready with the error if this read must end.
     fn poll_told(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         while let Some(place) = &self.stall.place {
             match ready!(place.poll_told(cx)) {
@@ -330,7 +330,7 @@ impl Sending<'_> {
         }
     }
 
-    /// Ready when the client takes something.
+    /// Ready when the client can take something.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         if !self.client_reads() && self.alive.poll_at_most(self.most_alive(), cx).is_pending() {
             return self.wait(cx);
@@ -348,8 +348,8 @@ impl Sending<'_> {
         Poll::Ready(Ok(()))
     }
 
-    /// How many bytes of pieces there may be for the next one to go to h2. Pieces are not all of
-    /// the same size; a larger one than h2 gets at a time goes alone.
+    /// How many bytes of pieces may be unwritten before the next piece goes to h2. Pieces differ in
+    /// size; one larger than h2 gets at a time goes alone.
     fn most_alive(&self) -> usize {
         let (in_pieces, next) = match &self.message {
             Some(message) => (message.in_pieces(), message.first_piece()),
@@ -358,10 +358,10 @@ impl Sending<'_> {
         in_pieces + FIRST_UNWRITTEN_BYTES - next.clamp(1, FIRST_UNWRITTEN_BYTES)
     }
 
-    /// Waits for the client, and lets go of what it does not take.
+    /// Waits for the client, and frees what it does not take.
     fn wait<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         self.waiting.get_or_insert_with(|| self.active.wait());
-        // Others may be in need of the turn that it would be given meanwhile.
+        // Others may need the turn that this read might get meanwhile.
         self.turn = None;
         while self.stall.poll_timer(cx).is_ready() {
             if std::mem::take(&mut self.stall.piece_taken) {
@@ -381,7 +381,7 @@ impl Sending<'_> {
                 self.count_extents();
                 self.let_go_of_source();
                 self.stall.place = Some(self.reads.stall());
-                // In the next turn it asks what it is told.
+                // In the next turn it checks what it is asked to do.
                 cx.waker().wake_by_ref();
             }
         }
@@ -389,7 +389,7 @@ impl Sending<'_> {
     }
 
     /// Waits for something to send. What the source has read ahead stays, unless others need its
-    /// memory: it may have to wait for long until its client wants that.
+    /// memory: it may be long until it is wanted.
     fn wait_for_source<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         self.turn = None;
         if self.fetched.is_some() {
@@ -401,7 +401,7 @@ impl Sending<'_> {
         Poll::Pending
     }
 
-    /// Ready when it may make a message.
+    /// Ready when a message may be made.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         let turns = &self.shares.turns;
         let waits = match &mut self.turn {
@@ -416,7 +416,7 @@ impl Sending<'_> {
         Poll::Ready(turn)
     }
 
-    /// Ready when something of the message is in memory.
+    /// Ready when some of the message is in memory.
     fn poll_restored(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self
             .message
@@ -437,7 +437,7 @@ impl Sending<'_> {
                 break room;
             }
             self.reads.let_go();
-            // Others of its connection may have what it does not take now.
+            // Other calls of the connection may use the room that this one does not use now.
             self.stream.reserve_capacity(1);
             self.stall.some_taken(self.reads.patience());
             self.pause = Some(Box::pin(sleep(ROOM_PAUSE)));
@@ -448,8 +448,8 @@ impl Sending<'_> {
         Poll::Ready(restored)
     }
 
-    /// How much of what is not in memory is made again, if a part of it can be: as much as the
-    /// client has taken since it stalled.
+    /// How much of what is not in memory is made again, if a part can be: as much as the client has
+    /// taken since it stalled.
     fn worth_reading(&self, absent: usize) -> usize {
         match self.client_reads() {
             true => absent,
@@ -457,8 +457,8 @@ impl Sending<'_> {
         }
     }
 
-    /// Takes a part of the message into memory again, without the rest; gives the room back if that
-    /// cannot be.
+    /// Takes a part of the message into memory again, without making the rest; returns the room if
+    /// that is impossible.
     fn restore_part(&mut self, mut room: Room) -> Result<(), Room> {
         let Some(message) = &mut self.message else {
             return Ok(());
@@ -475,17 +475,17 @@ impl Sending<'_> {
         restored.ok_or(room)
     }
 
-    /// The same by making all of the message again.
+    /// The same by making the whole message again.
     fn restore(&mut self, room: Room) -> Result<(), Error> {
         let absent = self.message.as_ref().map_or(0, Message::absent);
-        // As much as there is room for: for each part all of it is read.
+        // As much as there is room for, because all of the message is read for each part.
         let mut room = self.take_room(absent).unwrap_or(room);
         let mut slices = blocking(|| self.source.again())?;
         if let Some(message) = &self.message
             && message.is_compressed()
             && let Some(encoding) = self.encoding
         {
-            // One that is not worth it any more is another.
+            // If compression is not worthwhile any more, the message has changed.
             slices = compress(encoding, &slices).into_iter().collect();
         }
         if let Some(message) = &mut self.message
@@ -511,7 +511,7 @@ impl Sending<'_> {
     }
 }
 
-/// A message, compressed; none if that is not worth it.
+/// A message, compressed; `None` if that is not worthwhile.
 fn compress(encoding: Encoding, slices: &[Bytes]) -> Option<Bytes> {
     let bytes: usize = slices.iter().map(Bytes::len).sum();
     if bytes < WORTH_COMPRESSING_BYTES {
@@ -522,7 +522,7 @@ fn compress(encoding: Encoding, slices: &[Bytes]) -> Option<Bytes> {
 }
 
 impl Stall {
-    /// The client takes pieces.
+    /// The client takes pieces again.
     fn over(&mut self) {
         if self.place.take().is_some() {
             self.timer = None;
@@ -530,7 +530,7 @@ impl Stall {
         self.piece_taken = true;
     }
 
-    /// The client takes something, if little: it has not stalled for long.
+    /// The client has taken something, if only a little, so its stall is not long.
     fn some_taken(&mut self, patience: Duration) {
         if let Some(place) = &mut self.place {
             place.unripen();

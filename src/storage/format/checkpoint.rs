@@ -120,7 +120,7 @@ pub(crate) struct Producer {
     pub(crate) idle_ms: u64,
     /// Empty if it has no name.
     pub(crate) name: String,
-    /// How far it has come, by topic and partition.
+    /// The producer's next sequence in each topic and partition.
     pub(crate) sequences: Vec<Sequence>,
 }
 
