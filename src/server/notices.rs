@@ -1,5 +1,5 @@
-//! What is said of clients that are refused or cut off: at once, and then in one line for all that
-//! follow within a minute, however many a client makes.
+//! Log messages about clients that are refused or cut off: the first at once, and then one line for
+//! all that follow within a minute, however many there are.
 
 use std::{
     fmt::Display,
@@ -8,7 +8,7 @@ use std::{
 
 use tracing::warn;
 
-/// What a client may bring about as often as it likes.
+/// An event that clients can cause as often as they like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
     /// A connection was closed because there are too many.
@@ -21,28 +21,28 @@ pub(super) enum Notice {
     /// A connection did not finish its handshake in time.
     HandshakeTooSlow,
     Http1,
-    /// TLS was spoken where there is none.
+    /// A client spoke TLS to a port without TLS.
     Tls,
-    /// No TLS was spoken where there is nothing else.
+    /// A client spoke no TLS to a port with TLS.
     NoTls,
-    /// Client and broker did not agree on TLS, or a certificate was not taken.
+    /// Client and broker did not agree on TLS, or a certificate was refused.
     TlsFailed,
     UnknownProtocol,
-    /// A connection has reset so many calls that it was ended.
+    /// A connection was ended because it reset too many calls.
     ResetFlood,
-    /// A connection has sent so many frames with nothing in them that it was ended.
+    /// A connection was ended because it sent too many empty frames.
     FrameFlood,
-    /// A connection has sent headers that are larger than they may be, and more.
+    /// A connection was ended because it sent headers far above the limit.
     HeaderFlood,
-    /// A connection has made so many mistakes with its calls that it was ended.
+    /// A connection was ended because it made too many mistakes with its calls.
     MistakeFlood,
     /// A connection has broken the rules of HTTP/2.
     ProtocolError,
     /// A call was refused because too many are open.
     CallRefused,
-    /// A read was ended whose client did not take what it was sent.
+    /// A read was ended whose client did not take its responses.
     StalledReadEnded,
-    /// An answer was ended whose client did not take it.
+    /// A response was ended whose client did not take it.
     AnswerStalled,
     /// A request was refused because too many come in.
     RequestRefused,
@@ -162,16 +162,16 @@ impl Notice {
     }
 }
 
-/// How often something happened, said seldom.
+/// How often an event has happened, logged seldom.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
-    /// It was said in this period already.
+    /// Whether it was logged in this period already.
     said: bool,
     unsaid: u64,
 }
 
 impl Count {
-    /// It has happened; returns how often that is to be said.
+    /// Counts the event; returns the number to log, if it is to be logged now.
     pub(super) fn happened(&mut self) -> Option<u64> {
         if self.said {
             self.unsaid += 1;
@@ -181,7 +181,7 @@ impl Count {
         Some(1)
     }
 
-    /// A period has passed; returns how often it is to be said that it has happened meanwhile.
+    /// Ends a period; returns how often the event has happened since it was logged, if it has.
     pub(super) fn period_over(&mut self) -> Option<u64> {
         let unsaid = std::mem::take(&mut self.unsaid);
         self.said = unsaid > 0;
@@ -189,35 +189,35 @@ impl Count {
     }
 }
 
-/// Counts what clients bring about, and logs it.
+/// Counts events that clients cause, and logs them.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
     counts: Mutex<[Count; ALL.len()]>,
 }
 
 impl Notices {
-    /// It has happened once more.
+    /// Counts an event.
     pub(super) fn happened(&self, notice: Notice) {
         if let Some(count) = self.count(notice, Count::happened) {
             warn!(count, "{}", notice.text());
         }
     }
 
-    /// Whether it was said, in this period or the one before.
+    /// Whether an event was logged, in this period or the one before.
     #[allow(dead_code, reason = "tests ask for it")]
     pub(super) fn has_said(&self, notice: Notice) -> bool {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts[notice as usize].said
     }
 
-    /// The same, with what has led to it. It is said where it is the first in a while.
+    /// Counts an event with its cause, which is logged if the event is the first in a while.
     pub(super) fn happened_by(&self, notice: Notice, cause: &dyn Display) {
         if let Some(count) = self.count(notice, Count::happened) {
             warn!(count, %cause, "{}", notice.text());
         }
     }
 
-    /// Says what has happened meanwhile. To be called once in each period.
+    /// Logs the events since the last log messages. Must be called once in each period.
     pub(super) fn period_over(&self) {
         for notice in ALL {
             if let Some(count) = self.count(notice, Count::period_over) {

@@ -1,4 +1,4 @@
-//! A client's connection, as far as what it shares with others is concerned.
+//! A client's connection, and its shares of what all connections have together.
 
 use std::{
     sync::{
@@ -29,9 +29,9 @@ use crate::{
     types::ADMIN_SOCKET,
 };
 
-/// A connection that knows where its client is.
+/// A connection that knows its client's address.
 pub(crate) trait Origin {
-    /// The client's address, for people: of a proxy where there is one between.
+    /// The client's address for users to read; if there is a proxy, the proxy's.
     fn address(&self) -> String;
 }
 
@@ -48,42 +48,42 @@ impl Origin for UnixStream {
     }
 }
 
-/// The pipe of a broker in a test's process.
+/// A pipe to a broker in a test's own process.
 impl Origin for DuplexStream {
     fn address(&self) -> String {
         "in-process".to_owned()
     }
 }
 
-/// What one connection has of the parts that all connections share. Travels with every request of
-/// it; clones are the same connection.
+/// The shares of one connection. It travels with each of its requests; clones stand for the same
+/// connection.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
-    /// Requests that come in.
+    /// Its share of the memory of requests that come in.
     pub(super) requests: Holder,
-    /// Calls that are open.
+    /// Its share of the memory of open calls.
     pub(super) calls: Holder,
-    /// What the client may send before it is taken, beyond the first window.
+    /// Its share of what clients may send ahead, beyond the first window.
     pub(super) windows: Holder,
-    /// Reads, and answers that wait for their client.
+    /// Its share of the memory of reads, and of responses that wait for their client.
     pub(super) reads: Holder,
-    /// Reads alone.
+    /// Its shares of the memory of reads alone.
     read_shares: Arc<OnceLock<Shares>>,
-    /// Turns of its reads.
+    /// The queue of its reads for their turns.
     read_turns: Queue,
-    /// Its calls that take long.
+    /// Its long calls.
     pub(super) long: Long,
-    /// Its appends, which take turns with those of others.
+    /// Its appends, which take turns with those of other connections.
     pub(super) appends: Flow,
     /// The producers that it uses.
     pub(super) producers: Option<Arc<ProducerHolder>>,
-    /// Whether it is still there.
+    /// Whether its client is still there.
     pub(super) pulse: Pulse,
     /// Where the client is.
     address: Arc<str>,
-    /// Where it has come in.
+    /// The listener by which it came in.
     pub(super) entrance: Entrance,
-    /// Who the client is by its certificate.
+    /// The client's identity by its certificate.
     certificate: Option<Arc<Certificate>>,
     _counted: Option<Arc<Counted>>,
 }
@@ -114,7 +114,7 @@ impl Peer {
         }
     }
 
-    /// Knows its client by a certificate from here on, if there is one.
+    /// Sets the client's certificate, if there is one.
     pub(super) fn known_by(self, certificate: Option<PeerIdentity>) -> Self {
         Self {
             certificate: certificate.map(|identity| Arc::new(Certificate::of(identity))),
@@ -134,7 +134,7 @@ impl Peer {
     }
 }
 
-/// A client's certificate, and who that is.
+/// A client's certificate, and its principal.
 #[derive(Debug)]
 struct Certificate {
     identity: PeerIdentity,
@@ -151,21 +151,21 @@ impl Certificate {
 }
 
 impl Peer {
-    /// Where the client is; empty where that is not known.
+    /// The client's address; empty if it is not known.
     pub(super) fn address(&self) -> Arc<str> {
         Arc::clone(&self.address)
     }
 }
 
-/// Whether anything comes from a client: what it sends, and its answers to pings.
+/// Signs of life of a client: anything it sends, including answers to pings.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pulse(Arc<Beats>);
 
 #[derive(Debug)]
 struct Beats {
-    /// How often something has come.
+    /// How many signs of life there were.
     count: AtomicU64,
-    /// How often, in milliseconds, a silent client is to be asked at least.
+    /// The interval, in milliseconds, in which a silent client must at least be sent a ping.
     interval_ms: AtomicU64,
 }
 
@@ -179,7 +179,7 @@ impl Default for Beats {
 }
 
 impl Pulse {
-    /// Asks the client at least so often, when it is silent.
+    /// Makes a silent client be sent a ping at least once in this interval.
     pub(super) fn want(&self, interval: Duration) {
         let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
         self.0.interval_ms.fetch_min(interval.max(1), Relaxed);
@@ -189,36 +189,36 @@ impl Pulse {
         Duration::from_millis(self.0.interval_ms.load(Relaxed))
     }
 
-    /// Something has come.
+    /// Counts a sign of life.
     pub(super) fn beat(&self) {
         self.0.count.fetch_add(1, Relaxed);
     }
 
-    /// How often something has come.
+    /// How many signs of life there were.
     pub(super) fn heard(&self) -> u64 {
         self.0.count.load(Relaxed)
     }
 }
 
-/// The peers of a listener.
+/// The connections of a listener.
 #[derive(Clone)]
 pub(super) struct Peers {
     budget: Budget,
-    /// None where no producers are used.
+    /// `None` if no producers are used.
     broker: Option<Arc<Broker>>,
-    /// How many there are.
+    /// The number of connections.
     tally: Arc<Tally>,
-    /// How many connections there may be.
+    /// The connection limit.
     most: usize,
-    /// What their windows may grow into.
+    /// The memory into which their windows may grow.
     growth: Arc<Part>,
     lanes: Lanes,
     are_administrators: bool,
 }
 
 impl Peers {
-    /// Those of a listener. There are fewer than the options allow where the memory of windows is
-    /// not enough for them.
+    /// The connections of a listener. The limit is lower than the options allow if the memory of
+    /// windows is not enough.
     pub(super) fn new(
         budget: &Budget,
         broker: Option<&Arc<Broker>>,
@@ -238,8 +238,8 @@ impl Peers {
         }
     }
 
-    /// Those of the administrators' listener, which has places and turns of its own. Their windows
-    /// grow into the same.
+    /// The connections of the administrators' listener, which has its own places and turns. Their
+    /// windows grow into the same memory.
     pub(super) fn beside(&self, tally: &Arc<Tally>) -> Self {
         Self {
             tally: Arc::clone(tally),
@@ -253,12 +253,12 @@ impl Peers {
         &self.budget
     }
 
-    /// How many connections there may be.
+    /// The connection limit.
     pub(super) fn most(&self) -> usize {
         self.most
     }
 
-    /// Another one has connected, from this address.
+    /// A new connection from this address.
     pub(super) fn connected(&self, address: &str) -> Peer {
         let producers = self.broker.as_ref().map(|broker| broker.producer_holder());
         let entrance = match self.are_administrators {
@@ -274,7 +274,7 @@ impl Peers {
     }
 }
 
-/// The flow of the connection that a request came by; one of its own where none is known.
+/// The flow of a request's connection; a new one if the connection is not known.
 pub(super) fn flow(extensions: &Extensions) -> Flow {
     extensions
         .get::<Peer>()
@@ -282,24 +282,24 @@ pub(super) fn flow(extensions: &Extensions) -> Flow {
         .unwrap_or_default()
 }
 
-/// Whether the client is still there whose connection a request came by.
+/// The signs of life of a request's connection.
 pub(super) fn pulse(extensions: &Extensions) -> Option<Pulse> {
     Some(extensions.get::<Peer>()?.pulse.clone())
 }
 
-/// Where the client is whose connection a request came by; empty where that is not known.
+/// The address of a request's client; empty if it is not known.
 pub(super) fn address(extensions: &Extensions) -> String {
     let peer = extensions.get::<Peer>();
     peer.map_or_else(String::new, |peer| peer.address.to_string())
 }
 
-/// What holds the producers of the connection that a request came by.
+/// The holder of the producers of a request's connection.
 pub(super) fn producers(extensions: &Extensions) -> Option<Arc<ProducerHolder>> {
     extensions.get::<Peer>()?.producers.clone()
 }
 
-/// What the connection that a request came by has of the memory of requests; a share of its own
-/// where none is known.
+/// The share that a request's connection has of the memory of requests; a new share if the
+/// connection is not known.
 pub(super) fn requests(extensions: &Extensions, broker: &Broker) -> Holder {
     match extensions.get::<Peer>() {
         Some(peer) => peer.requests.clone(),
@@ -307,8 +307,8 @@ pub(super) fn requests(extensions: &Extensions, broker: &Broker) -> Holder {
     }
 }
 
-/// What the connection that a request came by has of the memory of reads; shares of its own where
-/// none is known.
+/// The shares that a request's connection has of the memory of reads; new shares if the connection
+/// is not known.
 pub(super) fn reads(extensions: &Extensions, broker: &Broker, reads: &Reads) -> Shares {
     match extensions.get::<Peer>() {
         Some(peer) => {
@@ -322,7 +322,7 @@ pub(super) fn reads(extensions: &Extensions, broker: &Broker, reads: &Reads) -> 
     }
 }
 
-/// The long calls of the connection that a request came by; alone where none is known.
+/// The long calls of a request's connection; a new queue if the connection is not known.
 pub(super) fn long(extensions: &Extensions, broker: &Broker) -> Long {
     match extensions.get::<Peer>() {
         Some(peer) => peer.long.clone(),

@@ -1,4 +1,4 @@
-//! How many there are of something, and were at most: connections, calls.
+//! The number of connections or calls there are, and the highest number so far.
 
 use std::sync::{
     Arc,
@@ -15,11 +15,11 @@ pub(super) struct Tally {
     most: AtomicUsize,
 }
 
-/// One of them, until it is dropped.
+/// Counts one until it is dropped.
 #[derive(Debug)]
 pub(super) struct Counted(Arc<Tally>);
 
-/// What the server counts.
+/// The numbers that the server counts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tallies {
     pub(super) connections: Arc<Tally>,
@@ -55,14 +55,14 @@ const CODES: [&str; 17] = [
 ];
 
 impl AnswersByCode {
-    /// A call was answered with this.
+    /// Counts a call with this code.
     pub(super) fn count(&self, code: Code) {
         if let Some(count) = self.0.get(code as usize) {
             count.add(1);
         }
     }
 
-    /// Every code, and how often it was the answer.
+    /// Every code, and how many calls had it.
     pub(super) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         CODES.into_iter().zip(self.0.iter().map(Counter::get))
     }
@@ -80,7 +80,7 @@ impl Tallies {
 }
 
 impl Tally {
-    /// Counts one more.
+    /// Counts one more, until the result is dropped.
     pub(super) fn count(self: &Arc<Self>) -> Counted {
         let now = self.now.fetch_add(1, Relaxed) + 1;
         self.most.fetch_max(now, Relaxed);

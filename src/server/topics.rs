@@ -195,7 +195,7 @@ impl Topics for TopicsService {
     }
 }
 
-/// A page of the topics that may be seen.
+/// A page of the topics that the caller may see.
 fn list(broker: &Broker, request: &ListTopicsRequest, access: &Access) -> ListTopicsResponse {
     let is_seen = |name: &str| access.sees_topic(name);
     let most = page(request.page_size);

@@ -1,4 +1,4 @@
-//! The broker's end: the certificate that it shows, and whose certificates it takes.
+//! The broker's end: the certificate that it presents, and the client certificates that it accepts.
 
 use std::{
     io,
@@ -29,18 +29,20 @@ use super::{
 /// The broker's end of a connection.
 pub(crate) type ServerStream<IO> = TlsStream<ReadAhead<IO>>;
 
-/// What is in the files.
+/// The contents of the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Texts {
-    /// The broker's certificate, and those of the authorities between it and one that clients know.
+    /// The broker's certificate, and those of the authorities between it and one that clients
+    /// trust.
     pub(crate) certificate: Vec<u8>,
-    /// Its key.
+    /// The key of the broker's certificate.
     pub(crate) key: Vec<u8>,
-    /// The authorities whose clients are taken; none if clients are not asked for a certificate.
+    /// The authorities whose clients are accepted; `None` if clients are not asked for a
+    /// certificate.
     pub(crate) client_ca: Option<Vec<u8>>,
 }
 
-/// Which of the files.
+/// One of the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum File {
     Certificate,
@@ -48,11 +50,11 @@ pub(crate) enum File {
     ClientCa,
 }
 
-/// Why files are not used.
+/// Why the files cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
 pub(crate) struct Refused {
-    /// The file that is to blame, most likely.
+    /// The file that is most likely the cause.
     pub(crate) file: File,
     pub(crate) problem: Problem,
 }
@@ -63,12 +65,12 @@ impl Refused {
     }
 }
 
-/// Which clients are taken, where they are asked for a certificate.
+/// Which clients are accepted, if they are asked for a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Clients {
-    /// Only those that have one.
+    /// Whether clients must have a certificate.
     pub(crate) required: bool,
-    /// Also those whose certificate is for servers only.
+    /// Whether certificates are accepted that are for servers only.
     pub(crate) any_usage: bool,
 }
 
@@ -80,7 +82,7 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// Looks at everything that is to be used from this moment on, in milliseconds since 1970.
+    /// Checks everything that is to be used from this moment on, in milliseconds since 1970.
     pub(crate) fn new(texts: &Texts, clients: Clients, now_ms: i64) -> Result<Self, Refused> {
         let of_certificate = Refused::of(File::Certificate);
         let chain = pem::certificates(&texts.certificate).map_err(&of_certificate)?;
@@ -114,7 +116,7 @@ impl Prepared {
     }
 }
 
-/// What rustls says of a certificate and a key that it does not take.
+/// The meaning of rustls' error for a certificate and key that it refuses.
 fn unusable(error: Error) -> Refused {
     match error {
         Error::InconsistentKeys(_) => Refused::of(File::Key)(Problem::Mismatch),
@@ -153,7 +155,8 @@ fn verifier(
     })
 }
 
-/// Takes certificates of servers for those of clients: public authorities make no others any more.
+/// Accepts certificates of servers as those of clients, because public authorities issue no others
+/// any more.
 #[derive(Debug)]
 struct AnyUsage {
     verifier: Arc<dyn ClientCertVerifier>,
@@ -220,7 +223,7 @@ impl ClientCertVerifier for AnyUsage {
     }
 }
 
-/// Makes handshakes with the files that are used at the moment.
+/// Makes handshakes with the files in use.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     current: RwLock<Prepared>,
@@ -233,13 +236,12 @@ impl Acceptor {
         }
     }
 
-    /// Uses other files for handshakes that begin from now on. Connections that there are go on.
+    /// Uses other files for handshakes that begin from now on. Existing connections continue.
     pub(crate) fn replace(&self, prepared: Prepared) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = prepared;
     }
 
-    /// When the first of the broker's certificates is not valid any more, in milliseconds since
-    /// 1970.
+    /// When the first of the broker's certificates expires, in milliseconds since 1970.
     pub(crate) fn not_after_ms(&self) -> i64 {
         self.current().not_after_ms
     }
@@ -249,12 +251,12 @@ impl Acceptor {
         current.clone()
     }
 
-    /// The handshake with a client, of which `opening` was read already.
+    /// Makes the handshake with a client, from which `opening` was read already.
     ///
     /// # Errors
     ///
-    /// If they do not agree: the client has been told why, and the connection is there so that it
-    /// can hear it.
+    /// If they do not agree: the client has been told why, and the connection is returned so that
+    /// the client can read that.
     pub(crate) async fn accept<IO>(
         &self,
         io: IO,

@@ -28,7 +28,7 @@ use crate::{
 pub(super) struct EntitiesService {
     broker: Arc<Broker>,
     reads: Reads,
-    /// Of entities with few records.
+    /// Reads of entities with few records.
     short: Arc<ShortReads>,
 }
 

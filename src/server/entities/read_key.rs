@@ -29,7 +29,7 @@ pub(in crate::server) fn request(request: ReadKeyRequest) -> ReadKey {
     }
 }
 
-/// The answers of a `ReadKey`. The next step is taken when the answer before has been sent.
+/// The responses of a `ReadKey`. The next step is taken when the previous response has been sent.
 pub(crate) struct KeyAnswers {
     reader: KeyReader,
     short: Arc<ShortReads>,

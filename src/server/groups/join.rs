@@ -1,4 +1,4 @@
-//! The first message of a member: who joins which group, for what.
+//! Converts the first message of a member, with which it joins a group.
 
 use std::time::Duration;
 

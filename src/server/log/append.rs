@@ -22,12 +22,12 @@ use crate::{
     types::{PartitionId, ProducerId, limits::MAX_RECORDS_PER_APPEND},
 };
 
-/// Why a request is not stored.
+/// Why a request was not stored.
 #[derive(Clone, Debug)]
 pub(in crate::server) enum Refused {
     /// The broker has refused it.
     ByBroker(Error),
-    /// Whoever sent it may not.
+    /// The caller is not permitted to append.
     Denied(Box<Status>),
 }
 
@@ -47,7 +47,7 @@ impl From<Refused> for Status {
 }
 
 impl Refused {
-    /// Counts it.
+    /// Counts the refusal.
     pub(super) fn count(&self, broker: &Broker) {
         match self {
             Self::ByBroker(error) => broker.note_refused(error),
@@ -55,7 +55,7 @@ impl Refused {
         }
     }
 
-    /// As a stream of appends answers it.
+    /// The refusal as the response of an append stream.
     pub(super) fn outcome(self) -> Outcome {
         match self {
             Self::ByBroker(error) => status::outcome(error),
@@ -64,8 +64,8 @@ impl Refused {
     }
 }
 
-/// Hands a request to the broker: waits for room, then it has its place in the order. What comes
-/// back resolves when it is durable.
+/// Hands a request to the broker: waits for admission, after which its place in the order is fixed.
+/// The result resolves when the append is durable.
 pub(in crate::server) async fn take(
     broker: &Arc<Broker>,
     flow: &Flow,
@@ -113,7 +113,7 @@ pub(in crate::server) async fn take(
     }
 }
 
-/// Waits for the answer.
+/// Waits for the result.
 pub(in crate::server) async fn answer(
     mut pending: Pending<Appended>,
 ) -> Result<AppendResponse, Error> {
@@ -125,7 +125,7 @@ pub(in crate::server) async fn answer(
     appended.map(response)
 }
 
-/// How many records batches have. Where they are more than there may be, not all are counted.
+/// The number of records in these batches. Counting stops soon after the limit.
 fn records(batches: &[Bytes]) -> usize {
     let mut records = 0;
     for batch in batches {
@@ -135,7 +135,7 @@ fn records(batches: &[Bytes]) -> usize {
     records
 }
 
-/// What offsets of a group take when they are taken apart.
+/// The memory of a group's offsets once they are decoded.
 fn decoded_bytes(encoded: &Bytes) -> usize {
     let fields = GroupOffsets::FIELDS;
     encoded.len() + fields.map_or(0, |fields| fields.decoded_bytes(encoded))

@@ -47,7 +47,7 @@ pub(in crate::server) fn request(request: ReadRequest) -> Result<Read, Error> {
     })
 }
 
-/// A batch's message without its records, which follow it.
+/// The message of a batch without its records, which follow it.
 fn head(batch: &ReadBatch, topic_id: &str) -> Bytes {
     let response = ReadResponse {
         partition: batch.partition.0,
@@ -69,20 +69,20 @@ pub(in crate::server) fn erased(entity: &ErasedEntity) -> proto::ErasedEntity {
     }
 }
 
-/// The answers of a `Read`. The next step is taken when the answer before has been sent.
+/// The responses of a `Read`. The next step is taken when the previous response has been sent.
 pub(crate) struct ReadAnswers {
     reader: Option<Reader>,
-    /// In every answer: whoever keeps an offset keeps it too.
+    /// The topic's id, which is in every response: it belongs to each offset that a client keeps.
     topic_id: String,
-    /// What the reader waits for before its next step.
+    /// What the reader must wait for before its next step.
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Fires when it has waited long enough to send heartbeats.
     heartbeat_timer: Pin<Box<Sleep>>,
-    /// The partition whose heartbeat is to be sent next, while they are sent.
+    /// The partition whose heartbeat is sent next, while heartbeats are sent.
     heartbeat: Option<usize>,
-    /// Only for a read that follows: one that does not ends by itself.
+    /// Set for a read that follows; any other read ends by itself.
     stopped: Option<Stopped>,
-    /// The last answer, without its records.
+    /// The last response, without its records.
     head: Bytes,
 }
 
@@ -120,8 +120,8 @@ impl ReadAnswers {
         Poll::Ready(Ok(None))
     }
 
-    /// Ready when the wait is over, or has lasted so long that heartbeats are due; then it goes on
-    /// behind them.
+    /// Ready when the wait is over, or has lasted so long that heartbeats are due; after these it
+    /// continues.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self
             .waiting
