@@ -103,7 +103,7 @@ struct InQueue {
     admitted: oneshot::Receiver<Admission>,
 }
 
-/// The appends of one client, which are let in in order.
+/// The appends of one client, which are admitted in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flow(Arc<FlowState>);
 

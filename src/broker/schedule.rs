@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::{Broker, Error, Pending, Shared, lock};
 
-/// Time that is moved passes in steps of at least this, and in so many at most.
+/// A move of the clock is divided into steps of at least this length, and into at most this many.
 const LEAST_STEP: Duration = Duration::from_millis(1);
 const MOST_STEPS: u32 = 10_000;
 
@@ -77,14 +77,14 @@ impl Broker {
         }
     }
 
-    /// Lets time pass for a broker whose clock can be moved, from one deadline of the catalog and of
-    /// groups to the next, and waits until what was due is done and applied: members that stayed
-    /// away are gone, their partitions are given to others. Rounds of housekeeping go on behind
-    /// that.
+    /// Lets time pass for a broker whose clock can be moved, from one deadline of the catalog and
+    /// of groups to the next. Waits until everything due is done and applied: members that stayed
+    /// away are removed, and their partitions are given to others. Rounds of housekeeping may
+    /// continue after that.
     ///
     /// # Errors
     ///
-    /// If the broker has failed, or is shutting down. The clock has not got to the end then.
+    /// If the broker has failed, or is shutting down. The clock has then not been moved to the end.
     pub(crate) async fn pass_time(
         &self,
         by: Duration,

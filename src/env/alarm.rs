@@ -103,19 +103,19 @@ impl fmt::Debug for Alarm {
     }
 }
 
-/// Those who are woken when a clock is moved.
+/// The alarms to wake when a clock is moved.
 #[derive(Debug, Default)]
 pub(super) struct Alarms(Mutex<Vec<Weak<Alarm>>>);
 
 impl Alarms {
-    /// Has it woken as long as there is one.
+    /// Adds an alarm, which is woken as long as it exists.
     pub(super) fn add(&self, alarm: &Arc<Alarm>) {
         let mut alarms = self.lock();
         alarms.retain(|alarm| alarm.strong_count() > 0);
         alarms.push(Arc::downgrade(alarm));
     }
 
-    /// Wakes them all. They look at the clock, which must not be locked.
+    /// Wakes all alarms. They read the clock, which must therefore not be locked.
     pub(super) fn wake(&self) {
         let alarms = self.lock().clone();
         for alarm in alarms.iter().filter_map(Weak::upgrade) {

@@ -1,5 +1,5 @@
-//! A world in memory, of which nothing is left when the process ends: a disk that loses what was
-//! not synced when its power is cut, and a clock that goes with the machine's, and can be moved
+//! A disk and a clock in memory, of which nothing is left when the process ends. The disk loses
+//! unsynced data when its power is cut. The clock runs with the machine's, and can be moved
 //! forward.
 
 use std::{
@@ -14,21 +14,21 @@ use super::{
     system::{SystemClock, SystemRandom},
 };
 
-/// How much the disk holds. What is in it may take the machine's memory twice: as the process sees
-/// it, and as it is after a power cut.
+/// The capacity of the disk. Its content may take twice as much memory: once as the process sees
+/// it, and once as it would be after a power cut.
 const CAPACITY: u64 = 1 << 30;
 
-/// Nothing about the disk is left to chance.
+/// The seed of the disk's random choices, of which there are none here.
 const SEED: u64 = 0;
 
-/// A disk and a clock of a process.
+/// The disk and clock of a process.
 pub(crate) struct Ephemeral {
     disk: Mutex<SimDisk>,
     clock: Arc<MovableClock>,
 }
 
 impl Ephemeral {
-    /// An empty disk, and a clock that says what the machine's does.
+    /// An empty disk, and a clock that agrees with the machine's.
     pub(crate) fn new() -> Self {
         let disk = SimDisk::new(SEED);
         disk.set_capacity(CAPACITY);
@@ -42,7 +42,7 @@ impl Ephemeral {
         }
     }
 
-    /// The doors to it, as the next broker gets them.
+    /// The environment of the next broker on this disk.
     pub(crate) fn env(&self) -> Env {
         Env {
             files: Arc::new(self.disk().clone()),
@@ -59,7 +59,8 @@ impl Ephemeral {
         self.clock.alarms.wake();
     }
 
-    /// Loses all that was not synced. Whoever has doors to the disk gets errors from here on.
+    /// Loses everything that is not synced. From here on, earlier environments get errors from the
+    /// disk.
     pub(crate) fn cut_power(&self) {
         let mut disk = self.disk();
         let survived = disk.power_cut(SEED, CrashMode::LoseUnsynced);
@@ -71,7 +72,7 @@ impl Ephemeral {
     }
 }
 
-/// The machine's clock, further on.
+/// The machine's clock, moved forward.
 struct MovableClock {
     machine: SystemClock,
     ahead: Mutex<Duration>,
@@ -107,7 +108,7 @@ impl Clock for MovableClock {
     }
 }
 
-/// Nothing panics while one of these is locked.
+/// No code panics while it holds one of these locks.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -28,7 +28,7 @@ pub(crate) fn set_up_heap() {
         (libc::M_TRIM_THRESHOLD, FREE_AT_END),
     ];
     for (setting, value) in settings {
-        // SAFETY: it takes two numbers, and locks what it changes.
+        // SAFETY: `mallopt` takes two numbers, and locks what it changes.
         #[expect(unsafe_code, reason = "the safety comment says what makes it sound")]
         let is_set = unsafe { libc::mallopt(setting, value) };
         debug_assert_eq!(is_set, 1, "glibc takes each of these values");
@@ -39,8 +39,8 @@ pub(crate) fn set_up_heap() {
 /// meanwhile wait some milliseconds.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn trim_heap() {
-    // SAFETY: any thread may call it at any time: it locks what it looks at, and touches nothing
-    // that is in use.
+    // SAFETY: any thread may call `malloc_trim` at any time: it locks what it examines, and does
+    // not touch memory in use.
     #[expect(unsafe_code, reason = "the safety comment says what makes it sound")]
     let _was_any_free = unsafe { libc::malloc_trim(0) };
 }

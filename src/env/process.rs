@@ -46,8 +46,8 @@ impl Process {
     }
 }
 
-/// The process that started this one, or whichever has it since that one has ended; none outside of
-/// this process's namespace.
+/// The process that started this one, or the one that has adopted it since; `None` if that is
+/// outside of this process's namespace.
 #[cfg(feature = "cli")]
 pub(crate) fn parent() -> Option<Pid> {
     getppid()

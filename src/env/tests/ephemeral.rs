@@ -1,4 +1,4 @@
-//! A disk and a clock of a process.
+//! The disk and clock in memory.
 
 use std::{
     path::Path,

@@ -478,8 +478,8 @@ fn a_condition_on_an_entity_that_is_not_written_is_checked_at_the_same_moment() 
     told(0).rejected(&[2], &[1]);
 }
 
-/// Makes one answer of a correct history wrong, each time another one at this interval, and asserts
-/// that the checker finds it.
+/// Makes one answer of a correct history wrong and asserts that the checker finds it; once for
+/// every `every`th call.
 #[track_caller]
 fn one_wrong_answer_is_found(seed: u64, shape: Shape, every: usize) {
     let history = correct_history(seed, shape);
