@@ -29,6 +29,9 @@ import (
 // Version is that of this package, and of the broker that it was made with.
 const Version = "0.1.0"
 
+// windowBytes is what a read may be sent ahead: four of the broker's responses.
+const windowBytes = 4 << 20
+
 // Client calls a broker. It connects when it is first used, and again when that is lost. One is enough for a program, and
 // may be used by all of it at the same time.
 //
@@ -46,7 +49,7 @@ type Client struct {
 // who calls.
 func New(address string, options ...grpc.DialOption) (*Client, error) {
 	// grpc-go refuses responses above 4 MiB, of which a topic with larger records has some; waits up to two minutes before
-	// it connects again; and does not notice a connection that is there on one side only.
+	// it connects again; does not notice a connection that is there on one side only; and writes and reads 32 KiB at a time.
 	own := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16 << 20)),
@@ -56,6 +59,11 @@ func New(address string, options ...grpc.DialOption) (*Client, error) {
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithUserAgent("taffrail-go/" + Version),
+		grpc.WithWriteBufferSize(1 << 20),
+		grpc.WithSharedWriteBuffer(true),
+		grpc.WithReadBufferSize(256 << 10),
+		grpc.WithInitialWindowSize(windowBytes),
+		grpc.WithInitialConnWindowSize(2 * windowBytes),
 	}
 	conn, err := grpc.NewClient(strings.TrimPrefix(address, "http://"), append(own, options...)...)
 	if err != nil {

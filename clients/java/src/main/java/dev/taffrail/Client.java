@@ -16,6 +16,7 @@ import io.grpc.ManagedChannelBuilder;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import io.grpc.TlsChannelCredentials;
+import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
 import io.grpc.stub.MetadataUtils;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -35,6 +36,9 @@ import java.util.concurrent.TimeUnit;
 public final class Client implements AutoCloseable {
   /** The version of this client, and of the broker that it was made with. */
   public static final String VERSION = "0.1.0";
+
+  /** What a read may be sent ahead: four of the broker's responses. */
+  private static final int WINDOW_BYTES = 4 << 20;
 
   private final Calls calls;
 
@@ -87,6 +91,10 @@ public final class Client implements AutoCloseable {
               .keepAliveTime(20, TimeUnit.SECONDS)
               .keepAliveTimeout(10, TimeUnit.SECONDS)
               .userAgent("taffrail-java/" + VERSION);
+      if (channel instanceof NettyChannelBuilder netty) {
+        // It would ask time and again how much is on the way, and read less at once.
+        netty.flowControlWindow(WINDOW_BYTES);
+      }
       if (token != null) {
         Metadata headers = new Metadata();
         headers.put(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER), "Bearer " + token);
