@@ -426,8 +426,9 @@ impl Member {
     }
 
     fn end_if_final(&mut self, error: &Error) {
-        if !matches!(verdict(error), Verdict::SendAgain(_)) {
-            self.ended = Some(error.clone());
+        match verdict(error) {
+            Verdict::SendAgain(_) => self.settings.outages.begin(error),
+            Verdict::Forgotten | Verdict::End => self.ended = Some(error.clone()),
         }
     }
 
@@ -537,10 +538,8 @@ impl Member {
                 sleep(backoff.next(asked)).await;
             }
         };
-        match timeout(retry_for, attempts).await {
-            Ok(opened) => opened,
-            Err(_) => Err(last.unwrap_or_else(|| Error::timed_out(AtStake::Nothing))),
-        }
+        let opened = timeout(retry_for, attempts).await;
+        opened.unwrap_or_else(|_| Err(last.unwrap_or_else(|| Error::timed_out(AtStake::Nothing))))
     }
 
     async fn open_once(&mut self) -> Result<(), Error> {
@@ -566,6 +565,7 @@ impl Member {
         };
         self.settings.join.member_id = joined.member_id;
         self.responses = Some(responses);
+        self.settings.outages.end();
         self.begin_anew();
         Ok(())
     }

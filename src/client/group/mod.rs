@@ -22,7 +22,7 @@ pub use described::{
 pub use member::Member;
 
 use super::link::Link;
-use super::{Client, Error, offsets::to_wire};
+use super::{Client, Error, Outage, offsets::to_wire, outage::Outages};
 use crate::{
     proto::{self, groups_client::GroupsClient},
     types::{Offset, PartitionId, Position, TopicId},
@@ -114,6 +114,7 @@ pub struct NewMember {
     request_timeout: Duration,
     on_assigned: Option<OnAssigned>,
     on_revoked: Option<OnRevoked>,
+    outages: Outages,
 }
 
 impl Client {
@@ -147,6 +148,7 @@ impl Client {
             request_timeout: self.request_timeout,
             on_assigned: None,
             on_revoked: None,
+            outages: Outages::default(),
         }
     }
 
@@ -168,6 +170,13 @@ fn credit(records: u64, bytes: u64) -> proto::Credit {
 }
 
 impl NewMember {
+    /// Tells when the member has lost the broker, and when it has joined again. What it calls must
+    /// not block.
+    pub fn on_outage(mut self, listener: impl Fn(Outage) + Send + Sync + 'static) -> Self {
+        self.outages = Outages::told_to(listener);
+        self
+    }
+
     /// Subscribes to this topic, in addition to others. A topic that does not exist yet is read
     /// once it does.
     pub fn topic(mut self, name: &str) -> Self {

@@ -24,7 +24,7 @@ use super::{
     under_way::UnderWay,
 };
 use crate::{
-    client::{AppendWindow, Appended, Client, Error, batch::KnownTopic},
+    client::{AppendWindow, Appended, Client, Error, batch::KnownTopic, outage::Outages},
     proto,
 };
 
@@ -54,6 +54,7 @@ pub(super) struct Delivery {
     closed: bool,
     patience: Patience,
     backoff: Backoff,
+    outages: Outages,
 }
 
 enum Event {
@@ -80,7 +81,7 @@ impl Delivery {
         partitions: u32,
         producer: proto::Producer,
         options: Options,
-        window: Arc<Semaphore>,
+        (window, outages): (Arc<Semaphore>, Outages),
     ) -> Self {
         Self {
             filling: Filling::new(topic, partitions, &options),
@@ -95,6 +96,7 @@ impl Delivery {
             under_way: UnderWay::default(),
             closed: false,
             backoff: Backoff::new(),
+            outages,
         }
     }
 
@@ -237,12 +239,16 @@ impl Delivery {
         self.under_way.answered(appended);
         self.patience.restart();
         self.backoff.reset();
+        self.outages.end();
     }
 
     /// Waits until it is time to send again; fails if that would not help.
     async fn recover(&mut self, error: Error) -> Result<(), Error> {
         match verdict(&error) {
-            Verdict::SendAgain(after) => self.pause(after, &error).await,
+            Verdict::SendAgain(after) => {
+                self.outages.begin(&error);
+                self.pause(after, &error).await
+            }
             Verdict::Forgotten => self.open_again(error).await,
             Verdict::End => Err(error),
         }

@@ -144,6 +144,7 @@ impl Producer {
             client,
             topic,
             options,
+            outages,
         } = new;
         let (
             Topic {
@@ -177,7 +178,7 @@ impl Producer {
             partitions,
             identity,
             options,
-            window.clone(),
+            (window.clone(), outages),
         );
         Ok(Self {
             queue,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Producer;
 use crate::{
-    client::{Client, Error},
+    client::{Client, Error, Outage, outage::Outages},
     types::{
         PartitionId,
         limits::{MAX_RECORDS_PER_APPEND, RECORD_BYTES},
@@ -18,6 +18,7 @@ pub struct NewProducer {
     pub(super) client: Client,
     pub(super) topic: String,
     pub(super) options: Options,
+    pub(super) outages: Outages,
 }
 
 /// The options of a producer.
@@ -58,6 +59,7 @@ impl NewProducer {
             client,
             topic: topic.to_owned(),
             options: Options::default(),
+            outages: Outages::default(),
         }
     }
 
@@ -112,6 +114,13 @@ impl NewProducer {
     /// the producer gives up. Default: 2 minutes.
     pub fn give_up_after(mut self, time: Duration) -> Self {
         self.options.give_up_after = time;
+        self
+    }
+
+    /// Tells when the broker is away, or takes nothing for now, and when the producer goes on.
+    /// What it calls must not block.
+    pub fn on_outage(mut self, listener: impl Fn(Outage) + Send + Sync + 'static) -> Self {
+        self.outages = Outages::told_to(listener);
         self
     }
 

@@ -11,7 +11,7 @@ use tonic::Code;
 
 use self::fake::{FakeBroker, PARTITIONS, Play, refusal};
 use crate::{
-    client::{Error, NewProducer, Producer, Record, Sent, SentRecord},
+    client::{Error, NewProducer, Outage, Producer, Record, Sent, SentRecord},
     types::{Offset, PartitionId, Version, partition_of_key},
 };
 
@@ -372,4 +372,44 @@ async fn a_producer_that_is_dropped_still_delivers() {
         sent.await.unwrap();
     }
     assert_eq!(broker.values(), expected(20));
+}
+
+#[tokio::test]
+async fn an_outage_is_told_once_when_it_begins_and_once_when_it_ends() {
+    let refuse = |reason| Play::Refuse(refusal(Code::ResourceExhausted, reason));
+    let script = vec![
+        // It passes at once, and is none.
+        refuse("OVERLOADED"),
+        refuse("DISK_FULL"),
+        refuse("DISK_FULL"),
+        Play::Answer,
+        Play::Answer,
+        Play::Cut,
+        Play::Answer,
+    ];
+    let (_broker, client) = FakeBroker::start(script);
+    let (tell, told) = std::sync::mpsc::sync_channel(16);
+    let new = client.producer("t").on_outage(move |outage| {
+        tell.send(outage)
+            .expect("there is room, and somebody to tell");
+    });
+    let producer = one_by_one(new).await;
+    for sent in 0..3 {
+        let value = sent.to_string();
+        let answer = producer.send(Record::new().value(&value)).await.unwrap();
+        answer.await.unwrap();
+    }
+    producer.finish().await.unwrap();
+    let told: Vec<Outage> = told.try_iter().collect();
+    let [
+        Outage::Began { cause: full },
+        Outage::Ended,
+        Outage::Began { cause: cut },
+        Outage::Ended,
+    ] = &told[..]
+    else {
+        panic!("{told:?}");
+    };
+    assert_eq!(full.reason(), Some("DISK_FULL"));
+    assert_eq!(cut.reason(), None, "{cut}");
 }
