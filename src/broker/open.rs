@@ -89,6 +89,13 @@ impl Mode {
     }
 }
 
+/// How much of the journal a start has applied.
+#[derive(Clone, Copy, Debug, Default)]
+struct Replayed {
+    entries: u64,
+    bytes: u64,
+}
+
 impl OpenError {
     /// Adds the free and the needed space to an error of a full disk.
     fn with_shortage(self, env: &Env, options: &Options) -> Self {
@@ -124,6 +131,7 @@ impl Broker {
     }
 
     fn recover(env: Env, options: Options) -> Result<Self, OpenError> {
+        let began = env.clock.elapsed();
         let dir = DataDir::open(&env, &options.data_dir)?;
         warn_if_volatile(&env, &options);
         let is_ours =
@@ -169,7 +177,7 @@ impl Broker {
         shared.hide_all();
         shared.hide_all_trimmed();
         lock(&shared.maintenance.housekeeper).note_removed(dirs.removed);
-        shared.replay(&replay, &mode)?;
+        let replayed = shared.replay(&replay, &mode)?;
         if checkpoint.clock.is_none() {
             let newest = || shared.newest_append_ms();
             shared.clock.go_on_from_newest(newest);
@@ -193,7 +201,24 @@ impl Broker {
             broker.settle_recovery(is_new)?;
         }
         broker.make_journal(is_new)?;
+        broker.tell_recovery(replayed, began);
         Ok(broker)
+    }
+
+    /// Says what was found, for the log.
+    fn tell_recovery(&self, replayed: Replayed, began: Duration) {
+        let topics = self.shared.partitions.all_topics();
+        let partitions: usize = topics.iter().map(|topic| topic.partitions.len()).sum();
+        let took = self.shared.env.clock.elapsed().saturating_sub(began);
+        tracing::info!(
+            topics = topics.len(),
+            partitions,
+            journal_entries = replayed.entries,
+            journal_bytes = replayed.bytes,
+            ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            "the data directory is recovered: entries of the journal were applied behind the \
+             checkpoint"
+        );
     }
 
     /// Makes the journal's first files before there are clients. A new directory must have space
@@ -339,7 +364,7 @@ impl Shared {
     }
 
     /// Applies the journal's entries.
-    fn replay(&self, replay: &Replay, mode: &Mode) -> Result<(), FileError> {
+    fn replay(&self, replay: &Replay, mode: &Mode) -> Result<Replayed, FileError> {
         for lost in replay.lost() {
             tracing::error!(
                 from = lost.sequences.start,
@@ -370,7 +395,7 @@ impl Shared {
         };
         let now = self.env.clock.elapsed();
         let mut housekeeper = lock(&self.maintenance.housekeeper);
-        let mut bytes = 0;
+        let (mut bytes, mut replayed) = (0, Replayed::default());
         let mut lost = replay.lost().iter().peekable();
         for entry in replay.entries() {
             let entry = entry?;
@@ -378,6 +403,8 @@ impl Shared {
                 self.replay_loss(lost);
             }
             bytes += entry.length;
+            replayed.entries += 1;
+            replayed.bytes += entry.length as u64;
             for item in entry.items {
                 match item {
                     Ok(Item::Change(change)) => self.apply_change(&change, logs, None)?,
@@ -390,7 +417,7 @@ impl Shared {
                 bytes = 0;
             }
         }
-        Ok(())
+        Ok(replayed)
     }
 
     /// The newest append time of all partitions; `None` without records.

@@ -20,10 +20,13 @@ use tower::Service;
 use super::{
     answers::Answers,
     intake::{self, Intake},
-    status,
-    tally::{Counted, Tallies},
+    peer, status,
+    tally::{Counted, LoggedCall, Tallies},
 };
-use crate::codec::{ENCODINGS, Encoding};
+use crate::{
+    codec::{ENCODINGS, Encoding},
+    env::Clock,
+};
 
 /// The services, wrapped in what is the same for every call.
 #[derive(Clone)]
@@ -31,6 +34,8 @@ pub(super) struct Calls<S> {
     services: S,
     intake: Intake,
     tallies: Tallies,
+    /// For the times of calls in the log; none where they are not logged.
+    clock: Option<Arc<dyn Clock>>,
 }
 
 /// Resolves when the deadline of a call has passed.
@@ -42,6 +47,15 @@ impl<S> Calls<S> {
             services,
             intake,
             tallies,
+            clock: None,
+        }
+    }
+
+    /// Logs calls, with the time that they take, where the level is `debug`.
+    pub(super) fn logged(self, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock: Some(clock),
+            ..self
         }
     }
 }
@@ -70,7 +84,13 @@ where
             request.extensions_mut().insert(compression.encoding);
         }
         let path = request.uri().path().to_owned();
-        let counted = self.tallies.calls.count();
+        let mut counted = self.tallies.calls.count();
+        if let Some(clock) = &self.clock
+            && tracing::enabled!(tracing::Level::DEBUG)
+        {
+            let address = peer::address(request.extensions());
+            counted.logged = Some(LoggedCall::begin(&path, address, Arc::clone(clock)));
+        }
         let answers = Arc::clone(&self.tallies.answers);
         let deadline = timeout(request.headers()).map(|timeout| Box::pin(sleep(timeout)));
         let request = self.intake.meter(request);
@@ -84,6 +104,9 @@ where
             let Some(mut deadline) = deadline else {
                 let mut response = explain(answer.await?, &path);
                 answers.count(code_of(&response));
+                if let Some(logged) = &mut counted.logged {
+                    logged.answered(code_of(&response));
+                }
                 compress(&mut response, compression);
                 if let Some(answers) = response.extensions().get::<Answers>() {
                     answers.belong_to(counted, None);
@@ -96,6 +119,9 @@ where
                 None => status::deadline_exceeded().into_http(),
             };
             answers.count(code_of(&response));
+            if let Some(logged) = &mut counted.logged {
+                logged.answered(code_of(&response));
+            }
             compress(&mut response, compression);
             if let Some(answers) = response.extensions().get::<Answers>() {
                 answers.belong_to(counted, Some(deadline));

@@ -275,7 +275,8 @@ where
         IO: AsyncRead + AsyncWrite + Origin + Unpin + Send + 'static,
     {
         let (service, stopping) = (self.service.clone(), self.stopping.clone());
-        let peer = self.peers.connected(&io.address());
+        let address = io.address();
+        let peer = self.peers.connected(&address);
         let (notices, handshake_timeout) = (Arc::clone(&self.notices), self.handshake_timeout);
         let tls = self.tls.clone();
         let unread = Unread {
@@ -284,6 +285,7 @@ where
             notices: Arc::clone(&notices),
         };
         self.tasks.spawn(async move {
+            debug!(%address, "a client has connected");
             // Boxed, so that a connection does not pay for its handshake afterwards.
             let begun = tokio::select! {
                 begun = Box::pin(timeout(handshake_timeout, begin(io, tls))) => begun,
@@ -294,6 +296,7 @@ where
                 Ok(Ok(Begun::Http2(http2, identity))) => {
                     let held = (peer.known_by(identity), place, unread);
                     http2.serve(service, held, &stopping, &notices).await;
+                    debug!(%address, "a connection has ended");
                 }
                 Ok(Ok(Begun::Other(io, wrong))) => refuse(io, wrong, &notices).await,
                 Ok(Ok(Begun::TlsFailed(error, io))) => {

@@ -192,6 +192,7 @@ impl Server {
         let routes = self.routes(health, reads, Arc::clone(&notices), &stopping, &tallies);
         let services = Identify::new(routes.prepare(), Arc::new(authority), Arc::clone(&notices));
         let service = Calls::new(services, intake, tallies.clone());
+        let service = service.logged(self.broker.system_clock());
         let peers = Peers::new(
             self.broker.budget(),
             Some(&self.broker),

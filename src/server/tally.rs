@@ -1,13 +1,18 @@
 //! The number of connections or calls there are, and the highest number so far.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use tonic::Code;
+use tracing::debug;
 
-use crate::metrics::Counter;
+use crate::{env::Clock, metrics::Counter};
 
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -17,7 +22,21 @@ pub(super) struct Tally {
 
 /// Counts one until it is dropped.
 #[derive(Debug)]
-pub(super) struct Counted(Arc<Tally>);
+pub(super) struct Counted {
+    tally: Arc<Tally>,
+    /// Of a call: what the log says of it when it has ended, if it is to.
+    pub(super) logged: Option<Box<LoggedCall>>,
+}
+
+/// A call of which the log is to say how it ended, and when.
+pub(super) struct LoggedCall {
+    path: String,
+    address: String,
+    clock: Arc<dyn Clock>,
+    started: Duration,
+    /// What it was answered with; none if it was given up before.
+    code: Option<Code>,
+}
 
 /// The numbers that the server counts.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +103,10 @@ impl Tally {
     pub(super) fn count(self: &Arc<Self>) -> Counted {
         let now = self.now.fetch_add(1, Relaxed) + 1;
         self.most.fetch_max(now, Relaxed);
-        Counted(Arc::clone(self))
+        Counted {
+            tally: Arc::clone(self),
+            logged: None,
+        }
     }
 
     pub(super) fn now(&self) -> usize {
@@ -96,8 +118,48 @@ impl Tally {
     }
 }
 
+impl LoggedCall {
+    pub(super) fn begin(path: &str, address: String, clock: Arc<dyn Clock>) -> Box<Self> {
+        Box::new(Self {
+            path: path.to_owned(),
+            address,
+            started: clock.elapsed(),
+            clock,
+            code: None,
+        })
+    }
+
+    /// It is answered with this; of a stream, it begins with it.
+    pub(super) fn answered(&mut self, code: Code) {
+        self.code = Some(code);
+    }
+}
+
+impl fmt::Debug for LoggedCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LoggedCall")
+    }
+}
+
+impl Drop for LoggedCall {
+    fn drop(&mut self) {
+        let Self {
+            path,
+            address,
+            clock,
+            started,
+            code,
+        } = self;
+        let code = code.and_then(|code| CODES.get(code as usize)).copied();
+        let took = clock.elapsed().saturating_sub(*started);
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let code = code.unwrap_or("none: it was given up before it was answered");
+        debug!(%path, %address, code, us, "a call has ended");
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.now.fetch_sub(1, Relaxed);
+        self.tally.now.fetch_sub(1, Relaxed);
     }
 }
