@@ -1,6 +1,6 @@
 # A small image with nothing but the broker in it. Two stages, so that the compiler stays behind.
 #
-#     docker build -t taffrail .
+#     docker build -t taffrail --build-arg TAFFRAIL_COMMIT=$(git rev-parse --short=12 HEAD) .
 #     docker run --read-only -p 127.0.0.1:9640:9640 -p 127.0.0.1:9641:9641 -v taffrail-data:/data taffrail
 #
 # Nothing is written but below /data.
@@ -10,6 +10,7 @@ WORKDIR /build
 # .dockerignore lets in what is needed, and nothing else.
 COPY . .
 # The data directory is made here because the second stage has no shell to make it with.
+ARG TAFFRAIL_COMMIT
 RUN cargo build --release --locked --bin taffrail && mkdir /data
 
 # glibc, CA certificates and an unprivileged user, and no shell.

@@ -6,6 +6,7 @@ use std::{
     error::Error,
     fmt::Write,
     path::PathBuf,
+    process::Command,
 };
 
 use prost::Message;
@@ -46,6 +47,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         "grpc/health/v1/health.proto",
     ];
     println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=build.rs");
+    tell_version()?;
 
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
@@ -68,6 +71,49 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     builder.compile_fds(descriptors)?;
     Ok(())
+}
+
+/// Says which version this is, and which commit, for `taffrail version`.
+///
+/// TAFFRAIL_COMMIT names the commit where there is no repository, as in an image. Otherwise git is
+/// asked, but only by a release build: in any other, every commit would compile everything anew.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this runs before there is a broker: cargo says what is built, in the environment"
+)]
+fn tell_version() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-env-changed=TAFFRAIL_COMMIT");
+    let named = env::var("TAFFRAIL_COMMIT").unwrap_or_default();
+    let commit = match env::var("PROFILE")?.as_str() {
+        _ if !named.is_empty() => named,
+        "release" => commit_of_git().unwrap_or_default(),
+        _ => String::new(),
+    };
+    let mut version = env::var("CARGO_PKG_VERSION")?;
+    if !commit.is_empty() {
+        write!(version, " (commit {commit})")?;
+    }
+    println!("cargo:rustc-env=BUILT_FROM_COMMIT={commit}");
+    println!("cargo:rustc-env=VERSION_TEXT={version}");
+    Ok(())
+}
+
+/// The commit that is checked out; none without git, without a repository, or where this is only a
+/// folder in the repository of something else.
+fn commit_of_git() -> Option<String> {
+    git(&["ls-files", "--error-unmatch", "build.rs"])?;
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    // It changes with each commit and checkout.
+    let log = git(&["rev-parse", "--git-path", "logs/HEAD"])?;
+    println!("cargo:rerun-if-changed={log}");
+    Some(commit)
+}
+
+/// What git answers; none if it cannot.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
 }
 
 /// What others define, and other crates have.

@@ -1,15 +1,14 @@
 //! Which broker to talk to.
 
 use std::{
-    io::{self, Write},
-    net::Ipv6Addr,
+    net::{IpAddr, Ipv6Addr},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use super::{Failure, flags::ConnectionFlags};
+use super::{Failure, flags::ConnectionFlags, said};
 use crate::{
-    client::{self, Client, Tls, Token},
+    client::{self, Client, Outage, Tls, Token},
     config::{self, TLS_CA_VARIABLE, TLS_CERT_KEY_VARIABLE, TLS_CERT_VARIABLE},
     env::read_all,
     types::parse_millis,
@@ -25,6 +24,8 @@ const DEFAULT_PORT: u16 = 9640;
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     url: String,
+    /// What was given instead, without a port.
+    taken_for: Option<String>,
     options: client::Options,
     retry_for: Duration,
     token: Shown,
@@ -43,6 +44,15 @@ impl Server {
     /// The broker that the flags name, or the environment, or the default one. Where it has no
     /// port, it says on standard error which one is taken.
     pub(super) fn new(flags: &ConnectionFlags) -> Result<Self, Failure> {
+        let server = Self::named(flags)?;
+        if let Some(given) = &server.taken_for {
+            said::remark(format_args!("{given:?} has no port; taking {}", server.url));
+        }
+        Ok(server)
+    }
+
+    /// The same, without saying anything.
+    pub(super) fn named(flags: &ConnectionFlags) -> Result<Self, Failure> {
         let flag = flags.server.clone().map(|given| ("--server", given));
         let variable = || config::server_variable().map(|given| ("TAFFRAIL_SERVER", given));
         let token = Shown::new(flags)?;
@@ -57,18 +67,20 @@ impl Server {
             )));
         }
         let (url, has_port) = with_port(&given);
-        if !has_port {
-            // A remark that nobody reads is no failure.
-            let _ = writeln!(io::stderr(), "{given:?} has no port; taking {url}");
-        }
         let server = Self::at(&url).trusting(flags)?;
-        Ok(Self { token, ..server })
+        let taken_for = (!has_port).then_some(given);
+        Ok(Self {
+            token,
+            taken_for,
+            ..server
+        })
     }
 
     /// The broker at this address.
     pub(super) fn at(url: &str) -> Self {
         Self {
             url: url.to_owned(),
+            taken_for: None,
             options: client::Options::default(),
             retry_for: Duration::ZERO,
             token: Shown::Nothing,
@@ -117,9 +129,7 @@ impl Server {
                 client::Error::Unavailable { .. } if is_socket(&self.url) => "",
                 // Something runs there, and does not agree with this client on TLS.
                 client::Error::Unavailable { message } if speaks_of_tls(message) => "",
-                client::Error::Unavailable { .. } => {
-                    "; is it running? start one with: taffrail serve"
-                }
+                client::Error::Unavailable { .. } => &how_to_start(&self.url),
                 _ => "",
             };
             Failure::CallIn {
@@ -145,8 +155,10 @@ impl Server {
         })
     }
 
-    /// Connects again, for as long as it takes or is allowed.
-    pub(super) async fn reconnect(&self) -> Result<Client, client::Error> {
+    /// Connects again, for as long as it takes or is allowed, and says that the broker is away and
+    /// when it is back.
+    pub(super) async fn reconnect(&self, lost: &client::Error) -> Result<Client, client::Error> {
+        self.say_away(lost);
         let (mut wait, longest) = BACKOFF;
         let attempts = async {
             loop {
@@ -160,11 +172,54 @@ impl Server {
                 wait = (wait * 2).min(longest);
             }
         };
-        tokio::time::timeout(self.retry_for, attempts)
-            .await
-            .map_err(|_| client::Error::Unavailable {
-                message: format!("{} could not be reached for {:?}", self.url, self.retry_for),
-            })
+        let again = tokio::time::timeout(self.retry_for, attempts).await;
+        let client = again.map_err(|_| client::Error::Unavailable {
+            message: format!("{} could not be reached for {:?}", self.url, self.retry_for),
+        })?;
+        say_back();
+        Ok(client)
+    }
+
+    /// What says that the broker is away, and when it is back.
+    pub(super) fn outage_teller(&self) -> impl Fn(Outage) + Send + Sync + 'static {
+        let server = self.clone();
+        move |outage| match outage {
+            Outage::Began { cause } => server.say_away(&cause),
+            _ => say_back(),
+        }
+    }
+
+    /// Says that the broker is away, or takes nothing, and for how long it is tried again.
+    fn say_away(&self, cause: &client::Error) {
+        let seconds = self.retry_for.as_secs_f64();
+        said::remark(format_args!("{cause}; trying again for {seconds} s"));
+    }
+}
+
+/// Says that the broker is there again.
+fn say_back() {
+    said::remark("the broker is back");
+}
+
+/// How to start a broker at this address, if it is one of this machine.
+fn how_to_start(url: &str) -> String {
+    let (_, rest) = url.split_once("://").unwrap_or(("http", url));
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let host = authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let is_here = match host.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => host == "localhost",
+    };
+    let is_default = authority == format!("127.0.0.1:{DEFAULT_PORT}");
+    match (is_here, is_default) {
+        (false, _) => "; is it running there, and is the address right?".to_owned(),
+        (true, true) => "; is it running? start one with: taffrail serve".to_owned(),
+        (true, false) => {
+            format!("; is it running? start one with: taffrail serve --listen {authority}")
+        }
     }
 }
 

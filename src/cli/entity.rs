@@ -15,7 +15,7 @@ use super::{
     flags::{EntityCommand, EntityFlags},
     output, question,
     record::{Format, JsonRecord, Key},
-    time,
+    said, time,
 };
 use crate::{
     client::{
@@ -180,14 +180,12 @@ async fn print_records(
         // The connection goes on receiving meanwhile, on another thread.
         tokio::task::block_in_place(|| io::stdout().write_all(&out))?;
     }
-    // A remark that nobody reads is no failure.
     if latest == Version::NONE {
-        let _ = writeln!(io::stderr(), "{entity} has no records");
+        said::remark(format_args!("{entity} has no records"));
     } else if let Some(gone) = wanted.gone(latest, printed) {
-        let _ = writeln!(
-            io::stderr(),
+        said::remark(format_args!(
             "{entity} is at version {latest}; its records up to version {gone} are gone"
-        );
+        ));
     }
     Ok(())
 }

@@ -2,8 +2,10 @@
 
 use std::{io, process::ExitCode};
 
+use serde_json::{Value, json};
+
 use super::signals::StopSignal;
-use crate::{client, config};
+use crate::{client, config, types::PartitionId};
 
 /// The exit codes, for `--help`.
 pub(super) const EXIT_CODES: &str = "\
@@ -26,7 +28,7 @@ pub(super) enum Failure {
     #[error("{0}")]
     General(String),
     /// Flags that do not go together, or a value that is none.
-    #[error("{0}; see --help")]
+    #[error("{0}")]
     Usage(String),
     /// Standard output.
     #[error("cannot write the output: {0}")]
@@ -43,8 +45,13 @@ pub(super) enum Failure {
         source: client::Error,
     },
     /// The broker does not have what was named.
-    #[error("{0}")]
-    Missing(String),
+    #[error("{message}")]
+    Missing {
+        /// As the broker would have it, for programs.
+        reason: &'static str,
+        /// What there is not.
+        message: String,
+    },
     /// Records could not be read.
     #[error("{0}")]
     DataLoss(String),
@@ -74,17 +81,85 @@ impl Failure {
         self.code().into()
     }
 
+    /// A topic has no such partition, but so many.
+    pub(super) fn no_partition(topic: &str, wanted: PartitionId, partitions: usize) -> Self {
+        Self::Missing {
+            reason: "UNKNOWN_PARTITION",
+            message: format!(
+                "topic {topic:?} has no partition {wanted}; it has {partitions}, numbered from 0"
+            ),
+        }
+    }
+
+    /// What the client was told, if that is why.
+    pub(super) fn call(&self) -> Option<&client::Error> {
+        match self {
+            Self::Call(error) | Self::CallIn { source: error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// What it is, for programs: the broker's reason, if it was the broker's answer.
+    fn reason(&self) -> &str {
+        match self {
+            Self::General(_) => "FAILED",
+            Self::Usage(_) => "USAGE",
+            Self::Output(_) => "OUTPUT",
+            Self::Call(error) | Self::CallIn { source: error, .. } => call_reason(error),
+            Self::Missing { reason, .. } => reason,
+            Self::DataLoss(_) => "DAMAGED_RECORDS",
+            Self::Storage(_) => "STORAGE_FAILED",
+            Self::Unusable(_) => "UNUSABLE",
+            Self::Stopped { .. } => "STOPPED",
+        }
+    }
+
+    /// The failure as an object, with this text of it.
+    pub(super) fn json(&self, message: &str) -> Value {
+        let mut error = json!({
+            "reason": self.reason(),
+            "message": message,
+            "exit_code": self.code(),
+        });
+        if let Some(client::Error::Refused(refusal)) = self.call() {
+            error["code"] = json!(refusal.code);
+            error["metadata"] = json!(refusal.metadata);
+            if let Some(after) = refusal.retry_after {
+                let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+                error["retry_after_ms"] = json!(millis);
+            }
+        }
+        json!({ "error": error })
+    }
+
     pub(super) fn code(&self) -> u8 {
         match self {
             Self::General(_) | Self::Output(_) => 1,
             Self::Usage(_) => 2,
             Self::Call(error) | Self::CallIn { source: error, .. } => call_code(error),
-            Self::Missing(_) => 4,
+            Self::Missing { .. } => 4,
             Self::DataLoss(_) => 6,
             Self::Storage(_) => 74,
             Self::Unusable(_) => 78,
             Self::Stopped { signal, .. } => signal.exit_code(),
         }
+    }
+}
+
+fn call_reason(error: &client::Error) -> &str {
+    if let Some(reason) = error.reason() {
+        return reason;
+    }
+    match error {
+        client::Error::InvalidServer { .. }
+        | client::Error::InvalidTls { .. }
+        | client::Error::InvalidToken => "USAGE",
+        client::Error::Unavailable { .. } => "UNAVAILABLE",
+        client::Error::OutcomeUnknown { .. } => "OUTCOME_UNKNOWN",
+        client::Error::StreamEnded { .. } => "STREAM_ENDED",
+        client::Error::MalformedResponse(_) => "MALFORMED_RESPONSE",
+        // Something between here and the broker has answered; and what a later client may add.
+        _ => "REFUSED",
     }
 }
 

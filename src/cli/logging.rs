@@ -1,17 +1,17 @@
 //! Log lines on standard error: for people, or one JSON object each.
 
-use std::{
-    io::{self, IsTerminal, Write},
-    panic,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
-};
+use std::{io, panic};
 
-use serde_json::json;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 
-use super::Failure;
-use crate::config::{Config, LogFormat};
+use super::{
+    Failure,
+    flags::ServeFlags,
+    said::{self, Manner},
+    serve::ConfigFile,
+};
+use crate::config::{self, Config, LogFormat};
 
 /// What is logged where no level is given for everything. Without it a level for one module, whose
 /// name may be mistyped, would turn off the errors and warnings of all others. A level for
@@ -23,24 +23,14 @@ const DEFAULT_LEVEL: &str = "info";
 /// module takes the place of this one.
 const UNCOUNTED: &str = "h2=error,tonic=error";
 
-/// Every line is to be a JSON object.
-static IS_JSON: AtomicBool = AtomicBool::new(false);
-
-/// Whatever is said from now on is JSON, before logging starts too.
-pub(super) fn speak_json() {
-    IS_JSON.store(true, Relaxed);
-}
-
-/// Says why the process ends. Where standard error is closed there is nobody left to tell.
-pub(super) fn last_words(failure: &Failure) {
-    let mut out = io::stderr();
-    let _ = match IS_JSON.load(Relaxed) {
-        true => {
-            let line = json!({ "level": "ERROR", "message": failure.to_string() });
-            writeln!(out, "{line}")
-        }
-        false => writeln!(out, "error: {failure}"),
-    };
+/// Before it is known what is configured: has what goes wrong said in the format that flags, the
+/// environment or the file ask for.
+pub(super) fn prepare(flags: &ServeFlags, file: Option<&ConfigFile>) {
+    let file = file.map(|(_, text)| text.as_str());
+    if config::asks_for_json(flags.log_format.as_deref(), config::variables(), file) {
+        said::speak(Manner::JsonLog);
+        panic::set_hook(Box::new(|panic| said::mistake(panic)));
+    }
 }
 
 /// Starts logging as configured.
@@ -57,12 +47,12 @@ pub(super) fn start(config: &Config) -> Result<(), Failure> {
         .with_writer(io::stderr);
     match config.log_format {
         LogFormat::Json => {
-            speak_json();
+            said::speak(Manner::JsonLog);
             lines.json().flatten_event(true).init();
             panic::set_hook(Box::new(|panic| error!("{panic}")));
         }
         LogFormat::Text => lines
-            .with_ansi(io::stderr().is_terminal())
+            .with_ansi(said::has_colours(&io::stderr()))
             .with_target(false)
             .init(),
     }

@@ -3,9 +3,10 @@
 //!
 //! Reading order: `flags/` is what can be typed, as it is typed; each command's module gives it
 //! its meaning and carries it out; `failure.rs` says what went wrong and with which code the
-//! process ends; `signals.rs` is how a command is told to stop; `question.rs` asks before something
-//! is destroyed; `output.rs` is the way out for results. Results go to standard output; progress,
-//! logs and errors to standard error.
+//! process ends, and `hints.rs` what to do about it; `signals.rs` is how a command is told to stop;
+//! `question.rs` asks before something is destroyed; `output.rs` is the way out for results, and
+//! `said.rs` for remarks and errors. Results go to standard output; progress, remarks, logs and
+//! errors to standard error.
 
 mod bench;
 mod clock;
@@ -17,15 +18,18 @@ mod ephemeral;
 mod failure;
 mod flags;
 mod group;
+mod hints;
 mod inspect;
 mod listening;
 mod logging;
+mod manual;
 mod output;
 mod produce;
 mod producer;
 mod question;
 mod record;
 mod reload;
+mod said;
 mod serve;
 mod signals;
 mod status;
@@ -36,23 +40,50 @@ mod token;
 mod top;
 mod topic;
 mod trim;
+mod version;
 
 #[cfg(test)]
 mod tests;
 
-use std::process::ExitCode;
-
-use clap::Parser;
+use std::{ffi::OsString, process::ExitCode};
 
 use crate::env::Env;
 use failure::Failure;
-use flags::{Command, Flags};
+use flags::Command;
+use hints::Hints;
+use said::Manner;
 
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let typed = Flags::arguments(std::env::args_os());
-    let result = match Flags::parse_from(typed).command {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if let Some(manner) = said::manner_of(&words) {
+        said::speak(manner);
+    }
+    let mut typed = match flags::parse(words.into_iter()) {
+        Ok(typed) => typed,
+        Err(error) => return said::not_understood(&error),
+    };
+    let joined = typed.join();
+    if typed.is_json() {
+        said::speak(Manner::Json);
+    }
+    let hints = Hints {
+        command: typed.name.clone(),
+        connection: typed.connection(),
+    };
+    match joined.and_then(|()| run(typed.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            said::last_words(&failure, &hints.of(&failure));
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
         Command::Serve(flags) => serve::run(&flags),
         Command::Status(flags) => run_async(status::run(flags)),
         Command::Top(flags) => run_async(top::run(flags, Env::system())),
@@ -67,14 +98,9 @@ pub fn main() -> ExitCode {
         Command::Inspect(flags) => inspect::run(&flags),
         Command::Dashboard(flags) => dashboard::run(&flags),
         Command::Bench(flags) => run_async(bench::run(flags, Env::system())),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
-        Err(failure) => {
-            logging::last_words(&failure);
-            failure.exit_code()
-        }
+        Command::Completions(flags) => manual::completions(&flags),
+        Command::Man(flags) => manual::pages(&flags),
+        Command::Version(flags) => version::run(&flags),
     }
 }
 

@@ -4,7 +4,12 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::said::has_colours;
 use crate::{env::wait_until_unread, types::steers};
+
+/// What begins bold letters on a terminal, and ends them.
+const BOLD: &[u8] = b"\x1b[1m";
+const PLAIN: &[u8] = b"\x1b[0m";
 
 /// Prints one line.
 pub(super) fn line(text: impl std::fmt::Display) -> io::Result<()> {
@@ -42,7 +47,14 @@ pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
         std::array::from_fn(|column| (width(column), numeric(column)));
 
     let mut out = Vec::new();
+    let is_coloured = has_colours(&io::stdout());
+    if is_coloured {
+        out.extend_from_slice(BOLD);
+    }
     write_row(&mut out, &headings, &columns)?;
+    if is_coloured {
+        out.extend_from_slice(PLAIN);
+    }
     for row in rows {
         write_row(&mut out, &row.each_ref().map(String::as_str), &columns)?;
     }

@@ -92,9 +92,12 @@ async fn find(client: &Client, named: &str) -> Result<KnownProducer, Failure> {
             return Ok(known);
         }
     }
-    Err(Failure::Missing(format!(
-        "there is no producer with the name or the id {named:?}; see: taffrail producer list"
-    )))
+    Err(Failure::Missing {
+        reason: "UNKNOWN_PRODUCER",
+        message: format!(
+            "there is no producer with the name or the id {named:?}; see: taffrail producer list"
+        ),
+    })
 }
 
 fn shown(known: &KnownProducer) -> String {

@@ -18,6 +18,7 @@ use super::{
     logging,
     reload::Watched,
     supervisor::Supervisor,
+    version,
 };
 use crate::{
     broker::{Broker, Error},
@@ -41,16 +42,22 @@ const TRIM_EVERY: Duration = Duration::from_secs(10);
 pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     set_up_heap();
     let env = Env::system();
-    if flags.log_format.as_deref() == Some("json") {
-        logging::speak_json();
-    }
-    let file = read(flags)?;
+    let file = read(flags).inspect_err(|_| logging::prepare(flags, None))?;
+    logging::prepare(flags, file.as_ref());
     let loaded = load(flags, file.as_ref())?;
     let mut config = loaded.config;
     if flags.ephemeral {
         config.keep_nothing();
     }
     logging::start(&config)?;
+    match flags.ephemeral {
+        true => info!("taffrail {} starts, with its data in memory", version::TEXT),
+        false => info!(
+            "taffrail {} starts, with its data in {}",
+            version::TEXT,
+            config.data_dir.display()
+        ),
+    }
     for variable in loaded.unknown_variables {
         warn!("environment variable {variable} is not a setting and has no effect");
     }

@@ -1,9 +1,6 @@
 //! `taffrail token …`: access tokens, by which a broker knows its callers.
 
-use std::{
-    io::{self, Write},
-    time::Duration,
-};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,7 +8,7 @@ use super::{
     Failure,
     connection::Server,
     flags::{TokenCommand, TokenFlags},
-    output, question, time,
+    output, question, said, time,
 };
 use crate::{
     client::{AccessToken, Tokens},
@@ -37,13 +34,11 @@ async fn create(tokens: &Tokens, name: &str, expires: &str, json: bool) -> Resul
             &json!({ "text": text, "token": token_json(&token) }),
         )?);
     }
-    // A remark that nobody reads is no failure.
-    let _ = writeln!(
-        io::stderr(),
+    said::remark(format_args!(
         "this is the only time that the token is shown; it is principal token:{} until {}",
         token.name,
         time::format_time(token.expires_ms)
-    );
+    ));
     Ok(output::line(format_args!("{text}"))?)
 }
 
@@ -77,9 +72,12 @@ async fn revoke(tokens: &Tokens, named: &str, yes: bool, json: bool) -> Result<(
         .find(|token| meant == 0 && Some(token.id) == id);
     meant += usize::from(by_id.is_some());
     if meant == 0 {
-        return Err(Failure::Missing(format!(
-            "there is no token with the name or the id {named:?}; see: taffrail token list"
-        )));
+        return Err(Failure::Missing {
+            reason: "UNKNOWN_TOKEN",
+            message: format!(
+                "there is no token with the name or the id {named:?}; see: taffrail token list"
+            ),
+        });
     }
     tokio::task::block_in_place(|| {
         let what = format!("revoke {meant} token(s) of {named:?}");

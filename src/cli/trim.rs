@@ -93,10 +93,9 @@ impl Trim {
             }
         }
         match self.partition {
-            Some(wanted) if places.is_empty() => Err(Failure::Missing(format!(
-                "topic {:?} has no partition {wanted}; it has {partitions}, numbered from 0",
-                self.name
-            ))),
+            Some(wanted) if places.is_empty() => {
+                Err(Failure::no_partition(&self.name, wanted, partitions))
+            }
             _ => Ok(places),
         }
     }

@@ -31,6 +31,15 @@ pub(crate) fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(text)
 }
 
+/// Whether the environment leaves it to us to use colours: <https://no-color.org>, and a terminal
+/// that knows none.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub(crate) fn wants_colours() -> bool {
+    let refuses = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    !refuses && !is_dumb
+}
+
 /// The broker that the environment names for the commands that need one. What is not text is none
 /// that there is, and not left out: that would be another broker.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]

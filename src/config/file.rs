@@ -20,6 +20,17 @@ struct File<'a> {
     text: &'a str,
 }
 
+/// The log format that a file asks for, as far as it can be read.
+pub(super) fn log_format(text: &str) -> Option<String> {
+    let table = DeTable::parse(text).ok()?;
+    for (key, value) in table.get_ref() {
+        if *key.get_ref() == "log" {
+            return as_text(value.get_ref().get("format")?.get_ref());
+        }
+    }
+    None
+}
+
 impl File<'_> {
     /// Where something is, for people: the file's name and the line.
     fn place(&self, span: &Range<usize>) -> String {

@@ -26,7 +26,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 pub(crate) use descriptors::Descriptors;
 pub(crate) use environment::{
     Supervisor, TLS_CA_VARIABLE, TLS_CERT_KEY_VARIABLE, TLS_CERT_VARIABLE, file_variable,
-    server_variable, supervisor, token_variable, variables,
+    server_variable, supervisor, token_variable, variables, wants_colours,
 };
 pub(crate) use error::Error;
 pub(crate) use listen::HttpAddress;
@@ -144,6 +144,21 @@ impl Default for Config {
             measured: server::Options::default().measured,
         }
     }
+}
+
+/// Whether log lines are to be JSON, as far as it can be told of sources that may be wrong: of a
+/// flag, variables, and the text of a file, in this order.
+pub(crate) fn asks_for_json(
+    flag: Option<&str>,
+    mut variables: impl Iterator<Item = (String, String)>,
+    file: Option<&str>,
+) -> bool {
+    let variable = || {
+        let found = variables.find(|(name, _)| name == "TAFFRAIL_LOG_FORMAT");
+        found.map(|(_, value)| value)
+    };
+    let given = flag.map(str::to_owned).or_else(variable);
+    given.or_else(|| file::log_format(file?)).as_deref() == Some("json")
 }
 
 impl Config {

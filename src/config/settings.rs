@@ -1,5 +1,7 @@
 //! The table of settings, and the sources that go through it.
 
+use strsim::osa_distance;
+
 use super::{
     Config, Error, Sources, environment::OF_COMMANDS, error::Problem, listen::HttpListen, tls,
 };
@@ -251,27 +253,12 @@ impl Config {
 /// The setting whose name takes the fewest edits to get to, if that is few enough to be a slip.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let key = |full: &'static str| full.rsplit('.').next().unwrap_or(full);
-    let distance =
-        |setting: &Setting| edits(name, setting.name).min(edits(name, key(setting.name)));
+    let distance = |setting: &Setting| {
+        let of_key = osa_distance(name, key(setting.name));
+        osa_distance(name, setting.name).min(of_key)
+    };
     let best = SETTINGS.iter().min_by_key(|setting| distance(setting))?;
     (distance(best) <= name.len() / 3 + 1).then_some(best.name)
-}
-
-/// Levenshtein's distance: how many letters to add, remove or replace to get from one word to the
-/// other.
-fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, letter) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, other) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[to.len()]
 }
 
 fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {

@@ -22,11 +22,13 @@ const ASYNCHRONOUS: Home = In(&["broker/", "server/", "client/", "testing/", "tl
 /// The layers that speak gRPC; `testing` connects a client to a broker without a port.
 const GRPC: Home = In(&["proto/", "server/", "client/", "testing/"]);
 
-const HOMES: [(&str, Home); 43] = [
+const HOMES: [(&str, Home); 46] = [
     ("arc-swap", In(&["storage/log/"])),
     ("base64", In(&["cli/"])),
     ("bytes", Anywhere),
     ("clap", In(&["cli/"])),
+    ("clap_complete", In(&["cli/"])),
+    ("clap_mangen", In(&["cli/"])),
     ("crc32fast", In(&["storage/format/checksum.rs"])),
     ("flate2", In(&["codec/"])),
     ("futures-core", In(&["server/", "client/"])),
@@ -58,6 +60,7 @@ const HOMES: [(&str, Home); 43] = [
         In(&["catalog/access_tokens.rs", "storage/format/erasure.rs"]),
     ),
     ("siphasher", In(&["storage/keys/hash.rs"])),
+    ("strsim", In(&["config/settings.rs", "cli/hints.rs"])),
     ("tempfile", In(&["testing/"])),
     ("thiserror", Anywhere),
     ("tokio", ASYNCHRONOUS),

@@ -25,12 +25,9 @@ mod scratch;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    io::{self, Write},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use super::{Failure, connection::Server, flags::BenchFlags, signals::Stop};
+use super::{Failure, connection::Server, flags::BenchFlags, said, signals::Stop};
 use crate::{
     client::{Client, NewTopic},
     env::Env,
@@ -72,8 +69,8 @@ pub(super) async fn run(flags: BenchFlags, env: Env) -> Result<(), Failure> {
             signal,
         },
         Err(failure) => {
-            // The failure is told when the command ends; a remark that nobody reads is none.
-            let _ = writeln!(io::stderr(), "{left}");
+            // The failure is told when the command ends.
+            said::remark(left);
             failure
         }
     })

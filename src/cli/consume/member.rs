@@ -10,7 +10,8 @@ use std::{
 use super::{WithoutValue, places::Start};
 use crate::{
     cli::{
-        Failure, connection::Server, flags::ConsumeFlags, output, record::Format, signals::Stop,
+        Failure, connection::Server, flags::ConsumeFlags, output, record::Format, said,
+        signals::Stop,
     },
     client::{Client, Error, GroupBatch, GroupOffset, Member, NoOffset},
     types::{Offset, PartitionId, Position},
@@ -22,12 +23,15 @@ pub(super) async fn run(
     server: &Server,
     (from, format): (&Start, Format),
 ) -> Result<(), Failure> {
-    let from = from.only().unwrap_or(Position::Offset(Offset::ZERO));
-    if matches!(from, Position::Offset(_)) {
-        let problem = "--from: with --group it says where to begin where nothing is committed, and \
-                       an offset is not the same place in each partition; use earliest, latest or a time";
-        return Err(Failure::Usage(problem.to_owned()));
-    }
+    let from = match from.only() {
+        Some(from @ (Position::Earliest | Position::Latest | Position::Timestamp(_))) => from,
+        Some(Position::Offset(_)) | None => {
+            let problem = "--from: with --group it says where to begin where nothing is committed, \
+                           and an offset is not the same place in each partition; use earliest, \
+                           latest or a time";
+            return Err(Failure::Usage(problem.to_owned()));
+        }
+    };
     let client = server.connect().await?;
     let mut stop = Stop::on_signals()?;
     check_topic(&client, flags).await?;
@@ -103,10 +107,9 @@ async fn check_topic(client: &Client, flags: &ConsumeFlags) -> Result<(), Failur
         return Err(error.into());
     }
     let topic = &flags.topic;
-    let _ = writeln!(
-        io::stderr(),
+    said::remark(format_args!(
         "there is no topic {topic:?} yet; waiting for it"
-    );
+    ));
     Ok(())
 }
 
@@ -138,11 +141,10 @@ async fn tell_left_out(client: &Client, flags: &ConsumeFlags, group: &str) -> Re
     let topic = &flags.topic;
     // It may have been deleted meanwhile.
     client.list_offsets(topic, Position::Latest).await?;
-    // A remark that nobody reads is no failure.
-    let _ = writeln!(
-        io::stderr(),
-        "other members of group {group:?} have all partitions of topic {topic:?}; nothing is left to read"
-    );
+    said::remark(format_args!(
+        "other members of group {group:?} have all partitions of topic {topic:?}; nothing is left \
+         to read"
+    ));
     Ok(())
 }
 
@@ -161,6 +163,7 @@ async fn join(
         .client_name(concat!("taffrail ", env!("CARGO_PKG_VERSION")))
         .no_offset(NoOffset::Start(from))
         .retry_for(server.retry_for())
+        .on_outage(server.outage_teller())
         .on_assigned({
             let held = Arc::clone(held);
             move |assigned| lock(&held).extend(assigned.iter().map(|of| of.partition))

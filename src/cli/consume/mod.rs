@@ -2,8 +2,8 @@
 //!
 //! The read is opened as often as it takes: again from where it stopped when the connection is
 //! lost, and behind the damage where records are damaged. `places.rs` is where to start and to stop
-//! as it is typed, `tail.rs` finds where the last records begin, and `plan.rs` knows what is left to
-//! read; `member.rs` reads as a member of a group.
+//! as it is typed, `tail.rs` finds where the last records begin, and `plan.rs` knows what is left
+//! to read; `member.rs` reads as a member of a group.
 
 mod member;
 mod places;
@@ -22,7 +22,7 @@ use serde_json::json;
 
 use super::{
     Failure, connection::Server, entity::version_json, flags::ConsumeFlags, output, record::Format,
-    time::explain_offset,
+    said, time::explain_offset,
 };
 use crate::{
     client::{Client, ErasedEntity, Error, PartitionOffset, ReadBatch},
@@ -112,10 +112,10 @@ impl<W: Write> Consumer<W> {
                     self.plan.pass_over(partition, to);
                     self.damaged += 1;
                     // The command goes on, and its exit code tells again.
-                    let _ = writeln!(io::stderr(), "damaged: {message}");
+                    said::remark(format_args!("damaged: {message}"));
                 }
                 Err(Failure::Call(error @ Error::Unavailable { .. })) => {
-                    let again = server.reconnect().await;
+                    let again = server.reconnect(&error).await;
                     client = again.map_err(|_| Failure::Call(error))?;
                 }
                 Err(failure) => return Err(failure),
@@ -213,7 +213,7 @@ impl WithoutValue {
         ] {
             if records > 0 {
                 let count = output::count(records);
-                let _ = writeln!(io::stderr(), "{count} {why}; --format json shows them");
+                said::remark(format_args!("{count} {why}; --format json shows them"));
             }
         }
     }
@@ -281,9 +281,7 @@ fn only(
     let partitions = found.len();
     for wanted in named {
         if !found.iter().any(|of| of.partition == *wanted) {
-            return Err(Failure::Missing(format!(
-                "topic {topic:?} has no partition {wanted}; it has {partitions}, numbered from 0"
-            )));
+            return Err(Failure::no_partition(topic, *wanted, partitions));
         }
     }
     found.retain(|of| named.contains(&of.partition));

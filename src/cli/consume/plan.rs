@@ -61,8 +61,11 @@ impl Left {
     /// From a place to an end of a partition whose high watermark is known. What is latest is
     /// settled now, so that connecting again does not skip what has been appended since.
     pub(super) fn new(from: Position, end: Option<Offset>, high_watermark: Offset) -> Self {
+        let from = match from {
+            Position::Latest => Position::Offset(high_watermark),
+            from => from,
+        };
         let next = match (from, end) {
-            (Position::Latest, _) => Position::Offset(high_watermark),
             // There is nothing between the two. One above the high watermark is left for the broker
             // to refuse.
             (Position::Offset(from), Some(end)) if end <= from && from <= high_watermark => {
@@ -141,8 +144,8 @@ impl Plan {
         }
     }
 
-    /// A batch has been printed. True if its partition is at its end, and there would be more of it:
-    /// the read is opened again, without it.
+    /// A batch has been printed. True if its partition is at its end, and there would be more of
+    /// it: the read is opened again, without it.
     pub(super) fn advance(&mut self, batch: &ReadBatch) -> bool {
         self.go_on_at(batch.partition, batch.next_offset);
         let left = self.partitions.get(&batch.partition);

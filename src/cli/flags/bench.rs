@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::ConnectionFlags;
-use crate::cli::failure::EXIT_CODES;
 
 /// Measure how fast a broker is, and the machine it runs on.
 ///
@@ -16,7 +15,6 @@ use crate::cli::failure::EXIT_CODES;
 ///
 /// Compare keys=versioned, which is the default, with --set keys=plain.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
 pub(in crate::cli) struct BenchFlags {
     #[command(flatten)]
     pub(in crate::cli) connection: ConnectionFlags,

@@ -38,6 +38,44 @@ pub(in crate::cli) struct ConnectionFlags {
     pub(in crate::cli) json: bool,
 }
 
+impl ConnectionFlags {
+    /// What is given there counts where it is not given here.
+    pub(super) fn take_from(&mut self, other: &Self) {
+        if self.token.is_none() && self.token_file.is_none() {
+            self.token = other.token.clone();
+            self.token_file = other.token_file.clone();
+        }
+        for (own, other) in [
+            (&mut self.tls_ca, &other.tls_ca),
+            (&mut self.tls_cert, &other.tls_cert),
+            (&mut self.tls_key, &other.tls_key),
+        ] {
+            if own.is_none() {
+                own.clone_from(other);
+            }
+        }
+        if self.server.is_none() {
+            self.server.clone_from(&other.server);
+        }
+        self.json |= other.json;
+    }
+
+    /// The first flag that is given, if one is.
+    pub(super) fn first(&self) -> Option<&'static str> {
+        let given = [
+            ("--server", self.server.is_some()),
+            ("--tls-ca", self.tls_ca.is_some()),
+            ("--tls-cert", self.tls_cert.is_some()),
+            ("--tls-key", self.tls_key.is_some()),
+            ("--token", self.token.is_some()),
+            ("--token-file", self.token_file.is_some()),
+            ("--json", self.json),
+        ];
+        let first = given.iter().find(|(_, is_given)| *is_given);
+        first.map(|(flag, _)| *flag)
+    }
+}
+
 /// Those of [`ConnectionFlags`] that have a value.
 const WITH_VALUE: [&str; 6] = [
     "--server",

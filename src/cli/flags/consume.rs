@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::Args;
 
 use super::ConnectionFlags;
-use crate::cli::{failure::EXIT_CODES, template::LETTERS};
+use crate::cli::template::LETTERS;
 
 /// Read a topic and print its records.
 ///
@@ -16,7 +16,6 @@ use crate::cli::{failure::EXIT_CODES, template::LETTERS};
 /// on where the group has come to, and commits what it has written out. It then ends when it has
 /// caught up, or leaves on Ctrl-C or SIGTERM.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
 pub(in crate::cli) struct ConsumeFlags {
     #[command(flatten)]
     pub(in crate::cli) connection: ConnectionFlags,

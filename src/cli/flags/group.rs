@@ -5,11 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::ConnectionFlags;
-use crate::cli::failure::EXIT_CODES;
 
 /// Look after consumer groups: who is in them, how far they have come, and where they go on.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
 pub(in crate::cli) struct GroupFlags {
     #[command(flatten)]
     pub(in crate::cli) connection: ConnectionFlags,

@@ -4,6 +4,7 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, value_parser};
+use clap_complete::Shell;
 
 mod bench;
 mod connection;
@@ -11,82 +12,33 @@ mod consume;
 mod group;
 mod produce;
 mod token;
+pub(super) mod typed;
 
 pub(super) use bench::{BenchCommand, BenchFlags, BenchKeys, LoadFlags};
 pub(super) use connection::ConnectionFlags;
-use connection::{is_connection_flag, takes_next_word};
 pub(super) use consume::ConsumeFlags;
 pub(super) use group::{GroupCommand, GroupFlags, ResetFlags};
 pub(super) use produce::ProduceFlags;
 pub(super) use token::{TokenCommand, TokenFlags};
+pub(super) use typed::{command, parse};
 
-use super::failure::EXIT_CODES;
+use super::version;
 use crate::types::topic_settings_text;
 
 /// Taffrail: a log broker and an event store in one binary, durable when it answers.
 #[derive(Debug, Parser)]
-#[command(name = "taffrail", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "taffrail", version = version::TEXT, max_term_width = 100)]
 pub(super) struct Flags {
+    // They may come before the command as well.
+    #[command(flatten)]
+    pub(super) connection: ConnectionFlags,
     #[command(subcommand)]
     pub(super) command: Command,
-}
-
-impl Flags {
-    /// What was typed, with the keys of `entity latest` behind `--`: one that begins with a dash is
-    /// none of its flags. (An argument that takes many values, with dashes or without, would take
-    /// the flags behind it as well.)
-    pub(super) fn arguments(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
-        let mut typed: Vec<OsString> = typed.collect();
-        let Some(before) = words_before_keys(&typed) else {
-            return typed;
-        };
-        let mut words = typed.split_off(before).into_iter();
-        let mut values = vec!["--".into()];
-        while let Some(word) = words.next() {
-            if word == "--" {
-                values.extend(words.by_ref());
-            } else if is_connection_flag(&word) {
-                let value = if takes_next_word(&word) {
-                    words.next()
-                } else {
-                    None
-                };
-                typed.push(word);
-                typed.extend(value);
-            } else if word == "--help" || word == "-h" {
-                typed.push(word);
-            } else {
-                values.push(word);
-            }
-        }
-        typed.extend(values);
-        typed
-    }
 }
 
 /// What `topic create` and `topic alter` say of the settings that there are.
 fn topic_settings() -> String {
     format!("Settings:\n{}", topic_settings_text(100))
-}
-
-/// How many words there are up to and with `entity latest`, if that is what is typed.
-fn words_before_keys(typed: &[OsString]) -> Option<usize> {
-    let mut words = typed.iter().enumerate().skip(1);
-    if words.next()?.1 != "entity" {
-        return None;
-    }
-    while let Some((at, word)) = words.next() {
-        if word == "latest" {
-            return Some(at + 1);
-        }
-        if !is_connection_flag(word) {
-            return None;
-        }
-        if takes_next_word(word) {
-            words.next();
-        }
-    }
-    None
 }
 
 #[derive(Debug, Subcommand)]
@@ -119,6 +71,75 @@ pub(super) enum Command {
     Dashboard(DashboardFlags),
     /// Measure how fast a broker is, and the machine it runs on
     Bench(BenchFlags),
+    /// Print what a shell needs to complete commands and flags
+    Completions(CompletionsFlags),
+    /// Print a page of the manual
+    Man(ManFlags),
+    /// Print the version of this program
+    Version(VersionFlags),
+}
+
+impl Command {
+    /// Which broker it is about, if about any.
+    pub(super) fn connection(&mut self) -> Option<&mut ConnectionFlags> {
+        match self {
+            Self::Status(flags) => Some(&mut flags.connection),
+            Self::Top(flags) => Some(&mut flags.connection),
+            Self::Topic(flags) => Some(&mut flags.connection),
+            Self::Produce(flags) => Some(&mut flags.connection),
+            Self::Consume(flags) => Some(&mut flags.connection),
+            Self::Group(flags) => Some(&mut flags.connection),
+            Self::Entity(flags) => Some(&mut flags.connection),
+            Self::Producer(flags) => Some(&mut flags.connection),
+            Self::Token(flags) => Some(&mut flags.connection),
+            Self::Clock(flags) => Some(&mut flags.connection),
+            Self::Bench(flags) => Some(&mut flags.connection),
+            Self::Serve(_)
+            | Self::Inspect(_)
+            | Self::Dashboard(_)
+            | Self::Completions(_)
+            | Self::Man(_)
+            | Self::Version(_) => None,
+        }
+    }
+
+    /// Whether it is to print JSON, of a command that is about no broker; none if it cannot.
+    pub(super) fn json_alone(&mut self) -> Option<&mut bool> {
+        match self {
+            Self::Inspect(flags) => Some(&mut flags.json),
+            Self::Version(flags) => Some(&mut flags.json),
+            _ => None,
+        }
+    }
+}
+
+/// Print what a shell needs to complete commands and flags.
+///
+/// For bash: taffrail completions bash > ~/.local/share/bash-completion/completions/taffrail
+#[derive(Args, Debug)]
+pub(super) struct CompletionsFlags {
+    /// The shell
+    #[arg(value_enum)]
+    pub(super) shell: Shell,
+}
+
+/// Print a page of the manual, as man reads it: taffrail man | man -l -
+#[derive(Args, Debug)]
+pub(super) struct ManFlags {
+    /// The command that it is about, such as topic trim [default: taffrail itself]
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    pub(super) words: Vec<String>,
+    /// Write all pages, a file for each command, into this directory, which is there
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+}
+
+/// Print the version of this program, and the commit that it was built from if that is known.
+#[derive(Args, Debug)]
+pub(super) struct VersionFlags {
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Run a broker.
@@ -127,7 +148,6 @@ pub(super) enum Command {
 /// one line with the address when it takes connections, and ends on SIGTERM or SIGINT when the
 /// calls under way are finished, or at the second of them.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = EXIT_CODES)]
 pub(super) struct ServeFlags {
     /// Where the data is; created if missing [default: ./taffrail-data]
     #[arg(long, value_name = "DIR")]
@@ -172,7 +192,6 @@ pub(super) struct ServeFlags {
 ///
 /// On a terminal it shows them in place; elsewhere, or with --json, one picture after the other.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
 pub(super) struct TopFlags {
     #[command(flatten)]
     pub(super) connection: ConnectionFlags,
@@ -207,7 +226,6 @@ pub(super) struct DashboardFlags {
 /// Where no connection is left for it, --server unix:DIR, with the data directory of the broker,
 /// uses one of those that are kept for administrators.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
 pub(super) struct StatusFlags {
     #[command(flatten)]
     pub(super) connection: ConnectionFlags,
@@ -297,8 +315,8 @@ pub(super) enum TopicCommand {
         /// The first record to keep: the first of a time such as 2013-01-01T05:17:00Z or later, or
         /// of so long ago, as -7d; or, with --partition, the one at this offset. latest keeps none
         ///
-        /// The time is the record's timestamp. What lies behind the first record of that time stays,
-        /// whatever its own is.
+        /// The time is the record's timestamp. What lies behind the first record of that time
+        /// stays, whatever its own is.
         #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
         before: String,
         /// Also what retention.hold keeps for a group that has not committed it
@@ -312,7 +330,6 @@ pub(super) enum TopicCommand {
 
 /// Read, look at and erase entities: all records of one key in one topic, by version.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
 pub(super) struct EntityFlags {
     #[command(flatten)]
     pub(super) connection: ConnectionFlags,
@@ -389,7 +406,6 @@ pub(super) enum EntityCommand {
 /// Append times are the broker's time. A machine's clock that is more than `clock.jump` away from
 /// it, which may be wrong for a moment, is not followed before it has stood for `clock.settle`.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
 pub(super) struct ClockFlags {
     #[command(flatten)]
     pub(super) connection: ConnectionFlags,
@@ -407,7 +423,6 @@ pub(super) enum ClockCommand {
 
 /// List and forget producers: those who number what they append, so that it is stored once.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
 pub(super) struct ProducerFlags {
     #[command(flatten)]
     pub(super) connection: ConnectionFlags,
@@ -434,7 +449,6 @@ pub(super) enum ProducerCommand {
 
 /// Show and verify the data directory of a broker that is not running.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
 pub(super) struct InspectFlags {
     /// The data directory
     pub(super) dir: PathBuf,

@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::Args;
 
 use super::ConnectionFlags;
-use crate::cli::{failure::EXIT_CODES, time::TimeUnit};
+use crate::cli::time::TimeUnit;
 
 /// Append lines of files, or of standard input, to a topic.
 ///
@@ -24,7 +24,6 @@ use crate::cli::{failure::EXIT_CODES, time::TimeUnit};
 /// With --expect-version all lines are one append: all are stored, or, if the entity is at another
 /// version, none, and the exit code is 3.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
 pub(in crate::cli) struct ProduceFlags {
     #[command(flatten)]
     pub(in crate::cli) connection: ConnectionFlags,
@@ -34,7 +33,8 @@ pub(in crate::cli) struct ProduceFlags {
     /// one follow those of the one before [default: standard input]
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(in crate::cli) file: Vec<PathBuf>,
-    /// Lines at the beginning to pass over, because they are stored already; those of all files count
+    /// Lines at the beginning to pass over, because they are stored already; those of all files
+    /// count
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(in crate::cli) skip: u64,
     /// The key of all lines

@@ -3,14 +3,12 @@
 use clap::{Args, Subcommand};
 
 use super::ConnectionFlags;
-use crate::cli::failure::EXIT_CODES;
 
 /// Make, list and revoke access tokens, by which a broker knows its callers.
 ///
 /// A caller that shows a token is the principal token:NAME, with what the [[grant]] rules of the
 /// broker's configuration give it.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
 pub(in crate::cli) struct TokenFlags {
     #[command(flatten)]
     pub(in crate::cli) connection: ConnectionFlags,

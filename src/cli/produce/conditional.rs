@@ -203,7 +203,7 @@ async fn send(server: &Server, mut client: Client, append: &Append) -> Result<Ap
                 Error::Refused(refusal) => {
                     tokio::time::sleep(refusal.retry_after.unwrap_or(PAUSE)).await;
                 }
-                _ => client = server.reconnect().await?,
+                _ => client = server.reconnect(&last).await?,
             }
             match client.append(append.clone()).await {
                 Err(error) if is_worth_another_try(&error) => last = error,

@@ -4,10 +4,7 @@
 //! stored, unless the producer says that it does not know. Whoever tells it to stop ends the input,
 //! and what was sent is still waited for; told again, it waits no more.
 
-use std::{
-    io::{self, Write},
-    time::Duration,
-};
+use std::time::Duration;
 
 use indicatif::ProgressBar;
 use tokio::{sync::mpsc, time::timeout};
@@ -19,7 +16,10 @@ use super::{
     summary::{Stored, Summary},
 };
 use crate::{
-    cli::signals::{Stop, StopSignal},
+    cli::{
+        said,
+        signals::{Stop, StopSignal},
+    },
     client::{Error, Producer, Sent, SentRecord},
 };
 
@@ -150,9 +150,7 @@ async fn finish(producer: Producer, mut stop: Stop) -> Result<(), Stopped> {
     let slow = async {
         told_slowly.told().await;
         tokio::time::sleep(SLOW).await;
-        // A remark that nobody reads is no failure.
-        let remark = "waiting for the broker's answers; the same signal once more ends this";
-        let _ = writeln!(io::stderr(), "{remark}");
+        said::remark("waiting for the broker's answers; the same signal once more ends this");
         std::future::pending::<()>().await;
     };
     tokio::select! {

@@ -17,7 +17,7 @@ mod summary;
 mod tests;
 
 use std::{
-    io::{self, IsTerminal, Read, Write},
+    io::{self, IsTerminal, Read},
     path::{Path, PathBuf},
     sync::atomic::Ordering,
     time::Duration,
@@ -26,7 +26,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::mpsc;
 
-use super::{Failure, connection::Server, flags::ProduceFlags, output, signals::Stop};
+use super::{Failure, connection::Server, flags::ProduceFlags, output, said, signals::Stop};
 use crate::{
     client::Producer,
     env::Env,
@@ -80,8 +80,7 @@ pub(super) async fn run(flags: ProduceFlags, env: Env) -> Result<(), Failure> {
     let empty = empty_lines.load(Ordering::Relaxed);
     if empty > 0 {
         let empty = output::counted(empty, "empty line");
-        // A remark that nobody reads is no failure.
-        let _ = writeln!(io::stderr(), "{empty} passed over");
+        said::remark(format_args!("{empty} passed over"));
     }
     produced
 }
@@ -136,6 +135,7 @@ async fn open(flags: &ProduceFlags, server: &Server) -> Result<Producer, Failure
         .await?
         .producer(&flags.topic)
         .linger(LINGER)
+        .on_outage(server.outage_teller())
         .give_up_after(server.retry_for().max(LEAST_PATIENCE));
     if let Some(partition) = flags.partition {
         producer = producer.partition(PartitionId(partition));

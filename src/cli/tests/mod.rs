@@ -1,5 +1,6 @@
 //! The command line, its texts and its processes.
 
+mod logging;
 mod reload;
 mod serve;
 mod texts;

@@ -2,24 +2,67 @@
 
 use std::ffi::OsString;
 
-use clap::CommandFactory;
-
 use crate::cli::{
     connection::with_port,
     failure::Failure,
-    flags::Flags,
-    output,
+    flags, hints, output,
     question::Console,
     time::{self, TimeUnit},
 };
 use crate::{
     client::{self, Error},
-    types::{Offset, Position},
+    types::{Offset, PartitionId, Position},
 };
 
 #[test]
 fn the_flags_are_consistent() {
-    Flags::command().debug_assert();
+    flags::command().debug_assert();
+}
+
+#[test]
+fn every_command_says_which_codes_it_ends_with() {
+    fn look(command: &mut clap::Command) {
+        let (short, long) = (command.render_help(), command.render_long_help());
+        for help in [short, long] {
+            let help = help.to_string();
+            let name = command.get_name();
+            assert!(help.contains("Exit codes:\n  0   done"), "{name}: {help}");
+        }
+        for within in command.get_subcommands_mut() {
+            // Clap makes it, and it is no command of its own.
+            if within.get_name() != "help" {
+                look(within);
+            }
+        }
+    }
+    let mut command = flags::command();
+    look(&mut command);
+    let mut create = command
+        .find_subcommand("topic")
+        .and_then(|topic| topic.find_subcommand("create"))
+        .expect("there is one")
+        .clone();
+    let help = create.render_help().to_string();
+    assert!(help.contains("retention.ms"), "{help}");
+}
+
+#[test]
+fn a_slip_in_a_name_is_told_from_another_name() {
+    let names = ["orders", "Prices", "t", "flights-2013", "orders-eu"];
+    let nearest = |typed| hints::nearest(typed, names.iter().map(|name| (*name).to_owned()));
+    for (typed, meant) in [
+        ("ordres", "orders"),
+        ("order", "orders"),
+        ("prices", "Prices"),
+        ("T", "t"),
+        ("flight-2013", "flights-2013"),
+        ("orders_eu", "orders-eu"),
+    ] {
+        assert_eq!(nearest(typed).as_deref(), Some(meant), "{typed}");
+    }
+    for typed in ["u", "shop", "flights", "ord", ""] {
+        assert_eq!(nearest(typed), None, "{typed}");
+    }
 }
 
 #[test]
@@ -175,7 +218,7 @@ fn the_exit_code_says_what_is_true() {
         failed: Vec::new(),
     };
     assert_eq!(Failure::Call(conflict).code(), 3);
-    assert_eq!(Failure::Missing(String::new()).code(), 4);
+    assert_eq!(Failure::no_partition("t", PartitionId(7), 1).code(), 4);
     assert_eq!(Failure::Call(unavailable()).code(), 5);
     assert_eq!(
         Failure::CallIn {
@@ -353,9 +396,17 @@ fn the_keys_of_entity_latest_come_behind_its_flags_and_nothing_else_is_moved() {
             "taffrail consume latest --max 3",
             "taffrail consume latest --max 3",
         ),
+        (
+            "taffrail --server u --json entity latest t -a",
+            "taffrail --server u --json entity latest -- t -a",
+        ),
+        (
+            "taffrail --server entity topic latest",
+            "taffrail --server entity topic latest",
+        ),
         ("taffrail", "taffrail"),
     ] {
-        let words = Flags::arguments(typed.split(' ').map(OsString::from));
+        let words = flags::typed::arguments(typed.split(' ').map(OsString::from));
         let expected: Vec<_> = expected.split(' ').map(OsString::from).collect();
         assert_eq!(words, expected, "{typed}");
     }

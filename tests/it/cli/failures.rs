@@ -59,7 +59,7 @@ fn what_the_broker_refuses_is_named_and_of_it_nothing_is_stored() {
     assert_fails(
         &broker.run_with(&["produce", "nowhere"], b"x\n"),
         4,
-        &["nowhere", "create it first", "nothing was stored"],
+        &["nowhere", "topic create nowhere", "nothing was stored"],
     );
     assert_fails(&broker.run(&["consume", "nowhere"]), 4, &["nowhere"]);
     assert_fails(

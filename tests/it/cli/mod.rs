@@ -8,6 +8,7 @@
 
 mod admin;
 mod auth;
+mod away;
 mod clock;
 mod consume;
 mod dashboard;
@@ -15,7 +16,10 @@ mod entity;
 mod ephemeral;
 mod failures;
 mod group;
+mod hints;
 mod input;
+mod logs;
+mod manual;
 mod places;
 mod produce;
 mod producer;

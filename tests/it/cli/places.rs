@@ -2,8 +2,8 @@
 
 use super::{Serve, assert_fails, binary, objects, started, text};
 
-/// Three partitions, with the records a0 to a3, b0 to b3 and c0 to c3; those of `a` are from 2001 to
-/// 2004, the others from 2011 on and from 2021 on.
+/// Three partitions, with the records a0 to a3, b0 to b3 and c0 to c3; those of `a` are from 2001
+/// to 2004, the others from 2011 on and from 2021 on.
 fn three_partitions() -> (tempfile::TempDir, Serve) {
     let (dir, broker) = started();
     let create = [

@@ -238,6 +238,14 @@ fn between_an_offset_and_an_end_before_it_there_is_nothing() {
     assert!(left(5, 3).is_complete() && left(3, 3).is_complete());
     assert!(!left(3, 5).is_complete());
     assert!(!left(10, 5).is_complete(), "the broker refuses the offset");
+    let left = Left::new(Position::Latest, Some(Offset(3)), Offset(9));
+    let plan = Plan::of(
+        Source::default(),
+        [(PartitionId(0), left)].into(),
+        true,
+        None,
+    );
+    assert!(plan.is_complete());
 }
 
 #[test]

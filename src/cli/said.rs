@@ -1,0 +1,125 @@
+//! What is said on standard error: remarks beside the results, and why a command has failed. For
+//! people, or as JSON, an object a line.
+
+use std::{
+    ffi::OsString,
+    fmt::Display,
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
+};
+
+use serde_json::json;
+
+use super::{Failure, hints::Hint};
+use crate::config;
+
+/// What it looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Lines for people.
+    Text = 0,
+    /// What a command says, with `--json`: `{"remark": …}` and `{"error": …}`.
+    Json = 1,
+    /// Lines of a log, with the level of each.
+    JsonLog = 2,
+}
+
+/// That of this process.
+static MANNER: AtomicU8 = AtomicU8::new(Manner::Text as u8);
+
+/// Whatever is said from now on is said so.
+pub(super) fn speak(manner: Manner) {
+    MANNER.store(manner as u8, Relaxed);
+}
+
+/// What these words ask for, before they are understood, so that it counts for what is wrong with
+/// them as well.
+pub(super) fn manner_of(words: &[OsString]) -> Option<Manner> {
+    let mut before = None;
+    for word in words.iter().take_while(|word| *word != "--") {
+        let is_log = before.is_some_and(|before| before == "--log-format") && word == "json";
+        if is_log || word == "--log-format=json" {
+            return Some(Manner::JsonLog);
+        }
+        if word == "--json" {
+            return Some(Manner::Json);
+        }
+        before = Some(word);
+    }
+    None
+}
+
+/// Says that the words were not understood, or what they asked for, such as help.
+pub(super) fn not_understood(error: &clap::Error) -> ExitCode {
+    let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    if !error.use_stderr() || manner() == Manner::Text {
+        // Where it is closed there is nobody left to tell.
+        error.print().ok();
+        return code;
+    }
+    let text = error.to_string();
+    // What follows is for people: how it is used, and where the help is.
+    let (problem, _) = text.split_once("\n\nUsage:").unwrap_or((&text, ""));
+    let problem = problem.trim().trim_start_matches("error: ");
+    let failure = Failure::Usage(problem.to_owned());
+    last_words(&failure, &Hint::None);
+    code
+}
+
+fn manner() -> Manner {
+    match MANNER.load(Relaxed) {
+        1 => Manner::Json,
+        2 => Manner::JsonLog,
+        _ => Manner::Text,
+    }
+}
+
+/// Says something that is no result. One that nobody reads is no failure.
+pub(super) fn remark(text: impl Display) {
+    let mut out = io::stderr();
+    let _ = match manner() {
+        Manner::Text => writeln!(out, "{text}"),
+        Manner::Json => writeln!(out, "{}", json!({ "remark": text.to_string() })),
+        Manner::JsonLog => writeln!(out, "{}", log_line("WARN", &text.to_string())),
+    };
+}
+
+/// Says why the process ends. Where standard error is closed there is nobody left to tell.
+pub(super) fn last_words(failure: &Failure, hint: &Hint) {
+    let text = hint.added_to(failure);
+    let mut out = io::stderr();
+    let _ = match manner() {
+        Manner::Text => writeln!(out, "{} {text}", red("error:")),
+        Manner::Json => {
+            let mut object = failure.json(&text);
+            if let Hint::DidYouMean(name) = hint {
+                object["error"]["did_you_mean"] = json!(name);
+            }
+            writeln!(out, "{object}")
+        }
+        Manner::JsonLog => writeln!(out, "{}", log_line("ERROR", &text)),
+    };
+}
+
+/// Says that the program has made a mistake, before there is a log, as a line of one.
+pub(super) fn mistake(panic: impl Display) {
+    // Where standard error is closed there is nobody left to tell.
+    writeln!(io::stderr(), "{}", log_line("ERROR", &panic.to_string())).ok();
+}
+
+fn log_line(level: &str, message: &str) -> serde_json::Value {
+    json!({ "level": level, "message": message })
+}
+
+/// Whether colours are seen there: on a terminal, unless the user wants none.
+pub(super) fn has_colours(out: &impl IsTerminal) -> bool {
+    out.is_terminal() && config::wants_colours()
+}
+
+fn red(text: &str) -> String {
+    match has_colours(&io::stderr()) {
+        true => format!("\u{1b}[1;31m{text}\u{1b}[0m"),
+        false => text.to_owned(),
+    }
+}

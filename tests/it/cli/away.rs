@@ -1,0 +1,87 @@
+//! A broker that goes away and comes back, and what commands say of it that wait.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    process::{Child, ChildStderr},
+};
+
+use super::{Serve, binary, started, text};
+
+/// A command under way, and what it says.
+struct Waiting {
+    process: Child,
+    said: BufReader<ChildStderr>,
+}
+
+impl Waiting {
+    fn start(broker: &Serve, args: &[&str]) -> Self {
+        let mut command = binary();
+        command.args(args).args(["--server", &broker.url]);
+        let mut process = command.spawn().expect("the binary is there");
+        let said = process.stderr.take().expect("it is piped");
+        Self {
+            process,
+            said: BufReader::new(said),
+        }
+    }
+
+    fn says(&mut self, wanted: &str) {
+        let mut line = String::new();
+        self.said.read_line(&mut line).expect("it is text");
+        assert!(line.contains(wanted), "{line:?} does not say {wanted:?}");
+    }
+
+    fn prints(&mut self, line: &str) {
+        let out = self.process.stdout.as_mut().expect("it is piped");
+        let mut bytes = vec![0; line.len()];
+        out.read_exact(&mut bytes).expect("it prints");
+        assert_eq!(text(&bytes), line);
+    }
+
+    fn end(mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("it was started here");
+    }
+}
+
+#[test]
+fn a_consumer_says_when_the_broker_is_away_and_when_it_is_back() {
+    for group in [&[][..], &["--group", "g"]] {
+        let (dir, broker) = started();
+        broker.succeed(&["topic", "create", "t"], b"");
+        broker.succeed(&["produce", "t"], b"one\n");
+        let follow = [&["consume", "t", "--follow"], group].concat();
+        let mut consumer = Waiting::start(&broker, &follow);
+        consumer.prints("one\n");
+        let listen = broker.kill();
+        consumer.says("trying again for 60 s");
+        let broker = Serve::start(dir.path(), &listen);
+        consumer.says("the broker is back");
+        broker.succeed(&["produce", "t"], b"two\n");
+        if group.is_empty() {
+            consumer.prints("two\n");
+        }
+        consumer.end();
+    }
+}
+
+#[test]
+fn a_producer_says_when_the_broker_is_away_and_when_it_is_back() {
+    let (dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    let mut producer = Waiting::start(&broker, &["produce", "t", "--json"]);
+    let mut input = producer.process.stdin.take().expect("it is piped");
+    input.write_all(b"one\n").expect("it reads");
+    while broker.succeed(&["consume", "t"], b"").is_empty() {
+        std::thread::yield_now();
+    }
+    let listen = broker.kill();
+    input.write_all(b"two\n").expect("it reads");
+    producer.says("{\"remark\":");
+    let broker = Serve::start(dir.path(), &listen);
+    producer.says("the broker is back");
+    drop(input);
+    let ended = producer.process.wait().expect("it was started here");
+    assert_eq!(ended.code(), Some(0));
+    assert_eq!(text(&broker.succeed(&["consume", "t"], b"")), "one\ntwo\n");
+}

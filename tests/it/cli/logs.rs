@@ -1,0 +1,131 @@
+//! What `serve` logs, at which level.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+use super::{Serve, logging, run, temporary, text};
+
+/// A broker whose log goes into a file, an object a line.
+fn logged(dir: &Path, level: &str) -> Serve {
+    let log = dir.join("log");
+    #[expect(
+        clippy::disallowed_types,
+        reason = "the file is the test's, for another process"
+    )]
+    let log = fs::File::options().create(true).append(true).open(log);
+    let mut command = logging(&dir.join("data"), "127.0.0.1:0", level);
+    command.args(["--log-format", "json", "--http-listen", "off"]);
+    Serve::spawn(command.stderr(log.expect("there is room")))
+}
+
+fn lines(dir: &Path) -> Vec<Value> {
+    let log = fs::read(dir.join("log")).expect("it is there");
+    super::objects(&log)
+}
+
+/// The lines whose message begins so.
+fn with<'a>(lines: &'a [Value], message: &str) -> Vec<&'a Value> {
+    let begins = |line: &&Value| {
+        let said = line["message"].as_str().expect("every line has a message");
+        said.starts_with(message)
+    };
+    lines.iter().filter(begins).collect()
+}
+
+#[test]
+fn at_info_the_log_has_the_start_and_who_has_changed_what() {
+    let dir = temporary();
+    let broker = logged(dir.path(), "info");
+    broker.succeed(&["topic", "create", "t", "--partitions", "3"], b"");
+    broker.succeed(&["topic", "alter", "t", "--set", "segment.ms=1h"], b"");
+    broker.succeed(&["produce", "t", "--key", "k"], b"x\n");
+    broker.succeed(&["entity", "erase", "t", "k"], b"");
+    broker.succeed(&["topic", "create", "u"], b"");
+    let data = dir.path().join("data");
+    let admin = format!("unix:{}", data.display());
+    let deleted = run(&["topic", "delete", "u", "--server", &admin], b"");
+    assert_eq!(deleted.status.code(), Some(0), "{}", text(&deleted.stderr));
+    broker.kill();
+    assert_eq!(logged(dir.path(), "info").stop(), Some(0));
+
+    let lines = lines(dir.path());
+    let starts = with(&lines, concat!("taffrail ", env!("CARGO_PKG_VERSION")));
+    assert_eq!(starts.len(), 2);
+    let said = starts[0]["message"].as_str().expect("text");
+    assert!(said.ends_with(&data.display().to_string()), "{said}");
+    let recovered = with(&lines, "the data directory is recovered");
+    assert_eq!(recovered.len(), 2);
+    assert_eq!(
+        (&recovered[0]["topics"], &recovered[0]["journal_entries"]),
+        (&0.into(), &0.into())
+    );
+    assert_eq!(
+        (&recovered[1]["topics"], &recovered[1]["partitions"]),
+        (&1.into(), &3.into())
+    );
+    assert!(
+        recovered[1]["journal_entries"].as_u64() > Some(0),
+        "{}",
+        recovered[1]
+    );
+    let acts = with(&lines, "an administrator has acted");
+    let mut done = Vec::new();
+    for act in acts {
+        let word = |name: &str| act[name].as_str().expect("text").to_owned();
+        assert_eq!(
+            (&*word("outcome"), &*word("level")),
+            ("done", "INFO"),
+            "{act}"
+        );
+        done.push([word("principal"), word("operation"), word("resource")].join(" "));
+    }
+    assert_eq!(
+        done,
+        [
+            "anonymous create a topic topic \"t\"",
+            "anonymous alter a topic topic \"t\"",
+            "anonymous erase an entity topic \"t\"",
+            "anonymous create a topic topic \"u\"",
+            "local-admin delete a topic topic \"u\"",
+        ]
+    );
+    assert!(
+        with(&lines, "a call has ended").is_empty(),
+        "that is for debug"
+    );
+}
+
+#[test]
+fn at_debug_the_log_has_connections_and_calls_with_their_status_and_time() {
+    let dir = temporary();
+    let broker = logged(dir.path(), "debug");
+    broker.succeed(&["topic", "create", "t"], b"");
+    let again = broker.run(&["topic", "create", "t"]);
+    assert_eq!(again.status.code(), Some(4));
+    broker.succeed(&["consume", "t"], b"");
+    assert_eq!(broker.stop(), Some(0));
+
+    let lines = lines(dir.path());
+    assert_eq!(with(&lines, "a client has connected").len(), 3);
+    assert_eq!(with(&lines, "a connection has ended").len(), 3);
+    let mut calls = Vec::new();
+    for call in with(&lines, "a call has ended") {
+        assert!(call["us"].is_u64(), "{call}");
+        assert!(
+            call["address"].as_str().expect("text").starts_with("127."),
+            "{call}"
+        );
+        calls.push((
+            call["path"].as_str().expect("text"),
+            call["code"].as_str().expect("text"),
+        ));
+    }
+    let created = "/taffrail.v1.Topics/Create";
+    assert!(calls.contains(&(created, "OK")), "{calls:?}");
+    assert!(calls.contains(&(created, "ALREADY_EXISTS")), "{calls:?}");
+    assert!(
+        calls.contains(&("/taffrail.v1.Log/ListOffsets", "OK")),
+        "{calls:?}"
+    );
+}
