@@ -106,6 +106,7 @@ class Lane(threading.Thread):
                     play = Play(world, Runner(self.command) if has_own else runner, lambda: Runner(self.command))
                     try:
                         play.run()
+                        play.close()
                     finally:
                         if has_own:
                             play.runner.close()

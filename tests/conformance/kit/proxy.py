@@ -19,6 +19,9 @@ class Connection:
         # Whose bytes are dropped from now on; the connection stays open.
         self.loses_requests = self.loses_answers = False
 
+    def is_lost(self, is_request):
+        return self.loses_requests if is_request else self.loses_answers
+
     def close(self):
         for end in (self.client, self.broker):
             with contextlib.suppress(OSError):
@@ -37,7 +40,6 @@ class Proxy:
         self.changed = threading.Condition()
         self.connections = []
         self.accepted = 0
-        self.lost = 0
         self.sent = self.received = 0
         self.delay_seconds = 0
         self.last_passed = time.monotonic()
@@ -125,6 +127,9 @@ class Proxy:
         except OSError:
             pass
         with self.changed:
+            # The other end is not told, if nothing of this one passes.
+            if connection in self.connections and connection.is_lost(is_request):
+                return
             if connection in self.connections:
                 self.connections.remove(connection)
         connection.close()
@@ -132,16 +137,14 @@ class Proxy:
     def note(self, connection, is_request, size):
         """Counts what has come; whether it is to pass."""
         with self.changed:
-            is_lost = connection.loses_requests if is_request else connection.loses_answers
-            if is_lost:
-                self.lost += size
-            elif is_request:
+            if connection.is_lost(is_request):
+                return False
+            if is_request:
                 self.sent += size
             else:
                 self.received += size
-            if not is_lost:
-                self.last_passed = time.monotonic()
-            return not is_lost
+            self.last_passed = time.monotonic()
+            return True
 
     def cut_when_idle(self, connection):
         while True:

@@ -35,15 +35,15 @@ class Runner:
                 raise Failure(f"the runner has ended with code {self.process.poll()}") from error
         return number
 
-    def end(self, number):
+    def end(self, number, patience=PATIENCE_SECONDS):
         """Waits for the answer to a command."""
         with self.changed:
-            self.changed.wait_for(lambda: number in self.answers or self.has_ended, PATIENCE_SECONDS)
+            self.changed.wait_for(lambda: number in self.answers or self.has_ended, patience)
             if number in self.answers:
                 return self.answers.pop(number)
             if self.has_ended:
                 raise Failure(f"the runner has ended with code {self.process.wait()}")
-        raise Failure(f"no answer within {PATIENCE_SECONDS} s")
+        raise Failure(f"no answer within {patience} s")
 
     def read(self):
         for line in self.process.stdout:

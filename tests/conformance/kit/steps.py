@@ -8,7 +8,7 @@ import time
 import taffrail
 
 from kit import words
-from kit.runner import Failure
+from kit.runner import PATIENCE_SECONDS, Failure
 from kit.world import LOOK_SECONDS, until
 
 PREFIXES = itertools.count(1)
@@ -24,7 +24,7 @@ NEEDS_CLIENT = {
 }
 NEEDS_TOPIC = {"describe_topic", "append", "producer", "read", "read_key", "latest", "erase"}
 # Of a step, and not of the command.
-OWN = {"do", "expect", "beside", "retry", "unordered", "values", "bytes", "times", "keys_of", "anonymous"}
+OWN = {"do", "expect", "beside", "retry", "within", "unordered", "values", "bytes", "times", "keys_of", "anonymous"}
 
 
 class Play:
@@ -35,6 +35,7 @@ class Play:
         # Names of a scenario are its own, in a process that others use, too.
         self.prefix = f"{next(PREFIXES)}/"
         self.under_way = {}
+        self.clients = []
 
     def run(self):
         steps = self.world.scenario["steps"]
@@ -45,13 +46,18 @@ class Play:
                 what = f"{type(error).__name__}: {error}" if not isinstance(error, Failure) else str(error)
                 raise Failure(f"step {at}, {step['do']}: {what}") from error
 
+    def close(self):
+        """Ends what the clients still do, so that it is not beside the next scenario."""
+        for client in self.clients:
+            self.runner.end(self.runner.begin({"do": "disconnect", "client": client}))
+
     def take(self, step):
         name = step["do"]
         if "." in name:
             getattr(self, name.replace(".", "_"))(step)
         elif name == "await":
             command, number = self.under_way.pop(step["what"])
-            self.check(step, command, self.runner.end(number))
+            self.check(step, command, self.runner.end(number, step.get("within", PATIENCE_SECONDS)))
         elif "beside" in step:
             command = self.command(step)
             self.under_way[step["beside"]] = (command, self.runner.begin(command))
@@ -61,7 +67,7 @@ class Play:
     def ask(self, step):
         """Has a command carried out; with `retry` until the broker is there."""
         command = self.command(step)
-        answer = self.runner.end(self.runner.begin(command))
+        answer = self.runner.end(self.runner.begin(command), step.get("within", PATIENCE_SECONDS))
         if step.get("retry"):
 
             def is_answered():
@@ -91,6 +97,7 @@ class Play:
                 command[key] = self.prefix + command[key]
         if name == "connect":
             command |= self.connection(step)
+            self.clients.append(command["as"])
         if name in ("append", "produce"):
             command.pop("key", None)
             command["records"] = [words.to_wire(record) for record in words.records(step)]
@@ -162,9 +169,6 @@ class Play:
 
     def proxy_lose_everything(self, _):
         self.world.between.lose(requests=True, answers=True)
-
-    def proxy_until_lost(self, _):
-        until(lambda: self.world.between.lost > 0, "something was lost on the way")
 
     def proxy_refuse(self, _):
         self.world.between.refuse_connections()
@@ -250,6 +254,7 @@ class Play:
         """kill -9, and another one that is connected anew."""
         self.runner.kill()
         self.runner = self.start_runner()
+        self.clients = []
         self.take({"do": "connect", "as": "main"})
 
 

@@ -15,6 +15,7 @@ from kit.proxy import Proxy
 from kit.runner import PATIENCE_SECONDS, Failure
 
 LOOK_SECONDS = 0.02
+STARTS = 3
 GRANT = """
 [[grant]]
 principals = ["token:conformance"]
@@ -37,22 +38,12 @@ def until(holds, what):
 class World:
     def __init__(self, kit, scenario, folder):
         self.kit, self.scenario, self.folder = kit, scenario, pathlib.Path(folder)
-        self.http = f"127.0.0.1:{free_port()}"
-        flags = ["--http-listen", self.http]
-        if scenario.get("tls"):
-            tls = kit.certificates
-            flags += ["--tls-certificate", tls / "broker.pem", "--tls-key", tls / "broker.key"]
-        if scenario.get("token"):
-            config = self.folder / "taffrail.toml"
-            config.write_text(GRANT)
-            flags += ["--config", config]
-        self.broker = Broker(kit.binary, self.folder / "data", flags=map(str, flags))
-        self.other = self.between = None
+        self.broker = self.other = self.between = None
         self.members = []
 
     def __enter__(self):
         try:
-            self.broker.start()
+            self.start_broker()
             self.connect_other()
             self.between = self.begin_between()
             for topic, partitions in self.scenario.get("topics", {"t": 1}).items():
@@ -62,9 +53,33 @@ class World:
             raise
         return self
 
+    def start_broker(self):
+        """Starts it, on other ports if what was free a moment ago is taken by then."""
+        for attempt in range(STARTS, 0, -1):
+            self.http = f"127.0.0.1:{free_port()}"
+            self.broker = Broker(self.kit.binary, self.folder / "data", flags=self.flags())
+            try:
+                return self.broker.start()
+            except SystemExit:
+                self.broker.__exit__(attempt == 1)
+                if attempt == 1:
+                    raise
+
+    def flags(self):
+        flags = ["--http-listen", self.http]
+        if self.scenario.get("tls"):
+            tls = self.kit.certificates
+            flags += ["--tls-certificate", tls / "broker.pem", "--tls-key", tls / "broker.key"]
+        if self.scenario.get("token"):
+            config = self.folder / "taffrail.toml"
+            config.write_text(GRANT)
+            flags += ["--config", config]
+        return map(str, flags)
+
     def __exit__(self, *_):
         # The broker goes first: what is connected to it need not say goodbye.
-        self.broker.__exit__(None)
+        if self.broker is not None:
+            self.broker.__exit__(None)
         for each in (self.other, self.between):
             if each is not None:
                 each.close()
@@ -84,7 +99,7 @@ class World:
 
     def token(self):
         create = [self.broker.binary, "token", "create", "conformance", "--expires", "1d", "--server", f"unix:{self.folder}/data"]
-        return subprocess.run(create, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        return subprocess.run(create, check=True, capture_output=True, text=True).stdout.strip()
 
     def metric(self, name):
         """The value of a gauge of the broker."""

@@ -56,6 +56,7 @@ type command struct {
 	SessionTimeoutMs  int64  `json:"session_timeout_ms"`
 	CreditRecords     uint64 `json:"credit_records"`
 	CommitsExplicitly bool   `json:"commits_explicitly"`
+	CommitIntervalMs  int64  `json:"commit_interval_ms"`
 }
 
 var errUnsupported = errors.New("the client does not have this")
@@ -360,6 +361,7 @@ func (r *runner) join(ctx context.Context, c *command) (object, error) {
 	member, err := r.client(c).Join(ctx, c.Group, taffrail.JoinOptions{
 		Topics: c.Topics, Name: c.Name, CreditRecords: c.CreditRecords, CommitExplicitly: c.CommitsExplicitly,
 		SessionTimeout: time.Duration(c.SessionTimeoutMs) * time.Millisecond,
+		CommitInterval: time.Duration(c.CommitIntervalMs) * time.Millisecond,
 	})
 	r.put(c.As, member)
 	return nil, err

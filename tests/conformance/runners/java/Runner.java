@@ -272,7 +272,8 @@ final class Runner {
         new Member.Options()
             .topics(topics.toArray(String[]::new))
             .name(text(c, "name"))
-            .sessionTimeout(time(c, "session_timeout_ms", 10_000));
+            .sessionTimeout(time(c, "session_timeout_ms", 10_000))
+            .commitInterval(time(c, "commit_interval_ms", 1_000));
     if (c.has("credit_records")) {
       options.credit(c.get("credit_records").getAsLong(), 8 << 20);
     }

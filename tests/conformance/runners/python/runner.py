@@ -205,6 +205,7 @@ class Runner:
             session_timeout=c.get("session_timeout_ms", 10_000) / 1000,
             credit_records=c.get("credit_records", 1_000),
             auto_commit=not c.get("commits_explicitly", False),
+            commit_interval=c.get("commit_interval_ms", 1_000) / 1000,
         )
 
     async def commit(self, c):

@@ -146,6 +146,7 @@ const commands = {
       sessionTimeoutMs: c.session_timeout_ms ?? 10_000,
       creditRecords: BigInt(c.credit_records ?? 1_000),
       commitsExplicitly: c.commits_explicitly ?? false,
+      commitIntervalMs: c.commit_interval_ms ?? 1_000,
     });
     named.set(c.as, member);
   },
