@@ -67,7 +67,12 @@ class Broker:
             with contextlib.suppress(ConnectionError):
                 self._call(admin_pb2_grpc.AdminStub(channel).Crash, admin_pb2.CrashRequest())
             clock = broker_pb2.GetClockRequest()
-            self._call(broker_pb2_grpc.BrokerStub(channel).GetClock, clock, wait_for_ready=True)
+            is_back = False
+            # A call that goes out before the channel has noticed that its connection is broken fails with it.
+            while not is_back:
+                with contextlib.suppress(ConnectionError):
+                    self._call(broker_pb2_grpc.BrokerStub(channel).GetClock, clock, wait_for_ready=True)
+                    is_back = True
 
     def advance(self, seconds: float) -> None:
         """Lets time pass for it at once: members time out, records expire."""
