@@ -176,8 +176,7 @@ func (c *Client) WouldRemove(ctx context.Context, name string, settings map[stri
 // DeleteTopic deletes a topic with all its records.
 func (c *Client) DeleteTopic(ctx context.Context, name string) error {
 	_, err := c.topics.Delete(ctx, &pb.DeleteTopicRequest{Name: name})
-	_, failure := answered(ctx, err, change, func() struct{} { return struct{}{} })
-	return failure
+	return changed(ctx, err)
 }
 
 // Trim deletes the records of a partition before an offset. The partition's earliest offset now. With force also what
@@ -318,15 +317,13 @@ func (c *Client) Committed(ctx context.Context, group string) (map[TopicPartitio
 func (c *Client) ForkGroup(ctx context.Context, group, newGroup string, replay bool) error {
 	request := &pb.ForkGroupRequest{Group: group, NewGroup: newGroup, Replay: replay}
 	_, err := c.groups.Fork(ctx, request)
-	_, failure := answered(ctx, err, change, func() struct{} { return struct{}{} })
-	return failure
+	return changed(ctx, err)
 }
 
 // DeleteGroup deletes a group that has no members, and its offsets.
 func (c *Client) DeleteGroup(ctx context.Context, group string) error {
 	_, err := c.groups.Delete(ctx, &pb.DeleteGroupRequest{Group: group})
-	_, failure := answered(ctx, err, change, func() struct{} { return struct{}{} })
-	return failure
+	return changed(ctx, err)
 }
 
 // answered converts an answer, or the error in its place.
@@ -336,6 +333,14 @@ func answered[T any](ctx context.Context, err, lost error, convert func() T) (T,
 		return none, fromRPC(ctx, err, lost)
 	}
 	return convert(), nil
+}
+
+// changed is the error of a change whose answer says nothing.
+func changed(ctx context.Context, err error) error {
+	if err != nil {
+		return fromRPC(ctx, err, change)
+	}
+	return nil
 }
 
 func topicFromWire(wire *pb.Topic) Topic {

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from taffrail.errors import OutcomeUnknown, TaffrailError
-from taffrail.model import Appended, Range, Record, Topic, record_to_wire
+from taffrail.model import Appended, Record, Topic, appended_from_wire, record_to_wire
 from taffrail.v1 import log_pb2
 
 #: After these the producer appends nothing more.
@@ -52,12 +52,7 @@ class Numbering:
         for batch in self.unresolved.batches:
             self._next[batch.partition] += 1
         self.unresolved = None
-        ranges = [
-            Range(each.partition, each.first_offset, each.count, each.append_time_ms, tuple(each.versions))
-            for batch in response.batches
-            for each in batch.ranges
-        ]
-        return Appended(self.topic.name, ranges, any(batch.duplicate for batch in response.batches))
+        return appended_from_wire(self.topic.name, *response.batches)
 
     def sending(self) -> None:
         """An attempt begins; until something else is known, it may have stored the request."""
