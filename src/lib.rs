@@ -1,8 +1,8 @@
 //! Taffrail: a log broker and an event store in one binary, durable when it answers.
 //!
-//! For users there are [`client`], which talks to a broker, and, with the feature `testing`,
-//! `testing`, which runs one in the process of a test. [`types`] are the values of both, and
-//! [`proto`] is the protocol between them.
+//! For users there are `client`, with the feature `client`, which talks to a broker, and `testing`,
+//! with the feature `testing`, which runs one in the process of a test. [`types`] are the values of
+//! both, and [`proto`] is the protocol between them.
 //!
 //! The broker itself is here too, for the binary: `ARCHITECTURE.md` is its map.
 
@@ -15,39 +15,33 @@
     )
 )]
 
-#[cfg(any(feature = "cli", feature = "testing"))]
+#[cfg(feature = "broker")]
 mod broker;
-#[cfg(any(feature = "cli", feature = "testing"))]
+#[cfg(feature = "broker")]
 mod budget;
-#[cfg(any(feature = "cli", feature = "testing"))]
+#[cfg(feature = "broker")]
 mod catalog;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+#[cfg(feature = "client")]
 pub mod client;
-#[cfg(any(feature = "cli", feature = "testing"))]
+#[cfg(feature = "broker")]
 mod codec;
 #[cfg(feature = "cli")]
 mod config;
-#[cfg(any(feature = "cli", feature = "testing"))]
+#[cfg(feature = "broker")]
 mod env;
-#[cfg(any(feature = "cli", feature = "testing"))]
+#[cfg(feature = "broker")]
 mod metrics;
 pub mod proto;
-#[cfg(any(feature = "cli", feature = "testing"))]
+#[cfg(feature = "broker")]
 mod server;
-#[cfg(any(feature = "cli", feature = "testing"))]
+#[cfg(feature = "broker")]
 mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
-#[cfg_attr(
-    not(any(feature = "cli", feature = "testing")),
-    allow(
-        dead_code,
-        unused_imports,
-        reason = "the broker's end is for those who have a broker"
-    )
-)]
+#[cfg(feature = "client")]
 mod tls;
 pub mod types;
 

@@ -15,7 +15,7 @@
 
 pub mod codec;
 mod conflict;
-#[cfg(any(feature = "cli", feature = "testing"))]
+#[cfg(feature = "broker")]
 mod descriptors;
 mod known_fields;
 mod received;
@@ -24,7 +24,7 @@ mod refused;
 mod tests;
 pub mod wire;
 
-#[cfg(any(feature = "cli", feature = "testing"))]
+#[cfg(feature = "broker")]
 pub(crate) use descriptors::files;
 pub(crate) use known_fields::request_of;
 pub use known_fields::{Fields, Received};

@@ -8,10 +8,12 @@
 //! Reading order: this page; `pem.rs` and `certificate.rs`, what files hold; `server.rs` and
 //! `client.rs`, the two ends; `read_ahead.rs`, how encrypted bytes are read.
 
+#[cfg(feature = "broker")]
 mod certificate;
 mod client;
 mod pem;
 mod read_ahead;
+#[cfg(feature = "broker")]
 mod server;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -23,9 +25,10 @@ use rustls::{
     crypto::{CryptoProvider, ring},
 };
 
+pub(crate) use self::client::{ClientStream, Connector, Trust};
+#[cfg(feature = "broker")]
 pub(crate) use self::{
     certificate::PeerIdentity,
-    client::{ClientStream, Connector, Trust},
     read_ahead::ReadAhead,
     server::{Acceptor, Clients, File, Prepared, Refused, ServerStream, Texts},
 };
