@@ -107,7 +107,7 @@ impl Hints {
 pub(super) fn nearest(typed: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let most = match typed.chars().count() {
         0..=2 => 0,
-        letters => letters.div_ceil(4),
+        letters => letters.div_ceil(3),
     };
     let mut best = None;
     for name in names {

@@ -53,6 +53,7 @@ fn a_slip_in_a_name_is_told_from_another_name() {
     for (typed, meant) in [
         ("ordres", "orders"),
         ("order", "orders"),
+        ("ords", "orders"),
         ("prices", "Prices"),
         ("T", "t"),
         ("flight-2013", "flights-2013"),
