@@ -86,6 +86,8 @@ impl Watched {
         let file = self.found.clone()?;
         let said = |failure: Failure| failure.to_string();
         let loaded = load(&self.flags, file.as_ref()).map_err(said)?;
+        let jwt = loaded.config.jwt(&loaded.sources);
+        jwt.map_err(|error| error.to_string())?;
         let grants = loaded.config.grants().clone();
         let count = grants.len();
         if count == 0 && self.auth.count() > 0 {

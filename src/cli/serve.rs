@@ -28,7 +28,7 @@ use crate::{
         Clock, Env, FileSystem, memory_bytes, raise_open_files_limit, read_all, set_up_heap,
         trim_heap,
     },
-    server::{self, AdminSocket, Auth, Certificates, Http, Server, Trial},
+    server::{self, AdminSocket, Auth, Certificates, Http, JwtKeys, Server, Trial},
 };
 
 /// After how many turns of tasks a thread looks whether something has come in. A connection's turn
@@ -63,6 +63,7 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     }
 
     let certificates = certificates(&config, &loaded.sources, &env)?;
+    let jwt = jwt_keys(&config, &loaded.sources, &env)?;
     divide_descriptors(&mut config, raise_open_files_limit());
     divide_memory(&mut config)?;
 
@@ -76,7 +77,11 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
         runtime.map_err(|error| Failure::Unusable(format!("cannot start threads: {error}")))?;
     runtime.spawn(trim_now_and_then());
     let auth = Auth::new(config.grants().clone(), config.exposure());
-    let auth = Arc::new(auth.with_certificates(config.certificates().clone()));
+    let auth = auth.with_certificates(config.certificates().clone());
+    let auth = Arc::new(auth.with_issuer(jwt.as_ref().map(JwtKeys::issuer)));
+    if let Some(jwt) = jwt {
+        runtime.spawn(jwt.watch());
+    }
     runtime.spawn(Watched::new(flags.clone(), Arc::clone(&auth), file).watch());
     let result = runtime.block_on(async {
         match flags.ephemeral {
@@ -171,6 +176,18 @@ fn certificates(
         let setting = config::setting_of(unusable.file);
         let source = sources.of(setting).unwrap_or("by default");
         Failure::Unusable(format!("{source}: {setting}: {unusable}"))
+    })
+}
+
+/// The keys that JWTs are checked with, if any are taken.
+fn jwt_keys(config: &Config, sources: &Sources, env: &Env) -> Result<Option<JwtKeys>, Failure> {
+    let Some(rules) = config.jwt(sources)? else {
+        return Ok(None);
+    };
+    let loaded = JwtKeys::load(env, rules);
+    loaded.map(Some).map_err(|unusable| {
+        let source = sources.of("jwt.keys").unwrap_or("by default");
+        Failure::Unusable(format!("{source}: jwt.keys: {unusable}"))
     })
 }
 

@@ -32,7 +32,7 @@ pub(crate) enum Error {
         address: std::net::IpAddr,
     },
     #[error("{source_name}: {name} has no effect without {missing}: set it as well")]
-    TlsLacks {
+    Lacks {
         source_name: String,
         name: &'static str,
         missing: &'static str,

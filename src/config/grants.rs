@@ -237,8 +237,8 @@ fn principal(text: &str) -> Result<NamePattern, String> {
     let pattern = NamePattern::parse(text).filter(|_| is_known);
     pattern.ok_or_else(|| {
         format!(
-            "{text:?} is no principal; it is \"{}\", \"token:NAME\" or \"certificate:CN:NAME\", \
-             which may end with a *, and \"*\" is everybody",
+            "{text:?} is no principal; it is \"{}\", \"token:NAME\", \"certificate:CN:NAME\", \
+             \"jwt:NAME\" or \"jwt-role:NAME\", which may end with a *, and \"*\" is everybody",
             Principal::ANONYMOUS
         )
     })

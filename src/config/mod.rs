@@ -14,6 +14,7 @@ mod environment;
 mod error;
 mod file;
 mod grants;
+mod jwt;
 mod listen;
 mod settings;
 mod tls;
@@ -53,6 +54,7 @@ pub(crate) struct Config {
     http_listen: HttpListen,
     tls: tls::Tls,
     certificates: server::CertificateNames,
+    jwt: jwt::Jwt,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,
     journal_file_bytes: u64,
@@ -118,6 +120,7 @@ impl Default for Config {
             http_listen: HttpListen::Auto,
             tls: tls::Tls::default(),
             certificates: server::CertificateNames::default(),
+            jwt: jwt::Jwt::default(),
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
             journal_file_bytes: limits::JOURNAL_FILE_BYTES,
@@ -229,6 +232,11 @@ impl Config {
     /// Who callers with a certificate are.
     pub(crate) fn certificates(&self) -> &server::CertificateNames {
         &self.certificates
+    }
+
+    /// Whose JWTs are taken, if any are.
+    pub(crate) fn jwt(&self, sources: &Sources) -> Result<Option<server::JwtRules>, Error> {
+        self.jwt.rules(sources)
     }
 
     /// Whether callers of other machines who do not say who they are may do everything where

@@ -3,7 +3,7 @@
 use strsim::osa_distance;
 
 use super::{
-    Config, Error, Sources, environment::OF_COMMANDS, error::Problem, listen::HttpListen, tls,
+    Config, Error, Sources, environment::OF_COMMANDS, error::Problem, jwt, listen::HttpListen, tls,
 };
 use crate::{
     budget::{self, Name},
@@ -40,7 +40,7 @@ macro_rules! part_setting {
 }
 
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
-pub(super) const SETTINGS: [Setting; 38] = [
+pub(super) const SETTINGS: [Setting; 44] = [
     Setting {
         name: "data_dir",
         set: |config, text| set(&mut config.data_dir, path(text)),
@@ -88,6 +88,30 @@ pub(super) const SETTINGS: [Setting; 38] = [
     Setting {
         name: "tls.principal",
         set: |config, text| set(&mut config.certificates, tls::names(text)),
+    },
+    Setting {
+        name: "jwt.issuer",
+        set: |config, text| set(&mut config.jwt.issuer, Ok(text.to_owned())),
+    },
+    Setting {
+        name: "jwt.keys",
+        set: |config, text| set(&mut config.jwt.keys, Ok(file(text))),
+    },
+    Setting {
+        name: "jwt.audience",
+        set: |config, text| set(&mut config.jwt.audience, Ok(text.to_owned())),
+    },
+    Setting {
+        name: "jwt.algorithms",
+        set: |config, text| set(&mut config.jwt.algorithms, jwt::algorithms(text)),
+    },
+    Setting {
+        name: "jwt.claim",
+        set: |config, text| set(&mut config.jwt.claim, jwt::claim(text)),
+    },
+    Setting {
+        name: "jwt.roles_claim",
+        set: |config, text| set(&mut config.jwt.roles_claim, Ok(text.to_owned())),
     },
     Setting {
         name: "log.format",

@@ -45,7 +45,7 @@ impl Tls {
             ("tls.key", self.key.is_some()),
             ("tls.client_ca", self.client_ca.is_some()),
         ];
-        let lacks = |name: &'static str, missing| Error::TlsLacks {
+        let lacks = |name: &'static str, missing| Error::Lacks {
             source_name: sources.of(name).unwrap_or("by default").to_owned(),
             name,
             missing,

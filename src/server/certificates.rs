@@ -208,7 +208,7 @@ fn read(disk: &dyn FileSystem, files: &TlsFiles) -> Result<Texts, Unusable> {
     })
 }
 
-fn read_file(disk: &dyn FileSystem, path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_file(disk: &dyn FileSystem, path: &Path) -> io::Result<Vec<u8>> {
     let file = disk.open(path, Open::Read)?;
     let len = file.len()?;
     if len > MAX_FILE_BYTES {
@@ -217,7 +217,8 @@ fn read_file(disk: &dyn FileSystem, path: &Path) -> io::Result<Vec<u8>> {
     file.read_vec_at(0, usize::try_from(len).unwrap_or(usize::MAX))
 }
 
-fn meaning(error: &io::Error) -> String {
+/// What a person does about a file that cannot be read.
+pub(super) fn meaning(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
         io::ErrorKind::PermissionDenied => {

@@ -62,8 +62,8 @@ pub(crate) use self::{
     admin::AdminSocket,
     administration::Trial,
     auth::{
-        Auth, CertificateName, CertificateNames, Exposure, Grant, Grants, NamePattern, Operation,
-        Operations, Principal,
+        Auth, CertificateName, CertificateNames, Exposure, Grant, Grants, JwtAlgorithm, JwtKeys,
+        JwtRules, NamePattern, Operation, Operations, Principal,
     },
     certificates::{Certificates, TlsFiles},
     connections::tcp,

@@ -156,7 +156,8 @@ impl Notice {
                 "producers refused: there are as many as there may be, and none that is idle"
             }
             Self::Unauthenticated => {
-                "calls refused: their tokens are malformed, unknown, revoked or expired"
+                "calls refused: their tokens are malformed, unknown, revoked, expired or not for \
+                this broker"
             }
         }
     }

@@ -15,7 +15,7 @@ use tokio::{
 use tonic::Extensions;
 
 use super::{
-    auth::{CertificateNames, Entrance, Principal},
+    auth::{CertificateNames, Entrance, Principal, Verified},
     http2::window,
     limits::{Options, most_connections},
     reads::{Reads, Shares},
@@ -85,6 +85,8 @@ pub(super) struct Peer {
     pub(super) entrance: Entrance,
     /// The client's identity by its certificate.
     certificate: Option<Arc<Certificate>>,
+    /// Who the client was by the JWT that came last.
+    verified: Arc<Verified>,
     _counted: Option<Arc<Counted>>,
 }
 
@@ -110,6 +112,7 @@ impl Peer {
             address: Arc::default(),
             entrance: Entrance::default(),
             certificate: None,
+            verified: Arc::default(),
             _counted: None,
         }
     }
@@ -120,6 +123,11 @@ impl Peer {
             certificate: certificate.map(|identity| Arc::new(Certificate::of(identity))),
             ..self
         }
+    }
+
+    /// Who the client was by the JWT that came last.
+    pub(super) fn verified(&self) -> &Verified {
+        &self.verified
     }
 
     /// Whose certificate the client has shown; none if it has shown none. An authority of

@@ -15,6 +15,8 @@ mod exactly_once;
 mod groups;
 mod grpc;
 mod http2;
+#[path = "../../src/server/auth/tests/issuer.rs"]
+mod issuer;
 mod liveness;
 mod producer;
 mod projection;

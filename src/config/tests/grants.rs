@@ -162,7 +162,7 @@ fn what_is_wrong_is_told_with_its_line_and_what_to_do() {
         ),
         (
             "[[grant]]\nprincipals = [\"alice\"]\noperations = [\"admin\"]".to_owned(),
-            "line 2: \"alice\" is no principal; it is \"anonymous\" or \"token:NAME\"",
+            "line 2: \"alice\" is no principal; it is \"anonymous\", \"token:NAME\"",
         ),
         (
             "[[grant]]\nprincipals = [\"token:\"]\noperations = [\"admin\"]".to_owned(),

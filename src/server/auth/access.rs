@@ -248,7 +248,7 @@ fn rights(authority: &Authority, grants: &Grants, caller: &Caller, entrance: Ent
     if principal.is_local_admin() {
         return Rights::Everything;
     }
-    if let Some(rights) = grants.rights(principal) {
+    if let Some(rights) = grants.rights(principal, &caller.roles) {
         return rights;
     }
     let is_open = authority.auth.exposure == Exposure::Everywhere || entrance.is_local();

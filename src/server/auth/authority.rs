@@ -1,10 +1,16 @@
 //! What is known of callers: the grants, the tokens, and what time it is.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::sync::watch;
 
-use super::{Auth, Grants, Principal, Unauthenticated};
+use super::{
+    Auth, Grants, Principal, Unauthenticated,
+    jwt::{self, Issuer, Key},
+};
 use crate::{
     broker::Broker,
     catalog::{AccessTokens, access_tokens},
@@ -21,21 +27,30 @@ pub(in crate::server) struct Authority {
 }
 
 /// A caller, and for how long it is known as such.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) principal: Principal,
+    /// The roles that its token gives it.
+    pub(super) roles: Arc<[Principal]>,
     pub(super) proof: Proof,
 }
 
 /// What a caller has shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Proof {
     /// Nothing that could lose its value while the connection is open: a certificate counts from
     /// its beginning to its end.
     Nothing,
     /// The token with this id.
     Token { id: u64, expires_ms: i64 },
+    /// A JWT that this key has signed.
+    Jwt { key: Arc<Key>, expires_ms: i64 },
 }
+
+/// The JWT that came last by a connection, and who had it: its signature is not checked again at
+/// each call.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Verified(Mutex<Option<([u8; 32], Caller)>>);
 
 impl Authority {
     pub(in crate::server) fn new(auth: Arc<Auth>, broker: Arc<Broker>) -> Self {
@@ -50,9 +65,18 @@ impl Authority {
         Arc::clone(&self.auth.grants.borrow())
     }
 
-    /// Who sends this as `authorization`.
-    pub(super) fn caller(&self, authorization: &[u8]) -> Result<Caller, Unauthenticated> {
+    /// Who sends this as `authorization`, by a connection of which this is known.
+    pub(super) fn caller(
+        &self,
+        authorization: &[u8],
+        known: Option<&Verified>,
+    ) -> Result<Caller, Unauthenticated> {
         let text = bearer(authorization).ok_or(Unauthenticated::Malformed)?;
+        if let Some(issuer) = &self.auth.issuer
+            && jwt::looks_like_one(text)
+        {
+            return self.with_jwt(issuer, text, known);
+        }
         let id = access_tokens::id_in(text).ok_or(Unauthenticated::Malformed)?;
         let tokens = self.tokens.borrow();
         let token = tokens.get(id).filter(|token| token.is(text));
@@ -62,6 +86,7 @@ impl Authority {
         }
         Ok(Caller {
             principal: Principal::token(&token.name),
+            roles: Arc::default(),
             proof: Proof::Token {
                 id,
                 expires_ms: token.expires_ms,
@@ -69,18 +94,51 @@ impl Authority {
         })
     }
 
+    fn with_jwt(
+        &self,
+        issuer: &Issuer,
+        text: &str,
+        known: Option<&Verified>,
+    ) -> Result<Caller, Unauthenticated> {
+        let fingerprint = jwt::fingerprint(text);
+        if let Some(caller) = known.and_then(|known| known.caller(&fingerprint)) {
+            return self.still_knows(&caller).map(|()| caller);
+        }
+        let verified = issuer.verify(text, (self.now_ms)())?;
+        let caller = Caller {
+            principal: verified.principal,
+            roles: verified.roles,
+            proof: Proof::Jwt {
+                key: verified.key,
+                expires_ms: verified.expires_ms,
+            },
+        };
+        if let Some(known) = known {
+            known.keep(fingerprint, &caller);
+        }
+        Ok(caller)
+    }
+
     /// Whether a caller is still known as such.
     pub(super) fn still_knows(&self, caller: &Caller) -> Result<(), Unauthenticated> {
-        match caller.proof {
-            Proof::Nothing => Ok(()),
-            Proof::Token { id, .. } if self.tokens.borrow().get(id).is_none() => {
-                Err(Unauthenticated::Unknown)
+        match &caller.proof {
+            Proof::Nothing => return Ok(()),
+            Proof::Token { id, .. } if self.tokens.borrow().get(*id).is_none() => {
+                return Err(Unauthenticated::Unknown);
             }
-            Proof::Token { expires_ms, .. } if expires_ms <= (self.now_ms)() => {
-                Err(Unauthenticated::Expired)
-            }
-            Proof::Token { .. } => Ok(()),
+            Proof::Jwt { key, .. } if !self.still_has(key) => return Err(Unauthenticated::NoKey),
+            Proof::Token { .. } | Proof::Jwt { .. } => {}
         }
+        let is_expired = |expires_ms| expires_ms <= (self.now_ms)();
+        match caller.expires_ms().is_some_and(is_expired) {
+            true => Err(Unauthenticated::Expired),
+            false => Ok(()),
+        }
+    }
+
+    fn still_has(&self, key: &Key) -> bool {
+        let issuer = self.auth.issuer.as_ref();
+        issuer.is_some_and(|issuer| issuer.still_has(key))
     }
 }
 
@@ -92,11 +150,25 @@ fn bearer(authorization: &[u8]) -> Option<&str> {
         .then_some(token.trim())
 }
 
+impl Verified {
+    fn caller(&self, fingerprint: &[u8; 32]) -> Option<Caller> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (of, caller) = known.as_ref()?;
+        (of == fingerprint).then(|| caller.clone())
+    }
+
+    fn keep(&self, fingerprint: [u8; 32], caller: &Caller) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some((fingerprint, caller.clone()));
+    }
+}
+
 impl Caller {
     /// One who has shown nothing in this call.
     pub(super) fn unproven(principal: Principal) -> Self {
         Self {
             principal,
+            roles: Arc::default(),
             proof: Proof::Nothing,
         }
     }
@@ -105,7 +177,7 @@ impl Caller {
     pub(super) fn expires_ms(&self) -> Option<i64> {
         match self.proof {
             Proof::Nothing => None,
-            Proof::Token { expires_ms, .. } => Some(expires_ms),
+            Proof::Token { expires_ms, .. } | Proof::Jwt { expires_ms, .. } => Some(expires_ms),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -10,10 +11,10 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::Frame;
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 use tonic::{Status, body::Body};
 
-use super::Access;
+use super::{Access, jwt::Keys};
 use crate::server::answers::Answers;
 
 /// Resolves with how a stream ends.
@@ -28,6 +29,12 @@ pub(super) fn cut(access: Access) -> Cut {
     Box::pin(async move {
         let mut grants = access.authority().auth.grants.subscribe();
         let mut tokens = access.authority().tokens.clone();
+        let mut keys = access
+            .authority()
+            .auth
+            .issuer
+            .as_ref()
+            .map(|issuer| issuer.watch());
         loop {
             if let Err(status) = access.may_go_on() {
                 return status;
@@ -35,10 +42,19 @@ pub(super) fn cut(access: Access) -> Cut {
             tokio::select! {
                 changed = grants.changed() => gone_with_the_broker(changed.is_err()).await,
                 changed = tokens.changed() => gone_with_the_broker(changed.is_err()).await,
+                () = other_keys(&mut keys) => {}
                 () = expiring(&access) => {}
             }
         }
     })
+}
+
+/// Resolves when the issuer of tokens has other keys.
+async fn other_keys(keys: &mut Option<watch::Receiver<Arc<Keys>>>) {
+    match keys {
+        Some(keys) => gone_with_the_broker(keys.changed().await.is_err()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Where nobody can change anything any more, nothing ends a stream.

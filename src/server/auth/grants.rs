@@ -110,6 +110,11 @@ impl NamePattern {
         }
     }
 
+    /// Whether it stands for a principal, or for one of its roles.
+    fn is_of(&self, principal: &Principal, roles: &[Principal]) -> bool {
+        self.has(principal.as_str()) || roles.iter().any(|role| self.has(role.as_str()))
+    }
+
     /// Whether it stands for all names that begin so.
     fn has_all_with(&self, prefix: &str) -> bool {
         self.is_prefix && prefix.starts_with(&*self.text)
@@ -141,15 +146,19 @@ impl Grants {
         self.0.len()
     }
 
-    /// What a principal may do where something is granted to anybody; none where nothing is.
-    pub(super) fn rights(&self, principal: &Principal) -> Option<Rights> {
+    /// What a principal with these roles may do where something is granted to anybody; none where
+    /// nothing is.
+    pub(super) fn rights(&self, principal: &Principal, roles: &[Principal]) -> Option<Rights> {
         if self.0.is_empty() {
             return None;
         }
         let mut own = Vec::new();
         for grant in &self.0 {
-            let name = principal.as_str();
-            if grant.principals.iter().any(|pattern| pattern.has(name)) {
+            if grant
+                .principals
+                .iter()
+                .any(|pattern| pattern.is_of(principal, roles))
+            {
                 own.push(Arc::clone(grant));
             }
         }

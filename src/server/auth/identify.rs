@@ -59,6 +59,22 @@ pub(in crate::server) enum Unauthenticated {
     Unknown,
     /// Its token has expired.
     Expired,
+    /// Its JWT counts later only.
+    NotYetValid,
+    /// Its JWT is signed in a way that is not taken.
+    Algorithm,
+    /// Its JWT is signed with a key that the broker does not have.
+    NoKey,
+    /// Its JWT has another signature than its issuer would have made.
+    Signature,
+    /// Its JWT is of another issuer.
+    Issuer,
+    /// Its JWT is for others.
+    Audience,
+    /// Its JWT does not name its caller.
+    NoName,
+    /// Its JWT gives it more roles than one may have.
+    TooManyRoles,
 }
 
 impl Unauthenticated {
@@ -67,9 +83,9 @@ impl Unauthenticated {
         match self {
             Self::Malformed => (
                 "TOKEN_MALFORMED",
-                "`authorization` is not one `Bearer` with a token of this broker; leave it out, \
-                or send what \
-                 `taffrail token create` has printed",
+                "`authorization` is not one `Bearer` with a token that this broker understands; \
+                 leave it out, or send what `taffrail token create` has printed, or a JWT of its \
+                 issuer",
             ),
             Self::Unknown => (
                 "TOKEN_UNKNOWN",
@@ -78,6 +94,41 @@ impl Unauthenticated {
             Self::Expired => (
                 "TOKEN_EXPIRED",
                 "the token has expired; ask for another one",
+            ),
+            Self::NotYetValid => (
+                "TOKEN_NOT_YET_VALID",
+                "the token counts only from a later moment on (nbf); is a clock wrong?",
+            ),
+            Self::Algorithm => (
+                "TOKEN_ALGORITHM",
+                "the token is signed with an algorithm that this broker does not take, or not at \
+                 all",
+            ),
+            Self::NoKey => (
+                "TOKEN_KEY_UNKNOWN",
+                "the token is signed with a key that this broker does not have (kid), or not any \
+                 more; ask for another one",
+            ),
+            Self::Signature => (
+                "TOKEN_SIGNATURE",
+                "the signature of the token is not that of its issuer",
+            ),
+            Self::Issuer => (
+                "TOKEN_ISSUER",
+                "the token is of another issuer than this broker's (iss)",
+            ),
+            Self::Audience => (
+                "TOKEN_AUDIENCE",
+                "the token is not for this broker (aud); ask for one that is",
+            ),
+            Self::NoName => (
+                "TOKEN_WITHOUT_NAME",
+                "the claim of the token that is to name its owner is missing, or no text of 256 \
+                 bytes at most",
+            ),
+            Self::TooManyRoles => (
+                "TOKEN_TOO_MANY_ROLES",
+                "the token gives its owner more than 100 roles; ask for one with less",
             ),
         }
     }
@@ -148,7 +199,8 @@ impl<S> Identify<S> {
         if shown.next().is_some() {
             return Err(Unauthenticated::Malformed);
         }
-        self.authority.caller(authorization.as_bytes())
+        let known = peer.map(Peer::verified);
+        self.authority.caller(authorization.as_bytes(), known)
     }
 }
 

@@ -23,6 +23,7 @@ mod certificate;
 mod cut;
 mod grants;
 mod identify;
+mod jwt;
 mod principal;
 
 #[cfg(test)]
@@ -30,18 +31,19 @@ pub(super) mod tests;
 
 use std::sync::Arc;
 
-use self::identify::Unauthenticated;
+use self::{identify::Unauthenticated, jwt::Issuer};
 use tokio::sync::watch;
 
 pub(super) use self::{
     access::{Access, access, permit},
-    authority::Authority,
+    authority::{Authority, Verified},
     cut::Cut,
     identify::{Entrance, Identify},
 };
 pub(crate) use self::{
     certificate::{CertificateName, CertificateNames},
     grants::{Grant, Grants, NamePattern, Operation, Operations},
+    jwt::{JwtAlgorithm, JwtKeys, JwtRules},
     principal::Principal,
 };
 
@@ -63,6 +65,8 @@ pub(crate) struct Auth {
     exposure: Exposure,
     /// Who callers with a certificate are.
     certificates: CertificateNames,
+    /// Whose JWTs are taken, if any are.
+    issuer: Option<Arc<Issuer>>,
 }
 
 impl Auth {
@@ -71,7 +75,13 @@ impl Auth {
             grants: watch::Sender::new(Arc::new(grants)),
             exposure,
             certificates: CertificateNames::default(),
+            issuer: None,
         }
+    }
+
+    /// Knows callers with a JWT of this issuer.
+    pub(crate) fn with_issuer(self, issuer: Option<Arc<Issuer>>) -> Self {
+        Self { issuer, ..self }
     }
 
     /// Knows callers with a certificate by these of its names.

@@ -15,9 +15,12 @@ impl Principal {
     pub(crate) const LOCAL_ADMIN: &'static str = "local-admin";
 
     /// How the names of those begin who say who they are.
-    pub(crate) const KINDS: [&'static str; 2] = [Self::TOKEN, Self::CERTIFICATE];
+    pub(crate) const KINDS: [&'static str; 4] =
+        [Self::TOKEN, Self::CERTIFICATE, Self::JWT, Self::ROLE];
 
     const TOKEN: &'static str = "token:";
+    const JWT: &'static str = "jwt:";
+    const ROLE: &'static str = "jwt-role:";
 
     /// Behind it come the kind of the certificate's name, a colon, and the name: names of different
     /// kinds never meet either.
@@ -39,6 +42,16 @@ impl Principal {
     /// Whoever has a certificate with this name.
     pub(super) fn certificate(kind: &str, name: &str) -> Self {
         Self(format!("{}{kind}:{name}", Self::CERTIFICATE).into())
+    }
+
+    /// Whoever has a JWT that names them so.
+    pub(super) fn jwt(name: &str) -> Self {
+        Self(format!("{}{name}", Self::JWT).into())
+    }
+
+    /// All whose JWT gives them this role.
+    pub(super) fn role(name: &str) -> Self {
+        Self(format!("{}{name}", Self::ROLE).into())
     }
 
     pub(crate) fn as_str(&self) -> &str {

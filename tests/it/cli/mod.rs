@@ -18,6 +18,7 @@ mod failures;
 mod group;
 mod hints;
 mod input;
+mod jwt;
 mod logs;
 mod manual;
 mod places;

@@ -52,11 +52,17 @@ pub(super) fn grant(principal: &str, operations: &[Operation], names: &[&str]) -
 impl Guarded {
     /// Starts one with these topics, in which everybody may do everything.
     pub(super) async fn start(topics: &[&str]) -> Self {
+        let auth = Auth::new(Grants::default(), Exposure::Loopback);
+        Self::start_with(auth, topics).await
+    }
+
+    /// The same, where this decides.
+    pub(super) async fn start_with(auth: Auth, topics: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("there is room for a directory");
         let mut options = broker::Options::new(dir.path().to_owned());
         options.disk_reserve_bytes = 0;
         let broker = Broker::open(Env::system(), options).expect("the directory is empty");
-        let auth = Arc::new(Auth::new(Grants::default(), Exposure::Loopback));
+        let auth = Arc::new(auth);
         let listener = TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("there is a free port");
         let address = listener.local_addr().expect("it is bound");

@@ -3,6 +3,8 @@
 mod certificates;
 mod grants;
 mod guarded;
+pub(crate) mod issuer;
+mod jwt;
 mod requests;
 mod table;
 mod tokens;

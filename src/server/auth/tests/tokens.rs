@@ -44,7 +44,7 @@ impl Guarded {
     }
 
     /// Describes a topic with this as `authorization`.
-    async fn describe(&self, topic: &str, authorization: &str) -> Result<(), Status> {
+    pub(super) async fn describe(&self, topic: &str, authorization: &str) -> Result<(), Status> {
         let request = DescribeTopicRequest {
             name: topic.to_owned(),
         };
@@ -55,7 +55,7 @@ impl Guarded {
     }
 
     /// Reads a topic and follows it, with a token.
-    async fn follow(&self, topic: &str, token: &str) -> Streaming<wire::ReadResponse> {
+    pub(super) async fn follow(&self, topic: &str, token: &str) -> Streaming<wire::ReadResponse> {
         let read = ReadRequest {
             topic: topic.to_owned(),
             start: Some(Position {
@@ -77,7 +77,7 @@ fn with<T>(token: &str, message: T) -> Request<T> {
 }
 
 /// How a stream ends.
-async fn end<T>(answers: &mut Streaming<T>) -> Status {
+pub(super) async fn end<T>(answers: &mut Streaming<T>) -> Status {
     let ended = async {
         loop {
             match answers.message().await {
@@ -90,7 +90,7 @@ async fn end<T>(answers: &mut Streaming<T>) -> Status {
     timeout(PATIENCE, ended).await.expect("it ends")
 }
 
-fn reason(status: &Status) -> (Code, String) {
+pub(super) fn reason(status: &Status) -> (Code, String) {
     let info = status.get_details_error_info();
     (
         status.code(),
@@ -98,7 +98,7 @@ fn reason(status: &Status) -> (Code, String) {
     )
 }
 
-fn unauthenticated(reason: &str) -> (Code, String) {
+pub(super) fn unauthenticated(reason: &str) -> (Code, String) {
     (Code::Unauthenticated, reason.to_owned())
 }
 

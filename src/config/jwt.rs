@@ -1,0 +1,88 @@
+//! Whose JWTs are taken, if any are.
+
+use std::path::PathBuf;
+
+use super::{Error, Sources};
+use crate::server::{JwtAlgorithm, JwtRules};
+
+/// The settings of JWTs, as they were set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Jwt {
+    pub(super) issuer: String,
+    pub(super) keys: Option<PathBuf>,
+    pub(super) audience: String,
+    pub(super) algorithms: Vec<JwtAlgorithm>,
+    pub(super) claim: String,
+    pub(super) roles_claim: String,
+}
+
+impl Default for Jwt {
+    fn default() -> Self {
+        Self {
+            issuer: String::new(),
+            keys: None,
+            audience: String::new(),
+            algorithms: JwtAlgorithm::ALL.to_vec(),
+            claim: "sub".to_owned(),
+            roles_claim: String::new(),
+        }
+    }
+}
+
+impl Jwt {
+    /// What tokens are taken by, if any are.
+    ///
+    /// # Errors
+    ///
+    /// If one of the settings lacks another one.
+    pub(super) fn rules(&self, sources: &Sources) -> Result<Option<JwtRules>, Error> {
+        let settings = [
+            ("jwt.issuer", !self.issuer.is_empty()),
+            ("jwt.keys", self.keys.is_some()),
+            ("jwt.audience", !self.audience.is_empty()),
+        ];
+        let given = settings.into_iter().find(|(_, is_given)| *is_given);
+        let missing = settings.into_iter().find(|(_, is_given)| !*is_given);
+        match (given, missing, &self.keys) {
+            (None, ..) => Ok(None),
+            (Some((name, _)), Some((missing, _)), _) => Err(Error::Lacks {
+                source_name: sources.of(name).unwrap_or("by default").to_owned(),
+                name,
+                missing,
+            }),
+            (Some(_), None, keys) => Ok(keys.as_ref().map(|keys| JwtRules {
+                issuer: self.issuer.clone(),
+                keys: keys.clone(),
+                audience: self.audience.clone(),
+                algorithms: self.algorithms.clone(),
+                claim: self.claim.clone(),
+                roles_claim: self.roles_claim.clone(),
+            })),
+        }
+    }
+}
+
+/// The algorithms of a list with commas.
+pub(super) fn algorithms(text: &str) -> Result<Vec<JwtAlgorithm>, String> {
+    let mut algorithms = Vec::new();
+    for name in text.split(',') {
+        let algorithm = JwtAlgorithm::named(name.trim());
+        let algorithm = algorithm.filter(|one| !algorithms.contains(one));
+        algorithms.push(algorithm.ok_or_else(|| {
+            let known = JwtAlgorithm::ALL.map(JwtAlgorithm::name).join(", ");
+            format!(
+                "it is some of {known}, each once, with commas between them; what is signed with \
+                 a shared secret, or not at all, is never taken"
+            )
+        })?);
+    }
+    Ok(algorithms)
+}
+
+/// The name of a claim, which there has to be.
+pub(super) fn claim(text: &str) -> Result<String, String> {
+    match text.is_empty() {
+        true => Err("it is the name of a claim, such as \"sub\"".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
