@@ -286,6 +286,11 @@ impl Broker {
         self.shared.counts.appends.denied.add(1);
     }
 
+    /// Counts an append that was not looked at, because its client has used up a quota.
+    pub(crate) fn note_over_quota(&self) {
+        self.shared.counts.appends.over_quota.add(1);
+    }
+
     /// Counts an append that was not stored.
     pub(crate) fn note_refused(&self, error: &Error) {
         let appends = &self.shared.counts.appends;

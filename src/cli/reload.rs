@@ -1,5 +1,5 @@
-//! Looks at the configuration file again by time, and takes over who may do what: nobody can send a
-//! signal to a broker in a container. All other settings count at the next start.
+//! Looks at the configuration file again by time, and takes over who may do what, and how much:
+//! nobody can send a signal to a broker in a container. All other settings count at the next start.
 
 use std::{sync::Arc, time::Duration};
 
@@ -76,7 +76,7 @@ impl Watched {
         if let Err(problem) = self.take_over() {
             error!(
                 "the configuration file has changed and is not taken: {problem}; what was granted \
-                before counts"
+                before counts, with the quotas there were"
             );
         }
         self.judged = self.found.clone();
@@ -103,6 +103,9 @@ impl Watched {
                 grants = count,
                 "the grants of the configuration file have changed"
             );
+        }
+        if self.auth.quotas().replace(loaded.config.quotas().clone()) {
+            info!(target: "audit", "the quotas of the configuration file have changed");
         }
         Ok(())
     }

@@ -78,6 +78,7 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     runtime.spawn(trim_now_and_then());
     let auth = Auth::new(config.grants().clone(), config.exposure());
     let auth = auth.with_certificates(config.certificates().clone());
+    let auth = auth.with_quotas(config.quotas().clone());
     let auth = Arc::new(auth.with_issuer(jwt.as_ref().map(JwtKeys::issuer)));
     if let Some(jwt) = jwt {
         runtime.spawn(jwt.watch());

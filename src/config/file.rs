@@ -10,7 +10,7 @@ use toml::{
 use super::{
     Config, Error, Sources,
     error::Problem,
-    grants,
+    grants, quotas,
     settings::{SETTINGS, nearest},
 };
 
@@ -55,7 +55,10 @@ impl Config {
         })?;
         for (key, value) in table.get_ref() {
             match value.get_ref() {
-                _ if matches!(&**key.get_ref(), grants::ROLE | grants::GRANT) => {}
+                _ if matches!(
+                    &**key.get_ref(),
+                    grants::ROLE | grants::GRANT | quotas::QUOTA
+                ) => {}
                 DeValue::Table(section) if is_section(key.get_ref()) => {
                     for (inner, value) in section {
                         let name = format!("{}.{}", key.get_ref(), inner.get_ref());
@@ -65,7 +68,7 @@ impl Config {
                 _ => self.apply_value(key.get_ref(), value, &file.place(&key.span()), sources)?,
             }
         }
-        self.grants = grants::parse(name, text)?;
+        (self.grants, self.quotas) = grants::parse(name, text)?;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The tables `[[role]]` and `[[grant]]`: who may do what.
+//! The tables `[[role]]` and `[[grant]]`: who may do what. `quotas.rs` knows the same roles.
 //!
 //! Unlike settings they are lists, and only in the file. What is wrong with one is told with its
 //! line. A rule that would have no effect is refused: whoever wrote it meant something else.
@@ -10,9 +10,9 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::Error;
+use super::{Error, quotas};
 use crate::server::{
-    CertificateName, Grant, Grants, NamePattern, Operation, Operations, Principal,
+    CertificateName, Grant, Grants, NamePattern, Operation, Operations, Principal, Rules,
 };
 
 /// The tables that are no settings.
@@ -20,10 +20,10 @@ pub(super) const ROLE: &str = "role";
 pub(super) const GRANT: &str = "grant";
 
 /// A value with its place in the file.
-type Value<'a> = Spanned<DeValue<'a>>;
+pub(super) type Value<'a> = Spanned<DeValue<'a>>;
 
-/// Reads the tables of a file that is TOML.
-pub(super) fn parse(file: &str, text: &str) -> Result<Grants, Error> {
+/// Reads the tables of a file that is TOML: what is granted, and how much of it.
+pub(super) fn parse(file: &str, text: &str) -> Result<(Grants, Rules), Error> {
     let source = Source { file, text };
     let document = DeTable::parse(text).map_err(|error| Error::NotToml {
         file: file.to_owned(),
@@ -41,19 +41,20 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Grants, Error> {
     for table in source.tables(&document, GRANT)? {
         grants.push(source.grant(table, &roles)?);
     }
-    Ok(Grants::new(grants))
+    let rules = quotas::parse(&source, &document, &roles)?;
+    Ok((Grants::new(grants), rules))
 }
 
-type Roles = BTreeMap<String, Vec<NamePattern>>;
+pub(super) type Roles = BTreeMap<String, Vec<NamePattern>>;
 
-struct Source<'a> {
+pub(super) struct Source<'a> {
     file: &'a str,
     text: &'a str,
 }
 
 impl Source<'_> {
     /// What is wrong with something that the file says there.
-    fn wrong<T>(&self, at: &Spanned<T>, problem: String) -> Error {
+    pub(super) fn wrong<T>(&self, at: &Spanned<T>, problem: String) -> Error {
         let before = &self.text[..at.span().start.min(self.text.len())];
         Error::InFile {
             file: self.file.to_owned(),
@@ -63,7 +64,7 @@ impl Source<'_> {
     }
 
     /// The tables of this name, each begun with `[[name]]`.
-    fn tables<'d, 't>(
+    pub(super) fn tables<'d, 't>(
         &self,
         document: &'d DeTable<'t>,
         name: &str,
@@ -78,7 +79,7 @@ impl Source<'_> {
     }
 
     /// The fields of a table, none of which has another name than these.
-    fn fields<'d, 't>(
+    pub(super) fn fields<'d, 't>(
         &self,
         table: &'d Value<'t>,
         what: &str,
@@ -150,6 +151,23 @@ impl Source<'_> {
         Ok(principals)
     }
 
+    /// Those that a table names, and those of the roles that it names.
+    pub(super) fn all_principals(
+        &self,
+        fields: &DeTable<'_>,
+        roles: &Roles,
+    ) -> Result<Vec<NamePattern>, Error> {
+        let mut principals = self.principals(fields)?;
+        for (at, name) in self.texts(fields, "roles")? {
+            let role = roles.get(name).ok_or_else(|| {
+                let problem = format!("there is no role {name:?}; begin one with [[role]]");
+                self.wrong(at, problem)
+            })?;
+            principals.extend_from_slice(role);
+        }
+        Ok(principals)
+    }
+
     fn patterns(&self, fields: &DeTable<'_>, name: &str) -> Result<Vec<NamePattern>, Error> {
         let mut patterns = Vec::new();
         for (at, text) in self.texts(fields, name)? {
@@ -188,14 +206,7 @@ impl Source<'_> {
             "producers",
         ];
         let fields = self.fields(table, GRANT, &FIELDS)?;
-        let mut principals = self.principals(fields)?;
-        for (at, name) in self.texts(fields, "roles")? {
-            let role = roles.get(name).ok_or_else(|| {
-                let problem = format!("there is no role {name:?}; begin one with [[role]]");
-                self.wrong(at, problem)
-            })?;
-            principals.extend_from_slice(role);
-        }
+        let principals = self.all_principals(fields, roles)?;
         if principals.is_empty() {
             let problem = "the grant is for nobody; it needs principals, roles or both";
             return Err(self.wrong(table, problem.to_owned()));

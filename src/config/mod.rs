@@ -5,7 +5,8 @@
 //! comes from and no source knows settings that another does not. Nothing here does I/O: the file's
 //! text is an argument; `environment.rs` is the one place that looks at variables.
 //!
-//! Who may do what is no setting but a list (`grants.rs`), and in the file only.
+//! Who may do what, and how much, is no setting but a list (`grants.rs`, `quotas.rs`), and in the
+//! file only.
 //!
 //! No layer sees [`Config`]; each is given its own options, which are made here.
 
@@ -16,6 +17,7 @@ mod file;
 mod grants;
 mod jwt;
 mod listen;
+mod quotas;
 mod settings;
 mod tls;
 
@@ -80,6 +82,7 @@ pub(crate) struct Config {
     drain_ms: u64,
     stalled_read_ms: u64,
     grants: server::Grants,
+    quotas: server::Rules,
     measured: server::Measured,
 }
 
@@ -144,6 +147,7 @@ impl Default for Config {
             drain_ms: 10_000,
             stalled_read_ms: 60_000,
             grants: server::Grants::default(),
+            quotas: server::Rules::default(),
             measured: server::Options::default().measured,
         }
     }
@@ -227,6 +231,11 @@ impl Config {
     /// Who may do what.
     pub(crate) fn grants(&self) -> &server::Grants {
         &self.grants
+    }
+
+    /// How much of it they may do.
+    pub(crate) fn quotas(&self) -> &server::Rules {
+        &self.quotas
     }
 
     /// Who callers with a certificate are.

@@ -42,6 +42,8 @@ pub(crate) struct Appends {
     pub(crate) refusals: Refusals,
     /// Appends that were not permitted.
     pub(crate) denied: Counter,
+    /// Those whose principals had used up a quota.
+    pub(crate) over_quota: Counter,
     /// Until there was room for one, and it was its turn.
     pub(crate) wait: Histogram,
     /// From then until the journal took the append, which was checked and ordered meanwhile.
@@ -149,6 +151,7 @@ impl Counts {
                 conflicts: Counter::default(),
                 refusals: Refusals::new(reasons),
                 denied: Counter::default(),
+                over_quota: Counter::default(),
                 wait: Histogram::default(),
                 queue: Histogram::default(),
                 whole: Histogram::default(),
@@ -179,8 +182,12 @@ impl Counts {
         for (reason, count) in &appends.refusals.0 {
             page.set_for(Metric::AppendRefusals, &[("reason", reason)], count.get());
         }
-        let denied = [("reason", "PERMISSION_DENIED")];
-        page.set_for(Metric::AppendRefusals, &denied, appends.denied.get());
+        for (reason, count) in [
+            ("PERMISSION_DENIED", &appends.denied),
+            ("QUOTA_EXCEEDED", &appends.over_quota),
+        ] {
+            page.set_for(Metric::AppendRefusals, &[("reason", reason)], count.get());
+        }
         page.set(Metric::AppendWait, appends.wait.distribution());
         page.set(Metric::AppendQueue, appends.queue.distribution());
         page.set(Metric::AppendTime, appends.whole.distribution());

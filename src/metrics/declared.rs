@@ -218,6 +218,16 @@ metrics! {
     CallsOpen: Gauge "taffrail_calls_open" Numbers,
         "Calls that are not answered to their end, streams included.";
 
+    QuotaPrincipals: Gauge "taffrail_quota_principals" Numbers,
+        "Principals that a [[quota]] is for and that have called.";
+    QuotaRefusals: Counter "taffrail_quota_refusals" Numbers,
+        "Calls, and appends in streams, that were refused because their principal has used up a \
+            quota.";
+    QuotaWaits: Counter "taffrail_quota_waits" Numbers,
+        "How often something waited for a quota of its principal.";
+    QuotaWait: Counter "taffrail_quota_wait" Seconds,
+        "How long that was together.";
+
     CertificateEnd: Gauge "taffrail_certificate_expiry_timestamp" Seconds,
         "When the first certificate of the port for calls is not valid any more, in seconds \
             since 1970; without a value where it speaks no TLS.";

@@ -17,7 +17,7 @@ use tokio::time::Sleep;
 use tonic::{Response, Status};
 
 use super::{
-    auth::Cut,
+    auth::{Cut, Pace},
     reads::{Admitted, Reads, Shares},
     tally::Counted,
 };
@@ -99,6 +99,8 @@ pub(super) struct Parts {
     pub(super) counted: Admitted,
     /// Resolves with the final status when the caller must not continue.
     pub(super) cut: Option<Cut>,
+    /// How fast they may go.
+    pub(super) pace: Option<Pace>,
     /// When the time is over that the client gave the call.
     pub(super) deadline: Option<Pin<Box<Sleep>>>,
     /// The call, which is counted as long as its responses are sent.
@@ -119,6 +121,7 @@ pub(super) fn respond<T>(
         source: Box::new(source),
         reads: reads.clone(),
         cut: None,
+        pace: None,
         deadline: None,
         call: None,
         encoding: None,
@@ -138,10 +141,11 @@ impl Answers {
         }
     }
 
-    /// Lets them end with that.
-    pub(super) fn end_with(&self, cut: Cut) {
+    /// Lets them end with that, and go as fast as their caller may read.
+    pub(super) fn end_with(&self, cut: Cut, pace: Pace) {
         if let Some(parts) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             parts.cut = Some(cut);
+            parts.pace = Some(pace);
         }
     }
 

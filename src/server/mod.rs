@@ -3,9 +3,10 @@
 //!
 //! Nothing here decides anything about topics or records. Reading order: this page, the server's
 //! life; `limits.rs`, what a client may take; `calls.rs`, what is the same for every call; `auth/`,
-//! who calls and what they may do; `log/`, `entities/`, `groups/`, `topics.rs`, `tokens.rs`,
-//! `broker.rs` and `administration.rs`, the services; `answers.rs` and `reads.rs`, how records go
-//! out and which reads give way; `health.rs` and `reflection.rs`, those that gRPC tools expect;
+//! who calls and what they may do; `quotas/`, how much of it; `log/`, `entities/`, `groups/`,
+//! `topics.rs`, `tokens.rs`, `broker.rs` and `administration.rs`, the services; `answers.rs` and
+//! `reads.rs`, how records go out and which reads give way; `health.rs` and `reflection.rs`, those
+//! that gRPC tools expect;
 //! `status.rs`, how errors are told; `turns.rs`, what waits for what keeps threads;
 //! `connections.rs`, who is served; `certificates.rs`, how this broker is known, and clients are;
 //! `admin.rs`, the administrators' own way in; `http2/`, one connection; `http/`, what can be seen
@@ -34,6 +35,7 @@ mod log;
 mod notices;
 mod peer;
 mod places;
+mod quotas;
 mod reads;
 mod reflection;
 mod status;
@@ -69,6 +71,7 @@ pub(crate) use self::{
     connections::tcp,
     http::Http,
     limits::{ADMIN_CONNECTIONS, Measured, Options, most_connections, waiting_threads},
+    quotas::{Limits, Quota, Rule, Rules},
 };
 use self::{
     administration::AdminService,
@@ -270,6 +273,7 @@ impl Server {
                 reads: reads.clone(),
                 max_connections: self.max_connections(),
                 measured: self.options.measured,
+                auth: Arc::clone(&self.auth),
                 tls: self.certificates.as_ref().map(Certificates::acceptor),
             });
         }

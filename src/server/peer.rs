@@ -15,7 +15,7 @@ use tokio::{
 use tonic::Extensions;
 
 use super::{
-    auth::{CertificateNames, Entrance, Principal, Verified},
+    auth::{CertificateNames, ConnectionSlot, Entrance, Principal, Verified},
     http2::window,
     limits::{Options, most_connections},
     reads::{Reads, Shares},
@@ -87,6 +87,8 @@ pub(super) struct Peer {
     certificate: Option<Arc<Certificate>>,
     /// Who the client was by the JWT that came last.
     verified: Arc<Verified>,
+    /// Whose connection it counts as, where there are quotas.
+    slot: Arc<ConnectionSlot>,
     _counted: Option<Arc<Counted>>,
 }
 
@@ -113,6 +115,7 @@ impl Peer {
             entrance: Entrance::default(),
             certificate: None,
             verified: Arc::default(),
+            slot: Arc::default(),
             _counted: None,
         }
     }
@@ -128,6 +131,11 @@ impl Peer {
     /// Who the client was by the JWT that came last.
     pub(super) fn verified(&self) -> &Verified {
         &self.verified
+    }
+
+    /// Whose connection it counts as, where there are quotas.
+    pub(super) fn slot(&self) -> &ConnectionSlot {
+        &self.slot
     }
 
     /// Whose certificate the client has shown; none if it has shown none. An authority of

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// `domain` of every `google.rpc.ErrorInfo`.
-const DOMAIN: &str = "taffrail.dev";
+pub(super) const DOMAIN: &str = "taffrail.dev";
 
 /// When to come back to a broker that is shutting down: it takes about this long to start again.
 const RESTART_TIME: Duration = Duration::from_secs(1);

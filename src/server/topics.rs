@@ -41,7 +41,8 @@ impl Topics for TopicsService {
         &self,
         request: Request<CreateTopicRequest>,
     ) -> Result<Response<CreateTopicResponse>, Status> {
-        permit(&request)?;
+        let access = permit(&request)?;
+        let _creating = blocking(|| access.create_topic(&self.broker))?;
         let CreateTopicRequest {
             name,
             partitions,

@@ -1,9 +1,11 @@
 //! Who may do what, as the file says it.
 
+use std::num::NonZeroU64;
+
 use super::load;
 use crate::{
     config::Config,
-    server::{Grant, Grants, NamePattern, Operation, Operations},
+    server::{Grant, Grants, Limits, NamePattern, Operation, Operations, Quota, Rule, Rules},
 };
 
 const RULES: &str = r#"
@@ -100,6 +102,52 @@ fn certificates_are_principals_by_name_and_by_how_names_begin() {
         let loaded = load(&format!("{principals}operations = [\"admin\"]"));
         assert!(loaded.is_ok(), "{name}: {loaded:?}");
     }
+}
+
+#[test]
+fn quotas_that_would_bound_nothing_or_everything_are_refused() {
+    assert_said(&[
+        (
+            "[[quota]]\nprincipals = [\"*\"]\nrequests = 0".to_owned(),
+            "line 3: requests is 0, with which nothing would go on; leave it out",
+        ),
+        (
+            "[[quota]]\nprincipals = [\"*\"]\nappend_bytes = \"fast\"".to_owned(),
+            "line 3: append_bytes is a number of bytes each second, or a text such as \"10MiB\"",
+        ),
+        (
+            "[[quota]]\nprincipals = [\"*\"]\nstreams = \"10\"".to_owned(),
+            "line 3: streams is a number, such as 100",
+        ),
+        (
+            "[[quota]]\nprincipals = [\"*\"]\nreads = 1".to_owned(),
+            "line 3: a quota has no \"reads\"; it has principals, roles, append_bytes, read_bytes",
+        ),
+        (
+            "[[quota]]\nprincipals = [\"*\"]".to_owned(),
+            "line 1: the quota bounds nothing; it needs one of append_bytes",
+        ),
+        (
+            "\n[[quota]]\nrequests = 1".to_owned(),
+            "line 2: the quota is for nobody; it needs principals, roles or both",
+        ),
+        (
+            "[[quota]]\nroles = [\"x\"]\nrequests = 1".to_owned(),
+            "line 2: there is no role \"x\"; begin one with [[role]]",
+        ),
+    ]);
+}
+
+#[test]
+fn quotas_are_read() {
+    let quotas = "[[quota]]\nroles = [\"writers\"]\nappend_bytes = \"10MiB\"\nrequests = 100\n";
+    let config = load(&format!("{RULES}\n{quotas}")).unwrap();
+    let mut limits = Limits::default();
+    for (quota, limit) in [(Quota::AppendBytes, 10 << 20), (Quota::Requests, 100)] {
+        limits.set(quota, NonZeroU64::new(limit).expect("it is not 0"));
+    }
+    let principals = patterns(&["token:orders", "token:billing*"]);
+    assert_eq!(*config.quotas(), Rules(vec![Rule { principals, limits }]));
 }
 
 #[test]

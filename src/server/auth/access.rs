@@ -6,14 +6,17 @@ use http::Response;
 use tonic::{Code, Extensions, Request, Status, body::Body};
 
 use super::{
-    Exposure, Grants, Operation, Operations,
+    Exposure, Grants, Operation, Operations, Principal,
     asks::{Asks, Need, appends},
     audit::{self, Came},
     authority::{Authority, Caller},
     grants::{Resource, Rights},
     identify::Entrance,
 };
-use crate::server::status::{self, shortened};
+use crate::server::{
+    quotas::Meter,
+    status::{self, shortened},
+};
 
 /// Of how many things that an act is on the audit log has the names.
 const MOST_SHOWN: usize = 20;
@@ -31,6 +34,8 @@ struct Call {
     length: Length,
     /// What the caller may do by these grants.
     rights: Mutex<(Arc<Grants>, Rights)>,
+    /// What the caller is metered with, by these rules.
+    metered: Mutex<(u64, Option<Arc<Meter>>)>,
     asked: Mutex<Asked>,
 }
 
@@ -83,6 +88,7 @@ impl Access {
             entrance,
             address,
             rights: Mutex::new((grants, rights)),
+            metered: Mutex::default(),
             length,
             asked: Mutex::new(Asked {
                 needs: (length == Length::Appends).then(|| vec![appends()]),
@@ -174,6 +180,35 @@ impl Access {
         self.0.caller.expires_ms()
     }
 
+    pub(super) fn principal(&self) -> &Principal {
+        &self.0.caller.principal
+    }
+
+    pub(super) fn length(&self) -> Length {
+        self.0.length
+    }
+
+    /// What counts what the caller uses; none where nothing bounds it.
+    pub(super) fn meter(&self) -> Option<Arc<Meter>> {
+        let Call {
+            authority, caller, ..
+        } = &*self.0;
+        let quotas = &authority.auth.quotas;
+        let generation = quotas.generation();
+        if generation == 0 {
+            return None;
+        }
+        let mut known = lock(&self.0.metered);
+        if known.0 != generation {
+            let now = authority.clock.elapsed();
+            *known = (
+                generation,
+                quotas.meter(&caller.principal, &caller.roles, now),
+            );
+        }
+        known.1.clone()
+    }
+
     fn allow(&self, rights: &Rights, needs: &[Need<'_>]) -> Result<(), Status> {
         for Need {
             operations,
@@ -188,7 +223,7 @@ impl Access {
     }
 
     /// What the caller may do now.
-    fn rights(&self) -> Rights {
+    pub(super) fn rights(&self) -> Rights {
         let Call {
             authority,
             caller,

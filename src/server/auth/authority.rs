@@ -14,6 +14,7 @@ use super::{
 use crate::{
     broker::Broker,
     catalog::{AccessTokens, access_tokens},
+    env::Clock,
 };
 
 type Now = Box<dyn Fn() -> i64 + Send + Sync>;
@@ -24,6 +25,8 @@ pub(in crate::server) struct Authority {
     pub(super) tokens: watch::Receiver<Arc<AccessTokens>>,
     /// The broker's time, in milliseconds since 1970.
     pub(super) now_ms: Now,
+    /// What quotas are measured by.
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// A caller, and for how long it is known as such.
@@ -57,6 +60,7 @@ impl Authority {
         Self {
             auth,
             tokens: broker.watch_access_tokens(),
+            clock: broker.system_clock(),
             now_ms: Box::new(move || broker.now_ms()),
         }
     }

@@ -14,8 +14,8 @@ use http_body::Frame;
 use tokio::{sync::watch, time::sleep};
 use tonic::{Status, body::Body};
 
-use super::{Access, jwt::Keys};
-use crate::server::answers::Answers;
+use super::{Access, Pace, jwt::Keys};
+use crate::server::{answers::Answers, quotas::StreamPlace};
 
 /// Resolves with how a stream ends.
 pub(in crate::server) type Cut = Pin<Box<dyn Future<Output = Status> + Send>>;
@@ -24,9 +24,10 @@ pub(in crate::server) type Cut = Pin<Box<dyn Future<Output = Status> + Send>>;
 /// machine's, and a stream is to end within 5 s.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Resolves when the call may not go on.
-pub(super) fn cut(access: Access) -> Cut {
+/// Resolves when the call may not go on, which has this place until it ends.
+pub(super) fn cut(access: Access, place: Option<StreamPlace>) -> Cut {
     Box::pin(async move {
+        let _place = place;
         let mut grants = access.authority().auth.grants.subscribe();
         let mut tokens = access.authority().tokens.clone();
         let mut keys = access
@@ -76,10 +77,10 @@ async fn expiring(access: &Access) {
     }
 }
 
-/// Lets a response end with that.
-pub(super) fn end_with(cut: Cut, response: Response<Body>) -> Response<Body> {
+/// Lets a response end with that, and go as fast as its caller may read.
+pub(super) fn end_with(cut: Cut, access: Access, response: Response<Body>) -> Response<Body> {
     if let Some(answers) = response.extensions().get::<Answers>() {
-        answers.end_with(cut);
+        answers.end_with(cut, Pace::new(access));
         return response;
     }
     response.map(|body| {

@@ -111,7 +111,7 @@ impl NamePattern {
     }
 
     /// Whether it stands for a principal, or for one of its roles.
-    fn is_of(&self, principal: &Principal, roles: &[Principal]) -> bool {
+    pub(in crate::server) fn is_of(&self, principal: &Principal, roles: &[Principal]) -> bool {
         self.has(principal.as_str()) || roles.iter().any(|role| self.has(role.as_str()))
     }
 

@@ -9,18 +9,21 @@ use std::{
 };
 
 use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use tokio::time::sleep;
 use tonic::{Status, body::Body};
-use tower::Service;
+use tower::{Service, ServiceExt};
 
 use super::{
     Access, Principal,
     access::{Length, UnderWay},
     authority::{Authority, Caller},
     cut::{cut, end_with},
+    usage::Begun,
 };
 use crate::server::{
     notices::{Notice, Notices},
     peer::Peer,
+    quotas::StreamPlace,
     status,
 };
 
@@ -206,7 +209,7 @@ impl<S> Identify<S> {
 
 impl<S> Service<Request<Body>> for Identify<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>>,
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -229,24 +232,43 @@ where
                 return Box::pin(ready(Ok(Status::from(why).into_http())));
             }
         };
-        let length = Length::of(request.uri().path());
+        let peer = request.extensions().get::<Peer>();
+        let Begun { wait, place } = match access.begin(peer.map(Peer::slot)) {
+            Ok(begun) => begun,
+            Err(status) => return Box::pin(ready(Ok(status.into_http()))),
+        };
         request.extensions_mut().insert(access.clone());
-        let answer = self.services.call(request);
-        match length {
-            Length::Short => Box::pin(async move {
-                let under_way = UnderWay::new(access);
-                let response = answer.await?;
-                under_way.answered(&response);
-                Ok(response)
-            }),
-            Length::Stream | Length::Appends => Box::pin(async move {
-                let mut cut = cut(access);
-                tokio::select! {
-                    biased;
-                    response = answer => Ok(end_with(cut, response?)),
-                    status = &mut cut => Ok(status.into_http()),
-                }
-            }),
+        if wait.is_zero() {
+            return answered(access, place, self.services.call(request));
         }
+        let services = self.services.clone();
+        answered(access, place, async move {
+            sleep(wait).await;
+            services.oneshot(request).await
+        })
+    }
+}
+
+/// What is answered to a call, which has this place among the streams of its caller.
+fn answered<E: Send + 'static>(
+    access: Access,
+    place: Option<StreamPlace>,
+    answer: impl Future<Output = Result<Response<Body>, E>> + Send + 'static,
+) -> Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>> {
+    match access.length() {
+        Length::Short => Box::pin(async move {
+            let under_way = UnderWay::new(access);
+            let response = answer.await?;
+            under_way.answered(&response);
+            Ok(response)
+        }),
+        Length::Stream | Length::Appends => Box::pin(async move {
+            let mut cut = cut(access.clone(), place);
+            tokio::select! {
+                biased;
+                response = answer => Ok(end_with(cut, access, response?)),
+                status = &mut cut => Ok(status.into_http()),
+            }
+        }),
     }
 }

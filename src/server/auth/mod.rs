@@ -25,6 +25,7 @@ mod grants;
 mod identify;
 mod jwt;
 mod principal;
+mod usage;
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -34,11 +35,14 @@ use std::sync::Arc;
 use self::{identify::Unauthenticated, jwt::Issuer};
 use tokio::sync::watch;
 
+use super::quotas::{self, Quotas};
+
 pub(super) use self::{
     access::{Access, access, permit},
     authority::{Authority, Verified},
     cut::Cut,
     identify::{Entrance, Identify},
+    usage::{ConnectionSlot, Pace},
 };
 pub(crate) use self::{
     certificate::{CertificateName, CertificateNames},
@@ -67,6 +71,8 @@ pub(crate) struct Auth {
     certificates: CertificateNames,
     /// Whose JWTs are taken, if any are.
     issuer: Option<Arc<Issuer>>,
+    /// How much callers may use.
+    quotas: Quotas,
 }
 
 impl Auth {
@@ -76,7 +82,20 @@ impl Auth {
             exposure,
             certificates: CertificateNames::default(),
             issuer: None,
+            quotas: Quotas::default(),
         }
+    }
+
+    /// Lets callers use no more than these say.
+    pub(crate) fn with_quotas(self, rules: quotas::Rules) -> Self {
+        Self {
+            quotas: Quotas::new(rules),
+            ..self
+        }
+    }
+
+    pub(crate) fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     /// Knows callers with a JWT of this issuer.

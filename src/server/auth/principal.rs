@@ -45,12 +45,12 @@ impl Principal {
     }
 
     /// Whoever has a JWT that names them so.
-    pub(super) fn jwt(name: &str) -> Self {
+    pub(in crate::server) fn jwt(name: &str) -> Self {
         Self(format!("{}{name}", Self::JWT).into())
     }
 
     /// All whose JWT gives them this role.
-    pub(super) fn role(name: &str) -> Self {
+    pub(in crate::server) fn role(name: &str) -> Self {
         Self(format!("{}{name}", Self::ROLE).into())
     }
 
@@ -62,7 +62,7 @@ impl Principal {
         &*self.0 == Self::ANONYMOUS
     }
 
-    pub(super) fn is_local_admin(&self) -> bool {
+    pub(in crate::server) fn is_local_admin(&self) -> bool {
         &*self.0 == Self::LOCAL_ADMIN
     }
 }

@@ -8,10 +8,12 @@ use crate::{
     env::Process,
     metrics::{Metric, Page},
     server::{
+        auth::Auth,
         limits::{
             ADMIN_CONNECTIONS, HTTP_CONNECTIONS, MEASURED_IN_GROUPS, MEASURED_PARTITIONS,
             METRIC_BYTES, Measured,
         },
+        quotas::{Quota, Quotas},
         reads::Reads,
         tally::{Tallies, Tally},
     },
@@ -33,6 +35,7 @@ pub(in crate::server) struct Sources {
     /// Most connections on the port.
     pub(in crate::server) max_connections: usize,
     pub(in crate::server) measured: Measured,
+    pub(in crate::server) auth: Arc<Auth>,
     /// What TLS is spoken with on the port for calls, if it is.
     pub(in crate::server) tls: Option<Arc<Acceptor>>,
 }
@@ -69,6 +72,7 @@ pub(super) fn page(sources: &Sources, http: &Tally) -> Page {
         let end_s = tls.not_after_ms() as f64 / 1e3;
         page.set(Metric::CertificateEnd, end_s);
     }
+    quotas(&mut page, sources.auth.quotas());
     broker(&mut page, &sources.broker);
     topics(&mut page, sources);
     groups(&mut page, sources);
@@ -92,6 +96,20 @@ fn connections(page: &mut Page, sources: &Sources, http: &Tally) {
     page.set(Metric::CallsOpen, tallies.calls.now());
     for (code, count) in tallies.answers.counts() {
         page.set_for(Metric::Calls, &[("code", code)], count);
+    }
+}
+
+fn quotas(page: &mut Page, quotas: &Quotas) {
+    page.set(Metric::QuotaPrincipals, quotas.principals());
+    for quota in Quota::ALL {
+        let counts = quotas.counts(quota);
+        let labels = [("quota", quota.name())];
+        page.set_for(Metric::QuotaRefusals, &labels, counts.refusals.get());
+        if quota.is_rate() {
+            page.set_for(Metric::QuotaWaits, &labels, counts.waits.get());
+            let waited_s = counts.waited_ms.get() as f64 / 1e3;
+            page.set_for(Metric::QuotaWait, &labels, waited_s);
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use crate::{
     codec::Encoding,
     server::{
         answers::{Parts, Source},
-        auth::Cut,
+        auth::{Cut, Pace},
         blocking::blocking,
         limits::{
             FIRST_UNWRITTEN_BYTES, GRACE, READ_BYTES, ROOM_PAUSE, SHOWN_BYTES, SMALL_PIECES_BYTES,
@@ -55,6 +55,7 @@ pub(in crate::server) async fn send(
         shares: answers.shares,
         counted: answers.counted,
         cut: answers.cut,
+        pace: answers.pace,
         deadline: answers.deadline,
         _call: answers.call,
         encoding: answers.encoding,
@@ -103,6 +104,8 @@ struct Sending<'a> {
     listed: Option<Held>,
     /// Resolves with the final status when the caller must not continue.
     cut: Option<Cut>,
+    /// How fast its caller may read.
+    pace: Option<Pace>,
     deadline: Option<Pin<Box<Sleep>>>,
     _call: Option<Counted>,
     /// The compression of messages, if any.
@@ -176,6 +179,11 @@ impl Sending<'_> {
                         ready!(self.poll_client(cx))?;
                         self.stall.over();
                     }
+                    if let Some(pace) = &mut self.pace
+                        && pace.poll_ready(cx).is_pending()
+                    {
+                        return self.wait_for_source(cx);
+                    }
                     // Small messages go first, and the place in the queue is kept meanwhile.
                     let _turn = match self.is_light() {
                         true => None,
@@ -237,6 +245,9 @@ impl Sending<'_> {
     fn begin(&mut self, slices: &[Bytes]) {
         let bytes: usize = slices.iter().map(Bytes::len).sum();
         self.reads.counted().bytes.add(bytes as u64);
+        if let Some(pace) = &self.pace {
+            pace.note(bytes);
+        }
         let alive = self.alive.clone();
         let compressed = self
             .encoding

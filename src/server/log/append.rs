@@ -29,6 +29,8 @@ pub(in crate::server) enum Refused {
     ByBroker(Error),
     /// The caller is not permitted to append.
     Denied(Box<Status>),
+    /// Whoever sent it has used up a quota.
+    OverQuota(Box<Status>),
 }
 
 impl From<Error> for Refused {
@@ -41,7 +43,7 @@ impl From<Refused> for Status {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::ByBroker(error) => error.into(),
-            Refused::Denied(status) => *status,
+            Refused::Denied(status) | Refused::OverQuota(status) => *status,
         }
     }
 }
@@ -52,6 +54,7 @@ impl Refused {
         match self {
             Self::ByBroker(error) => broker.note_refused(error),
             Self::Denied(_) => broker.note_denied(),
+            Self::OverQuota(_) => broker.note_over_quota(),
         }
     }
 
@@ -59,7 +62,9 @@ impl Refused {
     pub(super) fn outcome(self) -> Outcome {
         match self {
             Self::ByBroker(error) => status::outcome(error),
-            Self::Denied(status) => Outcome::Refused(proto::refused(&status)),
+            Self::Denied(status) | Self::OverQuota(status) => {
+                Outcome::Refused(proto::refused(&status))
+            }
         }
     }
 }
@@ -85,6 +90,10 @@ pub(in crate::server) async fn take(
         batches: batches.len(),
         records: records(batches),
     };
+    access
+        .append(load.bytes)
+        .await
+        .map_err(|exceeded| Refused::OverQuota(Box::new(exceeded)))?;
     // Taken apart only then: small batches and records take many times their bytes.
     let admission = broker.admit(flow, load).await?;
     let group_offsets = request.group_offsets.iter().map(group_offsets);

@@ -170,6 +170,7 @@ impl Calls {
         let shares = self.shares();
         let parts = Parts {
             cut: None,
+            pace: None,
             counted: self.reads.admit(&shares, 0).expect("there is room"),
             source: Box::new(source),
             reads: self.reads.clone(),

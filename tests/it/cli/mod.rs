@@ -24,6 +24,7 @@ mod manual;
 mod places;
 mod produce;
 mod producer;
+mod quotas;
 mod seen;
 mod serve;
 mod stopped;

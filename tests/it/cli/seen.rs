@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{Serve, assert_does_not_start, free_port, logging, run, serve, temporary, text};
 
 /// What is answered to a GET: the header and the body.
-fn get(address: &str, path: &str, accept: &str) -> (String, String) {
+pub(super) fn get(address: &str, path: &str, accept: &str) -> (String, String) {
     let mut io = TcpStream::connect(address).expect("it listens");
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
@@ -30,6 +30,11 @@ fn address_of_metrics(line: &str) -> &str {
     address
         .unwrap_or_else(|| panic!("no address of metrics in {line:?}"))
         .0
+}
+
+/// The same of a broker that runs.
+pub(super) fn address(broker: &Serve) -> String {
+    address_of_metrics(&broker.started).to_owned()
 }
 
 fn parsed(line: &str) -> Value {

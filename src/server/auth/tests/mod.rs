@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::env::Env;
+
 use super::{
     Access, Auth, Entrance, Principal,
     access::Length,
@@ -25,6 +27,7 @@ fn access_of(auth: Auth, principal: Principal, address: &str) -> Access {
         auth: Arc::new(auth),
         tokens: watch::Sender::default().subscribe(),
         now_ms: Box::new(|| 0),
+        clock: Env::system().clock,
     };
     let at = (Entrance::from(address), address.into());
     let caller = Caller::unproven(principal);
