@@ -4,14 +4,14 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{task::spawn_blocking, time::interval};
-use tracing::{error, info};
+use tracing::error;
 
 use super::{
     Failure,
     flags::ServeFlags,
     serve::{ConfigFile, load, read},
 };
-use crate::server::Auth;
+use crate::{env::Clock, server::Auth};
 
 /// How often the file is looked at: a change counts within 5 s, with the streams that it ends.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -26,6 +26,7 @@ type Found = Result<Option<ConfigFile>, String>;
 pub(super) struct Watched {
     flags: ServeFlags,
     auth: Arc<Auth>,
+    clock: Arc<dyn Clock>,
     /// What was taken over, or refused, last.
     judged: Found,
     /// What the last look has found.
@@ -34,10 +35,16 @@ pub(super) struct Watched {
 
 impl Watched {
     /// The file as it was at the start.
-    pub(super) fn new(flags: ServeFlags, auth: Arc<Auth>, file: Option<ConfigFile>) -> Self {
+    pub(super) fn new(
+        flags: ServeFlags,
+        auth: Arc<Auth>,
+        clock: Arc<dyn Clock>,
+        file: Option<ConfigFile>,
+    ) -> Self {
         Self {
             flags,
             auth,
+            clock,
             judged: Ok(file.clone()),
             found: Ok(file),
         }
@@ -97,15 +104,14 @@ impl Watched {
                     .to_owned(),
             );
         }
+        let now_ms = self.clock.now_ms();
         if self.auth.replace(grants) {
-            info!(
-                target: "audit",
-                grants = count,
-                "the grants of the configuration file have changed"
-            );
+            self.auth.note_reload(now_ms, "grants", count);
         }
-        if self.auth.quotas().replace(loaded.config.quotas().clone()) {
-            info!(target: "audit", "the quotas of the configuration file have changed");
+        let quotas = loaded.config.quotas().clone();
+        let count = quotas.len();
+        if self.auth.quotas().replace(quotas) {
+            self.auth.note_reload(now_ms, "quotas", count);
         }
         Ok(())
     }

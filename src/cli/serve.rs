@@ -79,11 +79,13 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     let auth = Auth::new(config.grants().clone(), config.exposure());
     let auth = auth.with_certificates(config.certificates().clone());
     let auth = auth.with_quotas(config.quotas().clone());
+    let auth = auth.with_audit_topic(config.audit_topic().cloned());
     let auth = Arc::new(auth.with_issuer(jwt.as_ref().map(JwtKeys::issuer)));
     if let Some(jwt) = jwt {
         runtime.spawn(jwt.watch());
     }
-    runtime.spawn(Watched::new(flags.clone(), Arc::clone(&auth), file).watch());
+    let clock = Arc::clone(&env.clock);
+    runtime.spawn(Watched::new(flags.clone(), Arc::clone(&auth), clock, file).watch());
     let result = runtime.block_on(async {
         match flags.ephemeral {
             true => ephemeral::serve(config, auth, certificates).await,

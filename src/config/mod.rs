@@ -41,7 +41,7 @@ use crate::{
     broker,
     budget::{self, Sizes},
     server,
-    types::limits,
+    types::{TopicName, limits},
 };
 
 /// The largest request fits.
@@ -57,6 +57,7 @@ pub(crate) struct Config {
     tls: tls::Tls,
     certificates: server::CertificateNames,
     jwt: jwt::Jwt,
+    audit_topic: Option<TopicName>,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,
     journal_file_bytes: u64,
@@ -124,6 +125,7 @@ impl Default for Config {
             tls: tls::Tls::default(),
             certificates: server::CertificateNames::default(),
             jwt: jwt::Jwt::default(),
+            audit_topic: None,
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
             journal_file_bytes: limits::JOURNAL_FILE_BYTES,
@@ -241,6 +243,11 @@ impl Config {
     /// Who callers with a certificate are.
     pub(crate) fn certificates(&self) -> &server::CertificateNames {
         &self.certificates
+    }
+
+    /// The topic that the audit log is written to, if there is to be one.
+    pub(crate) fn audit_topic(&self) -> Option<&TopicName> {
+        self.audit_topic.as_ref()
     }
 
     /// Whose JWTs are taken, if any are.

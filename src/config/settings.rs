@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     budget::{self, Name},
-    types::{parse_bytes, parse_millis},
+    types::{TopicName, parse_bytes, parse_millis},
 };
 
 /// How log lines look.
@@ -40,7 +40,7 @@ macro_rules! part_setting {
 }
 
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
-pub(super) const SETTINGS: [Setting; 44] = [
+pub(super) const SETTINGS: [Setting; 45] = [
     Setting {
         name: "data_dir",
         set: |config, text| set(&mut config.data_dir, path(text)),
@@ -112,6 +112,10 @@ pub(super) const SETTINGS: [Setting; 44] = [
     Setting {
         name: "jwt.roles_claim",
         set: |config, text| set(&mut config.jwt.roles_claim, Ok(text.to_owned())),
+    },
+    Setting {
+        name: "audit.topic",
+        set: |config, text| set(&mut config.audit_topic, topic(text)),
     },
     Setting {
         name: "log.format",
@@ -301,6 +305,16 @@ fn path(text: &str) -> Result<std::path::PathBuf, String> {
 /// A file's path; empty for none.
 fn file(text: &str) -> Option<std::path::PathBuf> {
     (!text.is_empty()).then(|| text.into())
+}
+
+/// A topic's name; empty for none.
+fn topic(text: &str) -> Result<Option<TopicName>, String> {
+    match text.is_empty() {
+        true => Ok(None),
+        false => TopicName::new(text)
+            .map(Some)
+            .map_err(|error| error.to_string()),
+    }
 }
 
 fn boolean(text: &str) -> Result<bool, String> {

@@ -215,6 +215,9 @@ metrics! {
     Calls: Counter "taffrail_calls" Numbers,
         "Calls that were answered, by the code of gRPC; of a stream it is the one that it began \
         with.";
+    CallRefusals: Counter "taffrail_call_refusals" Numbers,
+        "Calls that were answered with an error, by reason; of a stream the one that it began \
+            with. What becomes of appends is in taffrail_append_refusals.";
     CallsOpen: Gauge "taffrail_calls_open" Numbers,
         "Calls that are not answered to their end, streams included.";
 
@@ -227,6 +230,12 @@ metrics! {
         "How often something waited for a quota of its principal.";
     QuotaWait: Counter "taffrail_quota_wait" Seconds,
         "How long that was together.";
+
+    AuditRecords: Counter "taffrail_audit_records" Numbers,
+        "Records of the audit log that were written to its topic (audit.topic).";
+    AuditLost: Counter "taffrail_audit_lost_records" Numbers,
+        "Records of the audit log that its topic does not have: they came faster than they were \
+            written, or it took none. The log has them.";
 
     CertificateEnd: Gauge "taffrail_certificate_expiry_timestamp" Seconds,
         "When the first certificate of the port for calls is not valid any more, in seconds \

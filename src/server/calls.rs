@@ -21,7 +21,7 @@ use super::{
     answers::Answers,
     intake::{self, Intake},
     peer, status,
-    tally::{Counted, LoggedCall, Tallies},
+    tally::{AnswersByCode, Counted, LoggedCall, Tallies},
 };
 use crate::{
     codec::{ENCODINGS, Encoding},
@@ -103,7 +103,7 @@ where
         Box::pin(async move {
             let Some(mut deadline) = deadline else {
                 let mut response = explain(answer.await?, &path);
-                answers.count(code_of(&response));
+                count(&answers, &response);
                 if let Some(logged) = &mut counted.logged {
                     logged.answered(code_of(&response));
                 }
@@ -118,7 +118,7 @@ where
                 Some(response) => explain(response?, &path),
                 None => status::deadline_exceeded().into_http(),
             };
-            answers.count(code_of(&response));
+            count(&answers, &response);
             if let Some(logged) = &mut counted.logged {
                 logged.answered(code_of(&response));
             }
@@ -129,6 +129,17 @@ where
             }
             Ok(response.map(|body| counting(Body::new(Timed::new(body, deadline)), counted)))
         })
+    }
+}
+
+/// Counts what a call is answered with.
+fn count(answers: &AnswersByCode, response: &Response<Body>) {
+    let code = code_of(response);
+    answers.count(code);
+    if code != Code::Ok
+        && let Some(status) = Status::from_header_map(response.headers())
+    {
+        answers.refused(&status);
     }
 }
 

@@ -53,9 +53,14 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::JoinSet,
+    time::timeout,
+};
 use tokio_stream::Stream;
 use tonic::service::{Routes, RoutesBuilder};
 use tracing::{error, info, warn};
@@ -102,6 +107,9 @@ use crate::{
         tokens_server::TokensServer, topics_server::TopicsServer,
     },
 };
+
+/// How long the rest of the audit log may take to be written at a stop.
+const AUDIT_DRAIN: Duration = Duration::from_secs(2);
 
 /// Serves a broker over gRPC.
 pub(crate) struct Server {
@@ -191,6 +199,7 @@ impl Server {
             self.options.stalled_read,
         );
         self.be_seen(&tallies, &reads);
+        let mut writing = self.write_audit_log();
         let authority = Authority::new(Arc::clone(&self.auth), Arc::clone(&self.broker));
         let routes = self.routes(health, reads, Arc::clone(&notices), &stopping, &tallies);
         let services = Identify::new(routes.prepare(), Arc::new(authority), Arc::clone(&notices));
@@ -254,7 +263,7 @@ impl Server {
         }
 
         let ended = async { tokio::join!(connections.ended(), administrators.ended()) };
-        match tokio::time::timeout(self.options.drain, ended).await {
+        match timeout(self.options.drain, ended).await {
             Ok(_) => info!("all connections are closed"),
             Err(_) => {
                 warn!(
@@ -262,6 +271,17 @@ impl Server {
                 );
             }
         }
+        self.auth.trail().close();
+        timeout(AUDIT_DRAIN, writing.join_next()).await.ok();
+    }
+
+    /// Writes the audit log to its topic, if it has one, as long as what is returned is kept.
+    fn write_audit_log(&self) -> JoinSet<()> {
+        let mut writing = JoinSet::new();
+        let (auth, broker) = (Arc::clone(&self.auth), Arc::clone(&self.broker));
+        let told = auth.trail().open();
+        writing.spawn(async move { auth.trail().write(told, broker).await });
+        writing
     }
 
     /// Lets be seen what there is.

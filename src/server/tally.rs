@@ -1,15 +1,17 @@
 //! The number of connections or calls there are, and the highest number so far.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use tonic::Code;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
 use tracing::debug;
 
 use crate::{env::Clock, metrics::Counter};
@@ -48,9 +50,15 @@ pub(super) struct Tallies {
 }
 
 /// How many calls were answered with each code of gRPC; of a stream it is the one that it began
-/// with.
+/// with. Errors are counted by their reasons (`google.rpc.ErrorInfo`) as well.
 #[derive(Debug, Default)]
-pub(super) struct AnswersByCode([Counter; CODES.len()]);
+pub(super) struct AnswersByCode {
+    codes: [Counter; CODES.len()],
+    reasons: Mutex<BTreeMap<String, u64>>,
+}
+
+/// More reasons than there are.
+const MOST_REASONS: usize = 256;
 
 /// The codes of gRPC, by their numbers.
 const CODES: [&str; 17] = [
@@ -76,14 +84,30 @@ const CODES: [&str; 17] = [
 impl AnswersByCode {
     /// Counts a call with this code.
     pub(super) fn count(&self, code: Code) {
-        if let Some(count) = self.0.get(code as usize) {
+        if let Some(count) = self.codes.get(code as usize) {
             count.add(1);
         }
     }
 
     /// Every code, and how many calls had it.
     pub(super) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        CODES.into_iter().zip(self.0.iter().map(Counter::get))
+        CODES.into_iter().zip(self.codes.iter().map(Counter::get))
+    }
+
+    /// The error was this.
+    pub(super) fn refused(&self, status: &Status) {
+        let Some(info) = status.get_details_error_info() else {
+            return;
+        };
+        let mut reasons = self.reasons();
+        if reasons.len() < MOST_REASONS || reasons.contains_key(&info.reason) {
+            *reasons.entry(info.reason).or_default() += 1;
+        }
+    }
+
+    /// Every reason that there was, and how often.
+    pub(super) fn reasons(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

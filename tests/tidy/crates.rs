@@ -59,8 +59,11 @@ const HOMES: [(&str, Home); 48] = [
     ("rustls", In(&["tls/"])),
     ("rustls-native-certs", In(&["tls/"])),
     ("serde", In(&["config/", "cli/"])),
-    // The command line prints JSON; the keys and claims of tokens are.
-    ("serde_json", In(&["cli/", "server/auth/jwt/"])),
+    // The command line prints JSON; keys and claims of tokens are, and records of the audit log.
+    (
+        "serde_json",
+        In(&["cli/", "server/auth/jwt/", "server/auth/audit.rs"]),
+    ),
     (
         "sha2",
         In(&["catalog/access_tokens.rs", "storage/format/erasure.rs"]),

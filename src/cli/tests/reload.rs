@@ -11,6 +11,7 @@ use crate::{
         reload::Watched,
         serve::{load, read},
     },
+    env::Env,
     server::Auth,
 };
 
@@ -42,7 +43,7 @@ impl World {
         let auth = Auth::new(loaded.config.grants().clone(), loaded.config.exposure());
         let auth = Arc::new(auth);
         Self {
-            watched: Watched::new(flags, Arc::clone(&auth), file),
+            watched: Watched::new(flags, Arc::clone(&auth), Env::system().clock, file),
             path,
             auth,
             _dir: dir,

@@ -51,6 +51,7 @@ fn every_documented_value_is_read_and_not_just_accepted() {
             "data_dir" => "/elsewhere",
             "tls.certificate" | "tls.key" | "tls.client_ca" => "a.pem",
             "tls.client_required" => "false",
+            "audit.topic" => "audit",
             "jwt.keys" => "keys.json",
             "jwt.algorithms" => "ES256",
             "jwt.issuer" | "jwt.audience" | "jwt.claim" | "jwt.roles_claim" => "other",

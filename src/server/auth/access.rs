@@ -8,14 +8,17 @@ use tonic::{Code, Extensions, Request, Status, body::Body};
 use super::{
     Exposure, Grants, Operation, Operations, Principal,
     asks::{Asks, Need, appends},
-    audit::{self, Came},
+    audit::{self, Came, Told},
     authority::{Authority, Caller},
     grants::{Resource, Rights},
     identify::Entrance,
 };
-use crate::server::{
-    quotas::Meter,
-    status::{self, shortened},
+use crate::{
+    server::{
+        quotas::Meter,
+        status::{self, shortened},
+    },
+    types::TopicName,
 };
 
 /// Of how many things that an act is on the audit log has the names.
@@ -100,14 +103,35 @@ impl Access {
     /// Refuses what is not allowed, with all that is in it.
     pub(crate) fn permit(&self, request: &impl Asks) -> Result<(), Status> {
         let rights = self.rights();
-        if !matches!(rights, Rights::Everything) {
-            self.allow(&rights, &request.asks())?;
+        let is_all = matches!(rights, Rights::Everything);
+        let kept = self.authority().auth.trail.topic();
+        if !is_all || kept.is_some() {
+            let needs = request.asks();
+            if let Some(topic) = kept {
+                self.keep_out(topic, &needs)?;
+            }
+            self.allow(&rights, &needs)?;
         }
         let act = request.act();
         if act.is_some() || self.0.length == Length::Stream {
             self.keep(request, act);
         }
         Ok(())
+    }
+
+    /// Refuses appends to the topic of the audit log: whoever can write there could hide what was
+    /// done.
+    fn keep_out(&self, topic: &TopicName, needs: &[Need<'_>]) -> Result<(), Status> {
+        let append = Operations::of(Operation::Append);
+        let forges = |need: &&Need<'_>| {
+            let is_there =
+                matches!(&need.resource, Resource::Topic(name) if name == topic.as_str());
+            need.operations == append && is_there
+        };
+        match needs.iter().find(forges) {
+            Some(need) => Err(self.denied(append, &need.resource)),
+            None => Ok(()),
+        }
     }
 
     /// Keeps what the first message of a call asks for.
@@ -155,8 +179,8 @@ impl Access {
         if let more @ 1.. = needs.len().saturating_sub(MOST_SHOWN) {
             on.push(format!("{more} more"));
         }
-        let who = (self.0.caller.principal.as_str(), &*self.0.address);
-        audit::acted(who, act, &on.join(", "), came);
+        let on = on.join(", ");
+        audit::acted(&self.authority().auth.trail, &self.told(act, &on), came);
     }
 
     /// Whether the call may go on: its caller is known, and may still do what it has asked for.
@@ -239,11 +263,24 @@ impl Access {
         known.1.clone()
     }
 
+    /// For the audit log.
+    fn told<'a>(&'a self, operation: &'a str, resource: &'a str) -> Told<'a> {
+        Told {
+            time_ms: (self.authority().now_ms)(),
+            who: (self.0.caller.principal.as_str(), &*self.0.address),
+            operation,
+            resource,
+        }
+    }
+
     fn denied(&self, operations: Operations, resource: &Resource<'_>) -> Status {
         let operation = operations.first().map_or("", Operation::name);
         let resource = shortened(&resource.to_string());
         let principal = self.0.caller.principal.as_str();
-        audit::denied((principal, &*self.0.address), operation, &resource);
+        audit::denied(
+            &self.authority().auth.trail,
+            &self.told(operation, &resource),
+        );
         status::denied(principal, operation, &resource)
     }
 }

@@ -25,6 +25,7 @@ mod grants;
 mod identify;
 mod jwt;
 mod principal;
+mod trail;
 mod usage;
 
 #[cfg(test)]
@@ -36,6 +37,9 @@ use self::{identify::Unauthenticated, jwt::Issuer};
 use tokio::sync::watch;
 
 use super::quotas::{self, Quotas};
+use crate::types::TopicName;
+
+use self::trail::Trail;
 
 pub(super) use self::{
     access::{Access, access, permit},
@@ -73,6 +77,8 @@ pub(crate) struct Auth {
     issuer: Option<Arc<Issuer>>,
     /// How much callers may use.
     quotas: Quotas,
+    /// Where the audit log is written to beside the log.
+    trail: Trail,
 }
 
 impl Auth {
@@ -83,7 +89,26 @@ impl Auth {
             certificates: CertificateNames::default(),
             issuer: None,
             quotas: Quotas::default(),
+            trail: Trail::default(),
         }
+    }
+
+    /// Has the audit log written to this topic, too.
+    pub(crate) fn with_audit_topic(self, topic: Option<TopicName>) -> Self {
+        Self {
+            trail: Trail::new(topic),
+            ..self
+        }
+    }
+
+    pub(super) fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// Has the audit log say that the configuration file has other ones of these, so many, at this
+    /// moment.
+    pub(crate) fn note_reload(&self, time_ms: i64, what: &str, count: usize) {
+        audit::reloaded(&self.trail, time_ms, what, count);
     }
 
     /// Lets callers use no more than these say.

@@ -40,12 +40,12 @@ impl Access {
             });
         };
         if let Some(slot) = connection {
-            self.told(take_connection(&meter, slot))?;
+            self.within(take_connection(&meter, slot))?;
         }
         let mut wait = self.use_up(&meter, Quota::Requests, 1)?;
         let place = match self.length() {
             Length::Short => None,
-            Length::Stream | Length::Appends => Some(self.told(meter.stream())?),
+            Length::Stream | Length::Appends => Some(self.within(meter.stream())?),
         };
         if self.length() == Length::Stream {
             wait = wait.max(self.use_up(&meter, Quota::ReadBytes, 0)?);
@@ -84,19 +84,19 @@ impl Access {
         let rights = self.rights();
         let is_its = |name: &str| rights.allow(operations, &Resource::Topic(name.into()));
         let (existing, _) = broker.list_topics("", "", most, is_its);
-        self.told(meter.create(limit, existing.len() as u64))
+        self.within(meter.create(limit, existing.len() as u64))
             .map(Some)
     }
 
     /// Uses so much of a rate; returns how long to wait before.
     fn use_up(&self, meter: &Meter, quota: Quota, amount: u64) -> Result<Duration, Status> {
-        let wait = self.told(meter.admit(quota, amount, self.authority().clock.elapsed()))?;
+        let wait = self.within(meter.admit(quota, amount, self.authority().clock.elapsed()))?;
         self.authority().auth.quotas.waits(quota, wait);
         Ok(wait)
     }
 
     /// Counts what is refused, and says it.
-    fn told<T>(&self, admitted: Result<T, Exceeded>) -> Result<T, Status> {
+    fn within<T>(&self, admitted: Result<T, Exceeded>) -> Result<T, Status> {
         admitted.map_err(|exceeded_quota| {
             self.authority().auth.quotas.refused(exceeded_quota.quota);
             exceeded(self.principal(), exceeded_quota)

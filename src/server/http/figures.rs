@@ -73,6 +73,8 @@ pub(super) fn page(sources: &Sources, http: &Tally) -> Page {
         page.set(Metric::CertificateEnd, end_s);
     }
     quotas(&mut page, sources.auth.quotas());
+    page.set(Metric::AuditRecords, sources.auth.trail().written.get());
+    page.set(Metric::AuditLost, sources.auth.trail().lost.get());
     broker(&mut page, &sources.broker);
     topics(&mut page, sources);
     groups(&mut page, sources);
@@ -96,6 +98,9 @@ fn connections(page: &mut Page, sources: &Sources, http: &Tally) {
     page.set(Metric::CallsOpen, tallies.calls.now());
     for (code, count) in tallies.answers.counts() {
         page.set_for(Metric::Calls, &[("code", code)], count);
+    }
+    for (reason, count) in &*tallies.answers.reasons() {
+        page.set_for(Metric::CallRefusals, &[("reason", reason.as_str())], *count);
     }
 }
 

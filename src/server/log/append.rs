@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     broker::{
-        Append, AppendBatch, Appended, Attempt, Broker, Error, Flow, GroupOffset, Load, Pending,
-        Producer, ProducerHolder,
+        Admission, Append, AppendBatch, Appended, Attempt, Broker, Error, Flow, GroupOffset, Load,
+        Pending, Producer, ProducerHolder,
     },
     proto::{
         self, AppendResponse, AppendedBatch, AppendedRange, GroupOffsets, Received, ReceivedBatch,
@@ -113,11 +113,20 @@ pub(in crate::server) async fn take(
     access
         .permit(&append)
         .map_err(|denied| Refused::Denied(Box::new(denied)))?;
+    Ok(store(broker, append, admission).await?)
+}
+
+/// Hands over what was admitted.
+pub(in crate::server) async fn store(
+    broker: &Arc<Broker>,
+    append: Append,
+    admission: Admission,
+) -> Result<Pending<Appended>, Error> {
     match broker.try_append(append, admission)? {
         Attempt::Queued(pending) => Ok(pending),
         Attempt::Left(left) => {
             let broker = Arc::clone(broker);
-            Ok(elsewhere(move || broker.append_left(left)).await?)
+            elsewhere(move || broker.append_left(left)).await
         }
     }
 }
@@ -170,7 +179,7 @@ fn producer(producer: proto::Producer) -> Producer {
     }
 }
 
-fn batch(encoded: &Bytes) -> Result<AppendBatch, Error> {
+pub(in crate::server) fn batch(encoded: &Bytes) -> Result<AppendBatch, Error> {
     let batch = ReceivedBatch::decode(encoded).map_err(|error| Error::MalformedRequest {
         reason: error.to_string(),
     })?;

@@ -111,6 +111,11 @@ pub(crate) struct Rule {
 pub(crate) struct Rules(pub(crate) Vec<Rule>);
 
 impl Rules {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// What bounds a principal with these roles; none where no rule is for it.
     fn limits(&self, principal: &Principal, roles: &[Principal]) -> Option<Limits> {
         let mut found: Option<Limits> = None;

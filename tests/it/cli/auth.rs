@@ -12,8 +12,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    Serve, assert_does_not_start, assert_fails, binary, free_port, objects, run, serve, temporary,
-    text,
+    Serve, assert_does_not_start, assert_fails, binary, free_port, objects, run, seen, serve,
+    temporary, text,
 };
 
 /// More than any of these tests takes.
@@ -298,6 +298,64 @@ fn denials_and_what_administrators_do_are_in_the_audit_log() {
     told(&[admin, ("operation", "revoke tokens"), ("outcome", "done")]);
     let has_address = |line: &Value| line["address"].as_str().is_some_and(|at| !at.is_empty());
     assert!(audited.iter().all(has_address), "{audited:#?}");
+}
+
+#[test]
+fn the_audit_log_is_in_a_topic_that_nobody_but_the_broker_appends_to() {
+    let world = World::start(&format!("[audit]\ntopic = 'audit'\n{GRANTS}"));
+    let token = world.token("writer");
+    let denied = world
+        .broker
+        .run(&["topic", "create", "payments", "--token", &token]);
+    assert_eq!(denied.status.code(), Some(4));
+    let socket = format!("unix:{}", world.dir.path().join("data").display());
+    let forged = run(&["produce", "audit", "--server", &socket], b"{}\n");
+    assert_fails(
+        &forged,
+        4,
+        &["local-admin may not do \"append\" on topic \"audit\""],
+    );
+    let read = || {
+        let args = ["consume", "audit", "--format", "value", "--server", &socket];
+        let read = run(&args, b"");
+        assert_eq!(read.status.code(), Some(0), "{}", text(&read.stderr));
+        objects(&read.stdout)
+    };
+    let is_there = |principal: &str, operation: &str, resource: &str, outcome: &str| {
+        let records = read();
+        let mut records = records.iter();
+        records.any(|record| {
+            record["principal"] == principal
+                && record["operation"] == operation
+                && record["resource"] == resource
+                && record["outcome"] == outcome
+                && record["time_ms"].is_i64()
+        })
+    };
+    wait_until("all of it is there", || {
+        is_there("local-admin", "create a token", "token \"writer\"", "done")
+            && is_there(
+                "token:writer",
+                "topic-admin",
+                "topic \"payments\"",
+                "denied",
+            )
+            && is_there("local-admin", "append", "topic \"audit\"", "denied")
+    });
+    // It is deleted by an act that is on it again.
+    world.administer(&["topic", "delete", "audit", "--yes"]);
+    wait_until("it is made again", || {
+        let args = ["topic", "describe", "audit", "--server", &socket];
+        run(&args, b"").status.code() == Some(0)
+            && is_there("local-admin", "delete a topic", "topic \"audit\"", "done")
+    });
+    let (_, metrics) = seen::get(&seen::address(&world.broker), "/metrics", "*/*");
+    for line in [
+        "taffrail_audit_lost_records_total 0",
+        "taffrail_call_refusals_total{reason=\"PERMISSION_DENIED\"}",
+    ] {
+        assert!(metrics.contains(line), "no {line} in {metrics}");
+    }
 }
 
 #[test]

@@ -34,7 +34,13 @@ fn address_of_metrics(line: &str) -> &str {
 
 /// The same of a broker that runs.
 pub(super) fn address(broker: &Serve) -> String {
-    address_of_metrics(&broker.started).to_owned()
+    match serde_json::from_str::<Value>(&broker.started) {
+        Ok(started) => {
+            let url = started["http_url"].as_str().expect("it is there");
+            url.trim_start_matches("http://").to_owned()
+        }
+        Err(_) => address_of_metrics(&broker.started).to_owned(),
+    }
 }
 
 fn parsed(line: &str) -> Value {

@@ -8,6 +8,7 @@ mod jwt;
 mod requests;
 mod table;
 mod tokens;
+mod trail;
 
 use std::sync::Arc;
 

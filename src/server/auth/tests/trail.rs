@@ -1,0 +1,76 @@
+//! The audit log in a topic.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+
+use super::guarded::{Guarded, grant};
+use crate::{
+    client::{Batch, Record},
+    server::auth::{Auth, Exposure, Grants, Operation, trail::Trail},
+    types::{Position, TopicName},
+};
+
+fn topic() -> Option<TopicName> {
+    Some(TopicName::new("audit").expect("it is a name"))
+}
+
+#[test]
+fn what_comes_faster_than_it_is_written_is_lost_and_counted_and_nobody_waits() {
+    let trail = Trail::new(topic());
+    let _told = trail.open();
+    for _ in 0..1_500 {
+        trail.tell(|| "{}".to_owned());
+    }
+    assert_eq!((trail.lost.get(), trail.written.get()), (1_500 - 1_024, 0));
+    trail.close();
+    trail.tell(|| "{}".to_owned());
+    assert_eq!(trail.lost.get(), 1_500 - 1_024 + 1);
+    let none = Trail::new(None);
+    none.tell(|| unreachable!("nobody wants it"));
+    assert_eq!(none.lost.get(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_told_before_a_stop_is_written_and_appends_of_others_are_denied() {
+    let auth = Auth::new(Grants::default(), Exposure::Loopback).with_audit_topic(topic());
+    let guarded = Guarded::start_with(auth, &["t"]).await;
+    let client = guarded.client().await;
+    let forged = client
+        .append(Batch::of("audit", [Record::new().value("{}")]))
+        .await;
+    let forged = forged.expect_err("only the broker may");
+    assert_eq!(forged.reason(), Some("PERMISSION_DENIED"));
+    guarded.grant([grant("token:other", &Operation::ALL, &["*"])]);
+    let denied = client
+        .append(Batch::of("t", [Record::new().value("x")]))
+        .await;
+    denied.expect_err("it is granted to others");
+    guarded.grant([grant("anonymous", &Operation::ALL, &["*"])]);
+    let mut told = Vec::new();
+    let read = async {
+        let read = client.read("audit").from(Position::Earliest).follow();
+        let mut reading = read.open().await.expect("it may be read");
+        while told.len() < 3 {
+            let record = reading.next_record().await.expect("it is read");
+            let value = record.and_then(|record| record.value).expect("it has one");
+            told.push(String::from_utf8(value.to_vec()).expect("it is text"));
+        }
+    };
+    timeout(Duration::from_secs(60), read)
+        .await
+        .expect("all of it is there");
+    assert!(
+        told[0].contains("\"operation\":\"create a topic\""),
+        "{told:?}"
+    );
+    assert!(
+        told[1].contains("\"resource\":\"topic \\\"audit\\\"\""),
+        "{told:?}"
+    );
+    assert!(told[2].contains("\"outcome\":\"denied\""), "{told:?}");
+    drop(client);
+    let auth = Arc::clone(&guarded.auth);
+    guarded.stop().await;
+    assert_eq!(auth.trail().lost.get(), 0);
+}
