@@ -385,6 +385,14 @@ func TestTimePassesWhereATestSaysSo(t *testing.T) {
 	}
 }
 
+func TestWhatTheBrokerBoundsIsTold(t *testing.T) {
+	w := newWorld(t)
+	limits, err := w.client.Limits(w.ctx)
+	w.check(err)
+	equal(w, limits["record_bytes"], 8<<20)
+	equal(w, limits["append_records"], 65_536)
+}
+
 func told(w *world, err error) *taffrail.Error {
 	w.Helper()
 	var told *taffrail.Error

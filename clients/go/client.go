@@ -32,6 +32,9 @@ const Version = "0.1.0"
 // windowBytes is what a read may be sent ahead: four of the broker's responses.
 const windowBytes = 4 << 20
 
+// maxResponseBytes is the largest response that is taken, and asked for.
+const maxResponseBytes = 16 << 20
+
 // Client calls a broker. It connects when it is first used, and again when that is lost. One is enough for a program, and
 // may be used by all of it at the same time.
 //
@@ -42,6 +45,7 @@ type Client struct {
 	log      pb.LogClient
 	entities pb.EntitiesClient
 	groups   pb.GroupsClient
+	broker   pb.BrokerClient
 }
 
 // New makes a client for the broker at this address, HOST:PORT or unix:PATH. The options of grpc-go come behind those that
@@ -52,7 +56,7 @@ func New(address string, options ...grpc.DialOption) (*Client, error) {
 	// it connects again; does not notice a connection that is there on one side only; and writes and reads 32 KiB at a time.
 	own := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16 << 20)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponseBytes)),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
 			MinConnectTimeout: 5 * time.Second,
@@ -75,6 +79,7 @@ func New(address string, options ...grpc.DialOption) (*Client, error) {
 		log:      pb.NewLogClient(conn),
 		entities: pb.NewEntitiesClient(conn),
 		groups:   pb.NewGroupsClient(conn),
+		broker:   pb.NewBrokerClient(conn),
 	}, nil
 }
 
@@ -83,6 +88,18 @@ func (c *Client) Close() error { return c.conn.Close() }
 
 // Conn is the connection, for the clients of taffrailv1.
 func (c *Client) Conn() *grpc.ClientConn { return c.conn }
+
+// Limits are the most of everything that the broker bounds, by name, as it is set: record_bytes, append_records, ...
+func (c *Client) Limits(ctx context.Context) (map[string]uint64, error) {
+	answer, err := c.broker.Limits(ctx, &pb.LimitsRequest{})
+	return answered(ctx, err, question, func() map[string]uint64 {
+		most := map[string]uint64{}
+		for _, limit := range answer.Limits {
+			most[limit.Name] = limit.Most
+		}
+		return most
+	})
+}
 
 // Topic is a topic. Partitions are there only where one topic was described.
 type Topic struct {
@@ -259,7 +276,7 @@ type Entity struct {
 func (c *Client) GetLatest(ctx context.Context, topic string, keys ...[]byte) ([]Entity, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	responses, err := c.entities.GetLatest(ctx, &pb.GetLatestRequest{Topic: topic, Keys: keys})
+	responses, err := c.entities.GetLatest(ctx, &pb.GetLatestRequest{Topic: topic, Keys: keys, MaxResponseBytes: maxResponseBytes})
 	var latest []Entity
 	for err == nil {
 		var response *pb.GetLatestResponse

@@ -117,6 +117,7 @@ func (c *Client) Join(ctx context.Context, group string, options JoinOptions) (*
 		Group: group, Topics: options.Topics, TopicPrefixes: options.TopicPrefixes, MemberName: options.Name,
 		Credit:           &pb.Credit{Records: options.CreditRecords, Bytes: options.CreditBytes},
 		SessionTimeoutMs: uint64(options.SessionTimeout.Milliseconds()), Heartbeat: true, Client: options.Client,
+		MaxResponseBytes: maxResponseBytes,
 	}
 	if !options.Start.isEarliest() {
 		join.NoOffset = &pb.NoOffset{Policy: &pb.NoOffset_Start{Start: options.Start.wire}}

@@ -64,7 +64,7 @@ func (c *Client) Read(ctx context.Context, topic string, options ReadOptions) (*
 	if options.GiveUpAfter == 0 {
 		options.GiveUpAfter = 2 * time.Minute
 	}
-	request := &pb.ReadRequest{Topic: topic, Follow: options.Follow, MaxRecords: options.MaxRecords}
+	request := &pb.ReadRequest{Topic: topic, Follow: options.Follow, MaxRecords: options.MaxRecords, MaxResponseBytes: maxResponseBytes}
 	if len(options.Keys)+len(options.Types) > 0 {
 		request.Filter = &pb.Filter{Keys: options.Keys, Types: options.Types}
 	}
@@ -231,6 +231,7 @@ func (c *Client) ReadKey(ctx context.Context, topic string, key []byte, options 
 	reading.ctx, reading.cancel = context.WithCancel(ctx)
 	responses, err := c.entities.ReadKey(reading.ctx, &pb.ReadKeyRequest{
 		Topic: topic, Key: key, FromVersion: options.FromVersion, Backward: options.Backward, MaxRecords: options.MaxRecords,
+		MaxResponseBytes: maxResponseBytes,
 	})
 	if err != nil {
 		reading.cancel()

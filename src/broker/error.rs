@@ -1,7 +1,11 @@
 //! What can go wrong with a request, and what the caller should do about it.
 
+mod texts;
+
+use texts::{conflict, distance, kind_of_group};
+
 use super::{
-    Actual, Expected, FailedCondition, Shortage,
+    FailedCondition, Shortage,
     groups::{CommitFenced, GroupOffsetOutOfRange, nothing_committed, too_many},
 };
 use crate::{
@@ -82,6 +86,17 @@ pub(crate) enum Error {
         index: usize,
         bytes: u64,
         limit: u64,
+    },
+    #[error(
+        "the record at offset {offset} of partition {partition} of topic {topic:?} takes a response of {bytes} bytes, \
+         and the client takes {limit} at most: ask for more (max_response_bytes), and let the client take it"
+    )]
+    RecordExceedsResponse {
+        topic: String,
+        partition: PartitionId,
+        offset: Offset,
+        bytes: usize,
+        limit: usize,
     },
     #[error(
         "partition {partition} of topic {topic:?} has {bytes} bytes of {limit} (retention.bytes), and nothing goes to \
@@ -371,6 +386,7 @@ impl Error {
             | Self::GroupKind { .. }
             | Self::CommitFenced(_)
             | Self::NotCompacted { .. }
+            | Self::RecordExceedsResponse { .. }
             | Self::TopicRecreated { .. }
             | Self::Fenced { .. }
             | Self::OutOfSequence { .. } => Kind::FailedPrecondition,
@@ -485,6 +501,7 @@ impl Error {
             Self::MalformedRequest { .. } => "MALFORMED_REQUEST",
             Self::MalformedRecord { .. } => "MALFORMED_RECORD",
             Self::RecordTooLarge { .. } => "RECORD_TOO_LARGE",
+            Self::RecordExceedsResponse { .. } => "RECORD_EXCEEDS_RESPONSE",
             Self::WrongPartition { .. } => "WRONG_PARTITION",
             Self::KeyRequired { .. } => "KEY_REQUIRED",
             Self::NotCompacted { .. } => "NOT_COMPACTED",
@@ -535,57 +552,4 @@ impl Error {
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
         }
     }
-}
-
-/// How many records lie between two offsets; negative if `to` is before `from`.
-fn distance(from: Offset, to: Offset) -> i128 {
-    i128::from(to.0) - i128::from(from.0)
-}
-
-fn kind_of_group(group: &str, is_ephemeral: bool) -> String {
-    match is_ephemeral {
-        true => format!(
-            "group {group:?} ends with its last member (ephemeral); a member that joins must say so"
-        ),
-        false => {
-            format!("group {group:?} stays (it is not ephemeral); a member must not say otherwise")
-        }
-    }
-}
-
-/// Most conditions that the text of a conflict names; the typed detail has them all.
-const CONDITIONS_NAMED: usize = 3;
-
-fn conflict(failed: &[FailedCondition]) -> String {
-    let one = |failed: &FailedCondition| {
-        let topic = &failed.condition.topic;
-        let expected = match &failed.condition.expected {
-            Expected::KeyAbsent { key } => format!(
-                "key \"{}\" of topic {topic:?} to be absent",
-                key.escape_ascii()
-            ),
-            Expected::KeyExists { key } => {
-                format!("key \"{}\" of topic {topic:?} to exist", key.escape_ascii())
-            }
-            Expected::KeyAt { key, version } => {
-                format!(
-                    "key \"{}\" of topic {topic:?} at version {version}",
-                    key.escape_ascii()
-                )
-            }
-            Expected::PartitionAt { partition, next } => {
-                format!("partition {partition} of topic {topic:?} at next offset {next}")
-            }
-        };
-        match failed.actual {
-            Actual::Version(version) => format!("expected {expected}, it is at version {version}"),
-            Actual::NextOffset(next) => format!("expected {expected}, it is at next offset {next}"),
-        }
-    };
-    let named: Vec<String> = failed.iter().take(CONDITIONS_NAMED).map(one).collect();
-    let more = match failed.len().saturating_sub(CONDITIONS_NAMED) {
-        0 => String::new(),
-        more => format!("; and {more} more"),
-    };
-    format!("nothing was appended: {}{more}", named.join("; "))
 }

@@ -49,8 +49,10 @@ pub(super) struct Wanted<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Most {
     pub(super) records: u64,
-    /// A single record may be larger.
+    /// A single record may be larger,
     pub(super) bytes: usize,
+    /// but not than this.
+    pub(super) largest: usize,
 }
 
 /// Records chosen from frames.
@@ -61,13 +63,16 @@ pub(super) struct Chosen {
     pub(super) in_files: InFiles,
     pub(super) bytes: usize,
     pub(super) count: u64,
+    /// The next record, and its size, where that is too large by itself.
+    pub(super) too_large: Option<(Offset, usize)>,
 }
 
 impl Most {
-    /// As much as fits in one response.
+    /// As much as fits in one response, whatever its client accepts.
     pub(super) const RESPONSE: Self = Self {
         records: u64::MAX,
         bytes: limits::MAX_RESPONSE_BYTES,
+        largest: usize::MAX,
     };
 }
 
@@ -88,8 +93,11 @@ impl Fetched {
                 && wanted.filter.is_empty();
             let bytes = held.frame.records().len();
             // A frame that is larger than a response is returned record by record.
-            let fits = chosen.fits(bytes, &wanted.most)
-                && (bytes <= wanted.most.bytes || header.count == 1);
+            let most_of_one = match header.count {
+                1 => wanted.most.largest,
+                _ => wanted.most.bytes,
+            };
+            let fits = chosen.fits(bytes, &wanted.most) && bytes <= most_of_one;
             if whole && fits && u64::from(header.count) <= wanted.most.records - chosen.count {
                 chosen.add(held.frame.records(), held.part_of(0..bytes));
                 chosen.count += u64::from(header.count);
@@ -142,6 +150,11 @@ impl Held {
             if offset >= *next && wanted.filter.matches(&record) {
                 let bytes = run.len() + element.len();
                 if chosen.count == wanted.most.records || !chosen.fits(bytes, &wanted.most) {
+                    finished = false;
+                    break;
+                }
+                if element.len() > wanted.most.largest {
+                    chosen.too_large = Some((offset, element.len()));
                     finished = false;
                     break;
                 }

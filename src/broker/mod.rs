@@ -56,6 +56,7 @@ mod pending;
 mod producer_memory;
 mod producers;
 mod read;
+mod response_limit;
 mod retention;
 mod schedule;
 mod scrub;
@@ -105,6 +106,7 @@ pub(crate) use open::OpenError;
 pub(crate) use pending::Pending;
 pub(crate) use producers::{ListedProducer, Producer, ProducerHolder, WhichProducer};
 pub(crate) use read::{Read, ReadBatch, Reader, Step};
+pub(crate) use response_limit::ResponseLimit;
 pub(crate) use retention::Removal;
 pub(crate) use scrub::Scrubbed;
 pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
@@ -303,6 +305,12 @@ impl Broker {
     /// The clock for measuring time; append times have a clock of their own.
     pub(crate) fn system_clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.shared.env.clock)
+    }
+
+    /// For how long a producer that does nothing is remembered, and how many batches of all.
+    pub(crate) fn producer_limits(&self) -> (Duration, usize) {
+        let options = &self.shared.options;
+        (options.producer_idle, options.remembered_batches)
     }
 
     /// The memory budget of the process.

@@ -10,6 +10,7 @@ use super::{
     fetched::{Chosen, Fetched, Filter, Held, Most, Wanted},
     in_files::InFiles,
     partitions::Partitions,
+    response_limit::exceeded,
     state::PartitionRef,
 };
 use crate::{
@@ -111,7 +112,11 @@ impl PartitionCursor {
             let bytes = most.bytes;
             *fetched = Some(self.fetch(owner, at, Enough { bytes, records })?);
         }
-        Ok(Some(self.choose(fetched, filter, most)))
+        let chosen = self.choose(fetched, filter, most);
+        match chosen.too_large {
+            None => Ok(Some(chosen)),
+            Some((offset, bytes)) => Err(exceeded(at, offset, bytes, most.largest)),
+        }
     }
 
     /// Whether fetched frames must be fetched again: something was erased, or removed after an

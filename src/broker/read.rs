@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
-    Broker, ErasedEntity, Error, Meant,
+    Broker, ErasedEntity, Error, Meant, ResponseLimit,
     fetched::{Fetched, Filter, Most},
     offsets::positions,
     partition_cursor::{PartitionCursor, Returned},
@@ -34,6 +34,7 @@ pub(crate) struct Read {
     /// 0 for no limit.
     pub(crate) max_records: u64,
     pub(crate) filter: Filter,
+    pub(crate) response: ResponseLimit,
 }
 
 /// A read under way. Its memory does not depend on how much it has read: some bytes for each
@@ -63,6 +64,7 @@ pub(crate) struct Reader {
     /// How many more records may be returned.
     remaining: u64,
     filter: Filter,
+    response: ResponseLimit,
 }
 
 /// The result of a step of a read.
@@ -158,6 +160,7 @@ impl Broker {
                 read.max_records
             },
             filter: read.filter,
+            response: read.response,
         };
         reader.find_turns();
         Ok(reader)
@@ -432,7 +435,7 @@ impl Reader {
         let place = self.partition(at);
         let most = Most {
             records: self.remaining,
-            ..Most::RESPONSE
+            ..self.response.most()
         };
         let read = &mut self.partitions[at].read;
         let began = read.cursor;

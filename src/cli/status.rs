@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, connection::Server, flags::StatusFlags, output, time::format_duration};
 use crate::{
-    client::{BrokerStatus, Level},
+    client::{BrokerStatus, Level, Limits},
     types::limits::{MAX_PARTITIONS, MAX_PRODUCERS},
 };
 
@@ -13,6 +13,9 @@ type Row = [String; 4];
 
 pub(super) async fn run(flags: StatusFlags) -> Result<(), Failure> {
     let client = Server::new(&flags.connection)?.connect().await?;
+    if flags.limits {
+        return show_limits(&client.limits().await?, flags.connection.json);
+    }
     let status = client.status().await?;
     if flags.check {
         return check(&status);
@@ -40,6 +43,39 @@ pub(super) async fn run(flags: StatusFlags) -> Result<(), Failure> {
         output::line(format_args!("it does not serve any more: {failure}"))?;
     }
     Ok(())
+}
+
+fn show_limits(limits: &Limits, as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        let mut all = Vec::new();
+        for limit in &limits.all {
+            all.push(json!({
+                "name": limit.name,
+                "most": limit.most,
+                "least": limit.least,
+                "unit": limit.unit,
+                "setting": limit.setting,
+                "meaning": limit.meaning,
+            }));
+        }
+        let all = json!({ "version": limits.version, "limits": all });
+        return Ok(output::json(&all)?);
+    }
+    output::line(format_args!("taffrail {}\n", limits.version))?;
+    let mut rows = Vec::new();
+    for limit in &limits.all {
+        rows.push([
+            limit.name.clone(),
+            output::count(limit.most),
+            limit.unit.clone(),
+            limit.setting.clone(),
+            limit.meaning.clone(),
+        ]);
+    }
+    Ok(output::table(
+        ["LIMIT", "MOST", "", "SETTING", "OF"],
+        &rows,
+    )?)
 }
 
 /// Fails if the broker takes no calls. One with a full disk takes them, and serves its readers.

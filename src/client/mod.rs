@@ -49,6 +49,7 @@
 mod append;
 mod appender;
 mod batch;
+mod broker_limits;
 mod broker_status;
 mod clock;
 mod conditions;
@@ -81,6 +82,7 @@ use tonic::transport::Channel;
 pub use append::{Append, Appended, AppendedRange};
 pub use appender::{AppendHandle, AppendWindow, Appender};
 pub use batch::Batch;
+pub use broker_limits::{Limit, Limits};
 pub use broker_status::{BrokerStatus, Level, MemoryPart};
 pub use clock::Clock;
 pub use conditions::{Actual, FailedCondition};
@@ -115,9 +117,9 @@ use crate::{
     types::limits,
 };
 
-/// The largest message that is accepted from the broker: a response with one record of the largest
-/// size, and room for the rest of the message.
-const MAX_RECEIVED_BYTES: usize = limits::RECORD_BYTES.2 as usize + (1 << 20);
+/// The largest message that is accepted from the broker, and what the broker is told to send at
+/// most.
+const MAX_RECEIVED_BYTES: usize = limits::CLIENT_RESPONSE_BYTES as usize;
 
 /// A connection to a broker.
 #[derive(Clone, Debug)]

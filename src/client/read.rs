@@ -9,7 +9,7 @@ use super::link::Link;
 use super::{Error, StoredRecord, offsets::to_wire, status::AtStake, stored::Runs};
 use crate::{
     proto::{self, log_client::LogClient, wire::ReadResponse},
-    types::{MalformedRecord, Offset, PartitionId, Position, RecordView, TopicId, Version},
+    types::{MalformedRecord, Offset, PartitionId, Position, RecordView, TopicId, Version, limits},
 };
 
 /// What to read; see [`Client::read`](super::Client::read).
@@ -24,6 +24,7 @@ impl Read {
     pub(super) fn new(log: LogClient<Link>, topic: &str) -> Self {
         let request = proto::ReadRequest {
             topic: topic.to_owned(),
+            max_response_bytes: limits::CLIENT_RESPONSE_BYTES,
             ..proto::ReadRequest::default()
         };
         Self { log, request }

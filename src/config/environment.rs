@@ -13,8 +13,12 @@ pub(crate) const TLS_CERT_KEY_VARIABLE: &str = "TAFFRAIL_TLS_CERT_KEY";
 /// The one that gives them their token.
 const TOKEN_VARIABLE: &str = "TAFFRAIL_TOKEN";
 
-/// All variables for the other commands: no settings of `serve`.
-pub(super) const OF_COMMANDS: [&str; 5] = [
+/// Names the binary that the test brokers of clients run.
+const BINARY_VARIABLE: &str = "TAFFRAIL_BINARY";
+
+/// All variables for the other commands, and for clients: no settings of `serve`.
+pub(super) const OF_COMMANDS: [&str; 6] = [
+    BINARY_VARIABLE,
     SERVER_VARIABLE,
     TLS_CA_VARIABLE,
     TLS_CERT_VARIABLE,

@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::{
     auth::permit,
     blocking::blocking,
+    bounds::{self, Bound, Configured},
     limits::ADMIN_CONNECTIONS,
     peer,
     tally::{Tallies, Tally},
@@ -17,9 +18,9 @@ use crate::{
     env::Process,
     proto::{
         AcceptClockRequest, AcceptClockResponse, Clock, ForgetProducerRequest,
-        ForgetProducerResponse, GetClockRequest, GetClockResponse, KnownProducer, Level,
-        ListProducersRequest, ListProducersResponse, MemoryPart, StatusRequest, StatusResponse,
-        broker_server, forget_producer_request,
+        ForgetProducerResponse, GetClockRequest, GetClockResponse, KnownProducer, Level, Limit,
+        LimitsRequest, LimitsResponse, ListProducersRequest, ListProducersResponse, MemoryPart,
+        StatusRequest, StatusResponse, broker_server, forget_producer_request,
     },
     types::{ProducerId, limits::MAX_PRODUCERS_PER_PAGE},
 };
@@ -29,14 +30,16 @@ pub(super) struct BrokerService {
     tallies: Tallies,
     /// Most connections on the port.
     max_connections: usize,
+    bounds: Vec<Bound>,
 }
 
 impl BrokerService {
-    pub(super) fn new(broker: Arc<Broker>, tallies: Tallies, max_connections: usize) -> Self {
+    pub(super) fn new(broker: Arc<Broker>, tallies: Tallies, configured: &Configured) -> Self {
         Self {
             broker,
             tallies,
-            max_connections,
+            max_connections: configured.max_connections,
+            bounds: bounds::all(configured),
         }
     }
 }
@@ -73,6 +76,17 @@ impl broker_server::Broker for BrokerService {
             journal_files: short(status.journal_files.0),
             journal_files_limit: short(status.journal_files.1),
             hindered_compactions: status.hindered_compactions as u64,
+        }))
+    }
+
+    async fn limits(
+        &self,
+        request: Request<LimitsRequest>,
+    ) -> Result<Response<LimitsResponse>, Status> {
+        permit(&request)?;
+        Ok(Response::new(LimitsResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            limits: self.bounds.iter().map(limit).collect(),
         }))
     }
 
@@ -133,6 +147,17 @@ impl broker_server::Broker for BrokerService {
         Ok(Response::new(ForgetProducerResponse {
             producer: Some(producer(forgotten)),
         }))
+    }
+}
+
+fn limit(bound: &Bound) -> Limit {
+    Limit {
+        name: bound.name.to_owned(),
+        most: bound.most,
+        least: bound.least,
+        unit: bound.unit.as_str().to_owned(),
+        setting: bound.setting.to_owned(),
+        meaning: bound.what.to_owned(),
     }
 }
 

@@ -239,6 +239,9 @@ pub(super) fn is_append(path: &str) -> bool {
     path.starts_with("/taffrail.v1.Log/Append")
 }
 
+/// Largest encoded request that is no append.
+pub(super) const MAX_OTHER_REQUEST_BYTES: usize = 4 << 20;
+
 /// The messages that a call takes. What carries records may be large. The rest has to hold a filter
 /// of 1,000 keys of 4 KB, and takes several times its size when it is taken apart.
 pub(super) fn messages(path: &str) -> Allowed {
@@ -248,11 +251,11 @@ pub(super) fn messages(path: &str) -> Allowed {
         // The client is no member before it has joined.
         "/taffrail.v1.Groups/Consume" => Allowed {
             first_at_once: true,
-            ..Allowed::many(4 << 20)
+            ..Allowed::many(MAX_OTHER_REQUEST_BYTES)
         },
         // A name. tonic keeps a buffer as large for as long as the call is open.
         path if path.starts_with(REFLECTION) => Allowed::many(SMALL_ANSWER_BYTES),
-        _ => Allowed::one(4 << 20),
+        _ => Allowed::one(MAX_OTHER_REQUEST_BYTES),
     }
 }
 

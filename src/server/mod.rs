@@ -17,6 +17,7 @@ mod administration;
 mod answers;
 mod auth;
 mod blocking;
+pub(crate) mod bounds;
 mod broker;
 mod calls;
 mod certificates;
@@ -81,6 +82,7 @@ pub(crate) use self::{
 use self::{
     administration::AdminService,
     auth::{Authority, Identify},
+    bounds::Configured,
     broker::BrokerService,
     calls::Calls,
     connections::Connections,
@@ -306,6 +308,12 @@ impl Server {
         self.options.max_connections.min(most)
     }
 
+    /// What clients can meet of the settings.
+    fn configured(&self) -> Configured {
+        let producers = self.broker.producer_limits();
+        Configured::of(&self.options, self.max_connections(), producers)
+    }
+
     fn routes(
         &self,
         health: HealthService,
@@ -327,7 +335,7 @@ impl Server {
         let broker = BrokerService::new(
             Arc::clone(&self.broker),
             tallies.clone(),
-            self.max_connections(),
+            &self.configured(),
         );
 
         let admin = AdminService::new(Arc::clone(&self.broker), self.trial.clone());

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{limits::MAX_GROUP_NAME_BYTES, steering};
+use super::{limits::MAX_GROUP_NAME_BYTES, steering, topic_name::too_long};
 
 /// A valid name of a consumer group: 1 to 255 bytes of UTF-8 without control characters. The name
 /// of a new group may not have characters that change the direction of text either: see
@@ -15,12 +15,15 @@ pub struct GroupName(Arc<str>);
 #[error(
     "{name:?} cannot name a group{}: use 1 to {MAX_GROUP_NAME_BYTES} bytes without control \
     characters, and without \
-     those for the direction of text",
-    .letter.as_ref().map_or_else(String::new, |letter| format!(", because of {letter}"))
+     those for the direction of text{}",
+    .letter.as_ref().map_or_else(String::new, |letter| format!(", because of {letter}")),
+    too_long(.bytes, MAX_GROUP_NAME_BYTES)
 )]
 pub struct GroupNameError {
     /// The string, cut to what a valid name could hold.
     pub name: String,
+    /// How many bytes it has.
+    pub bytes: usize,
     /// The first character that a name cannot have, as `U+202E`; `None` if the name breaks another
     /// rule.
     pub letter: Option<String>,
@@ -29,6 +32,7 @@ pub struct GroupNameError {
 impl GroupNameError {
     fn of(name: &str) -> Self {
         Self {
+            bytes: name.len(),
             name: name.chars().take(MAX_GROUP_NAME_BYTES).collect(),
             letter: steering(name),
         }

@@ -207,9 +207,18 @@ pub const MANY_RECORDS: usize = 8_192;
 /// Largest encoded append request. Its journal entry must fit one journal file.
 pub const MAX_REQUEST_BYTES: usize = 16 << 20;
 
-/// Most bytes of records in one read response, unless a single record is larger. Below the 4 MiB
-/// that generated clients accept by default.
+/// Most bytes of records in one read response, unless a single record is larger.
 pub const MAX_RESPONSE_BYTES: usize = 1 << 20;
+
+/// Largest encoded response of a read whose client does not say what it takes: what generated
+/// clients accept by default.
+pub const RESPONSE_LIMIT_BYTES: usize = 4 << 20;
+
+/// The least that a client may say: a record of 64,512 bytes fits.
+pub const MIN_RESPONSE_LIMIT_BYTES: usize = 64 << 10;
+
+/// What the Rust client and the command line take: any record fits, beside anything.
+pub const CLIENT_RESPONSE_BYTES: u32 = 16 << 20;
 
 /// Most keys, and most types, in one filter.
 pub const MAX_FILTER_VALUES: usize = 1_000;
@@ -224,8 +233,8 @@ pub const MAX_TOPICS_PER_PAGE: usize = 1_000;
 /// Most producers in one page of a listing.
 pub const MAX_PRODUCERS_PER_PAGE: usize = 1_000;
 
-/// Bounds and default of a topic's `max.record.bytes`. Above 3 MiB a generated client must raise
-/// its own limit on received messages.
+/// Bounds and default of a topic's `max.record.bytes`. Records above 4 MiB go only to clients that
+/// say they take them.
 pub const RECORD_BYTES: (u64, u64, u64) = (1 << 10, 1 << 20, 8 << 20);
 
 /// Bounds and default of a topic's `segment.bytes`. The index holds positions as 32-bit numbers.

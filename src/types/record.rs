@@ -66,11 +66,26 @@ pub enum MalformedRecord {
         max: usize,
     },
     /// More headers than a record may have.
-    #[error("it has more than {MAX_HEADERS} headers")]
-    TooManyHeaders,
+    #[error("it has {count} headers; at most {MAX_HEADERS} are allowed")]
+    TooManyHeaders {
+        /// How many it has.
+        count: usize,
+    },
     /// A field of a header that `Header` does not have.
     #[error("one of its headers has field {0}, which Header does not have")]
     UnknownHeaderField(u32),
+}
+
+impl MalformedRecord {
+    /// How much there is of something, and how much there may be, where it is too much.
+    #[must_use]
+    pub fn size(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::TooLong { len, max, .. } => Some((*len, *max)),
+            Self::TooManyHeaders { count } => Some((*count, MAX_HEADERS)),
+            _ => None,
+        }
+    }
 }
 
 const VARINT: u32 = 0;
@@ -116,7 +131,10 @@ impl<'a> RecordView<'a> {
             let (field, wire) = take_tag(&mut rest)?;
             record.take_field(field, wire, &mut rest)?;
         }
-        Ok(record)
+        match record.header_count {
+            0..=MAX_HEADERS => Ok(record),
+            count => Err(MalformedRecord::TooManyHeaders { count }),
+        }
     }
 
     fn take_field(
@@ -141,9 +159,6 @@ impl<'a> RecordView<'a> {
             4 => {
                 check_header(take_bytes(rest)?)?;
                 self.header_count += 1;
-                if self.header_count > MAX_HEADERS {
-                    return Err(MalformedRecord::TooManyHeaders);
-                }
             }
             #[expect(
                 clippy::cast_possible_wrap,

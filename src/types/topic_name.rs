@@ -13,16 +13,27 @@ pub struct TopicName(Arc<str>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{name:?} cannot name a topic: use 1 to {MAX_TOPIC_NAME_BYTES} characters out of A-Z, a-z, 0-9, '.', '_' and '-', \
-     other than \".\" and \"..\""
+     other than \".\" and \"..\"{}", too_long(.bytes, MAX_TOPIC_NAME_BYTES)
 )]
 pub struct TopicNameError {
     /// The string, cut to what a valid name could hold.
     pub name: String,
+    /// How many bytes it has.
+    pub bytes: usize,
+}
+
+/// What is said behind a rule for names where one is too long.
+pub(super) fn too_long(bytes: &usize, most: usize) -> String {
+    match *bytes > most {
+        true => format!("; it has {bytes} bytes"),
+        false => String::new(),
+    }
 }
 
 impl TopicNameError {
     fn of(name: &str) -> Self {
         Self {
+            bytes: name.len(),
             name: name.chars().take(MAX_TOPIC_NAME_BYTES + 1).collect(),
         }
     }

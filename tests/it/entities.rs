@@ -334,6 +334,7 @@ async fn bad_input_is_refused_by_name() -> Outcome {
     let large = GetLatestRequest {
         topic: "accounts".to_owned(),
         keys: vec![vec![b'k'; 65_535].into(); 65],
+        max_response_bytes: 0,
     };
     let status = calls.get_latest(large).await.unwrap_err();
     assert_eq!(

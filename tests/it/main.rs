@@ -23,4 +23,6 @@ mod projection;
 mod proxy;
 mod raw;
 mod recreated;
+mod responses;
 mod strict;
+mod too_large;

@@ -293,6 +293,190 @@ func (x *StatusResponse) GetDiskMissingBytes() uint64 {
 	return 0
 }
 
+// Asks for the bounds.
+type LimitsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitsRequest) Reset() {
+	*x = LimitsRequest{}
+	mi := &file_taffrail_v1_broker_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitsRequest) ProtoMessage() {}
+
+func (x *LimitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_broker_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitsRequest.ProtoReflect.Descriptor instead.
+func (*LimitsRequest) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{2}
+}
+
+// The bounds.
+type LimitsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The broker's version, such as 0.1.0.
+	Version string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Every bound, each name once.
+	Limits        []*Limit `protobuf:"bytes,2,rep,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitsResponse) Reset() {
+	*x = LimitsResponse{}
+	mi := &file_taffrail_v1_broker_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitsResponse) ProtoMessage() {}
+
+func (x *LimitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_broker_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitsResponse.ProtoReflect.Descriptor instead.
+func (*LimitsResponse) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *LimitsResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *LimitsResponse) GetLimits() []*Limit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// A bound.
+type Limit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name, such as `record_bytes`. A later version may have more; names stay.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The most that is allowed.
+	Most uint64 `protobuf:"varint,2,opt,name=most,proto3" json:"most,omitempty"`
+	// The least that is allowed. Default: 0.
+	Least uint64 `protobuf:"varint,3,opt,name=least,proto3" json:"least,omitempty"`
+	// What is counted: `bytes`, `ms` (milliseconds), or empty for things.
+	Unit string `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`
+	// The setting by which it is another one: of the broker, as `server.max_connections`, and then `most` is what is set;
+	// or of a topic, as `max.record.bytes`, and then `most` is what may be set. Empty: it is fixed.
+	Setting string `protobuf:"bytes,5,opt,name=setting,proto3" json:"setting,omitempty"`
+	// Of what it is a bound, in words.
+	Meaning       string `protobuf:"bytes,6,opt,name=meaning,proto3" json:"meaning,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limit) Reset() {
+	*x = Limit{}
+	mi := &file_taffrail_v1_broker_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limit) ProtoMessage() {}
+
+func (x *Limit) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_broker_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limit.ProtoReflect.Descriptor instead.
+func (*Limit) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Limit) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Limit) GetMost() uint64 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
+func (x *Limit) GetLeast() uint64 {
+	if x != nil {
+		return x.Least
+	}
+	return 0
+}
+
+func (x *Limit) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *Limit) GetSetting() string {
+	if x != nil {
+		return x.Setting
+	}
+	return ""
+}
+
+func (x *Limit) GetMeaning() string {
+	if x != nil {
+		return x.Meaning
+	}
+	return ""
+}
+
 // How many there are of something.
 type Level struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -308,7 +492,7 @@ type Level struct {
 
 func (x *Level) Reset() {
 	*x = Level{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[2]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -320,7 +504,7 @@ func (x *Level) String() string {
 func (*Level) ProtoMessage() {}
 
 func (x *Level) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[2]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -333,7 +517,7 @@ func (x *Level) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Level.ProtoReflect.Descriptor instead.
 func (*Level) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{2}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Level) GetNow() uint64 {
@@ -376,7 +560,7 @@ type MemoryPart struct {
 
 func (x *MemoryPart) Reset() {
 	*x = MemoryPart{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[3]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -388,7 +572,7 @@ func (x *MemoryPart) String() string {
 func (*MemoryPart) ProtoMessage() {}
 
 func (x *MemoryPart) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[3]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -401,7 +585,7 @@ func (x *MemoryPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryPart.ProtoReflect.Descriptor instead.
 func (*MemoryPart) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{3}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *MemoryPart) GetName() string {
@@ -448,7 +632,7 @@ type GetClockRequest struct {
 
 func (x *GetClockRequest) Reset() {
 	*x = GetClockRequest{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[4]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -460,7 +644,7 @@ func (x *GetClockRequest) String() string {
 func (*GetClockRequest) ProtoMessage() {}
 
 func (x *GetClockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[4]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -473,7 +657,7 @@ func (x *GetClockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClockRequest.ProtoReflect.Descriptor instead.
 func (*GetClockRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{4}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{7}
 }
 
 // The time.
@@ -487,7 +671,7 @@ type GetClockResponse struct {
 
 func (x *GetClockResponse) Reset() {
 	*x = GetClockResponse{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[5]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -499,7 +683,7 @@ func (x *GetClockResponse) String() string {
 func (*GetClockResponse) ProtoMessage() {}
 
 func (x *GetClockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[5]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -512,7 +696,7 @@ func (x *GetClockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClockResponse.ProtoReflect.Descriptor instead.
 func (*GetClockResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{5}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetClockResponse) GetClock() *Clock {
@@ -531,7 +715,7 @@ type AcceptClockRequest struct {
 
 func (x *AcceptClockRequest) Reset() {
 	*x = AcceptClockRequest{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[6]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -543,7 +727,7 @@ func (x *AcceptClockRequest) String() string {
 func (*AcceptClockRequest) ProtoMessage() {}
 
 func (x *AcceptClockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[6]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -556,7 +740,7 @@ func (x *AcceptClockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptClockRequest.ProtoReflect.Descriptor instead.
 func (*AcceptClockRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{6}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{9}
 }
 
 // It is followed.
@@ -570,7 +754,7 @@ type AcceptClockResponse struct {
 
 func (x *AcceptClockResponse) Reset() {
 	*x = AcceptClockResponse{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[7]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +766,7 @@ func (x *AcceptClockResponse) String() string {
 func (*AcceptClockResponse) ProtoMessage() {}
 
 func (x *AcceptClockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[7]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +779,7 @@ func (x *AcceptClockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptClockResponse.ProtoReflect.Descriptor instead.
 func (*AcceptClockResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{7}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AcceptClockResponse) GetClock() *Clock {
@@ -621,7 +805,7 @@ type Clock struct {
 
 func (x *Clock) Reset() {
 	*x = Clock{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[8]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -633,7 +817,7 @@ func (x *Clock) String() string {
 func (*Clock) ProtoMessage() {}
 
 func (x *Clock) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[8]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -646,7 +830,7 @@ func (x *Clock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Clock.ProtoReflect.Descriptor instead.
 func (*Clock) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{8}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Clock) GetNowMs() int64 {
@@ -685,7 +869,7 @@ type ListProducersRequest struct {
 
 func (x *ListProducersRequest) Reset() {
 	*x = ListProducersRequest{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[9]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +881,7 @@ func (x *ListProducersRequest) String() string {
 func (*ListProducersRequest) ProtoMessage() {}
 
 func (x *ListProducersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[9]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +894,7 @@ func (x *ListProducersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProducersRequest.ProtoReflect.Descriptor instead.
 func (*ListProducersRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{9}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListProducersRequest) GetName() string {
@@ -747,7 +931,7 @@ type ListProducersResponse struct {
 
 func (x *ListProducersResponse) Reset() {
 	*x = ListProducersResponse{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[10]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -759,7 +943,7 @@ func (x *ListProducersResponse) String() string {
 func (*ListProducersResponse) ProtoMessage() {}
 
 func (x *ListProducersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[10]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -772,7 +956,7 @@ func (x *ListProducersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProducersResponse.ProtoReflect.Descriptor instead.
 func (*ListProducersResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{10}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListProducersResponse) GetProducers() []*KnownProducer {
@@ -808,7 +992,7 @@ type KnownProducer struct {
 
 func (x *KnownProducer) Reset() {
 	*x = KnownProducer{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[11]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -820,7 +1004,7 @@ func (x *KnownProducer) String() string {
 func (*KnownProducer) ProtoMessage() {}
 
 func (x *KnownProducer) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[11]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -833,7 +1017,7 @@ func (x *KnownProducer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KnownProducer.ProtoReflect.Descriptor instead.
 func (*KnownProducer) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{11}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *KnownProducer) GetId() uint64 {
@@ -887,7 +1071,7 @@ type ForgetProducerRequest struct {
 
 func (x *ForgetProducerRequest) Reset() {
 	*x = ForgetProducerRequest{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[12]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +1083,7 @@ func (x *ForgetProducerRequest) String() string {
 func (*ForgetProducerRequest) ProtoMessage() {}
 
 func (x *ForgetProducerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[12]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +1096,7 @@ func (x *ForgetProducerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetProducerRequest.ProtoReflect.Descriptor instead.
 func (*ForgetProducerRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{12}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ForgetProducerRequest) GetProducer() isForgetProducerRequest_Producer {
@@ -969,7 +1153,7 @@ type ForgetProducerResponse struct {
 
 func (x *ForgetProducerResponse) Reset() {
 	*x = ForgetProducerResponse{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[13]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1165,7 @@ func (x *ForgetProducerResponse) String() string {
 func (*ForgetProducerResponse) ProtoMessage() {}
 
 func (x *ForgetProducerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[13]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1178,7 @@ func (x *ForgetProducerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetProducerResponse.ProtoReflect.Descriptor instead.
 func (*ForgetProducerResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{13}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ForgetProducerResponse) GetProducer() *KnownProducer {
@@ -1043,7 +1227,18 @@ const file_taffrail_v1_broker_proto_rawDesc = "" +
 	"\x11_open_files_limitB\a\n" +
 	"\x05_mapsB\x12\n" +
 	"\x10_disk_free_bytesB\x15\n" +
-	"\x13_disk_missing_bytes\"C\n" +
+	"\x13_disk_missing_bytes\"\x0f\n" +
+	"\rLimitsRequest\"V\n" +
+	"\x0eLimitsResponse\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\x12*\n" +
+	"\x06limits\x18\x02 \x03(\v2\x12.taffrail.v1.LimitR\x06limits\"\x8d\x01\n" +
+	"\x05Limit\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04most\x18\x02 \x01(\x04R\x04most\x12\x14\n" +
+	"\x05least\x18\x03 \x01(\x04R\x05least\x12\x12\n" +
+	"\x04unit\x18\x04 \x01(\tR\x04unit\x12\x18\n" +
+	"\asetting\x18\x05 \x01(\tR\asetting\x12\x18\n" +
+	"\ameaning\x18\x06 \x01(\tR\ameaning\"C\n" +
 	"\x05Level\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\x04R\x03now\x12\x12\n" +
 	"\x04most\x18\x02 \x01(\x04R\x04most\x12\x14\n" +
@@ -1090,9 +1285,10 @@ const file_taffrail_v1_broker_proto_rawDesc = "" +
 	"\n" +
 	"\bproducer\"P\n" +
 	"\x16ForgetProducerResponse\x126\n" +
-	"\bproducer\x18\x01 \x01(\v2\x1a.taffrail.v1.KnownProducerR\bproducer2\x99\x03\n" +
+	"\bproducer\x18\x01 \x01(\v2\x1a.taffrail.v1.KnownProducerR\bproducer2\xdc\x03\n" +
 	"\x06Broker\x12A\n" +
-	"\x06Status\x12\x1a.taffrail.v1.StatusRequest\x1a\x1b.taffrail.v1.StatusResponse\x12G\n" +
+	"\x06Status\x12\x1a.taffrail.v1.StatusRequest\x1a\x1b.taffrail.v1.StatusResponse\x12A\n" +
+	"\x06Limits\x12\x1a.taffrail.v1.LimitsRequest\x1a\x1b.taffrail.v1.LimitsResponse\x12G\n" +
 	"\bGetClock\x12\x1c.taffrail.v1.GetClockRequest\x1a\x1d.taffrail.v1.GetClockResponse\x12P\n" +
 	"\vAcceptClock\x12\x1f.taffrail.v1.AcceptClockRequest\x1a .taffrail.v1.AcceptClockResponse\x12V\n" +
 	"\rListProducers\x12!.taffrail.v1.ListProducersRequest\x1a\".taffrail.v1.ListProducersResponse\x12Y\n" +
@@ -1111,47 +1307,53 @@ func file_taffrail_v1_broker_proto_rawDescGZIP() []byte {
 	return file_taffrail_v1_broker_proto_rawDescData
 }
 
-var file_taffrail_v1_broker_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_taffrail_v1_broker_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_taffrail_v1_broker_proto_goTypes = []any{
 	(*StatusRequest)(nil),          // 0: taffrail.v1.StatusRequest
 	(*StatusResponse)(nil),         // 1: taffrail.v1.StatusResponse
-	(*Level)(nil),                  // 2: taffrail.v1.Level
-	(*MemoryPart)(nil),             // 3: taffrail.v1.MemoryPart
-	(*GetClockRequest)(nil),        // 4: taffrail.v1.GetClockRequest
-	(*GetClockResponse)(nil),       // 5: taffrail.v1.GetClockResponse
-	(*AcceptClockRequest)(nil),     // 6: taffrail.v1.AcceptClockRequest
-	(*AcceptClockResponse)(nil),    // 7: taffrail.v1.AcceptClockResponse
-	(*Clock)(nil),                  // 8: taffrail.v1.Clock
-	(*ListProducersRequest)(nil),   // 9: taffrail.v1.ListProducersRequest
-	(*ListProducersResponse)(nil),  // 10: taffrail.v1.ListProducersResponse
-	(*KnownProducer)(nil),          // 11: taffrail.v1.KnownProducer
-	(*ForgetProducerRequest)(nil),  // 12: taffrail.v1.ForgetProducerRequest
-	(*ForgetProducerResponse)(nil), // 13: taffrail.v1.ForgetProducerResponse
+	(*LimitsRequest)(nil),          // 2: taffrail.v1.LimitsRequest
+	(*LimitsResponse)(nil),         // 3: taffrail.v1.LimitsResponse
+	(*Limit)(nil),                  // 4: taffrail.v1.Limit
+	(*Level)(nil),                  // 5: taffrail.v1.Level
+	(*MemoryPart)(nil),             // 6: taffrail.v1.MemoryPart
+	(*GetClockRequest)(nil),        // 7: taffrail.v1.GetClockRequest
+	(*GetClockResponse)(nil),       // 8: taffrail.v1.GetClockResponse
+	(*AcceptClockRequest)(nil),     // 9: taffrail.v1.AcceptClockRequest
+	(*AcceptClockResponse)(nil),    // 10: taffrail.v1.AcceptClockResponse
+	(*Clock)(nil),                  // 11: taffrail.v1.Clock
+	(*ListProducersRequest)(nil),   // 12: taffrail.v1.ListProducersRequest
+	(*ListProducersResponse)(nil),  // 13: taffrail.v1.ListProducersResponse
+	(*KnownProducer)(nil),          // 14: taffrail.v1.KnownProducer
+	(*ForgetProducerRequest)(nil),  // 15: taffrail.v1.ForgetProducerRequest
+	(*ForgetProducerResponse)(nil), // 16: taffrail.v1.ForgetProducerResponse
 }
 var file_taffrail_v1_broker_proto_depIdxs = []int32{
-	2,  // 0: taffrail.v1.StatusResponse.connections:type_name -> taffrail.v1.Level
-	2,  // 1: taffrail.v1.StatusResponse.administrators:type_name -> taffrail.v1.Level
-	2,  // 2: taffrail.v1.StatusResponse.calls:type_name -> taffrail.v1.Level
-	3,  // 3: taffrail.v1.StatusResponse.memory:type_name -> taffrail.v1.MemoryPart
-	8,  // 4: taffrail.v1.GetClockResponse.clock:type_name -> taffrail.v1.Clock
-	8,  // 5: taffrail.v1.AcceptClockResponse.clock:type_name -> taffrail.v1.Clock
-	11, // 6: taffrail.v1.ListProducersResponse.producers:type_name -> taffrail.v1.KnownProducer
-	11, // 7: taffrail.v1.ForgetProducerResponse.producer:type_name -> taffrail.v1.KnownProducer
-	0,  // 8: taffrail.v1.Broker.Status:input_type -> taffrail.v1.StatusRequest
-	4,  // 9: taffrail.v1.Broker.GetClock:input_type -> taffrail.v1.GetClockRequest
-	6,  // 10: taffrail.v1.Broker.AcceptClock:input_type -> taffrail.v1.AcceptClockRequest
-	9,  // 11: taffrail.v1.Broker.ListProducers:input_type -> taffrail.v1.ListProducersRequest
-	12, // 12: taffrail.v1.Broker.ForgetProducer:input_type -> taffrail.v1.ForgetProducerRequest
-	1,  // 13: taffrail.v1.Broker.Status:output_type -> taffrail.v1.StatusResponse
-	5,  // 14: taffrail.v1.Broker.GetClock:output_type -> taffrail.v1.GetClockResponse
-	7,  // 15: taffrail.v1.Broker.AcceptClock:output_type -> taffrail.v1.AcceptClockResponse
-	10, // 16: taffrail.v1.Broker.ListProducers:output_type -> taffrail.v1.ListProducersResponse
-	13, // 17: taffrail.v1.Broker.ForgetProducer:output_type -> taffrail.v1.ForgetProducerResponse
-	13, // [13:18] is the sub-list for method output_type
-	8,  // [8:13] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	5,  // 0: taffrail.v1.StatusResponse.connections:type_name -> taffrail.v1.Level
+	5,  // 1: taffrail.v1.StatusResponse.administrators:type_name -> taffrail.v1.Level
+	5,  // 2: taffrail.v1.StatusResponse.calls:type_name -> taffrail.v1.Level
+	6,  // 3: taffrail.v1.StatusResponse.memory:type_name -> taffrail.v1.MemoryPart
+	4,  // 4: taffrail.v1.LimitsResponse.limits:type_name -> taffrail.v1.Limit
+	11, // 5: taffrail.v1.GetClockResponse.clock:type_name -> taffrail.v1.Clock
+	11, // 6: taffrail.v1.AcceptClockResponse.clock:type_name -> taffrail.v1.Clock
+	14, // 7: taffrail.v1.ListProducersResponse.producers:type_name -> taffrail.v1.KnownProducer
+	14, // 8: taffrail.v1.ForgetProducerResponse.producer:type_name -> taffrail.v1.KnownProducer
+	0,  // 9: taffrail.v1.Broker.Status:input_type -> taffrail.v1.StatusRequest
+	2,  // 10: taffrail.v1.Broker.Limits:input_type -> taffrail.v1.LimitsRequest
+	7,  // 11: taffrail.v1.Broker.GetClock:input_type -> taffrail.v1.GetClockRequest
+	9,  // 12: taffrail.v1.Broker.AcceptClock:input_type -> taffrail.v1.AcceptClockRequest
+	12, // 13: taffrail.v1.Broker.ListProducers:input_type -> taffrail.v1.ListProducersRequest
+	15, // 14: taffrail.v1.Broker.ForgetProducer:input_type -> taffrail.v1.ForgetProducerRequest
+	1,  // 15: taffrail.v1.Broker.Status:output_type -> taffrail.v1.StatusResponse
+	3,  // 16: taffrail.v1.Broker.Limits:output_type -> taffrail.v1.LimitsResponse
+	8,  // 17: taffrail.v1.Broker.GetClock:output_type -> taffrail.v1.GetClockResponse
+	10, // 18: taffrail.v1.Broker.AcceptClock:output_type -> taffrail.v1.AcceptClockResponse
+	13, // 19: taffrail.v1.Broker.ListProducers:output_type -> taffrail.v1.ListProducersResponse
+	16, // 20: taffrail.v1.Broker.ForgetProducer:output_type -> taffrail.v1.ForgetProducerResponse
+	15, // [15:21] is the sub-list for method output_type
+	9,  // [9:15] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_taffrail_v1_broker_proto_init() }
@@ -1160,8 +1362,8 @@ func file_taffrail_v1_broker_proto_init() {
 		return
 	}
 	file_taffrail_v1_broker_proto_msgTypes[1].OneofWrappers = []any{}
-	file_taffrail_v1_broker_proto_msgTypes[8].OneofWrappers = []any{}
-	file_taffrail_v1_broker_proto_msgTypes[12].OneofWrappers = []any{
+	file_taffrail_v1_broker_proto_msgTypes[11].OneofWrappers = []any{}
+	file_taffrail_v1_broker_proto_msgTypes[15].OneofWrappers = []any{
 		(*ForgetProducerRequest_Name)(nil),
 		(*ForgetProducerRequest_Id)(nil),
 	}
@@ -1171,7 +1373,7 @@ func file_taffrail_v1_broker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taffrail_v1_broker_proto_rawDesc), len(file_taffrail_v1_broker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,6 +19,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Broker_Status_FullMethodName         = "/taffrail.v1.Broker/Status"
+	Broker_Limits_FullMethodName         = "/taffrail.v1.Broker/Limits"
 	Broker_GetClock_FullMethodName       = "/taffrail.v1.Broker/GetClock"
 	Broker_AcceptClock_FullMethodName    = "/taffrail.v1.Broker/AcceptClock"
 	Broker_ListProducers_FullMethodName  = "/taffrail.v1.Broker/ListProducers"
@@ -37,6 +38,10 @@ type BrokerClient interface {
 	// How the broker is: what it holds, what it uses of the room that it has, whether it serves. Each figure is looked up
 	// by itself, and nothing is changed.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// Its version, and every bound that a client can meet, as it is set: how large a request, a record or a name may be,
+	// how many there may be of something, how long something may take. Everybody may ask. What is over a bound is refused
+	// with a status that says how much it was and how much may be.
+	Limits(ctx context.Context, in *LimitsRequest, opts ...grpc.CallOption) (*LimitsResponse, error)
 	// What time it is for the broker, beside what its machine says. Append times, and timestamps that clients leave out,
 	// are the broker's time: it follows the machine's wall clock as long as that is near. One that is further away than
 	// the setting `clock.jump` (default 10 min) is not followed before it has stood there for `clock.settle` (default
@@ -70,6 +75,16 @@ func (c *brokerClient) Status(ctx context.Context, in *StatusRequest, opts ...gr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(StatusResponse)
 	err := c.cc.Invoke(ctx, Broker_Status_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *brokerClient) Limits(ctx context.Context, in *LimitsRequest, opts ...grpc.CallOption) (*LimitsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LimitsResponse)
+	err := c.cc.Invoke(ctx, Broker_Limits_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +143,10 @@ type BrokerServer interface {
 	// How the broker is: what it holds, what it uses of the room that it has, whether it serves. Each figure is looked up
 	// by itself, and nothing is changed.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// Its version, and every bound that a client can meet, as it is set: how large a request, a record or a name may be,
+	// how many there may be of something, how long something may take. Everybody may ask. What is over a bound is refused
+	// with a status that says how much it was and how much may be.
+	Limits(context.Context, *LimitsRequest) (*LimitsResponse, error)
 	// What time it is for the broker, beside what its machine says. Append times, and timestamps that clients leave out,
 	// are the broker's time: it follows the machine's wall clock as long as that is near. One that is further away than
 	// the setting `clock.jump` (default 10 min) is not followed before it has stood there for `clock.settle` (default
@@ -159,6 +178,9 @@ type UnimplementedBrokerServer struct{}
 
 func (UnimplementedBrokerServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedBrokerServer) Limits(context.Context, *LimitsRequest) (*LimitsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Limits not implemented")
 }
 func (UnimplementedBrokerServer) GetClock(context.Context, *GetClockRequest) (*GetClockResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetClock not implemented")
@@ -207,6 +229,24 @@ func _Broker_Status_Handler(srv interface{}, ctx context.Context, dec func(inter
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(BrokerServer).Status(ctx, req.(*StatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Broker_Limits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LimitsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BrokerServer).Limits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Broker_Limits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BrokerServer).Limits(ctx, req.(*LimitsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -293,6 +333,10 @@ var Broker_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _Broker_Status_Handler,
+		},
+		{
+			MethodName: "Limits",
+			Handler:    _Broker_Limits_Handler,
 		},
 		{
 			MethodName: "GetClock",

@@ -33,9 +33,12 @@ type ReadKeyRequest struct {
 	// From the latest to the earliest. Default: false.
 	Backward bool `protobuf:"varint,4,opt,name=backward,proto3" json:"backward,omitempty"`
 	// At most this many records. 0, the default: no limit.
-	MaxRecords    uint64 `protobuf:"varint,5,opt,name=max_records,json=maxRecords,proto3" json:"max_records,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MaxRecords uint64 `protobuf:"varint,5,opt,name=max_records,json=maxRecords,proto3" json:"max_records,omitempty"`
+	// The largest response that the client takes, encoded, in bytes, as in `ReadRequest`: 65,536 or more, default
+	// 4,194,304.
+	MaxResponseBytes uint32 `protobuf:"varint,6,opt,name=max_response_bytes,json=maxResponseBytes,proto3" json:"max_response_bytes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ReadKeyRequest) Reset() {
@@ -103,6 +106,13 @@ func (x *ReadKeyRequest) GetMaxRecords() uint64 {
 	return 0
 }
 
+func (x *ReadKeyRequest) GetMaxResponseBytes() uint32 {
+	if x != nil {
+		return x.MaxResponseBytes
+	}
+	return 0
+}
+
 // Some records of an entity, in the order of the read. The first response comes also if there are none.
 type ReadKeyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -114,7 +124,8 @@ type ReadKeyResponse struct {
 	// latest version: all were. Exact where the read has come to it or began below it; else it may be further on, before
 	// the records that are returned. Versions that are missing behind it are those that compaction has removed.
 	FirstVersion uint64 `protobuf:"varint,3,opt,name=first_version,json=firstVersion,proto3" json:"first_version,omitempty"`
-	// The records. At most 1 MiB (1,048,576 bytes) of them, or one record if that is larger.
+	// The records. At most 1 MiB (1,048,576 bytes) of them, or one record if that is larger; see
+	// `ReadKeyRequest.max_response_bytes`.
 	Records       []*Record `protobuf:"bytes,15,rep,name=records,proto3" json:"records,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -184,9 +195,12 @@ type GetLatestRequest struct {
 	// The topic's name; it must exist. Required.
 	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
 	// Their keys: at most 1,000 (REQUEST_TOO_LARGE).
-	Keys          [][]byte `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Keys [][]byte `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	// The largest response that the client takes, encoded, in bytes, as in `ReadRequest`: 65,536 or more, default
+	// 4,194,304.
+	MaxResponseBytes uint32 `protobuf:"varint,3,opt,name=max_response_bytes,json=maxResponseBytes,proto3" json:"max_response_bytes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *GetLatestRequest) Reset() {
@@ -233,8 +247,15 @@ func (x *GetLatestRequest) GetKeys() [][]byte {
 	return nil
 }
 
+func (x *GetLatestRequest) GetMaxResponseBytes() uint32 {
+	if x != nil {
+		return x.MaxResponseBytes
+	}
+	return 0
+}
+
 // Some of the entities that were asked for. All responses to one request together have one for each key, in order, at
-// one moment. At most 1 MiB of records, or one record if that is larger.
+// one moment. At most 1 MiB of records, or one record if that is larger; see `GetLatestRequest.max_response_bytes`.
 type GetLatestResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Entities, in the order asked for.
@@ -765,22 +786,24 @@ var File_taffrail_v1_entities_proto protoreflect.FileDescriptor
 
 const file_taffrail_v1_entities_proto_rawDesc = "" +
 	"\n" +
-	"\x1ataffrail/v1/entities.proto\x12\vtaffrail.v1\x1a\x18taffrail/v1/record.proto\"\x98\x01\n" +
+	"\x1ataffrail/v1/entities.proto\x12\vtaffrail.v1\x1a\x18taffrail/v1/record.proto\"\xc6\x01\n" +
 	"\x0eReadKeyRequest\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12!\n" +
 	"\ffrom_version\x18\x03 \x01(\x04R\vfromVersion\x12\x1a\n" +
 	"\bbackward\x18\x04 \x01(\bR\bbackward\x12\x1f\n" +
 	"\vmax_records\x18\x05 \x01(\x04R\n" +
-	"maxRecords\"\xaa\x01\n" +
+	"maxRecords\x12,\n" +
+	"\x12max_response_bytes\x18\x06 \x01(\rR\x10maxResponseBytes\"\xaa\x01\n" +
 	"\x0fReadKeyResponse\x12%\n" +
 	"\x0elatest_version\x18\x01 \x01(\x04R\rlatestVersion\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12#\n" +
 	"\rfirst_version\x18\x03 \x01(\x04R\ffirstVersion\x12-\n" +
-	"\arecords\x18\x0f \x03(\v2\x13.taffrail.v1.RecordR\arecords\"<\n" +
+	"\arecords\x18\x0f \x03(\v2\x13.taffrail.v1.RecordR\arecords\"j\n" +
 	"\x10GetLatestRequest\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x12\n" +
-	"\x04keys\x18\x02 \x03(\fR\x04keys\"F\n" +
+	"\x04keys\x18\x02 \x03(\fR\x04keys\x12,\n" +
+	"\x12max_response_bytes\x18\x03 \x01(\rR\x10maxResponseBytes\"F\n" +
 	"\x11GetLatestResponse\x121\n" +
 	"\x06latest\x18\x01 \x03(\v2\x19.taffrail.v1.LatestRecordR\x06latest\"\x83\x01\n" +
 	"\fLatestRecord\x12\x18\n" +

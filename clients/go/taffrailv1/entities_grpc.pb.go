@@ -41,9 +41,10 @@ type EntitiesClient interface {
 	// Reads the records of one entity by version, without looking at any other. Only durable records are seen; the read
 	// ends at the version that was the latest when it began. Records that were trimmed are left out; those that were
 	// erased are there, marked. An entity that never had a record is no error: the answer says version 0.
+	// Also: FAILED_PRECONDITION (RECORD_EXCEEDS_RESPONSE, as in `Log.Read`).
 	ReadKey(ctx context.Context, in *ReadKeyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadKeyResponse], error)
 	// The latest record and version of up to 1,000 entities, as they were at one moment: of every atomic append, all is
-	// seen or nothing.
+	// seen or nothing. Also: FAILED_PRECONDITION (RECORD_EXCEEDS_RESPONSE, as in `Log.Read`).
 	GetLatest(ctx context.Context, in *GetLatestRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetLatestResponse], error)
 	// Erases an entity: when this is answered, no read returns the keys, values, headers and event ids of its records any
 	// more. Offsets, versions, types and times stay; the records are marked (`Record.erased`). In the background the
@@ -170,9 +171,10 @@ type EntitiesServer interface {
 	// Reads the records of one entity by version, without looking at any other. Only durable records are seen; the read
 	// ends at the version that was the latest when it began. Records that were trimmed are left out; those that were
 	// erased are there, marked. An entity that never had a record is no error: the answer says version 0.
+	// Also: FAILED_PRECONDITION (RECORD_EXCEEDS_RESPONSE, as in `Log.Read`).
 	ReadKey(*ReadKeyRequest, grpc.ServerStreamingServer[ReadKeyResponse]) error
 	// The latest record and version of up to 1,000 entities, as they were at one moment: of every atomic append, all is
-	// seen or nothing.
+	// seen or nothing. Also: FAILED_PRECONDITION (RECORD_EXCEEDS_RESPONSE, as in `Log.Read`).
 	GetLatest(*GetLatestRequest, grpc.ServerStreamingServer[GetLatestResponse]) error
 	// Erases an entity: when this is answered, no read returns the keys, values, headers and event ids of its records any
 	// more. Offsets, versions, types and times stay; the records are marked (`Record.erased`). In the background the

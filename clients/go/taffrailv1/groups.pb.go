@@ -446,9 +446,12 @@ type JoinGroup struct {
 	Ephemeral bool `protobuf:"varint,14,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
 	// What the client is, for people: a program and its version, say. At most 255 bytes without control
 	// characters.
-	Client        string `protobuf:"bytes,15,opt,name=client,proto3" json:"client,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Client string `protobuf:"bytes,15,opt,name=client,proto3" json:"client,omitempty"`
+	// The largest response that the member takes, encoded, in bytes, as in `ReadRequest`: 65,536 or more, default
+	// 4,194,304.
+	MaxResponseBytes uint32 `protobuf:"varint,16,opt,name=max_response_bytes,json=maxResponseBytes,proto3" json:"max_response_bytes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *JoinGroup) Reset() {
@@ -584,6 +587,13 @@ func (x *JoinGroup) GetClient() string {
 		return x.Client
 	}
 	return ""
+}
+
+func (x *JoinGroup) GetMaxResponseBytes() uint32 {
+	if x != nil {
+		return x.MaxResponseBytes
+	}
+	return 0
 }
 
 // What may be sent before more is given. A record counts with its encoded bytes. One record is sent if any credit is
@@ -1438,7 +1448,7 @@ type Records struct {
 	// erased too.
 	Erased []*ErasedEntity `protobuf:"bytes,6,rep,name=erased,proto3" json:"erased,omitempty"`
 	// The records, complete and in offset order. At most 1 MiB (1,048,576 bytes) of them, or one record if that is
-	// larger: see `ReadResponse.records`. None where only the position has moved.
+	// larger: see `JoinGroup.max_response_bytes`. None where only the position has moved.
 	Records       []*Record `protobuf:"bytes,15,rep,name=records,proto3" json:"records,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3211,7 +3221,7 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"\x06resume\x18\x06 \x01(\v2\x17.taffrail.v1.PartitionsH\x00R\x06resume\x12@\n" +
 	"\rstill_working\x18\a \x01(\v2\x19.taffrail.v1.StillWorkingH\x00R\fstillWorking\x12*\n" +
 	"\x05leave\x18\b \x01(\v2\x12.taffrail.v1.LeaveH\x00R\x05leaveB\t\n" +
-	"\amessage\"\xef\x04\n" +
+	"\amessage\"\x9d\x05\n" +
 	"\tJoinGroup\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
 	"\x06topics\x18\x02 \x03(\tR\x06topics\x12%\n" +
@@ -3230,7 +3240,8 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"\theartbeat\x18\f \x01(\bR\theartbeat\x12.\n" +
 	"\x13progress_timeout_ms\x18\r \x01(\x04R\x11progressTimeoutMs\x12\x1c\n" +
 	"\tephemeral\x18\x0e \x01(\bR\tephemeral\x12\x16\n" +
-	"\x06client\x18\x0f \x01(\tR\x06clientB\x13\n" +
+	"\x06client\x18\x0f \x01(\tR\x06client\x12,\n" +
+	"\x12max_response_bytes\x18\x10 \x01(\rR\x10maxResponseBytesB\x13\n" +
 	"\x11_drain_timeout_ms\"8\n" +
 	"\x06Credit\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x14\n" +

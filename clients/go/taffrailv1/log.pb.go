@@ -1423,9 +1423,14 @@ type ReadRequest struct {
 	Filter *Filter `protobuf:"bytes,6,opt,name=filter,proto3" json:"filter,omitempty"`
 	// The id of the topic that is meant: `ReadResponse.topic_id` where a read goes on that broke off. If it is another
 	// one by now: TOPIC_RECREATED. Default: empty, whichever has the name.
-	TopicId       string `protobuf:"bytes,7,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	TopicId string `protobuf:"bytes,7,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	// The largest response that the client takes, encoded, in bytes: responses have records of 1 MiB or this, whichever
+	// is less, and a single record that does not fit ends the read with FAILED_PRECONDITION (RECORD_EXCEEDS_RESPONSE). 0,
+	// the default: 4,194,304, which is what clients of gRPC take that were not told otherwise. Less than 65,536 is
+	// refused (MALFORMED_REQUEST).
+	MaxResponseBytes uint32 `protobuf:"varint,8,opt,name=max_response_bytes,json=maxResponseBytes,proto3" json:"max_response_bytes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ReadRequest) Reset() {
@@ -1505,6 +1510,13 @@ func (x *ReadRequest) GetTopicId() string {
 		return x.TopicId
 	}
 	return ""
+}
+
+func (x *ReadRequest) GetMaxResponseBytes() uint32 {
+	if x != nil {
+		return x.MaxResponseBytes
+	}
+	return 0
 }
 
 // A partition and, if it differs from the request's, a place in it.
@@ -1639,8 +1651,7 @@ type ReadResponse struct {
 	// The topic's id, which the offsets belong to. A read that goes on from `next_offset` sends it along.
 	TopicId string `protobuf:"bytes,6,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
 	// The records, complete and in offset order. At most 1 MiB (1,048,576 bytes) of them, or one record if that is
-	// larger: in a topic whose `max.record.bytes` is above 3 MiB, a client has to accept messages larger than gRPC's 4
-	// MiB.
+	// larger; see `ReadRequest.max_response_bytes`.
 	Records       []*Record `protobuf:"bytes,15,rep,name=records,proto3" json:"records,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2080,7 +2091,7 @@ const file_taffrail_v1_log_proto_rawDesc = "" +
 	"\x06offset\x18\x01 \x01(\x04H\x00R\x06offset\x12'\n" +
 	"\x04edge\x18\x02 \x01(\x0e2\x11.taffrail.v1.EdgeH\x00R\x04edge\x12#\n" +
 	"\ftimestamp_ms\x18\x03 \x01(\x03H\x00R\vtimestampMsB\x04\n" +
-	"\x02at\"\x91\x02\n" +
+	"\x02at\"\xbf\x02\n" +
 	"\vReadRequest\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12+\n" +
 	"\x05start\x18\x02 \x01(\v2\x15.taffrail.v1.PositionR\x05start\x12>\n" +
@@ -2091,7 +2102,8 @@ const file_taffrail_v1_log_proto_rawDesc = "" +
 	"\vmax_records\x18\x05 \x01(\x04R\n" +
 	"maxRecords\x12+\n" +
 	"\x06filter\x18\x06 \x01(\v2\x13.taffrail.v1.FilterR\x06filter\x12\x19\n" +
-	"\btopic_id\x18\a \x01(\tR\atopicId\"d\n" +
+	"\btopic_id\x18\a \x01(\tR\atopicId\x12,\n" +
+	"\x12max_response_bytes\x18\b \x01(\rR\x10maxResponseBytes\"d\n" +
 	"\x11PartitionPosition\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x121\n" +
 	"\bposition\x18\x02 \x01(\v2\x15.taffrail.v1.PositionR\bposition\"2\n" +

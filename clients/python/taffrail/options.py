@@ -8,10 +8,13 @@ from typing import Any
 
 VERSION = "0.1.0"
 
+#: The largest response that is taken, and asked for.
+MAX_RESPONSE_BYTES = 16 << 20
+
 #: grpcio refuses responses above 4 MiB, of which a topic with larger records has some; waits up to two minutes before it
 #: connects again; and does not notice a connection that is there on one side only.
 _DEFAULTS: Mapping[str, Any] = {
-    "grpc.max_receive_message_length": 16 << 20,
+    "grpc.max_receive_message_length": MAX_RESPONSE_BYTES,
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.min_reconnect_backoff_ms": 5_000,
     "grpc.max_reconnect_backoff_ms": 2_000,

@@ -271,3 +271,8 @@ def test_time_passes_where_a_test_says_so(broker: Broker, client: taffrail.Clien
     broker.advance(3_600)
     second = client.append("t", numbered(2)).ranges[0]
     assert second.append_time_ms - first.append_time_ms >= 3_600_000
+
+
+def test_what_the_broker_bounds_is_told(client: taffrail.Client) -> None:
+    limits = client.limits()
+    assert (limits["record_bytes"], limits["append_records"]) == (8 << 20, 65_536)

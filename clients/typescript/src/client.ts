@@ -1,4 +1,5 @@
-import { Connection, type CallOptions, type ClientOptions } from "./connection.js";
+import { Connection, MAX_RESPONSE_BYTES, type CallOptions, type ClientOptions } from "./connection.js";
+import { BrokerService } from "./generated/taffrail/v1/broker.js";
 import { EntitiesService, type Erasure } from "./generated/taffrail/v1/entities.js";
 import { GroupsService } from "./generated/taffrail/v1/groups.js";
 import { LogService, type AppendedBatch, type GroupOffsets } from "./generated/taffrail/v1/log.js";
@@ -113,6 +114,12 @@ export class Client implements AsyncDisposable {
     }
   }
 
+  /** The most of everything that the broker bounds, by name, as it is set: `record_bytes`, `append_records`, ... */
+  async limits(options?: CallOptions): Promise<Map<string, bigint>> {
+    const { limits } = await this.connection.ask(BrokerService.limits, {}, options);
+    return new Map(limits.map(({ name, most }) => [name, most]));
+  }
+
   async describeTopic(name: string, options?: CallOptions): Promise<Topic & { partitions: Partition[] }> {
     const { topic, partitions } = await this.connection.ask(TopicsService.describe, { name }, options);
     return { ...topicFromWire(topic), partitions };
@@ -199,7 +206,7 @@ export class Client implements AsyncDisposable {
 
   /** The latest record and version of up to 1,000 entities, in order, as they were at one moment. */
   async getLatest(topic: string, keys: readonly Bytes[], options?: CallOptions): Promise<Entity[]> {
-    const request = { topic, keys: keys.map(toBytes) };
+    const request = { topic, keys: keys.map(toBytes), maxResponseBytes: MAX_RESPONSE_BYTES };
     const responses = await this.connection.read(EntitiesService.getLatest, request, options?.signal);
     const entities: Entity[] = [];
     for (let response; (response = await responses.next());) {

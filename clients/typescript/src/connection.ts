@@ -16,6 +16,9 @@ import { fromStatus, TaffrailError, Unavailable } from "./errors.js";
 
 export const VERSION = "0.1.0";
 
+/** The largest response that is taken, and asked for. */
+export const MAX_RESPONSE_BYTES = 16 << 20;
+
 /** How to connect. */
 export interface ClientOptions {
   /**
@@ -42,7 +45,7 @@ export interface CallOptions {
  * connects again; does not notice a connection that is there on one side only; and shares connections among clients.
  */
 const DEFAULTS: ChannelOptions = {
-  "grpc.max_receive_message_length": 16 << 20,
+  "grpc.max_receive_message_length": MAX_RESPONSE_BYTES,
   "grpc.initial_reconnect_backoff_ms": 100,
   "grpc.max_reconnect_backoff_ms": 2_000,
   "grpc.keepalive_time_ms": 20_000,

@@ -1,6 +1,6 @@
 import type { ClientDuplexStream } from "@grpc/grpc-js";
 
-import { Responses, VERSION, type CallOptions, type Connection } from "./connection.js";
+import { MAX_RESPONSE_BYTES, Responses, VERSION, type CallOptions, type Connection } from "./connection.js";
 import { isWorthAnotherTry, OutcomeUnknown, TaffrailError, Unavailable } from "./errors.js";
 import {
   ConsumeRequest,
@@ -132,6 +132,7 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
       credit: { records: creditRecords, bytes: creditBytes },
       sessionTimeoutMs: BigInt(sessionTimeoutMs),
       heartbeat: true,
+      maxResponseBytes: MAX_RESPONSE_BYTES,
       client: options.client ?? `taffrail-typescript/${VERSION}`,
       ...(start === "earliest" ? {} : { noOffset: starts }),
     });

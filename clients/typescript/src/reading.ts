@@ -1,4 +1,4 @@
-import { Responses, type CallOptions, type Connection } from "./connection.js";
+import { MAX_RESPONSE_BYTES, Responses, type CallOptions, type Connection } from "./connection.js";
 import { isWorthAnotherTry, Refused, Unavailable } from "./errors.js";
 import { EntitiesService, type ReadKeyResponse } from "./generated/taffrail/v1/entities.js";
 import {
@@ -54,7 +54,16 @@ export async function openRead(connection: Connection, topic: string, options: R
   const filter = keys.length + types.length > 0 ? { keys: keys.map(toBytes), types: [...types] } : undefined;
   return new Reading(
     connection,
-    { topic, topicId, start: undefined, partitions: places, follow, maxRecords, filter },
+    {
+      topic,
+      topicId,
+      start: undefined,
+      partitions: places,
+      follow,
+      maxRecords,
+      filter,
+      maxResponseBytes: MAX_RESPONSE_BYTES,
+    },
     options,
   );
 }
@@ -210,7 +219,8 @@ export class KeyReading implements AsyncIterable<StoredRecord>, AsyncDisposable 
 
   static async open(connection: Connection, topic: string, key: Bytes, options: KeyOptions): Promise<KeyReading> {
     const { fromVersion = 0n, backward = false, maxRecords = 0n, signal } = options;
-    const request = { topic, key: toBytes(key), fromVersion, backward, maxRecords };
+    const place = { topic, key: toBytes(key), fromVersion, backward };
+    const request = { ...place, maxRecords, maxResponseBytes: MAX_RESPONSE_BYTES };
     const responses = await connection.read(EntitiesService.readKey, request, signal);
     const first = await responses.next();
     if (!first) throw new Unavailable("the broker has not answered");

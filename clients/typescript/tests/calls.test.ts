@@ -354,3 +354,8 @@ test("time passes where a test says so", async ({ broker, client }) => {
   for await (const { appendTimeMs } of await client.read("t")) times.push(appendTimeMs);
   assert.ok((times[1] ?? 0n) - (times[0] ?? 0n) >= 3_600_000n);
 });
+
+test("what the broker bounds is told", async ({ client }) => {
+  const limits = await client.limits();
+  assert.deepEqual([limits.get("record_bytes"), limits.get("append_records")], [8n << 20n, 65_536n]);
+});

@@ -11,7 +11,10 @@ use bytes::Bytes;
 
 use super::entity;
 use crate::{
-    broker::{Broker, Error, partitions::Partitions, state::PartitionRef},
+    broker::{
+        Broker, Error, ResponseLimit, partitions::Partitions, response_limit::exceeded,
+        state::PartitionRef,
+    },
     storage::keys::hash::KeyHash,
     types::{Offset, PartitionId, Version, limits},
 };
@@ -25,6 +28,7 @@ pub(crate) struct LatestReader {
     returned: usize,
     /// How many to read in the next step.
     ahead: usize,
+    response: ResponseLimit,
     /// `returned` and `ahead` before the last step.
     before: (usize, usize),
 }
@@ -48,13 +52,21 @@ struct Row {
     offset: Option<Offset>,
 }
 
+/// What a response has beside each record: a version, a partition, lengths.
+const AROUND_LATEST: usize = 32;
+
 /// How many records are read in the first step.
 const FIRST_AHEAD: usize = 64;
 
 impl Broker {
     /// Begins to read the latest record of each of these entities, as they are at one moment. May
     /// read files.
-    pub(crate) fn read_latest(&self, topic: &str, keys: &[Bytes]) -> Result<LatestReader, Error> {
+    pub(crate) fn read_latest(
+        &self,
+        topic: &str,
+        keys: &[Bytes],
+        response: ResponseLimit,
+    ) -> Result<LatestReader, Error> {
         if keys.len() > limits::MAX_LATEST_KEYS {
             return Err(Error::RequestTooLarge {
                 what: "keys",
@@ -93,6 +105,7 @@ impl Broker {
             rows: topic.unless_deleted(rows)?,
             returned: 0,
             ahead: FIRST_AHEAD,
+            response,
             before: (0, FIRST_AHEAD),
         })
     }
@@ -137,11 +150,16 @@ impl LatestReader {
     }
 
     /// As many of the first rows as fit in a response, and at least one.
+    ///
+    /// # Errors
+    ///
+    /// If the first fits in none, among others.
     fn read(&self, rows: &[Row]) -> Result<Vec<Latest>, Error> {
         // In the order of offsets, so that a frame with several of the records is read once.
         let mut by_place: Vec<usize> = (0..rows.len()).collect();
         by_place.sort_by_key(|at| (rows[*at].partition.partition().id, rows[*at].offset));
         let mut found: BTreeMap<usize, Latest> = BTreeMap::new();
+        let most = self.response.most();
         let (mut fit, mut bytes) = (rows.len(), 0);
         for at in by_place {
             if at >= fit {
@@ -150,7 +168,7 @@ impl LatestReader {
             let latest = rows[at].read(&self.owner)?;
             bytes += latest.bytes();
             found.insert(at, latest);
-            while bytes > limits::MAX_RESPONSE_BYTES && found.len() > 1 {
+            while bytes > most.bytes && found.len() > 1 {
                 let Some((last, dropped)) = found.pop_last() else {
                     break;
                 };
@@ -158,7 +176,14 @@ impl LatestReader {
                 fit = last;
             }
         }
-        Ok(found.into_values().collect())
+        match (rows[0].offset, bytes > most.largest) {
+            // It is alone then.
+            (Some(offset), true) => {
+                let at = &rows[0].partition;
+                Err(exceeded(at, offset, bytes, most.largest))
+            }
+            _ => Ok(found.into_values().collect()),
+        }
     }
 }
 
@@ -178,7 +203,8 @@ impl Row {
 }
 
 impl Latest {
+    /// With what a response has beside the record.
     fn bytes(&self) -> usize {
-        self.record.as_ref().map_or(0, Bytes::len)
+        AROUND_LATEST + self.record.as_ref().map_or(0, Bytes::len)
     }
 }

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use super::entity;
 use crate::{
     broker::{
-        Broker, Error,
+        Broker, Error, ResponseLimit,
         keys::{Begun, Rows, is_of_key},
         partitions::Partitions,
+        response_limit::exceeded,
         state::PartitionRef,
     },
     storage::keys::hash::KeyHash,
-    types::{Offset, PartitionId, Version, limits},
+    types::{Offset, PartitionId, Version},
 };
 
 /// Which records of an entity to read.
@@ -26,6 +27,7 @@ pub(crate) struct ReadKey {
     pub(crate) backward: bool,
     /// 0 for no limit.
     pub(crate) max_records: u64,
+    pub(crate) response: ResponseLimit,
 }
 
 /// A read of one entity.
@@ -43,6 +45,7 @@ pub(crate) struct KeyReader {
     next: Option<Version>,
     backward: bool,
     remaining: u64,
+    response: ResponseLimit,
     /// `next` and `remaining` before the last step.
     before: (Option<Version>, u64),
     /// The first rows, which were looked up when the read began; taken by the first step.
@@ -97,6 +100,7 @@ impl Broker {
             next,
             backward: read.backward,
             remaining,
+            response: read.response,
             before: (next, remaining),
             first: rows,
         })
@@ -152,9 +156,10 @@ impl KeyReader {
 
     fn choose(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
         let (mut chosen, mut bytes) = (Vec::new(), 0);
+        let most = self.response.most();
         while let Some(from) = self
             .next
-            .filter(|_| self.remaining > 0 && bytes < limits::MAX_RESPONSE_BYTES)
+            .filter(|_| self.remaining > 0 && bytes < most.bytes)
         {
             let rows = match self.first.take() {
                 Some(rows) => rows,
@@ -179,9 +184,13 @@ impl KeyReader {
                     continue;
                 }
                 let element = record.element();
-                if !chosen.is_empty() && bytes + element.len() > limits::MAX_RESPONSE_BYTES {
+                if !chosen.is_empty() && bytes + element.len() > most.bytes {
                     self.next = Some(version);
                     return Ok(Some(chosen));
+                }
+                if element.len() > most.largest {
+                    let (at, bytes) = (&self.partition, element.len());
+                    return Err(exceeded(at, offset, bytes, most.largest));
                 }
                 bytes += element.len();
                 chosen.push(element);

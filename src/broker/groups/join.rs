@@ -15,7 +15,7 @@ use super::{
     under_way::Credit,
 };
 use crate::{
-    broker::{Broker, Error, Pending},
+    broker::{Broker, Error, Pending, ResponseLimit},
     catalog::groups::{Instance, Join, MemberId},
     types::{GroupName, Position, TopicName, limits, steering},
 };
@@ -36,6 +36,8 @@ pub(crate) struct JoinGroup {
     pub(crate) credit: Credit,
     /// How much may be under way of each partition; `None` for as much as `credit`.
     pub(crate) partition_credit: Option<Credit>,
+    /// What the member takes in one response.
+    pub(crate) response: ResponseLimit,
     pub(crate) no_offset: NoOffset,
     pub(crate) offset_gone: OffsetGone,
     /// How long the member may send no heartbeat, or be without a stream.

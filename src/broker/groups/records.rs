@@ -18,13 +18,13 @@ use super::{
 };
 use crate::{
     broker::{
-        Error, Filter, ReadBatch,
+        Error, Filter, ReadBatch, ResponseLimit,
         fetched::{Chosen, Most},
         lock,
         partition_cursor::{PartitionCursor, Returned},
     },
     catalog::groups::Place,
-    types::{Offset, limits},
+    types::Offset,
 };
 
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -201,7 +201,7 @@ impl Session {
         let Some(room) = self.live.room(place) else {
             return Ok(None);
         };
-        let most = most(room.min(self.credit.get()));
+        let most = most(room.min(self.credit.get()), self.response);
         let began = assigned.read;
         let (owner, fetched) = (&self.shared.partitions, &mut self.fetched);
         let filter = Filter::default();
@@ -298,11 +298,13 @@ impl Assigned {
 }
 
 /// The bound of one response within this credit.
-fn most(credit: Credit) -> Most {
+fn most(credit: Credit, response: ResponseLimit) -> Most {
     let bytes = usize::try_from(credit.bytes).unwrap_or(usize::MAX);
+    let most = response.most();
     Most {
         records: credit.records,
-        bytes: bytes.min(limits::MAX_RESPONSE_BYTES),
+        bytes: bytes.min(most.bytes),
+        ..most
     }
 }
 

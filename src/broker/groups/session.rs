@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     broker::{
-        Error, Filter, Pending, ReadBatch, Shared, fetched::Fetched, lock,
+        Error, Filter, Pending, ReadBatch, ResponseLimit, Shared, fetched::Fetched, lock,
         partition_cursor::Returned, state::PartitionRef,
     },
     catalog::{
@@ -121,6 +121,7 @@ pub(crate) struct Session {
     pub(super) credit: CreditLeft,
     /// The credit that it had when it joined.
     first_credit: Credit,
+    pub(super) response: ResponseLimit,
     /// The partitions that it reads.
     pub(super) partitions: BTreeMap<Place, Assigned>,
     /// The topics of these partitions.
@@ -155,6 +156,7 @@ impl Session {
             drain: join.drain,
             credit: CreditLeft::default(),
             first_credit: join.credit,
+            response: join.response,
             partitions: BTreeMap::new(),
             topics: BTreeMap::new(),
             revoked: BTreeMap::new(),

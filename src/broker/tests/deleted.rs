@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::world::{append_of, create, encode_proto, encode_record, now, open, read_all, send};
 use crate::{
-    broker::{Broker, Error, Read, ReadKey},
+    broker::{Broker, Error, Read, ReadKey, ResponseLimit},
     env::sim::SimDisk,
     proto,
     types::PartitionId,
@@ -65,7 +65,7 @@ fn each_ends_with_an_error_and_not_as_if_it_were_complete() {
         let mut reader = broker.read(read).expect("it is there");
         let mut of_key = broker.read_key(of_key).expect("it is there");
         let mut latest = broker
-            .read_latest("t", &[Bytes::from_static(b"k")])
+            .read_latest("t", &[Bytes::from_static(b"k")], ResponseLimit::default())
             .expect("it is there");
         if files_are_open {
             reader.step().expect("the first records");

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::world::{append_of, create, encode_proto, env, now, options, send};
 use crate::{
-    broker::{Append, Broker, Latest, LatestReader, Options, ReadKey},
+    broker::{Append, Broker, Latest, LatestReader, Options, ReadKey, ResponseLimit},
     budget::Name,
     env::sim::{OpKind, SimClock, SimDisk, SimRandom},
     proto,
@@ -103,7 +103,7 @@ fn a_step_has_as_many_as_fit_a_response_in_the_order_asked_for_and_a_larger_reco
             asked.insert(3, key(100));
             let found = steps(
                 broker
-                    .read_latest("t", &asked)
+                    .read_latest("t", &asked, ResponseLimit::default())
                     .expect("they can be looked up"),
             );
             for step in &found {
@@ -125,7 +125,14 @@ fn a_step_has_as_many_as_fit_a_response_in_the_order_asked_for_and_a_larger_reco
         }
     }
     let broker = open(&SimDisk::new(1));
-    assert!(steps(broker.read_latest("t", &[]).expect("nothing to look up")).is_empty());
+    assert!(
+        steps(
+            broker
+                .read_latest("t", &[], ResponseLimit::default())
+                .expect("nothing to look up")
+        )
+        .is_empty()
+    );
 }
 
 #[test]
@@ -190,7 +197,7 @@ fn under_way(disk: &SimDisk) -> (Broker, LatestReader, Vec<Latest>) {
     let broker = open(disk);
     send(&broker, append([4_000; 1_000])).expect("nothing fails");
     let mut reader = broker
-        .read_latest("t", &keys(1_000))
+        .read_latest("t", &keys(1_000), ResponseLimit::default())
         .expect("they can be looked up");
     let first = reader
         .step()

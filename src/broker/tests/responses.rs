@@ -2,10 +2,10 @@
 
 use super::world::{append_of, create, encode_record, env, id_of, options, send};
 use crate::{
-    broker::{Broker, Options, Read, Step},
+    broker::{Broker, Error, Options, Read, ResponseLimit, Step},
     budget::Name,
     env::sim::{SimClock, SimDisk, SimRandom},
-    types::{Offset, PartitionId, RecordView, Records, limits::MAX_RESPONSE_BYTES},
+    types::{Offset, PartitionId, Position, RecordView, Records, limits::MAX_RESPONSE_BYTES},
 };
 
 /// A broker with a topic `t` that takes large appends.
@@ -97,4 +97,80 @@ fn ids(slice: &bytes::Bytes) -> Vec<u64> {
     Records::new(slice)
         .map(|element| id(element.expect("a record").1))
         .collect()
+}
+
+/// What is read with this limit from an offset on: ids, and the error at the end.
+fn read_with(broker: &Broker, response: ResponseLimit, from: Offset) -> (Vec<u64>, Option<Error>) {
+    let read = Read {
+        topic: "t".into(),
+        start: Position::Offset(from),
+        response,
+        ..Read::default()
+    };
+    let mut reader = broker.read(read).expect("it is there");
+    let mut found = Vec::new();
+    loop {
+        match reader.step() {
+            Ok(Step::Batch(batch)) => {
+                let bytes: usize = batch.records.iter().map(bytes::Bytes::len).sum();
+                assert!(bytes <= response.most().largest, "{bytes} bytes");
+                found.extend(batch.records.iter().flat_map(ids));
+                assert_eq!(batch.next_offset, Offset(from.0 + found.len() as u64));
+            }
+            Ok(Step::Wait(_)) => panic!("it does not follow"),
+            Ok(Step::End) => return (found, None),
+            Err(error) => return (found, Some(error)),
+        }
+    }
+}
+
+#[test]
+fn a_record_that_fits_no_response_of_the_client_ends_the_read_behind_those_before_it() {
+    let small = ResponseLimit::of(65_536).expect("it is the least");
+    let sizes: [&[usize]; 2] = [&[1_000, 60_000, 1_000, 64_600, 10], &[64_600]];
+    for appends in [&sizes[..1], &sizes[1..]] {
+        for in_segments in [false, true] {
+            let broker = broker();
+            for lens in appends {
+                let numbered = (0..).zip(*lens);
+                let records = numbered.map(|(id, len)| encode_record(id, *len));
+                let records: Vec<Vec<u8>> = records.collect();
+                send(&broker, append_of("t", None, &records)).expect("nothing fails");
+            }
+            broker.keep_house(in_segments);
+            let before = appends[0].len().saturating_sub(2) as u64;
+
+            let (found, error) = read_with(&broker, small, Offset(0));
+            assert_eq!(found, (0..before).collect::<Vec<_>>());
+            let error = error.expect("one does not fit");
+            let Error::RecordExceedsResponse {
+                offset,
+                bytes,
+                limit,
+                ..
+            } = error.clone()
+            else {
+                panic!("{error}");
+            };
+            assert_eq!((offset, limit), (Offset(before), 65_536));
+            let text = error.to_string();
+            assert!(
+                text.contains(&bytes.to_string()) && text.contains("65536"),
+                "{text}"
+            );
+
+            let enough = u32::try_from(bytes).expect("it is short");
+            let enough = ResponseLimit::of(enough).expect("it is more");
+            let (found, error) = read_with(&broker, enough, offset);
+            assert_eq!(error, None);
+            assert_eq!(found, (before..appends[0].len() as u64).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn a_client_that_takes_next_to_nothing_is_refused() {
+    let refused = ResponseLimit::of(65_535).expect_err("a record has to fit");
+    assert_eq!(refused.reason(), "MALFORMED_REQUEST");
+    assert_eq!(ResponseLimit::of(0), Ok(ResponseLimit::default()));
 }

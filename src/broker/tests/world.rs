@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::{
     broker::{
         Admission, Append, AppendBatch, Appended, Attempt, Broker, Error, Flow, Latest, Load,
-        OpenError, Options, Pending, Read, Step,
+        OpenError, Options, Pending, Read, ResponseLimit, Step,
     },
     budget::{Name, Sizes},
     env::{
@@ -271,7 +271,7 @@ impl Broker {
 
     /// The latest record of each of these entities, read to the end.
     pub(super) fn get_latest(&self, topic: &str, keys: &[Bytes]) -> Result<Vec<Latest>, Error> {
-        let mut reader = self.read_latest(topic, keys)?;
+        let mut reader = self.read_latest(topic, keys, ResponseLimit::default())?;
         let mut latest = Vec::new();
         while let Some(next) = reader.step()? {
             latest.extend(next);

@@ -233,6 +233,9 @@ pub(super) struct StatusFlags {
     /// failed, 5 if it cannot be reached
     #[arg(long)]
     pub(super) check: bool,
+    /// Show its version and its limits instead: every bound that a client can meet, as it is set
+    #[arg(long, conflicts_with = "check")]
+    pub(super) limits: bool,
 }
 
 #[derive(Args, Debug)]

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     proto::{self, entities_client::EntitiesClient, wire},
-    types::{PartitionId, RecordView, Version},
+    types::{PartitionId, RecordView, Version, limits},
 };
 
 /// Reads, trims and erases entities; see [`Client::entities`](super::Client::entities).
@@ -87,6 +87,7 @@ impl Entities {
         let request = proto::GetLatestRequest {
             topic: topic.to_owned(),
             keys,
+            max_response_bytes: limits::CLIENT_RESPONSE_BYTES,
         };
         let mut calls = self.calls.clone();
         let all_responses = async {

@@ -13,7 +13,7 @@ use crate::{
         stored::Runs,
     },
     proto::{ReadKeyRequest, entities_client::EntitiesClient, wire::ReadKeyResponse},
-    types::{MalformedRecord, PartitionId, RecordView, Version},
+    types::{MalformedRecord, PartitionId, RecordView, Version, limits},
 };
 
 /// Which records of an entity to read; see [`Entities::read`](super::Entities::read).
@@ -36,6 +36,7 @@ impl ReadEntity {
         let request = ReadKeyRequest {
             topic: topic.to_owned(),
             key,
+            max_response_bytes: limits::CLIENT_RESPONSE_BYTES,
             ..ReadKeyRequest::default()
         };
         Self {

@@ -25,7 +25,7 @@ use super::link::Link;
 use super::{Client, Error, Outage, offsets::to_wire, outage::Outages};
 use crate::{
     proto::{self, groups_client::GroupsClient},
-    types::{Offset, PartitionId, Position, TopicId},
+    types::{Offset, PartitionId, Position, TopicId, limits},
 };
 
 /// A partition of a topic.
@@ -136,6 +136,7 @@ impl Client {
             credit: Some(credit(DEFAULT_RECORDS, DEFAULT_BYTES)),
             heartbeat: true,
             client: concat!("taffrail-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+            max_response_bytes: limits::CLIENT_RESPONSE_BYTES,
             ..proto::JoinGroup::default()
         };
         NewMember {

@@ -1,11 +1,14 @@
 //! `docs/LIMITS.md` says what the code says. To make it anew:
 //! `TAFFRAIL_WRITE_LIMITS=1 cargo test limits_page`.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
 use crate::{
     budget::{Budget, MIN_BYTES, Name, Part, Sizes},
-    server,
+    server::{
+        self,
+        bounds::{self, Bound, Configured},
+    },
     types::limits::*,
 };
 
@@ -61,153 +64,46 @@ fn memory(page: &mut String) {
     .unwrap();
 }
 
-fn sizes(page: &mut String) {
-    let rows: [(&str, String, &str); 26] = [
-        ("Name of a topic", number(MAX_TOPIC_NAME_BYTES), "bytes"),
-        ("Key", number(MAX_KEY_BYTES), "bytes"),
-        ("Event type, header name", number(MAX_NAME_BYTES), "bytes"),
-        ("Event id", number(MAX_EVENT_ID_BYTES), "bytes"),
-        (
-            "Name of a producer",
-            number(MAX_PRODUCER_NAME_BYTES),
-            "bytes",
-        ),
-        (
-            "Name of a consumer group",
-            number(MAX_GROUP_NAME_BYTES),
-            "bytes",
-        ),
-        (
-            "Name of a member of a group, and what it says it is, each",
-            number(MAX_MEMBER_NAME_BYTES),
-            "bytes",
-        ),
-        (
-            "Topics and prefixes that a member takes",
-            number(MAX_GROUP_TOPICS),
-            "",
-        ),
-        (
-            "Session timeout of a member, and its progress timeout",
-            format!(
-                "{} (at least {})",
-                number(MAX_GROUP_TIME_MS),
-                number(MIN_SESSION_MS)
-            ),
-            "ms",
-        ),
-        ("Drain timeout of a member", number(MAX_GROUP_TIME_MS), "ms"),
-        ("Offsets of a commit", number(MAX_OFFSETS_PER_COMMIT), ""),
-        (
-            "Metadata of an offset",
-            number(MAX_OFFSET_METADATA_BYTES),
-            "bytes",
-        ),
-        (
-            "Metadata of all offsets of a commit",
-            number(MAX_COMMIT_METADATA_BYTES),
-            "bytes",
-        ),
-        (
-            "Groups whose offsets one append commits",
-            number(MAX_GROUPS_PER_APPEND),
-            "",
-        ),
-        ("Headers of a record", number(MAX_HEADERS), ""),
-        (
-            "Record, by the topic's `max.record.bytes`",
-            format!(
-                "{} (default {})",
-                number(RECORD_BYTES.2),
-                number(RECORD_BYTES.1)
-            ),
-            "bytes",
-        ),
-        ("Append request", number(MAX_REQUEST_BYTES), "bytes"),
-        ("Batches of an append", number(MAX_BATCHES_PER_APPEND), ""),
-        (
-            "Conditions of an append",
-            number(MAX_CONDITIONS_PER_APPEND),
-            "",
-        ),
-        ("Records of an append", number(MAX_RECORDS_PER_APPEND), ""),
-        ("Other requests", number(4 * MIB), "bytes"),
-        (
-            "Elements of a request, batches not looked into",
-            number(MAX_ELEMENTS),
-            "",
-        ),
-        ("Keys of a `GetLatest`", number(MAX_LATEST_KEYS), ""),
-        (
-            "Keys and types of a filter, each",
-            number(MAX_FILTER_VALUES),
-            "",
-        ),
-        (
-            "Topics or groups in a page of a listing",
-            number(MAX_TOPICS_PER_PAGE.min(MAX_GROUPS_PER_PAGE)),
-            "",
-        ),
-        (
-            "Records in one answer, unless one record is larger",
-            number(MAX_RESPONSE_BYTES),
-            "bytes",
-        ),
-    ];
-    page.push_str("| What | Most | |\n|---|---:|---|\n");
-    for (what, most, unit) in rows {
-        writeln!(page, "| {what} | {most} | {unit} |").unwrap();
+/// What a broker has that is set up as by default.
+fn configured() -> Configured {
+    let server = server::Options::default();
+    let producers = (
+        Duration::from_millis(PRODUCER_IDLE_MS),
+        MOST_REMEMBERED_BATCHES,
+    );
+    Configured::of(&server, server.max_connections, producers)
+}
+
+fn bounds_of(page: &mut String, bounds: &[Bound]) {
+    page.push_str("| Name | Of | Most | |\n|---|---|---:|---|\n");
+    for bound in bounds {
+        let Bound {
+            name, what, unit, ..
+        } = bound;
+        let setting = match bound.setting {
+            "" => String::new(),
+            setting => format!(", `{setting}`"),
+        };
+        let most = match bound.least {
+            0 => number(bound.most),
+            least => format!("{} (at least {})", number(bound.most), number(least)),
+        };
+        let unit = unit.as_str();
+        writeln!(page, "| `{name}` | {what}{setting} | {most} | {unit} |").unwrap();
     }
 }
 
-fn counts(page: &mut String) {
-    let server = server::Options::default();
-    let rows: [(&str, String); 20] = [
-        ("Partitions of a topic", number(MAX_PARTITIONS_PER_TOPIC)),
-        ("Partitions of a broker", number(MAX_PARTITIONS)),
-        ("Producers", number(MAX_PRODUCERS)),
+/// What nobody is refused for.
+fn others(page: &mut String) {
+    let rows: [(&str, String); 7] = [
         (
-            "Partitions that all producers have appended to",
-            number(MAX_PRODUCER_SEQUENCES),
-        ),
-        (
-            "Batches of a producer in a partition that are answered again with their offsets",
-            number(REMEMBERED_BATCHES),
-        ),
-        (
-            "Of all producers and partitions together, but for the last of each, `producers.remembered_batches`",
-            format!("{} (default)", number(MOST_REMEMBERED_BATCHES)),
-        ),
-        ("Consumer groups", number(MAX_GROUPS)),
-        ("Members of a group", number(MAX_GROUP_MEMBERS)),
-        (
-            "Partitions that members of all groups have",
-            number(MAX_OWNED_PARTITIONS),
-        ),
-        (
-            "Offsets that all groups have committed",
-            number(MAX_GROUP_OFFSETS),
-        ),
-        (
-            "Commits of a member that wait for their answers; what the member says behind them waits",
-            number(server::limits::MAX_COMMITS_IN_FLIGHT),
-        ),
-        (
-            "Bytes of them from which on what the member says behind them waits; where there is no \
-             room for them in requests, its stream ends as OVERLOADED",
+            "Bytes of commits of a member from which on what the member says behind them waits; where there is \
+             no room for them in requests, its stream ends as OVERLOADED",
             number(server::limits::MAX_UNANSWERED_BYTES),
         ),
         (
             "Bytes of metadata of all committed offsets",
             number(MAX_ALL_METADATA_BYTES),
-        ),
-        (
-            "Erasures that wait for their bytes to be removed",
-            number(MAX_ERASURES),
-        ),
-        (
-            "Connections, `server.max_connections`",
-            format!("{} (default)", number(server.max_connections)),
         ),
         (
             "Calls that walk many partitions, worked on at a time; one of a connection, another one of \
@@ -239,7 +135,7 @@ fn counts(page: &mut String) {
 
 fn deadlines(page: &mut String) {
     let server = server::Options::default();
-    let seconds = |time: std::time::Duration| format!("{} s", time.as_secs());
+    let seconds = |time: Duration| format!("{} s", time.as_secs());
     let stalled = seconds(server.stalled_read);
     let rows = [
         (
@@ -284,10 +180,20 @@ fn page() -> String {
          set. What the process takes beside it is at most 64 MiB or 15 %.\n\n",
     );
     memory(&mut page);
-    page.push_str("\n## Sizes\n\nMore is refused, and the message says what is allowed.\n\n");
-    sizes(&mut page);
+    page.push_str(
+        "\n## Sizes\n\nMore is refused, and the message says how much it was and what is allowed. What stands \
+         here and below with a name is what `Broker.Limits` answers (`taffrail status --limits`): what can be \
+         set is there as it is set, and here as it is by default.\n\n",
+    );
+    bounds_of(&mut page, &bounds::sizes());
+    page.push_str("\n## Numbers\n\n");
+    bounds_of(&mut page, &bounds::numbers());
     page.push_str("\n## Counts\n\n");
-    counts(&mut page);
+    bounds_of(&mut page, &bounds::counts(&configured()));
+    page.push_str("\n## Times\n\n");
+    bounds_of(&mut page, &bounds::times(&configured()));
+    page.push_str("\n## What waits\n\n");
+    others(&mut page);
     page.push_str("\n## Deadlines\n\n");
     deadlines(&mut page);
     page
@@ -308,4 +214,25 @@ fn the_limits_page_says_what_the_code_says() {
         written, page,
         "make it anew: TAFFRAIL_WRITE_LIMITS=1 cargo test limits_page"
     );
+}
+
+#[test]
+fn each_bound_has_a_name_of_its_own_and_a_most() {
+    let all = bounds::all(&configured());
+    let names: BTreeSet<&str> = all.iter().map(|bound| bound.name).collect();
+    assert_eq!(names.len(), all.len());
+    for bound in all {
+        assert!(bound.most > bound.least, "{bound:?}");
+        let is_named = |unit: &str| bound.name.ends_with(unit);
+        assert_eq!(
+            is_named("_bytes"),
+            bound.unit == bounds::Unit::Bytes,
+            "{bound:?}"
+        );
+        assert_eq!(
+            is_named("_ms"),
+            bound.unit == bounds::Unit::Milliseconds,
+            "{bound:?}"
+        );
+    }
 }

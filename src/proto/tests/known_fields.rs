@@ -68,6 +68,7 @@ fn what_a_request_has_passes() {
             types: vec!["a".to_owned()],
         }),
         topic_id: "0".to_owned(),
+        max_response_bytes: 65_536,
     };
     assert_eq!(check::<ReadRequest>(&read.encode_to_vec()), Ok(()));
     let create = CreateTopicRequest {

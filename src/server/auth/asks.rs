@@ -11,10 +11,10 @@ use crate::{
         CommitRequest, CompactRequest, CrashRequest, CreateTokenRequest, CreateTopicRequest,
         DeleteGroupRequest, DeleteTopicRequest, DescribeErasureRequest, DescribeGroupRequest,
         DescribeTopicRequest, EraseKeyRequest, FetchOffsetsRequest, ForgetProducerRequest,
-        ForkGroupRequest, GetClockRequest, GetLatestRequest, JoinGroup, ListGroupsRequest,
-        ListOffsetsRequest, ListProducersRequest, ListTokensRequest, ListTopicsRequest,
-        OpenProducerRequest, ReadKeyRequest, ReadRequest, ResetGroupRequest, RevokeTokenRequest,
-        StatusRequest, TrimKeyRequest, TrimRequest, forget_producer_request,
+        ForkGroupRequest, GetClockRequest, GetLatestRequest, JoinGroup, LimitsRequest,
+        ListGroupsRequest, ListOffsetsRequest, ListProducersRequest, ListTokensRequest,
+        ListTopicsRequest, OpenProducerRequest, ReadKeyRequest, ReadRequest, ResetGroupRequest,
+        RevokeTokenRequest, StatusRequest, TrimKeyRequest, TrimRequest, forget_producer_request,
         reset_group_request::To, revoke_token_request,
     },
     types::ProducerId,
@@ -253,6 +253,7 @@ shows_what_may_be_seen! {
     ListTopicsRequest,
     ListGroupsRequest,
     DescribeErasureRequest,
+    LimitsRequest,
 }
 
 impl Asks for OpenProducerRequest {

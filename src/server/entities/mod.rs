@@ -16,7 +16,7 @@ use super::{
     reads::Reads,
 };
 use crate::{
-    broker::{Broker, Erasure, Error},
+    broker::{Broker, Erasure, Error, ResponseLimit},
     proto::{
         self, DescribeErasureRequest, DescribeErasureResponse, EraseKeyRequest, EraseKeyResponse,
         GetLatestRequest, GetLatestResponse, ReadKeyRequest, TrimKeyRequest, TrimKeyResponse,
@@ -54,7 +54,7 @@ impl Entities for EntitiesService {
     ) -> Result<Response<Self::ReadKeyStream>, Status> {
         permit(&request)?;
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
-        let read = read_key::request(request.into_inner());
+        let read = read_key::request(request.into_inner())?;
         let begin = || self.broker.read_key(read);
         let reader = shares.turns.read(&self.short, begin).await?;
         let answers = KeyAnswers::new(reader, Arc::clone(&self.short));
@@ -67,8 +67,13 @@ impl Entities for EntitiesService {
     ) -> Result<Response<Self::GetLatestStream>, Status> {
         permit(&request)?;
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
-        let GetLatestRequest { topic, keys } = request.into_inner();
-        let begin = || self.broker.read_latest(&topic, &keys);
+        let GetLatestRequest {
+            topic,
+            keys,
+            max_response_bytes,
+        } = request.into_inner();
+        let response = ResponseLimit::of(max_response_bytes)?;
+        let begin = || self.broker.read_latest(&topic, &keys, response);
         let reader = shares.turns.work(begin).await?;
         Ok(respond(LatestAnswers::new(reader), &self.reads, shares)?)
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tonic::Status;
 
 use crate::{
-    broker::{Error, KeyReader, ReadKey},
+    broker::{Error, KeyReader, ReadKey, ResponseLimit},
     proto::{
         ReadKeyRequest,
         wire::{self, ReadKeyResponse},
@@ -18,15 +18,16 @@ use crate::{
     types::{Offset, PartitionId, Version},
 };
 
-pub(in crate::server) fn request(request: ReadKeyRequest) -> ReadKey {
-    ReadKey {
+pub(in crate::server) fn request(request: ReadKeyRequest) -> Result<ReadKey, Error> {
+    Ok(ReadKey {
         topic: request.topic,
         // The read keeps it, and not the request that it came in.
         key: Bytes::copy_from_slice(&request.key),
         from: Version(request.from_version),
         backward: request.backward,
         max_records: request.max_records,
-    }
+        response: ResponseLimit::of(request.max_response_bytes)?,
+    })
 }
 
 /// The responses of a `ReadKey`. The next step is taken when the previous response has been sent.

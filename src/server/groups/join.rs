@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    broker::{Credit, Error, JoinGroup, NoOffset, OffsetGone},
+    broker::{Credit, Error, JoinGroup, NoOffset, OffsetGone, ResponseLimit},
     catalog::groups::{Instance, MemberId},
     proto,
     server::log::position,
@@ -28,6 +28,7 @@ pub(in crate::server) fn join_group(
         instance,
         credit: credit(join.credit.unwrap_or_default()),
         partition_credit: join.partition_credit.map(credit),
+        response: ResponseLimit::of(join.max_response_bytes)?,
         no_offset: no_offset(join.no_offset)?,
         offset_gone,
         session: session(join.session_timeout_ms),

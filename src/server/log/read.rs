@@ -12,7 +12,7 @@ use tonic::Status;
 
 use super::position::{partitions, position, topic_id};
 use crate::{
-    broker::{ErasedEntity, Error, Filter, Read, ReadBatch, Reader, Step},
+    broker::{ErasedEntity, Error, Filter, Read, ReadBatch, Reader, ResponseLimit, Step},
     proto::{
         self, ReadRequest,
         wire::{self, ReadResponse},
@@ -44,6 +44,7 @@ pub(in crate::server) fn request(request: ReadRequest) -> Result<Read, Error> {
                 .collect(),
             types: filter.types,
         },
+        response: ResponseLimit::of(request.max_response_bytes)?,
     })
 }
 

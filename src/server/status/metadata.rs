@@ -24,6 +24,7 @@ pub(super) fn of(error: &Error) -> Vec<(&'static str, String)> {
         Error::UnknownPartition { .. }
         | Error::MalformedRecord { .. }
         | Error::RecordTooLarge { .. }
+        | Error::RecordExceedsResponse { .. }
         | Error::WrongPartition { .. }
         | Error::KeyRequired { .. }
         | Error::PartitionFull { .. }
@@ -233,7 +234,19 @@ fn of_records(error: &Error) -> Vec<(&'static str, String)> {
             ("partition", partition.to_string()),
             ("partitions", partitions.to_string()),
         ],
-        Error::MalformedRecord { topic, index, .. } | Error::KeyRequired { topic, index } => {
+        Error::MalformedRecord {
+            topic,
+            index,
+            reason,
+        } => {
+            let mut pairs = vec![("topic", topic.clone()), ("index", index.to_string())];
+            if let Some((size, limit)) = reason.size() {
+                pairs.push(("bytes", size.to_string()));
+                pairs.push(("limit", limit.to_string()));
+            }
+            pairs
+        }
+        Error::KeyRequired { topic, index } => {
             vec![("topic", topic.clone()), ("index", index.to_string())]
         }
         Error::RecordTooLarge {
@@ -245,6 +258,19 @@ fn of_records(error: &Error) -> Vec<(&'static str, String)> {
             ("topic", topic.clone()),
             ("index", index.to_string()),
             ("bytes", bytes.to_string()),
+            ("limit", limit.to_string()),
+        ],
+        Error::RecordExceedsResponse {
+            topic,
+            partition,
+            offset,
+            bytes,
+            limit,
+        } => vec![
+            ("topic", topic.clone()),
+            ("partition", partition.to_string()),
+            ("offset", offset.to_string()),
+            ("size", bytes.to_string()),
             ("limit", limit.to_string()),
         ],
         Error::WrongPartition {

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use tonic::Request;
 
 use crate::{
-    broker::{Broker, Options},
+    broker::{self, Broker},
     env::{
         Env,
         sim::{SimClock, SimDisk, SimRandom},
     },
     proto::{AcceptClockRequest, GetClockRequest, broker_server::Broker as _},
-    server::{auth::tests::access_of_everybody, broker::BrokerService, tally::Tallies},
+    server::{
+        Options, auth::tests::access_of_everybody, bounds::Configured, broker::BrokerService,
+        tally::Tallies,
+    },
 };
 
 const START: i64 = 1_700_000_000_000;
@@ -32,8 +35,10 @@ async fn a_jump_that_is_accepted_is_followed_at_once() {
         clock: Arc::new(clock.clone()),
         random: Arc::new(SimRandom::new(1)),
     };
-    let broker = Broker::open(env, Options::new("/data".into())).expect("the disk is empty");
-    let service = BrokerService::new(Arc::clone(&broker), Tallies::new(), 1);
+    let broker =
+        Broker::open(env, broker::Options::new("/data".into())).expect("the disk is empty");
+    let configured = Configured::of(&Options::default(), 1, broker.producer_limits());
+    let service = BrokerService::new(Arc::clone(&broker), Tallies::new(), &configured);
     clock.set_now_ms(START + YEAR_MS);
 
     let got = service.get_clock(permitted(GetClockRequest {})).await;

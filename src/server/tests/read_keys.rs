@@ -30,7 +30,7 @@ fn a_read_keeps_its_keys_and_not_the_request_that_they_came_in() {
     };
     let message = Bytes::from(read.encode_to_vec());
     let read = ReadKeyRequest::decode(message.clone()).expect("it is one");
-    let read = read_key::request(read);
+    let read = read_key::request(read).expect("it is good");
     assert_eq!(read.key, "a");
     assert!(message.is_unique(), "nothing of it is held");
 }

@@ -352,6 +352,7 @@ async fn reads_of_entities_go_on_with_their_clients_too() {
     let latest = GetLatestRequest {
         topic: "t".into(),
         keys: vec!["a".into(), "none".into()],
+        ..GetLatestRequest::default()
     };
     let of_key = world.call("/taffrail.v1.Entities/ReadKey", &key).await;
     let mut of_key = of_key.expect("an answer").into_body();

@@ -46,6 +46,7 @@ fn every_error() -> Vec<Error> {
             | Error::MalformedRequest { .. }
             | Error::MalformedRecord { .. }
             | Error::RecordTooLarge { .. }
+            | Error::RecordExceedsResponse { .. }
             | Error::WrongPartition { .. }
             | Error::KeyRequired { .. }
             | Error::PlainTopic { .. }
@@ -147,6 +148,13 @@ fn of_records() -> Vec<Error> {
             index: 7,
             bytes: 11,
             limit: 10,
+        },
+        Error::RecordExceedsResponse {
+            topic: topic(),
+            partition,
+            offset,
+            bytes: 5_000_000,
+            limit: 4_194_304,
         },
         Error::KeyRequired {
             topic: "t".to_owned(),

@@ -237,7 +237,7 @@ fn the_number_of_headers_is_bounded() {
     );
     assert_eq!(
         refusal_of(&of_headers(MAX_HEADERS + 1)).to_string(),
-        "it has more than 64 headers"
+        "it has 65 headers; at most 64 are allowed"
     );
 }
 

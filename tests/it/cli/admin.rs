@@ -153,3 +153,30 @@ fn the_status_says_what_there_is_and_what_there_may_be() {
         assert!(shown.contains(part), "{shown}");
     }
 }
+
+#[test]
+fn the_limits_are_shown_as_they_are_set_with_the_version() {
+    let dir = temporary();
+    let mut command = serve(dir.path(), "127.0.0.1:0");
+    let broker = Serve::spawn(command.env("TAFFRAIL_SERVER_MAX_CONNECTIONS", "17"));
+    let shown = broker.json(&["status", "--limits"]);
+    assert_eq!(shown["version"], env!("CARGO_PKG_VERSION"));
+    let limits = shown["limits"].as_array().expect("a list");
+    let find = |name: &str| {
+        let found = limits.iter().find(|limit| limit["name"] == name);
+        found.unwrap_or_else(|| panic!("no {name} in {shown}"))
+    };
+    let connections = find("connections");
+    assert_eq!(connections["most"], 17);
+    assert_eq!(connections["setting"], "server.max_connections");
+    let record = find("record_bytes");
+    assert_eq!(
+        (&record["most"], &record["unit"]),
+        (&(8 << 20).into(), &"bytes".into())
+    );
+    let text = text(&broker.succeed(&["status", "--limits"], b""));
+    assert!(
+        text.contains("8,388,608") && text.contains("server.max_connections"),
+        "{text}"
+    );
+}

@@ -34,7 +34,8 @@ from taffrail.model import (
     removal_from_wire,
     topic_from_wire,
 )
-from taffrail.options import VERSION, check_token
+from taffrail.options import MAX_RESPONSE_BYTES, VERSION, check_token
+from taffrail.v1 import broker_pb2, broker_pb2_grpc
 from taffrail.v1 import entities_pb2, entities_pb2_grpc, groups_pb2, groups_pb2_grpc
 from taffrail.v1 import log_pb2, log_pb2_grpc, topics_pb2, topics_pb2_grpc
 
@@ -82,6 +83,7 @@ class Client:
         self._topics = topics_pb2_grpc.TopicsStub(channel)
         self._entities = entities_pb2_grpc.EntitiesStub(channel)
         self._groups = groups_pb2_grpc.GroupsStub(channel)
+        self._broker = broker_pb2_grpc.BrokerStub(channel)
 
     def close(self) -> None:
         """Ends every call that is under way."""
@@ -100,6 +102,11 @@ class Client:
         other = object.__new__(Client)
         other.__dict__ = {**self.__dict__, "_timeout": timeout}
         return other
+
+    def limits(self) -> dict[str, int]:
+        """The most of everything that the broker bounds, by name, as it is set: `record_bytes`, `append_records`, ..."""
+        answer = self._ask(self._broker.Limits, broker_pb2.LimitsRequest())
+        return {limit.name: limit.most for limit in answer.limits}
 
     # Topics
 
@@ -221,7 +228,9 @@ class Client:
         :param give_up_after: for how many seconds the broker may be away; None: for ever.
         """
         each = partitions if isinstance(partitions, Mapping) else {partition: start for partition in partitions}
-        request = log_pb2.ReadRequest(topic=topic, follow=follow, max_records=max_records)
+        request = log_pb2.ReadRequest(
+            topic=topic, follow=follow, max_records=max_records, max_response_bytes=MAX_RESPONSE_BYTES
+        )
         if keys or types:
             request.filter.CopyFrom(log_pb2.Filter(keys=keys, types=types))
         reading = Reading(self._open_read, request, give_up_after)
@@ -238,7 +247,12 @@ class Client:
     ) -> KeyReading:
         """Reads one entity by version, up to its latest as it is now."""
         request = entities_pb2.ReadKeyRequest(
-            topic=topic, key=key, from_version=from_version, backward=backward, max_records=max_records
+            topic=topic,
+            key=key,
+            from_version=from_version,
+            backward=backward,
+            max_records=max_records,
+            max_response_bytes=MAX_RESPONSE_BYTES,
         )
         responses = Responses[entities_pb2.ReadKeyResponse](
             self._entities.ReadKey(request, metadata=self._metadata)
@@ -249,7 +263,7 @@ class Client:
 
     def get_latest(self, topic: str, keys: Sequence[bytes]) -> list[Latest]:
         """The latest record and version of up to 1,000 entities, in order, as they were at one moment."""
-        request = entities_pb2.GetLatestRequest(topic=topic, keys=keys)
+        request = entities_pb2.GetLatestRequest(topic=topic, keys=keys, max_response_bytes=MAX_RESPONSE_BYTES)
         responses = Responses[entities_pb2.GetLatestResponse](
             self._entities.GetLatest(request, timeout=self._timeout, metadata=self._metadata)
         )
@@ -304,6 +318,7 @@ class Client:
         """
         join = groups_pb2.JoinGroup(
             group=group,
+            max_response_bytes=MAX_RESPONSE_BYTES,
             topics=topics,
             topic_prefixes=topic_prefixes,
             member_name=name,

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18taffrail/v1/broker.proto\x12\x0btaffrail.v1\"\x0f\n\rStatusRequest\"\xc5\x05\n\x0eStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61ta_dir\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x61ilure\x18\x03 \x01(\t\x12\x11\n\tuptime_ms\x18\x04 \x01(\x04\x12\x0e\n\x06topics\x18\x05 \x01(\x04\x12\x12\n\npartitions\x18\x06 \x01(\x04\x12\x11\n\tproducers\x18\x07 \x01(\x04\x12\'\n\x0b\x63onnections\x18\x08 \x01(\x0b\x32\x12.taffrail.v1.Level\x12*\n\x0e\x61\x64ministrators\x18\t \x01(\x0b\x32\x12.taffrail.v1.Level\x12!\n\x05\x63\x61lls\x18\n \x01(\x0b\x32\x12.taffrail.v1.Level\x12\'\n\x06memory\x18\x0b \x03(\x0b\x32\x17.taffrail.v1.MemoryPart\x12\x1b\n\x0eresident_bytes\x18\x0c \x01(\x04H\x00\x88\x01\x01\x12\x17\n\nopen_files\x18\r \x01(\x04H\x01\x88\x01\x01\x12\x1d\n\x10open_files_limit\x18\x0e \x01(\x04H\x02\x88\x01\x01\x12\x11\n\x04maps\x18\x0f \x01(\x04H\x03\x88\x01\x01\x12\x1c\n\x0f\x64isk_free_bytes\x18\x10 \x01(\x04H\x04\x88\x01\x01\x12\x1a\n\x12\x64isk_reserve_bytes\x18\x11 \x01(\x04\x12\x14\n\x0c\x64isk_is_full\x18\x12 \x01(\x08\x12\x15\n\rjournal_files\x18\x13 \x01(\r\x12\x1b\n\x13journal_files_limit\x18\x14 \x01(\r\x12\x1c\n\x14hindered_compactions\x18\x15 \x01(\x04\x12\x1f\n\x12\x64isk_missing_bytes\x18\x16 \x01(\x04H\x05\x88\x01\x01\x42\x11\n\x0f_resident_bytesB\r\n\x0b_open_filesB\x13\n\x11_open_files_limitB\x07\n\x05_mapsB\x12\n\x10_disk_free_bytesB\x15\n\x13_disk_missing_bytes\"1\n\x05Level\x12\x0b\n\x03now\x18\x01 \x01(\x04\x12\x0c\n\x04most\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\x04\"h\n\nMemoryPart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x12\n\nused_bytes\x18\x03 \x01(\x04\x12\x12\n\nmost_bytes\x18\x04 \x01(\x04\x12\x13\n\x0b\x62ound_bytes\x18\x05 \x01(\x04\"\x11\n\x0fGetClockRequest\"5\n\x10GetClockResponse\x12!\n\x05\x63lock\x18\x01 \x01(\x0b\x32\x12.taffrail.v1.Clock\"\x14\n\x12\x41\x63\x63\x65ptClockRequest\"8\n\x13\x41\x63\x63\x65ptClockResponse\x12!\n\x05\x63lock\x18\x01 \x01(\x0b\x32\x12.taffrail.v1.Clock\"X\n\x05\x43lock\x12\x0e\n\x06now_ms\x18\x01 \x01(\x03\x12\x0f\n\x07wall_ms\x18\x02 \x01(\x03\x12\x1b\n\x0e\x66ollowed_in_ms\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x11\n\x0f_followed_in_ms\"F\n\x14ListProducersRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x06\"T\n\x15ListProducersResponse\x12-\n\tproducers\x18\x01 \x03(\x0b\x32\x1a.taffrail.v1.KnownProducer\x12\x0c\n\x04more\x18\x02 \x01(\x08\"]\n\rKnownProducer\x12\n\n\x02id\x18\x01 \x01(\x06\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07idle_ms\x18\x04 \x01(\x04\x12\x12\n\npartitions\x18\x05 \x01(\x04\"A\n\x15\x46orgetProducerRequest\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\x0c\n\x02id\x18\x02 \x01(\x06H\x00\x42\n\n\x08producer\"F\n\x16\x46orgetProducerResponse\x12,\n\x08producer\x18\x01 \x01(\x0b\x32\x1a.taffrail.v1.KnownProducer2\x99\x03\n\x06\x42roker\x12\x41\n\x06Status\x12\x1a.taffrail.v1.StatusRequest\x1a\x1b.taffrail.v1.StatusResponse\x12G\n\x08GetClock\x12\x1c.taffrail.v1.GetClockRequest\x1a\x1d.taffrail.v1.GetClockResponse\x12P\n\x0b\x41\x63\x63\x65ptClock\x12\x1f.taffrail.v1.AcceptClockRequest\x1a .taffrail.v1.AcceptClockResponse\x12V\n\rListProducers\x12!.taffrail.v1.ListProducersRequest\x1a\".taffrail.v1.ListProducersResponse\x12Y\n\x0e\x46orgetProducer\x12\".taffrail.v1.ForgetProducerRequest\x1a#.taffrail.v1.ForgetProducerResponseBw\n\x0f\x64\x65v.taffrail.v1B\x0b\x42rokerProtoP\x01Z*taffrail.dev/gen/go/taffrail/v1;taffrailv1\xaa\x02\x0bTaffrail.V1\xca\x02\x0bTaffrail\\V1\xea\x02\x0cTaffrail::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18taffrail/v1/broker.proto\x12\x0btaffrail.v1\"\x0f\n\rStatusRequest\"\xc5\x05\n\x0eStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61ta_dir\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x61ilure\x18\x03 \x01(\t\x12\x11\n\tuptime_ms\x18\x04 \x01(\x04\x12\x0e\n\x06topics\x18\x05 \x01(\x04\x12\x12\n\npartitions\x18\x06 \x01(\x04\x12\x11\n\tproducers\x18\x07 \x01(\x04\x12\'\n\x0b\x63onnections\x18\x08 \x01(\x0b\x32\x12.taffrail.v1.Level\x12*\n\x0e\x61\x64ministrators\x18\t \x01(\x0b\x32\x12.taffrail.v1.Level\x12!\n\x05\x63\x61lls\x18\n \x01(\x0b\x32\x12.taffrail.v1.Level\x12\'\n\x06memory\x18\x0b \x03(\x0b\x32\x17.taffrail.v1.MemoryPart\x12\x1b\n\x0eresident_bytes\x18\x0c \x01(\x04H\x00\x88\x01\x01\x12\x17\n\nopen_files\x18\r \x01(\x04H\x01\x88\x01\x01\x12\x1d\n\x10open_files_limit\x18\x0e \x01(\x04H\x02\x88\x01\x01\x12\x11\n\x04maps\x18\x0f \x01(\x04H\x03\x88\x01\x01\x12\x1c\n\x0f\x64isk_free_bytes\x18\x10 \x01(\x04H\x04\x88\x01\x01\x12\x1a\n\x12\x64isk_reserve_bytes\x18\x11 \x01(\x04\x12\x14\n\x0c\x64isk_is_full\x18\x12 \x01(\x08\x12\x15\n\rjournal_files\x18\x13 \x01(\r\x12\x1b\n\x13journal_files_limit\x18\x14 \x01(\r\x12\x1c\n\x14hindered_compactions\x18\x15 \x01(\x04\x12\x1f\n\x12\x64isk_missing_bytes\x18\x16 \x01(\x04H\x05\x88\x01\x01\x42\x11\n\x0f_resident_bytesB\r\n\x0b_open_filesB\x13\n\x11_open_files_limitB\x07\n\x05_mapsB\x12\n\x10_disk_free_bytesB\x15\n\x13_disk_missing_bytes\"\x0f\n\rLimitsRequest\"E\n\x0eLimitsResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\"\n\x06limits\x18\x02 \x03(\x0b\x32\x12.taffrail.v1.Limit\"b\n\x05Limit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04most\x18\x02 \x01(\x04\x12\r\n\x05least\x18\x03 \x01(\x04\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x0f\n\x07setting\x18\x05 \x01(\t\x12\x0f\n\x07meaning\x18\x06 \x01(\t\"1\n\x05Level\x12\x0b\n\x03now\x18\x01 \x01(\x04\x12\x0c\n\x04most\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\x04\"h\n\nMemoryPart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x12\n\nused_bytes\x18\x03 \x01(\x04\x12\x12\n\nmost_bytes\x18\x04 \x01(\x04\x12\x13\n\x0b\x62ound_bytes\x18\x05 \x01(\x04\"\x11\n\x0fGetClockRequest\"5\n\x10GetClockResponse\x12!\n\x05\x63lock\x18\x01 \x01(\x0b\x32\x12.taffrail.v1.Clock\"\x14\n\x12\x41\x63\x63\x65ptClockRequest\"8\n\x13\x41\x63\x63\x65ptClockResponse\x12!\n\x05\x63lock\x18\x01 \x01(\x0b\x32\x12.taffrail.v1.Clock\"X\n\x05\x43lock\x12\x0e\n\x06now_ms\x18\x01 \x01(\x03\x12\x0f\n\x07wall_ms\x18\x02 \x01(\x03\x12\x1b\n\x0e\x66ollowed_in_ms\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x11\n\x0f_followed_in_ms\"F\n\x14ListProducersRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x06\"T\n\x15ListProducersResponse\x12-\n\tproducers\x18\x01 \x03(\x0b\x32\x1a.taffrail.v1.KnownProducer\x12\x0c\n\x04more\x18\x02 \x01(\x08\"]\n\rKnownProducer\x12\n\n\x02id\x18\x01 \x01(\x06\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07idle_ms\x18\x04 \x01(\x04\x12\x12\n\npartitions\x18\x05 \x01(\x04\"A\n\x15\x46orgetProducerRequest\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\x0c\n\x02id\x18\x02 \x01(\x06H\x00\x42\n\n\x08producer\"F\n\x16\x46orgetProducerResponse\x12,\n\x08producer\x18\x01 \x01(\x0b\x32\x1a.taffrail.v1.KnownProducer2\xdc\x03\n\x06\x42roker\x12\x41\n\x06Status\x12\x1a.taffrail.v1.StatusRequest\x1a\x1b.taffrail.v1.StatusResponse\x12\x41\n\x06Limits\x12\x1a.taffrail.v1.LimitsRequest\x1a\x1b.taffrail.v1.LimitsResponse\x12G\n\x08GetClock\x12\x1c.taffrail.v1.GetClockRequest\x1a\x1d.taffrail.v1.GetClockResponse\x12P\n\x0b\x41\x63\x63\x65ptClock\x12\x1f.taffrail.v1.AcceptClockRequest\x1a .taffrail.v1.AcceptClockResponse\x12V\n\rListProducers\x12!.taffrail.v1.ListProducersRequest\x1a\".taffrail.v1.ListProducersResponse\x12Y\n\x0e\x46orgetProducer\x12\".taffrail.v1.ForgetProducerRequest\x1a#.taffrail.v1.ForgetProducerResponseBw\n\x0f\x64\x65v.taffrail.v1B\x0b\x42rokerProtoP\x01Z*taffrail.dev/gen/go/taffrail/v1;taffrailv1\xaa\x02\x0bTaffrail.V1\xca\x02\x0bTaffrail\\V1\xea\x02\x0cTaffrail::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,30 +36,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREQUEST']._serialized_end=56
   _globals['_STATUSRESPONSE']._serialized_start=59
   _globals['_STATUSRESPONSE']._serialized_end=768
-  _globals['_LEVEL']._serialized_start=770
-  _globals['_LEVEL']._serialized_end=819
-  _globals['_MEMORYPART']._serialized_start=821
-  _globals['_MEMORYPART']._serialized_end=925
-  _globals['_GETCLOCKREQUEST']._serialized_start=927
-  _globals['_GETCLOCKREQUEST']._serialized_end=944
-  _globals['_GETCLOCKRESPONSE']._serialized_start=946
-  _globals['_GETCLOCKRESPONSE']._serialized_end=999
-  _globals['_ACCEPTCLOCKREQUEST']._serialized_start=1001
-  _globals['_ACCEPTCLOCKREQUEST']._serialized_end=1021
-  _globals['_ACCEPTCLOCKRESPONSE']._serialized_start=1023
-  _globals['_ACCEPTCLOCKRESPONSE']._serialized_end=1079
-  _globals['_CLOCK']._serialized_start=1081
-  _globals['_CLOCK']._serialized_end=1169
-  _globals['_LISTPRODUCERSREQUEST']._serialized_start=1171
-  _globals['_LISTPRODUCERSREQUEST']._serialized_end=1241
-  _globals['_LISTPRODUCERSRESPONSE']._serialized_start=1243
-  _globals['_LISTPRODUCERSRESPONSE']._serialized_end=1327
-  _globals['_KNOWNPRODUCER']._serialized_start=1329
-  _globals['_KNOWNPRODUCER']._serialized_end=1422
-  _globals['_FORGETPRODUCERREQUEST']._serialized_start=1424
-  _globals['_FORGETPRODUCERREQUEST']._serialized_end=1489
-  _globals['_FORGETPRODUCERRESPONSE']._serialized_start=1491
-  _globals['_FORGETPRODUCERRESPONSE']._serialized_end=1561
-  _globals['_BROKER']._serialized_start=1564
-  _globals['_BROKER']._serialized_end=1973
+  _globals['_LIMITSREQUEST']._serialized_start=770
+  _globals['_LIMITSREQUEST']._serialized_end=785
+  _globals['_LIMITSRESPONSE']._serialized_start=787
+  _globals['_LIMITSRESPONSE']._serialized_end=856
+  _globals['_LIMIT']._serialized_start=858
+  _globals['_LIMIT']._serialized_end=956
+  _globals['_LEVEL']._serialized_start=958
+  _globals['_LEVEL']._serialized_end=1007
+  _globals['_MEMORYPART']._serialized_start=1009
+  _globals['_MEMORYPART']._serialized_end=1113
+  _globals['_GETCLOCKREQUEST']._serialized_start=1115
+  _globals['_GETCLOCKREQUEST']._serialized_end=1132
+  _globals['_GETCLOCKRESPONSE']._serialized_start=1134
+  _globals['_GETCLOCKRESPONSE']._serialized_end=1187
+  _globals['_ACCEPTCLOCKREQUEST']._serialized_start=1189
+  _globals['_ACCEPTCLOCKREQUEST']._serialized_end=1209
+  _globals['_ACCEPTCLOCKRESPONSE']._serialized_start=1211
+  _globals['_ACCEPTCLOCKRESPONSE']._serialized_end=1267
+  _globals['_CLOCK']._serialized_start=1269
+  _globals['_CLOCK']._serialized_end=1357
+  _globals['_LISTPRODUCERSREQUEST']._serialized_start=1359
+  _globals['_LISTPRODUCERSREQUEST']._serialized_end=1429
+  _globals['_LISTPRODUCERSRESPONSE']._serialized_start=1431
+  _globals['_LISTPRODUCERSRESPONSE']._serialized_end=1515
+  _globals['_KNOWNPRODUCER']._serialized_start=1517
+  _globals['_KNOWNPRODUCER']._serialized_end=1610
+  _globals['_FORGETPRODUCERREQUEST']._serialized_start=1612
+  _globals['_FORGETPRODUCERREQUEST']._serialized_end=1677
+  _globals['_FORGETPRODUCERRESPONSE']._serialized_start=1679
+  _globals['_FORGETPRODUCERRESPONSE']._serialized_end=1749
+  _globals['_BROKER']._serialized_start=1752
+  _globals['_BROKER']._serialized_end=2228
 # @@protoc_insertion_point(module_scope)

@@ -58,6 +58,34 @@ class StatusResponse(_message.Message):
     disk_missing_bytes: int
     def __init__(self, version: _Optional[str] = ..., data_dir: _Optional[str] = ..., failure: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., topics: _Optional[int] = ..., partitions: _Optional[int] = ..., producers: _Optional[int] = ..., connections: _Optional[_Union[Level, _Mapping]] = ..., administrators: _Optional[_Union[Level, _Mapping]] = ..., calls: _Optional[_Union[Level, _Mapping]] = ..., memory: _Optional[_Iterable[_Union[MemoryPart, _Mapping]]] = ..., resident_bytes: _Optional[int] = ..., open_files: _Optional[int] = ..., open_files_limit: _Optional[int] = ..., maps: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., disk_reserve_bytes: _Optional[int] = ..., disk_is_full: _Optional[bool] = ..., journal_files: _Optional[int] = ..., journal_files_limit: _Optional[int] = ..., hindered_compactions: _Optional[int] = ..., disk_missing_bytes: _Optional[int] = ...) -> None: ...
 
+class LimitsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class LimitsResponse(_message.Message):
+    __slots__ = ("version", "limits")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    limits: _containers.RepeatedCompositeFieldContainer[Limit]
+    def __init__(self, version: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[Limit, _Mapping]]] = ...) -> None: ...
+
+class Limit(_message.Message):
+    __slots__ = ("name", "most", "least", "unit", "setting", "meaning")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    LEAST_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    SETTING_FIELD_NUMBER: _ClassVar[int]
+    MEANING_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    most: int
+    least: int
+    unit: str
+    setting: str
+    meaning: str
+    def __init__(self, name: _Optional[str] = ..., most: _Optional[int] = ..., least: _Optional[int] = ..., unit: _Optional[str] = ..., setting: _Optional[str] = ..., meaning: _Optional[str] = ...) -> None: ...
+
 class Level(_message.Message):
     __slots__ = ("now", "most", "limit")
     NOW_FIELD_NUMBER: _ClassVar[int]

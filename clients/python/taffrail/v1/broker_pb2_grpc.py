@@ -43,6 +43,11 @@ class BrokerStub:
                 request_serializer=taffrail_dot_v1_dot_broker__pb2.StatusRequest.SerializeToString,
                 response_deserializer=taffrail_dot_v1_dot_broker__pb2.StatusResponse.FromString,
                 _registered_method=True)
+        self.Limits = channel.unary_unary(
+                '/taffrail.v1.Broker/Limits',
+                request_serializer=taffrail_dot_v1_dot_broker__pb2.LimitsRequest.SerializeToString,
+                response_deserializer=taffrail_dot_v1_dot_broker__pb2.LimitsResponse.FromString,
+                _registered_method=True)
         self.GetClock = channel.unary_unary(
                 '/taffrail.v1.Broker/GetClock',
                 request_serializer=taffrail_dot_v1_dot_broker__pb2.GetClockRequest.SerializeToString,
@@ -75,6 +80,15 @@ class BrokerServicer:
     def Status(self, request, context):
         """How the broker is: what it holds, what it uses of the room that it has, whether it serves. Each figure is looked up
         by itself, and nothing is changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Limits(self, request, context):
+        """Its version, and every bound that a client can meet, as it is set: how large a request, a record or a name may be,
+        how many there may be of something, how long something may take. Everybody may ask. What is over a bound is refused
+        with a status that says how much it was and how much may be.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,6 +140,11 @@ def add_BrokerServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=taffrail_dot_v1_dot_broker__pb2.StatusRequest.FromString,
                     response_serializer=taffrail_dot_v1_dot_broker__pb2.StatusResponse.SerializeToString,
+            ),
+            'Limits': grpc.unary_unary_rpc_method_handler(
+                    servicer.Limits,
+                    request_deserializer=taffrail_dot_v1_dot_broker__pb2.LimitsRequest.FromString,
+                    response_serializer=taffrail_dot_v1_dot_broker__pb2.LimitsResponse.SerializeToString,
             ),
             'GetClock': grpc.unary_unary_rpc_method_handler(
                     servicer.GetClock,
@@ -179,6 +198,33 @@ class Broker:
             '/taffrail.v1.Broker/Status',
             taffrail_dot_v1_dot_broker__pb2.StatusRequest.SerializeToString,
             taffrail_dot_v1_dot_broker__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Limits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taffrail.v1.Broker/Limits',
+            taffrail_dot_v1_dot_broker__pb2.LimitsRequest.SerializeToString,
+            taffrail_dot_v1_dot_broker__pb2.LimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

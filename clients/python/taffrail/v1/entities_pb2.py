@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from taffrail.v1 import record_pb2 as taffrail_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ataffrail/v1/entities.proto\x12\x0btaffrail.v1\x1a\x18taffrail/v1/record.proto\"i\n\x0eReadKeyRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x14\n\x0c\x66rom_version\x18\x03 \x01(\x04\x12\x10\n\x08\x62\x61\x63kward\x18\x04 \x01(\x08\x12\x13\n\x0bmax_records\x18\x05 \x01(\x04\"y\n\x0fReadKeyResponse\x12\x16\n\x0elatest_version\x18\x01 \x01(\x04\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x15\n\rfirst_version\x18\x03 \x01(\x04\x12$\n\x07records\x18\x0f \x03(\x0b\x32\x13.taffrail.v1.Record\"/\n\x10GetLatestRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\x0c\">\n\x11GetLatestResponse\x12)\n\x06latest\x18\x01 \x03(\x0b\x32\x19.taffrail.v1.LatestRecord\"g\n\x0cLatestRecord\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12(\n\x06record\x18\x02 \x01(\x0b\x32\x13.taffrail.v1.RecordH\x00\x88\x01\x01\x12\x11\n\tpartition\x18\x03 \x01(\rB\t\n\x07_record\"-\n\x0f\x45raseKeyRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\"9\n\x10\x45raseKeyResponse\x12%\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x14.taffrail.v1.Erasure\"U\n\x0eTrimKeyRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x16\n\x0e\x62\x65\x66ore_version\x18\x03 \x01(\x04\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"@\n\x0fTrimKeyResponse\x12\x15\n\rfirst_version\x18\x01 \x01(\x04\x12\x16\n\x0elatest_version\x18\x02 \x01(\x04\"$\n\x16\x44\x65scribeErasureRequest\x12\n\n\x02id\x18\x01 \x01(\x06\"@\n\x17\x44\x65scribeErasureResponse\x12%\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x14.taffrail.v1.Erasure\"|\n\x07\x45rasure\x12\n\n\x02id\x18\x01 \x01(\x06\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x14\n\x0crequested_ms\x18\x03 \x01(\x03\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x04 \x01(\x03\x12\x17\n\x0fthrough_version\x18\x05 \x01(\x04\x12\x0f\n\x07problem\x18\x06 \x01(\t2\x8d\x03\n\x08\x45ntities\x12\x46\n\x07ReadKey\x12\x1b.taffrail.v1.ReadKeyRequest\x1a\x1c.taffrail.v1.ReadKeyResponse0\x01\x12L\n\tGetLatest\x12\x1d.taffrail.v1.GetLatestRequest\x1a\x1e.taffrail.v1.GetLatestResponse0\x01\x12G\n\x08\x45raseKey\x12\x1c.taffrail.v1.EraseKeyRequest\x1a\x1d.taffrail.v1.EraseKeyResponse\x12\x44\n\x07TrimKey\x12\x1b.taffrail.v1.TrimKeyRequest\x1a\x1c.taffrail.v1.TrimKeyResponse\x12\\\n\x0f\x44\x65scribeErasure\x12#.taffrail.v1.DescribeErasureRequest\x1a$.taffrail.v1.DescribeErasureResponseBy\n\x0f\x64\x65v.taffrail.v1B\rEntitiesProtoP\x01Z*taffrail.dev/gen/go/taffrail/v1;taffrailv1\xaa\x02\x0bTaffrail.V1\xca\x02\x0bTaffrail\\V1\xea\x02\x0cTaffrail::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ataffrail/v1/entities.proto\x12\x0btaffrail.v1\x1a\x18taffrail/v1/record.proto\"\x85\x01\n\x0eReadKeyRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x14\n\x0c\x66rom_version\x18\x03 \x01(\x04\x12\x10\n\x08\x62\x61\x63kward\x18\x04 \x01(\x08\x12\x13\n\x0bmax_records\x18\x05 \x01(\x04\x12\x1a\n\x12max_response_bytes\x18\x06 \x01(\r\"y\n\x0fReadKeyResponse\x12\x16\n\x0elatest_version\x18\x01 \x01(\x04\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x15\n\rfirst_version\x18\x03 \x01(\x04\x12$\n\x07records\x18\x0f \x03(\x0b\x32\x13.taffrail.v1.Record\"K\n\x10GetLatestRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\x0c\x12\x1a\n\x12max_response_bytes\x18\x03 \x01(\r\">\n\x11GetLatestResponse\x12)\n\x06latest\x18\x01 \x03(\x0b\x32\x19.taffrail.v1.LatestRecord\"g\n\x0cLatestRecord\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12(\n\x06record\x18\x02 \x01(\x0b\x32\x13.taffrail.v1.RecordH\x00\x88\x01\x01\x12\x11\n\tpartition\x18\x03 \x01(\rB\t\n\x07_record\"-\n\x0f\x45raseKeyRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\"9\n\x10\x45raseKeyResponse\x12%\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x14.taffrail.v1.Erasure\"U\n\x0eTrimKeyRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x16\n\x0e\x62\x65\x66ore_version\x18\x03 \x01(\x04\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"@\n\x0fTrimKeyResponse\x12\x15\n\rfirst_version\x18\x01 \x01(\x04\x12\x16\n\x0elatest_version\x18\x02 \x01(\x04\"$\n\x16\x44\x65scribeErasureRequest\x12\n\n\x02id\x18\x01 \x01(\x06\"@\n\x17\x44\x65scribeErasureResponse\x12%\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x14.taffrail.v1.Erasure\"|\n\x07\x45rasure\x12\n\n\x02id\x18\x01 \x01(\x06\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x14\n\x0crequested_ms\x18\x03 \x01(\x03\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x04 \x01(\x03\x12\x17\n\x0fthrough_version\x18\x05 \x01(\x04\x12\x0f\n\x07problem\x18\x06 \x01(\t2\x8d\x03\n\x08\x45ntities\x12\x46\n\x07ReadKey\x12\x1b.taffrail.v1.ReadKeyRequest\x1a\x1c.taffrail.v1.ReadKeyResponse0\x01\x12L\n\tGetLatest\x12\x1d.taffrail.v1.GetLatestRequest\x1a\x1e.taffrail.v1.GetLatestResponse0\x01\x12G\n\x08\x45raseKey\x12\x1c.taffrail.v1.EraseKeyRequest\x1a\x1d.taffrail.v1.EraseKeyResponse\x12\x44\n\x07TrimKey\x12\x1b.taffrail.v1.TrimKeyRequest\x1a\x1c.taffrail.v1.TrimKeyResponse\x12\\\n\x0f\x44\x65scribeErasure\x12#.taffrail.v1.DescribeErasureRequest\x1a$.taffrail.v1.DescribeErasureResponseBy\n\x0f\x64\x65v.taffrail.v1B\rEntitiesProtoP\x01Z*taffrail.dev/gen/go/taffrail/v1;taffrailv1\xaa\x02\x0bTaffrail.V1\xca\x02\x0bTaffrail\\V1\xea\x02\x0cTaffrail::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,30 +33,30 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'taffrail.v1.entities_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.taffrail.v1B\rEntitiesProtoP\001Z*taffrail.dev/gen/go/taffrail/v1;taffrailv1\252\002\013Taffrail.V1\312\002\013Taffrail\\V1\352\002\014Taffrail::V1'
-  _globals['_READKEYREQUEST']._serialized_start=69
-  _globals['_READKEYREQUEST']._serialized_end=174
-  _globals['_READKEYRESPONSE']._serialized_start=176
-  _globals['_READKEYRESPONSE']._serialized_end=297
-  _globals['_GETLATESTREQUEST']._serialized_start=299
-  _globals['_GETLATESTREQUEST']._serialized_end=346
-  _globals['_GETLATESTRESPONSE']._serialized_start=348
-  _globals['_GETLATESTRESPONSE']._serialized_end=410
-  _globals['_LATESTRECORD']._serialized_start=412
-  _globals['_LATESTRECORD']._serialized_end=515
-  _globals['_ERASEKEYREQUEST']._serialized_start=517
-  _globals['_ERASEKEYREQUEST']._serialized_end=562
-  _globals['_ERASEKEYRESPONSE']._serialized_start=564
-  _globals['_ERASEKEYRESPONSE']._serialized_end=621
-  _globals['_TRIMKEYREQUEST']._serialized_start=623
-  _globals['_TRIMKEYREQUEST']._serialized_end=708
-  _globals['_TRIMKEYRESPONSE']._serialized_start=710
-  _globals['_TRIMKEYRESPONSE']._serialized_end=774
-  _globals['_DESCRIBEERASUREREQUEST']._serialized_start=776
-  _globals['_DESCRIBEERASUREREQUEST']._serialized_end=812
-  _globals['_DESCRIBEERASURERESPONSE']._serialized_start=814
-  _globals['_DESCRIBEERASURERESPONSE']._serialized_end=878
-  _globals['_ERASURE']._serialized_start=880
-  _globals['_ERASURE']._serialized_end=1004
-  _globals['_ENTITIES']._serialized_start=1007
-  _globals['_ENTITIES']._serialized_end=1404
+  _globals['_READKEYREQUEST']._serialized_start=70
+  _globals['_READKEYREQUEST']._serialized_end=203
+  _globals['_READKEYRESPONSE']._serialized_start=205
+  _globals['_READKEYRESPONSE']._serialized_end=326
+  _globals['_GETLATESTREQUEST']._serialized_start=328
+  _globals['_GETLATESTREQUEST']._serialized_end=403
+  _globals['_GETLATESTRESPONSE']._serialized_start=405
+  _globals['_GETLATESTRESPONSE']._serialized_end=467
+  _globals['_LATESTRECORD']._serialized_start=469
+  _globals['_LATESTRECORD']._serialized_end=572
+  _globals['_ERASEKEYREQUEST']._serialized_start=574
+  _globals['_ERASEKEYREQUEST']._serialized_end=619
+  _globals['_ERASEKEYRESPONSE']._serialized_start=621
+  _globals['_ERASEKEYRESPONSE']._serialized_end=678
+  _globals['_TRIMKEYREQUEST']._serialized_start=680
+  _globals['_TRIMKEYREQUEST']._serialized_end=765
+  _globals['_TRIMKEYRESPONSE']._serialized_start=767
+  _globals['_TRIMKEYRESPONSE']._serialized_end=831
+  _globals['_DESCRIBEERASUREREQUEST']._serialized_start=833
+  _globals['_DESCRIBEERASUREREQUEST']._serialized_end=869
+  _globals['_DESCRIBEERASURERESPONSE']._serialized_start=871
+  _globals['_DESCRIBEERASURERESPONSE']._serialized_end=935
+  _globals['_ERASURE']._serialized_start=937
+  _globals['_ERASURE']._serialized_end=1061
+  _globals['_ENTITIES']._serialized_start=1064
+  _globals['_ENTITIES']._serialized_end=1461
 # @@protoc_insertion_point(module_scope)

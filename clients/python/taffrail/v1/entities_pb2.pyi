@@ -8,18 +8,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ReadKeyRequest(_message.Message):
-    __slots__ = ("topic", "key", "from_version", "backward", "max_records")
+    __slots__ = ("topic", "key", "from_version", "backward", "max_records", "max_response_bytes")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     FROM_VERSION_FIELD_NUMBER: _ClassVar[int]
     BACKWARD_FIELD_NUMBER: _ClassVar[int]
     MAX_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESPONSE_BYTES_FIELD_NUMBER: _ClassVar[int]
     topic: str
     key: bytes
     from_version: int
     backward: bool
     max_records: int
-    def __init__(self, topic: _Optional[str] = ..., key: _Optional[bytes] = ..., from_version: _Optional[int] = ..., backward: _Optional[bool] = ..., max_records: _Optional[int] = ...) -> None: ...
+    max_response_bytes: int
+    def __init__(self, topic: _Optional[str] = ..., key: _Optional[bytes] = ..., from_version: _Optional[int] = ..., backward: _Optional[bool] = ..., max_records: _Optional[int] = ..., max_response_bytes: _Optional[int] = ...) -> None: ...
 
 class ReadKeyResponse(_message.Message):
     __slots__ = ("latest_version", "partition", "first_version", "records")
@@ -34,12 +36,14 @@ class ReadKeyResponse(_message.Message):
     def __init__(self, latest_version: _Optional[int] = ..., partition: _Optional[int] = ..., first_version: _Optional[int] = ..., records: _Optional[_Iterable[_Union[_record_pb2.Record, _Mapping]]] = ...) -> None: ...
 
 class GetLatestRequest(_message.Message):
-    __slots__ = ("topic", "keys")
+    __slots__ = ("topic", "keys", "max_response_bytes")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESPONSE_BYTES_FIELD_NUMBER: _ClassVar[int]
     topic: str
     keys: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, topic: _Optional[str] = ..., keys: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    max_response_bytes: int
+    def __init__(self, topic: _Optional[str] = ..., keys: _Optional[_Iterable[bytes]] = ..., max_response_bytes: _Optional[int] = ...) -> None: ...
 
 class GetLatestResponse(_message.Message):
     __slots__ = ("latest",)

@@ -84,6 +84,7 @@ class EntitiesServicer:
         """Reads the records of one entity by version, without looking at any other. Only durable records are seen; the read
         ends at the version that was the latest when it began. Records that were trimmed are left out; those that were
         erased are there, marked. An entity that never had a record is no error: the answer says version 0.
+        Also: FAILED_PRECONDITION (RECORD_EXCEEDS_RESPONSE, as in `Log.Read`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -91,7 +92,7 @@ class EntitiesServicer:
 
     def GetLatest(self, request, context):
         """The latest record and version of up to 1,000 entities, as they were at one moment: of every atomic append, all is
-        seen or nothing.
+        seen or nothing. Also: FAILED_PRECONDITION (RECORD_EXCEEDS_RESPONSE, as in `Log.Read`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -71,7 +71,7 @@ class ConsumeRequest(_message.Message):
     def __init__(self, join: _Optional[_Union[JoinGroup, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., commit: _Optional[_Union[CommitOffsets, _Mapping]] = ..., drained: _Optional[_Union[Partitions, _Mapping]] = ..., pause: _Optional[_Union[Partitions, _Mapping]] = ..., resume: _Optional[_Union[Partitions, _Mapping]] = ..., still_working: _Optional[_Union[StillWorking, _Mapping]] = ..., leave: _Optional[_Union[Leave, _Mapping]] = ...) -> None: ...
 
 class JoinGroup(_message.Message):
-    __slots__ = ("group", "topics", "topic_prefixes", "member_name", "member_id", "credit", "partition_credit", "no_offset", "offset_gone", "session_timeout_ms", "drain_timeout_ms", "heartbeat", "progress_timeout_ms", "ephemeral", "client")
+    __slots__ = ("group", "topics", "topic_prefixes", "member_name", "member_id", "credit", "partition_credit", "no_offset", "offset_gone", "session_timeout_ms", "drain_timeout_ms", "heartbeat", "progress_timeout_ms", "ephemeral", "client", "max_response_bytes")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TOPICS_FIELD_NUMBER: _ClassVar[int]
     TOPIC_PREFIXES_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +87,7 @@ class JoinGroup(_message.Message):
     PROGRESS_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESPONSE_BYTES_FIELD_NUMBER: _ClassVar[int]
     group: str
     topics: _containers.RepeatedScalarFieldContainer[str]
     topic_prefixes: _containers.RepeatedScalarFieldContainer[str]
@@ -102,7 +103,8 @@ class JoinGroup(_message.Message):
     progress_timeout_ms: int
     ephemeral: bool
     client: str
-    def __init__(self, group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., topic_prefixes: _Optional[_Iterable[str]] = ..., member_name: _Optional[str] = ..., member_id: _Optional[str] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., partition_credit: _Optional[_Union[Credit, _Mapping]] = ..., no_offset: _Optional[_Union[NoOffset, _Mapping]] = ..., offset_gone: _Optional[_Union[OffsetGone, str]] = ..., session_timeout_ms: _Optional[int] = ..., drain_timeout_ms: _Optional[int] = ..., heartbeat: _Optional[bool] = ..., progress_timeout_ms: _Optional[int] = ..., ephemeral: _Optional[bool] = ..., client: _Optional[str] = ...) -> None: ...
+    max_response_bytes: int
+    def __init__(self, group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., topic_prefixes: _Optional[_Iterable[str]] = ..., member_name: _Optional[str] = ..., member_id: _Optional[str] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., partition_credit: _Optional[_Union[Credit, _Mapping]] = ..., no_offset: _Optional[_Union[NoOffset, _Mapping]] = ..., offset_gone: _Optional[_Union[OffsetGone, str]] = ..., session_timeout_ms: _Optional[int] = ..., drain_timeout_ms: _Optional[int] = ..., heartbeat: _Optional[bool] = ..., progress_timeout_ms: _Optional[int] = ..., ephemeral: _Optional[bool] = ..., client: _Optional[str] = ..., max_response_bytes: _Optional[int] = ...) -> None: ...
 
 class Credit(_message.Message):
     __slots__ = ("records", "bytes")

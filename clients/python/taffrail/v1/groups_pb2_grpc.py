@@ -101,21 +101,21 @@ class GroupsServicer:
         when the broker ends the stream with an error that joining again does not mend, any but UNAVAILABLE, UNKNOWN,
         DISK_FULL and OVERLOADED, unless the member has a name; `Describe` says the error until the group can go on.
 
-        Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS), no more is sent of it, and
-        of the others what they hold at that moment. The stream ends with the error once all that was sent is committed,
-        at the latest after `drain_timeout_ms`: so what was handled does not come again with the next stream. It goes on if
-        a reset mends the partition before.
+        Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS, RECORD_EXCEEDS_RESPONSE),
+        no more is sent of it, and of the others what they hold at that moment. The stream ends with the error once all
+        that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again with
+        the next stream. It goes on if a reset mends the partition before.
 
         Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
         more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
         TOO_MANY_GROUPS, TOO_MANY_TOPICS; TOO_MANY_PARTITIONS: members of all groups have as many as they may; GROUPS_FULL:
         groups take up half of `memory.catalog_bytes`; REQUEST_TOO_LARGE), FAILED_PRECONDITION (FENCED: another stream has
         joined with this member's name or id; do not join again by yourself. GROUP_KIND: the group is ephemeral, and this
-        member does not say so, or the other way round), OUT_OF_RANGE (NO_OFFSET: nothing is committed for a partition, and
-        `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the committed offset is trimmed, or above the end), DATA_LOSS
-        (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join` did not come in time; SHUTTING_DOWN: join again, with
-        `member_id`; SESSION_ENDED: no heartbeat came in the session's time; READ_STALLED: what was being sent has been
-        erased or trimmed meanwhile: join again).
+        member does not say so, or the other way round. RECORD_EXCEEDS_RESPONSE, as in `Log.Read`), OUT_OF_RANGE
+        (NO_OFFSET: nothing is committed for a partition, and `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the committed
+        offset is trimmed, or above the end), DATA_LOSS (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join` did not
+        come in time; SHUTTING_DOWN: join again, with `member_id`; SESSION_ENDED: no heartbeat came in the session's time;
+        READ_STALLED: what was being sent has been erased or trimmed meanwhile: join again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

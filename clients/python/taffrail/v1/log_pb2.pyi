@@ -193,7 +193,7 @@ class Position(_message.Message):
     def __init__(self, offset: _Optional[int] = ..., edge: _Optional[_Union[Edge, str]] = ..., timestamp_ms: _Optional[int] = ...) -> None: ...
 
 class ReadRequest(_message.Message):
-    __slots__ = ("topic", "start", "partitions", "follow", "max_records", "filter", "topic_id")
+    __slots__ = ("topic", "start", "partitions", "follow", "max_records", "filter", "topic_id", "max_response_bytes")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
@@ -201,6 +201,7 @@ class ReadRequest(_message.Message):
     MAX_RECORDS_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     TOPIC_ID_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESPONSE_BYTES_FIELD_NUMBER: _ClassVar[int]
     topic: str
     start: Position
     partitions: _containers.RepeatedCompositeFieldContainer[PartitionPosition]
@@ -208,7 +209,8 @@ class ReadRequest(_message.Message):
     max_records: int
     filter: Filter
     topic_id: str
-    def __init__(self, topic: _Optional[str] = ..., start: _Optional[_Union[Position, _Mapping]] = ..., partitions: _Optional[_Iterable[_Union[PartitionPosition, _Mapping]]] = ..., follow: _Optional[bool] = ..., max_records: _Optional[int] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., topic_id: _Optional[str] = ...) -> None: ...
+    max_response_bytes: int
+    def __init__(self, topic: _Optional[str] = ..., start: _Optional[_Union[Position, _Mapping]] = ..., partitions: _Optional[_Iterable[_Union[PartitionPosition, _Mapping]]] = ..., follow: _Optional[bool] = ..., max_records: _Optional[int] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., topic_id: _Optional[str] = ..., max_response_bytes: _Optional[int] = ...) -> None: ...
 
 class PartitionPosition(_message.Message):
     __slots__ = ("partition", "position")

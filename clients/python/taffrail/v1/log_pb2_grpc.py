@@ -196,14 +196,17 @@ class LogServicer:
         Errors: INVALID_ARGUMENT (INVALID_TOPIC_NAME, MALFORMED_REQUEST), NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION; also
         when the topic is deleted while it is read, whatever is created under its name), OUT_OF_RANGE (OFFSET_OUT_OF_RANGE,
         with `partition`, `earliest` and `high_watermark`: an offset to start from that is trimmed, or above the high
-        watermark; also when a slow read is overtaken by a trim), FAILED_PRECONDITION (TOPIC_RECREATED), DATA_LOSS
-        (DAMAGED_RECORDS, with `partition`, `from_offset` and `to_offset`: the damaged range, without its end; reading on
-        from `to_offset` gives what follows), UNAVAILABLE (SHUTTING_DOWN: a read that follows goes on from its
-        `next_offset`s once the broker is back; STORAGE_UNAVAILABLE: the records cannot be read at the moment, and nothing
-        says that they are damaged: read on from the same offset as `RetryInfo` says; READ_STALLED, with `next_offsets`,
-        the partitions and their `next_offset`s as `0:17,3:5`, as many as there is room for: the read was ended because its
-        client had not taken what it was sent, and others needed the memory or it has been erased or trimmed meanwhile),
-        RESOURCE_EXHAUSTED (OVERLOADED: there are as many reads as there is memory for; try again).
+        watermark; also when a slow read is overtaken by a trim), FAILED_PRECONDITION (TOPIC_RECREATED;
+        RECORD_EXCEEDS_RESPONSE, with `partition`, `offset`, `size` and `limit`: the record there would take a response of
+        `size` bytes, and the client takes `limit`; the read has come to that offset, and goes on from it with a
+        `max_response_bytes` of `size`), DATA_LOSS (DAMAGED_RECORDS, with `partition`, `from_offset` and `to_offset`: the
+        damaged range, without its end; reading on from `to_offset` gives what follows), UNAVAILABLE (SHUTTING_DOWN: a read
+        that follows goes on from its `next_offset`s once the broker is back; STORAGE_UNAVAILABLE: the records cannot be
+        read at the moment, and nothing says that they are damaged: read on from the same offset as `RetryInfo` says;
+        READ_STALLED, with `next_offsets`, the partitions and their `next_offset`s as `0:17,3:5`, as many as there is room
+        for: the read was ended because its client had not taken what it was sent, and others needed the memory or it has
+        been erased or trimmed meanwhile), RESOURCE_EXHAUSTED (OVERLOADED: there are as many reads as there is memory for;
+        try again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::super::world::{append_of, create, encode_record, env, id_of, now, options, send};
 use crate::{
     broker::{
-        Broker, Error,
+        Broker, Error, ResponseLimit,
         groups::{
             CommitOutcome, Credit, Event, GroupOffset, JoinGroup, NoOffset, OffsetGone, RecordsOf,
             Session, SessionStep,
@@ -213,6 +213,7 @@ pub(super) fn join() -> JoinGroup {
         instance: None,
         credit: credit(1_000_000),
         partition_credit: None,
+        response: ResponseLimit::default(),
         no_offset: NoOffset::Start(Position::Earliest),
         offset_gone: OffsetGone::Fail,
         session: SESSION,

@@ -301,6 +301,7 @@ impl Scene<'_> {
                     from,
                     backward: *backward,
                     max_records,
+                    ..ReadKey::default()
                 };
                 self.broker
                     .read_key(read)

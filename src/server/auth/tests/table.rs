@@ -15,11 +15,11 @@ use crate::{
         CreateTopicRequest, Credit, DeleteGroupRequest, DeleteTopicRequest, DescribeErasureRequest,
         DescribeGroupRequest, DescribeTopicRequest, Edge, EraseKeyRequest, FetchOffsetsRequest,
         ForgetProducerRequest, ForkGroupRequest, GetClockRequest, GetLatestRequest, GroupOffset,
-        JoinGroup, ListGroupsRequest, ListOffsetsRequest, ListProducersRequest, ListTokensRequest,
-        ListTopicsRequest, OpenProducerRequest, Position, ReadKeyRequest, ReadRequest,
-        ResetGroupRequest, RevokeTokenRequest, StatusRequest, TrimKeyRequest, TrimRequest,
-        append_stream_response::Outcome, consume_request, health::HealthCheckRequest, position,
-        reset_group_request, wire,
+        JoinGroup, LimitsRequest, ListGroupsRequest, ListOffsetsRequest, ListProducersRequest,
+        ListTokensRequest, ListTopicsRequest, OpenProducerRequest, Position, ReadKeyRequest,
+        ReadRequest, ResetGroupRequest, RevokeTokenRequest, StatusRequest, TrimKeyRequest,
+        TrimRequest, append_stream_response::Outcome, consume_request, health::HealthCheckRequest,
+        position, reset_group_request, wire,
     },
     server::auth::{Grant, Operation},
 };
@@ -173,6 +173,7 @@ fn of_entities() -> Vec<Row> {
     let latest = GetLatestRequest {
         topic: t(),
         keys: vec![key.clone()],
+        max_response_bytes: 0,
     };
     let trim = TrimKeyRequest {
         topic: t(),
@@ -250,6 +251,7 @@ fn of_broker() -> Vec<Row> {
     let forget = ForgetProducerRequest::default();
     vec![
         row("/taffrail.v1.Broker/Status", &StatusRequest {}, ADMINS),
+        row("/taffrail.v1.Broker/Limits", &LimitsRequest {}, &ROLES),
         row("/taffrail.v1.Broker/GetClock", &GetClockRequest {}, ADMINS),
         row(
             "/taffrail.v1.Broker/AcceptClock",

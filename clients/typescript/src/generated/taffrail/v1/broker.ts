@@ -87,6 +87,37 @@ export interface StatusResponse {
   diskMissingBytes?: bigint | undefined;
 }
 
+/** Asks for the bounds. */
+export interface LimitsRequest {
+}
+
+/** The bounds. */
+export interface LimitsResponse {
+  /** The broker's version, such as 0.1.0. */
+  version: string;
+  /** Every bound, each name once. */
+  limits: Limit[];
+}
+
+/** A bound. */
+export interface Limit {
+  /** Its name, such as `record_bytes`. A later version may have more; names stay. */
+  name: string;
+  /** The most that is allowed. */
+  most: bigint;
+  /** The least that is allowed. Default: 0. */
+  least: bigint;
+  /** What is counted: `bytes`, `ms` (milliseconds), or empty for things. */
+  unit: string;
+  /**
+   * The setting by which it is another one: of the broker, as `server.max_connections`, and then `most` is what is set;
+   * or of a topic, as `max.record.bytes`, and then `most` is what may be set. Empty: it is fixed.
+   */
+  setting: string;
+  /** Of what it is a bound, in words. */
+  meaning: string;
+}
+
 /** How many there are of something. */
 export interface Level {
   /** Now. */
@@ -620,6 +651,237 @@ export const StatusResponse: MessageFns<StatusResponse> = {
     message.diskMissingBytes = (object.diskMissingBytes !== undefined && object.diskMissingBytes !== null)
       ? BigInt(object.diskMissingBytes)
       : undefined;
+    return message;
+  },
+};
+
+function createBaseLimitsRequest(): LimitsRequest {
+  return {};
+}
+
+export const LimitsRequest: MessageFns<LimitsRequest> = {
+  encode(_: LimitsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LimitsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLimitsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LimitsRequest>): LimitsRequest {
+    return LimitsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<LimitsRequest>): LimitsRequest {
+    const message = createBaseLimitsRequest();
+    return message;
+  },
+};
+
+function createBaseLimitsResponse(): LimitsResponse {
+  return { version: "", limits: [] };
+}
+
+export const LimitsResponse: MessageFns<LimitsResponse> = {
+  encode(message: LimitsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.version !== "") {
+      writer.uint32(10).string(message.version);
+    }
+    for (const v of message.limits) {
+      Limit.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LimitsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLimitsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.version = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.limits.push(Limit.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LimitsResponse>): LimitsResponse {
+    return LimitsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LimitsResponse>): LimitsResponse {
+    const message = createBaseLimitsResponse();
+    message.version = object.version ?? "";
+    message.limits = object.limits?.map((e) => Limit.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseLimit(): Limit {
+  return { name: "", most: 0n, least: 0n, unit: "", setting: "", meaning: "" };
+}
+
+export const Limit: MessageFns<Limit> = {
+  encode(message: Limit, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.most !== 0n) {
+      if (BigInt.asUintN(64, message.most) !== message.most) {
+        throw new globalThis.Error("value provided for field message.most of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.most);
+    }
+    if (message.least !== 0n) {
+      if (BigInt.asUintN(64, message.least) !== message.least) {
+        throw new globalThis.Error("value provided for field message.least of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.least);
+    }
+    if (message.unit !== "") {
+      writer.uint32(34).string(message.unit);
+    }
+    if (message.setting !== "") {
+      writer.uint32(42).string(message.setting);
+    }
+    if (message.meaning !== "") {
+      writer.uint32(50).string(message.meaning);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Limit {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLimit();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.most = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.least = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.unit = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.setting = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.meaning = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Limit>): Limit {
+    return Limit.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Limit>): Limit {
+    const message = createBaseLimit();
+    message.name = object.name ?? "";
+    message.most = (object.most !== undefined && object.most !== null) ? BigInt(object.most) : 0n;
+    message.least = (object.least !== undefined && object.least !== null) ? BigInt(object.least) : 0n;
+    message.unit = object.unit ?? "";
+    message.setting = object.setting ?? "";
+    message.meaning = object.meaning ?? "";
     return message;
   },
 };
@@ -1538,6 +1800,20 @@ export const BrokerService = {
     responseDeserialize: (value: Buffer): StatusResponse => StatusResponse.decode(value),
   },
   /**
+   * Its version, and every bound that a client can meet, as it is set: how large a request, a record or a name may be,
+   * how many there may be of something, how long something may take. Everybody may ask. What is over a bound is refused
+   * with a status that says how much it was and how much may be.
+   */
+  limits: {
+    path: "/taffrail.v1.Broker/Limits" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: LimitsRequest): Buffer => Buffer.from(LimitsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): LimitsRequest => LimitsRequest.decode(value),
+    responseSerialize: (value: LimitsResponse): Buffer => Buffer.from(LimitsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): LimitsResponse => LimitsResponse.decode(value),
+  },
+  /**
    * What time it is for the broker, beside what its machine says. Append times, and timestamps that clients leave out,
    * are the broker's time: it follows the machine's wall clock as long as that is near. One that is further away than
    * the setting `clock.jump` (default 10 min) is not followed before it has stood there for `clock.settle` (default
@@ -1606,6 +1882,12 @@ export interface BrokerServer extends UntypedServiceImplementation {
    */
   status: handleUnaryCall<StatusRequest, StatusResponse>;
   /**
+   * Its version, and every bound that a client can meet, as it is set: how large a request, a record or a name may be,
+   * how many there may be of something, how long something may take. Everybody may ask. What is over a bound is refused
+   * with a status that says how much it was and how much may be.
+   */
+  limits: handleUnaryCall<LimitsRequest, LimitsResponse>;
+  /**
    * What time it is for the broker, beside what its machine says. Append times, and timestamps that clients leave out,
    * are the broker's time: it follows the machine's wall clock as long as that is near. One that is further away than
    * the setting `clock.jump` (default 10 min) is not followed before it has stood there for `clock.settle` (default
@@ -1651,6 +1933,26 @@ export interface BrokerClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: StatusResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Its version, and every bound that a client can meet, as it is set: how large a request, a record or a name may be,
+   * how many there may be of something, how long something may take. Everybody may ask. What is over a bound is refused
+   * with a status that says how much it was and how much may be.
+   */
+  limits(
+    request: LimitsRequest,
+    callback: (error: ServiceError | null, response: LimitsResponse) => void,
+  ): ClientUnaryCall;
+  limits(
+    request: LimitsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: LimitsResponse) => void,
+  ): ClientUnaryCall;
+  limits(
+    request: LimitsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: LimitsResponse) => void,
   ): ClientUnaryCall;
   /**
    * What time it is for the broker, beside what its machine says. Append times, and timestamps that clients leave out,

@@ -34,6 +34,11 @@ export interface ReadKeyRequest {
   backward: boolean;
   /** At most this many records. 0, the default: no limit. */
   maxRecords: bigint;
+  /**
+   * The largest response that the client takes, encoded, in bytes, as in `ReadRequest`: 65,536 or more, default
+   * 4,194,304.
+   */
+  maxResponseBytes: number;
 }
 
 /** Some records of an entity, in the order of the read. The first response comes also if there are none. */
@@ -48,7 +53,10 @@ export interface ReadKeyResponse {
    * the records that are returned. Versions that are missing behind it are those that compaction has removed.
    */
   firstVersion: bigint;
-  /** The records. At most 1 MiB (1,048,576 bytes) of them, or one record if that is larger. */
+  /**
+   * The records. At most 1 MiB (1,048,576 bytes) of them, or one record if that is larger; see
+   * `ReadKeyRequest.max_response_bytes`.
+   */
   records: Record[];
 }
 
@@ -58,11 +66,16 @@ export interface GetLatestRequest {
   topic: string;
   /** Their keys: at most 1,000 (REQUEST_TOO_LARGE). */
   keys: Buffer[];
+  /**
+   * The largest response that the client takes, encoded, in bytes, as in `ReadRequest`: 65,536 or more, default
+   * 4,194,304.
+   */
+  maxResponseBytes: number;
 }
 
 /**
  * Some of the entities that were asked for. All responses to one request together have one for each key, in order, at
- * one moment. At most 1 MiB of records, or one record if that is larger.
+ * one moment. At most 1 MiB of records, or one record if that is larger; see `GetLatestRequest.max_response_bytes`.
  */
 export interface GetLatestResponse {
   /** Entities, in the order asked for. */
@@ -159,7 +172,7 @@ export interface Erasure {
 }
 
 function createBaseReadKeyRequest(): ReadKeyRequest {
-  return { topic: "", key: Buffer.alloc(0), fromVersion: 0n, backward: false, maxRecords: 0n };
+  return { topic: "", key: Buffer.alloc(0), fromVersion: 0n, backward: false, maxRecords: 0n, maxResponseBytes: 0 };
 }
 
 export const ReadKeyRequest: MessageFns<ReadKeyRequest> = {
@@ -184,6 +197,9 @@ export const ReadKeyRequest: MessageFns<ReadKeyRequest> = {
         throw new globalThis.Error("value provided for field message.maxRecords of type uint64 too large");
       }
       writer.uint32(40).uint64(message.maxRecords);
+    }
+    if (message.maxResponseBytes !== 0) {
+      writer.uint32(48).uint32(message.maxResponseBytes);
     }
     return writer;
   },
@@ -241,6 +257,14 @@ export const ReadKeyRequest: MessageFns<ReadKeyRequest> = {
             message.maxRecords = reader.uint64() as bigint;
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.maxResponseBytes = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -267,6 +291,7 @@ export const ReadKeyRequest: MessageFns<ReadKeyRequest> = {
     message.maxRecords = (object.maxRecords !== undefined && object.maxRecords !== null)
       ? BigInt(object.maxRecords)
       : 0n;
+    message.maxResponseBytes = object.maxResponseBytes ?? 0;
     return message;
   },
 };
@@ -373,7 +398,7 @@ export const ReadKeyResponse: MessageFns<ReadKeyResponse> = {
 };
 
 function createBaseGetLatestRequest(): GetLatestRequest {
-  return { topic: "", keys: [] };
+  return { topic: "", keys: [], maxResponseBytes: 0 };
 }
 
 export const GetLatestRequest: MessageFns<GetLatestRequest> = {
@@ -383,6 +408,9 @@ export const GetLatestRequest: MessageFns<GetLatestRequest> = {
     }
     for (const v of message.keys) {
       writer.uint32(18).bytes(v!);
+    }
+    if (message.maxResponseBytes !== 0) {
+      writer.uint32(24).uint32(message.maxResponseBytes);
     }
     return writer;
   },
@@ -416,6 +444,14 @@ export const GetLatestRequest: MessageFns<GetLatestRequest> = {
             message.keys.push(Buffer.from(reader.bytes()));
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.maxResponseBytes = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -435,6 +471,7 @@ export const GetLatestRequest: MessageFns<GetLatestRequest> = {
     const message = createBaseGetLatestRequest();
     message.topic = object.topic ?? "";
     message.keys = object.keys?.map((e) => e) || [];
+    message.maxResponseBytes = object.maxResponseBytes ?? 0;
     return message;
   },
 };
@@ -1139,6 +1176,7 @@ export const EntitiesService = {
    * Reads the records of one entity by version, without looking at any other. Only durable records are seen; the read
    * ends at the version that was the latest when it began. Records that were trimmed are left out; those that were
    * erased are there, marked. An entity that never had a record is no error: the answer says version 0.
+   * Also: FAILED_PRECONDITION (RECORD_EXCEEDS_RESPONSE, as in `Log.Read`).
    */
   readKey: {
     path: "/taffrail.v1.Entities/ReadKey" as const,
@@ -1151,7 +1189,7 @@ export const EntitiesService = {
   },
   /**
    * The latest record and version of up to 1,000 entities, as they were at one moment: of every atomic append, all is
-   * seen or nothing.
+   * seen or nothing. Also: FAILED_PRECONDITION (RECORD_EXCEEDS_RESPONSE, as in `Log.Read`).
    */
   getLatest: {
     path: "/taffrail.v1.Entities/GetLatest" as const,
@@ -1232,11 +1270,12 @@ export interface EntitiesServer extends UntypedServiceImplementation {
    * Reads the records of one entity by version, without looking at any other. Only durable records are seen; the read
    * ends at the version that was the latest when it began. Records that were trimmed are left out; those that were
    * erased are there, marked. An entity that never had a record is no error: the answer says version 0.
+   * Also: FAILED_PRECONDITION (RECORD_EXCEEDS_RESPONSE, as in `Log.Read`).
    */
   readKey: handleServerStreamingCall<ReadKeyRequest, ReadKeyResponse>;
   /**
    * The latest record and version of up to 1,000 entities, as they were at one moment: of every atomic append, all is
-   * seen or nothing.
+   * seen or nothing. Also: FAILED_PRECONDITION (RECORD_EXCEEDS_RESPONSE, as in `Log.Read`).
    */
   getLatest: handleServerStreamingCall<GetLatestRequest, GetLatestResponse>;
   /**
@@ -1283,6 +1322,7 @@ export interface EntitiesClient extends Client {
    * Reads the records of one entity by version, without looking at any other. Only durable records are seen; the read
    * ends at the version that was the latest when it began. Records that were trimmed are left out; those that were
    * erased are there, marked. An entity that never had a record is no error: the answer says version 0.
+   * Also: FAILED_PRECONDITION (RECORD_EXCEEDS_RESPONSE, as in `Log.Read`).
    */
   readKey(request: ReadKeyRequest, options?: Partial<CallOptions>): ClientReadableStream<ReadKeyResponse>;
   readKey(
@@ -1292,7 +1332,7 @@ export interface EntitiesClient extends Client {
   ): ClientReadableStream<ReadKeyResponse>;
   /**
    * The latest record and version of up to 1,000 entities, as they were at one moment: of every atomic append, all is
-   * seen or nothing.
+   * seen or nothing. Also: FAILED_PRECONDITION (RECORD_EXCEEDS_RESPONSE, as in `Log.Read`).
    */
   getLatest(request: GetLatestRequest, options?: Partial<CallOptions>): ClientReadableStream<GetLatestResponse>;
   getLatest(

@@ -186,6 +186,11 @@ export interface JoinGroup {
    * characters.
    */
   client: string;
+  /**
+   * The largest response that the member takes, encoded, in bytes, as in `ReadRequest`: 65,536 or more, default
+   * 4,194,304.
+   */
+  maxResponseBytes: number;
 }
 
 /**
@@ -364,7 +369,7 @@ export interface Records {
   erased: ErasedEntity[];
   /**
    * The records, complete and in offset order. At most 1 MiB (1,048,576 bytes) of them, or one record if that is
-   * larger: see `ReadResponse.records`. None where only the position has moved.
+   * larger: see `JoinGroup.max_response_bytes`. None where only the position has moved.
    */
   records: Record[];
 }
@@ -893,6 +898,7 @@ function createBaseJoinGroup(): JoinGroup {
     progressTimeoutMs: 0n,
     ephemeral: false,
     client: "",
+    maxResponseBytes: 0,
   };
 }
 
@@ -951,6 +957,9 @@ export const JoinGroup: MessageFns<JoinGroup> = {
     }
     if (message.client !== "") {
       writer.uint32(122).string(message.client);
+    }
+    if (message.maxResponseBytes !== 0) {
+      writer.uint32(128).uint32(message.maxResponseBytes);
     }
     return writer;
   },
@@ -1088,6 +1097,14 @@ export const JoinGroup: MessageFns<JoinGroup> = {
             message.client = reader.string();
             continue;
           }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.maxResponseBytes = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1132,6 +1149,7 @@ export const JoinGroup: MessageFns<JoinGroup> = {
       : 0n;
     message.ephemeral = object.ephemeral ?? false;
     message.client = object.client ?? "";
+    message.maxResponseBytes = object.maxResponseBytes ?? 0;
     return message;
   },
 };
@@ -4464,21 +4482,21 @@ export const GroupsService = {
    * when the broker ends the stream with an error that joining again does not mend, any but UNAVAILABLE, UNKNOWN,
    * DISK_FULL and OVERLOADED, unless the member has a name; `Describe` says the error until the group can go on.
    *
-   * Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS), no more is sent of it, and
-   * of the others what they hold at that moment. The stream ends with the error once all that was sent is committed,
-   * at the latest after `drain_timeout_ms`: so what was handled does not come again with the next stream. It goes on if
-   * a reset mends the partition before.
+   * Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS, RECORD_EXCEEDS_RESPONSE),
+   * no more is sent of it, and of the others what they hold at that moment. The stream ends with the error once all
+   * that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again with
+   * the next stream. It goes on if a reset mends the partition before.
    *
    * Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
    * more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
    * TOO_MANY_GROUPS, TOO_MANY_TOPICS; TOO_MANY_PARTITIONS: members of all groups have as many as they may; GROUPS_FULL:
    * groups take up half of `memory.catalog_bytes`; REQUEST_TOO_LARGE), FAILED_PRECONDITION (FENCED: another stream has
    * joined with this member's name or id; do not join again by yourself. GROUP_KIND: the group is ephemeral, and this
-   * member does not say so, or the other way round), OUT_OF_RANGE (NO_OFFSET: nothing is committed for a partition, and
-   * `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the committed offset is trimmed, or above the end), DATA_LOSS
-   * (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join` did not come in time; SHUTTING_DOWN: join again, with
-   * `member_id`; SESSION_ENDED: no heartbeat came in the session's time; READ_STALLED: what was being sent has been
-   * erased or trimmed meanwhile: join again).
+   * member does not say so, or the other way round. RECORD_EXCEEDS_RESPONSE, as in `Log.Read`), OUT_OF_RANGE
+   * (NO_OFFSET: nothing is committed for a partition, and `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the committed
+   * offset is trimmed, or above the end), DATA_LOSS (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join` did not
+   * come in time; SHUTTING_DOWN: join again, with `member_id`; SESSION_ENDED: no heartbeat came in the session's time;
+   * READ_STALLED: what was being sent has been erased or trimmed meanwhile: join again).
    */
   consume: {
     path: "/taffrail.v1.Groups/Consume" as const,
@@ -4595,21 +4613,21 @@ export interface GroupsServer extends UntypedServiceImplementation {
    * when the broker ends the stream with an error that joining again does not mend, any but UNAVAILABLE, UNKNOWN,
    * DISK_FULL and OVERLOADED, unless the member has a name; `Describe` says the error until the group can go on.
    *
-   * Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS), no more is sent of it, and
-   * of the others what they hold at that moment. The stream ends with the error once all that was sent is committed,
-   * at the latest after `drain_timeout_ms`: so what was handled does not come again with the next stream. It goes on if
-   * a reset mends the partition before.
+   * Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS, RECORD_EXCEEDS_RESPONSE),
+   * no more is sent of it, and of the others what they hold at that moment. The stream ends with the error once all
+   * that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again with
+   * the next stream. It goes on if a reset mends the partition before.
    *
    * Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
    * more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
    * TOO_MANY_GROUPS, TOO_MANY_TOPICS; TOO_MANY_PARTITIONS: members of all groups have as many as they may; GROUPS_FULL:
    * groups take up half of `memory.catalog_bytes`; REQUEST_TOO_LARGE), FAILED_PRECONDITION (FENCED: another stream has
    * joined with this member's name or id; do not join again by yourself. GROUP_KIND: the group is ephemeral, and this
-   * member does not say so, or the other way round), OUT_OF_RANGE (NO_OFFSET: nothing is committed for a partition, and
-   * `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the committed offset is trimmed, or above the end), DATA_LOSS
-   * (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join` did not come in time; SHUTTING_DOWN: join again, with
-   * `member_id`; SESSION_ENDED: no heartbeat came in the session's time; READ_STALLED: what was being sent has been
-   * erased or trimmed meanwhile: join again).
+   * member does not say so, or the other way round. RECORD_EXCEEDS_RESPONSE, as in `Log.Read`), OUT_OF_RANGE
+   * (NO_OFFSET: nothing is committed for a partition, and `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the committed
+   * offset is trimmed, or above the end), DATA_LOSS (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join` did not
+   * come in time; SHUTTING_DOWN: join again, with `member_id`; SESSION_ENDED: no heartbeat came in the session's time;
+   * READ_STALLED: what was being sent has been erased or trimmed meanwhile: join again).
    */
   consume: handleBidiStreamingCall<ConsumeRequest, ConsumeResponse>;
   /**
@@ -4660,21 +4678,21 @@ export interface GroupsClient extends Client {
    * when the broker ends the stream with an error that joining again does not mend, any but UNAVAILABLE, UNKNOWN,
    * DISK_FULL and OVERLOADED, unless the member has a name; `Describe` says the error until the group can go on.
    *
-   * Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS), no more is sent of it, and
-   * of the others what they hold at that moment. The stream ends with the error once all that was sent is committed,
-   * at the latest after `drain_timeout_ms`: so what was handled does not come again with the next stream. It goes on if
-   * a reset mends the partition before.
+   * Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS, RECORD_EXCEEDS_RESPONSE),
+   * no more is sent of it, and of the others what they hold at that moment. The stream ends with the error once all
+   * that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again with
+   * the next stream. It goes on if a reset mends the partition before.
    *
    * Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
    * more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
    * TOO_MANY_GROUPS, TOO_MANY_TOPICS; TOO_MANY_PARTITIONS: members of all groups have as many as they may; GROUPS_FULL:
    * groups take up half of `memory.catalog_bytes`; REQUEST_TOO_LARGE), FAILED_PRECONDITION (FENCED: another stream has
    * joined with this member's name or id; do not join again by yourself. GROUP_KIND: the group is ephemeral, and this
-   * member does not say so, or the other way round), OUT_OF_RANGE (NO_OFFSET: nothing is committed for a partition, and
-   * `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the committed offset is trimmed, or above the end), DATA_LOSS
-   * (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join` did not come in time; SHUTTING_DOWN: join again, with
-   * `member_id`; SESSION_ENDED: no heartbeat came in the session's time; READ_STALLED: what was being sent has been
-   * erased or trimmed meanwhile: join again).
+   * member does not say so, or the other way round. RECORD_EXCEEDS_RESPONSE, as in `Log.Read`), OUT_OF_RANGE
+   * (NO_OFFSET: nothing is committed for a partition, and `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the committed
+   * offset is trimmed, or above the end), DATA_LOSS (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join` did not
+   * come in time; SHUTTING_DOWN: join again, with `member_id`; SESSION_ENDED: no heartbeat came in the session's time;
+   * READ_STALLED: what was being sent has been erased or trimmed meanwhile: join again).
    */
   consume(): ClientDuplexStream<ConsumeRequest, ConsumeResponse>;
   consume(options: Partial<CallOptions>): ClientDuplexStream<ConsumeRequest, ConsumeResponse>;

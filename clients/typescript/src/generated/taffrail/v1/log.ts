@@ -354,6 +354,13 @@ export interface ReadRequest {
    * one by now: TOPIC_RECREATED. Default: empty, whichever has the name.
    */
   topicId: string;
+  /**
+   * The largest response that the client takes, encoded, in bytes: responses have records of 1 MiB or this, whichever
+   * is less, and a single record that does not fit ends the read with FAILED_PRECONDITION (RECORD_EXCEEDS_RESPONSE). 0,
+   * the default: 4,194,304, which is what clients of gRPC take that were not told otherwise. Less than 65,536 is
+   * refused (MALFORMED_REQUEST).
+   */
+  maxResponseBytes: number;
 }
 
 /** A partition and, if it differs from the request's, a place in it. */
@@ -402,8 +409,7 @@ export interface ReadResponse {
   topicId: string;
   /**
    * The records, complete and in offset order. At most 1 MiB (1,048,576 bytes) of them, or one record if that is
-   * larger: in a topic whose `max.record.bytes` is above 3 MiB, a client has to accept messages larger than gRPC's 4
-   * MiB.
+   * larger; see `ReadRequest.max_response_bytes`.
    */
   records: Record[];
 }
@@ -1977,7 +1983,16 @@ export const Position: MessageFns<Position> = {
 };
 
 function createBaseReadRequest(): ReadRequest {
-  return { topic: "", start: undefined, partitions: [], follow: false, maxRecords: 0n, filter: undefined, topicId: "" };
+  return {
+    topic: "",
+    start: undefined,
+    partitions: [],
+    follow: false,
+    maxRecords: 0n,
+    filter: undefined,
+    topicId: "",
+    maxResponseBytes: 0,
+  };
 }
 
 export const ReadRequest: MessageFns<ReadRequest> = {
@@ -2005,6 +2020,9 @@ export const ReadRequest: MessageFns<ReadRequest> = {
     }
     if (message.topicId !== "") {
       writer.uint32(58).string(message.topicId);
+    }
+    if (message.maxResponseBytes !== 0) {
+      writer.uint32(64).uint32(message.maxResponseBytes);
     }
     return writer;
   },
@@ -2078,6 +2096,14 @@ export const ReadRequest: MessageFns<ReadRequest> = {
             message.topicId = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.maxResponseBytes = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2108,6 +2134,7 @@ export const ReadRequest: MessageFns<ReadRequest> = {
       ? Filter.fromPartial(object.filter)
       : undefined;
     message.topicId = object.topicId ?? "";
+    message.maxResponseBytes = object.maxResponseBytes ?? 0;
     return message;
   },
 };
@@ -2860,14 +2887,17 @@ export const LogService = {
    * Errors: INVALID_ARGUMENT (INVALID_TOPIC_NAME, MALFORMED_REQUEST), NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION; also
    * when the topic is deleted while it is read, whatever is created under its name), OUT_OF_RANGE (OFFSET_OUT_OF_RANGE,
    * with `partition`, `earliest` and `high_watermark`: an offset to start from that is trimmed, or above the high
-   * watermark; also when a slow read is overtaken by a trim), FAILED_PRECONDITION (TOPIC_RECREATED), DATA_LOSS
-   * (DAMAGED_RECORDS, with `partition`, `from_offset` and `to_offset`: the damaged range, without its end; reading on
-   * from `to_offset` gives what follows), UNAVAILABLE (SHUTTING_DOWN: a read that follows goes on from its
-   * `next_offset`s once the broker is back; STORAGE_UNAVAILABLE: the records cannot be read at the moment, and nothing
-   * says that they are damaged: read on from the same offset as `RetryInfo` says; READ_STALLED, with `next_offsets`,
-   * the partitions and their `next_offset`s as `0:17,3:5`, as many as there is room for: the read was ended because its
-   * client had not taken what it was sent, and others needed the memory or it has been erased or trimmed meanwhile),
-   * RESOURCE_EXHAUSTED (OVERLOADED: there are as many reads as there is memory for; try again).
+   * watermark; also when a slow read is overtaken by a trim), FAILED_PRECONDITION (TOPIC_RECREATED;
+   * RECORD_EXCEEDS_RESPONSE, with `partition`, `offset`, `size` and `limit`: the record there would take a response of
+   * `size` bytes, and the client takes `limit`; the read has come to that offset, and goes on from it with a
+   * `max_response_bytes` of `size`), DATA_LOSS (DAMAGED_RECORDS, with `partition`, `from_offset` and `to_offset`: the
+   * damaged range, without its end; reading on from `to_offset` gives what follows), UNAVAILABLE (SHUTTING_DOWN: a read
+   * that follows goes on from its `next_offset`s once the broker is back; STORAGE_UNAVAILABLE: the records cannot be
+   * read at the moment, and nothing says that they are damaged: read on from the same offset as `RetryInfo` says;
+   * READ_STALLED, with `next_offsets`, the partitions and their `next_offset`s as `0:17,3:5`, as many as there is room
+   * for: the read was ended because its client had not taken what it was sent, and others needed the memory or it has
+   * been erased or trimmed meanwhile), RESOURCE_EXHAUSTED (OVERLOADED: there are as many reads as there is memory for;
+   * try again).
    */
   read: {
     path: "/taffrail.v1.Log/Read" as const,
@@ -2965,14 +2995,17 @@ export interface LogServer extends UntypedServiceImplementation {
    * Errors: INVALID_ARGUMENT (INVALID_TOPIC_NAME, MALFORMED_REQUEST), NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION; also
    * when the topic is deleted while it is read, whatever is created under its name), OUT_OF_RANGE (OFFSET_OUT_OF_RANGE,
    * with `partition`, `earliest` and `high_watermark`: an offset to start from that is trimmed, or above the high
-   * watermark; also when a slow read is overtaken by a trim), FAILED_PRECONDITION (TOPIC_RECREATED), DATA_LOSS
-   * (DAMAGED_RECORDS, with `partition`, `from_offset` and `to_offset`: the damaged range, without its end; reading on
-   * from `to_offset` gives what follows), UNAVAILABLE (SHUTTING_DOWN: a read that follows goes on from its
-   * `next_offset`s once the broker is back; STORAGE_UNAVAILABLE: the records cannot be read at the moment, and nothing
-   * says that they are damaged: read on from the same offset as `RetryInfo` says; READ_STALLED, with `next_offsets`,
-   * the partitions and their `next_offset`s as `0:17,3:5`, as many as there is room for: the read was ended because its
-   * client had not taken what it was sent, and others needed the memory or it has been erased or trimmed meanwhile),
-   * RESOURCE_EXHAUSTED (OVERLOADED: there are as many reads as there is memory for; try again).
+   * watermark; also when a slow read is overtaken by a trim), FAILED_PRECONDITION (TOPIC_RECREATED;
+   * RECORD_EXCEEDS_RESPONSE, with `partition`, `offset`, `size` and `limit`: the record there would take a response of
+   * `size` bytes, and the client takes `limit`; the read has come to that offset, and goes on from it with a
+   * `max_response_bytes` of `size`), DATA_LOSS (DAMAGED_RECORDS, with `partition`, `from_offset` and `to_offset`: the
+   * damaged range, without its end; reading on from `to_offset` gives what follows), UNAVAILABLE (SHUTTING_DOWN: a read
+   * that follows goes on from its `next_offset`s once the broker is back; STORAGE_UNAVAILABLE: the records cannot be
+   * read at the moment, and nothing says that they are damaged: read on from the same offset as `RetryInfo` says;
+   * READ_STALLED, with `next_offsets`, the partitions and their `next_offset`s as `0:17,3:5`, as many as there is room
+   * for: the read was ended because its client had not taken what it was sent, and others needed the memory or it has
+   * been erased or trimmed meanwhile), RESOURCE_EXHAUSTED (OVERLOADED: there are as many reads as there is memory for;
+   * try again).
    */
   read: handleServerStreamingCall<ReadRequest, ReadResponse>;
   /**
@@ -3087,14 +3120,17 @@ export interface LogClient extends Client {
    * Errors: INVALID_ARGUMENT (INVALID_TOPIC_NAME, MALFORMED_REQUEST), NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION; also
    * when the topic is deleted while it is read, whatever is created under its name), OUT_OF_RANGE (OFFSET_OUT_OF_RANGE,
    * with `partition`, `earliest` and `high_watermark`: an offset to start from that is trimmed, or above the high
-   * watermark; also when a slow read is overtaken by a trim), FAILED_PRECONDITION (TOPIC_RECREATED), DATA_LOSS
-   * (DAMAGED_RECORDS, with `partition`, `from_offset` and `to_offset`: the damaged range, without its end; reading on
-   * from `to_offset` gives what follows), UNAVAILABLE (SHUTTING_DOWN: a read that follows goes on from its
-   * `next_offset`s once the broker is back; STORAGE_UNAVAILABLE: the records cannot be read at the moment, and nothing
-   * says that they are damaged: read on from the same offset as `RetryInfo` says; READ_STALLED, with `next_offsets`,
-   * the partitions and their `next_offset`s as `0:17,3:5`, as many as there is room for: the read was ended because its
-   * client had not taken what it was sent, and others needed the memory or it has been erased or trimmed meanwhile),
-   * RESOURCE_EXHAUSTED (OVERLOADED: there are as many reads as there is memory for; try again).
+   * watermark; also when a slow read is overtaken by a trim), FAILED_PRECONDITION (TOPIC_RECREATED;
+   * RECORD_EXCEEDS_RESPONSE, with `partition`, `offset`, `size` and `limit`: the record there would take a response of
+   * `size` bytes, and the client takes `limit`; the read has come to that offset, and goes on from it with a
+   * `max_response_bytes` of `size`), DATA_LOSS (DAMAGED_RECORDS, with `partition`, `from_offset` and `to_offset`: the
+   * damaged range, without its end; reading on from `to_offset` gives what follows), UNAVAILABLE (SHUTTING_DOWN: a read
+   * that follows goes on from its `next_offset`s once the broker is back; STORAGE_UNAVAILABLE: the records cannot be
+   * read at the moment, and nothing says that they are damaged: read on from the same offset as `RetryInfo` says;
+   * READ_STALLED, with `next_offsets`, the partitions and their `next_offset`s as `0:17,3:5`, as many as there is room
+   * for: the read was ended because its client had not taken what it was sent, and others needed the memory or it has
+   * been erased or trimmed meanwhile), RESOURCE_EXHAUSTED (OVERLOADED: there are as many reads as there is memory for;
+   * try again).
    */
   read(request: ReadRequest, options?: Partial<CallOptions>): ClientReadableStream<ReadResponse>;
   read(request: ReadRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<ReadResponse>;

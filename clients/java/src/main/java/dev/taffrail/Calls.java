@@ -36,6 +36,7 @@ final class Calls {
   static final MethodDescriptor<FetchOffsetsRequest, FetchOffsetsResponse> FETCH_OFFSETS = groups("FetchOffsets");
   static final MethodDescriptor<ForkGroupRequest, ForkGroupResponse> FORK_GROUP = groups("Fork");
   static final MethodDescriptor<DeleteGroupRequest, DeleteGroupResponse> DELETE_GROUP = groups("Delete");
+  static final MethodDescriptor<LimitsRequest, LimitsResponse> LIMITS = broker("Limits");
 
   final ManagedChannel channel;
   private final Duration timeout;
@@ -106,6 +107,10 @@ final class Calls {
 
   private static <Q extends Message, R extends Message> MethodDescriptor<Q, R> groups(String name) {
     return method(GroupsProto.getDescriptor(), "Groups", name);
+  }
+
+  private static <Q extends Message, R extends Message> MethodDescriptor<Q, R> broker(String name) {
+    return method(BrokerProto.getDescriptor(), "Broker", name);
   }
 
   /** A method by the descriptors that protobuf generates: code that gRPC generates has nothing beside that. */

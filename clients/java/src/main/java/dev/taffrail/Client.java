@@ -24,6 +24,7 @@ import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
 
 /**
  * Calls a broker. It connects when it is first used, and again when that is lost. One is enough for a program, and may be
@@ -39,6 +40,9 @@ public final class Client implements AutoCloseable {
 
   /** What a read may be sent ahead: four of the broker's responses. */
   private static final int WINDOW_BYTES = 4 << 20;
+
+  /** The largest response that is taken, and asked for where a request does not say another. */
+  static final int MAX_RESPONSE_BYTES = 16 << 20;
 
   private final Calls calls;
 
@@ -86,7 +90,7 @@ public final class Client implements AutoCloseable {
       // 8 KiB of details; and does not notice a connection that is there on one side only.
       ManagedChannelBuilder<?> channel =
           Grpc.newChannelBuilder(target, credentials == null ? own : credentials)
-              .maxInboundMessageSize(16 << 20)
+              .maxInboundMessageSize(MAX_RESPONSE_BYTES)
               .maxInboundMetadataSize(64 << 10)
               .keepAliveTime(20, TimeUnit.SECONDS)
               .keepAliveTimeout(10, TimeUnit.SECONDS)
@@ -160,6 +164,12 @@ public final class Client implements AutoCloseable {
       }
       request.setAfter(topics.get(topics.size() - 1).getName());
     }
+  }
+
+  /** The most of everything that the broker bounds, by name, as it is set: record_bytes, append_records, ... */
+  public Map<String, Long> limits() {
+    return calls.ask(Calls.LIMITS, LimitsRequest.getDefaultInstance()).getLimitsList().stream()
+        .collect(Collectors.toMap(Limit::getName, Limit::getMost));
   }
 
   /** Describes a topic and its partitions. */
@@ -236,7 +246,12 @@ public final class Client implements AutoCloseable {
 
   /** The latest record and version of up to 1,000 entities, in order, as they were at one moment. */
   public List<LatestRecord> getLatest(String topic, List<ByteString> keys) {
-    GetLatestRequest request = GetLatestRequest.newBuilder().setTopic(topic).addAllKeys(keys).build();
+    GetLatestRequest request =
+        GetLatestRequest.newBuilder()
+            .setTopic(topic)
+            .addAllKeys(keys)
+            .setMaxResponseBytes(MAX_RESPONSE_BYTES)
+            .build();
     List<LatestRecord> latest = new ArrayList<>();
     try (Context.CancellableContext context = Context.current().withCancellation()) {
       Iterator<GetLatestResponse> responses = calls.read(Calls.GET_LATEST, request, context);

@@ -20,7 +20,11 @@ public final class KeyReading implements Iterator<StoredRecord>, Iterable<Stored
   KeyReading(Calls calls, ReadKeyRequest request) {
     this.calls = calls;
     topic = request.getTopic();
-    responses = calls.read(Calls.READ_KEY, request, context);
+    ReadKeyRequest.Builder asked = request.toBuilder();
+    if (request.getMaxResponseBytes() == 0) {
+      asked.setMaxResponseBytes(Client.MAX_RESPONSE_BYTES);
+    }
+    responses = calls.read(Calls.READ_KEY, asked.build(), context);
     // It comes also if there are no records.
     first = receive();
   }

@@ -54,6 +54,7 @@ public final class Member implements AutoCloseable {
             .setCredit(Credit.newBuilder().setRecords(1_000).setBytes(8 << 20))
             .setSessionTimeoutMs(10_000)
             .setHeartbeat(true)
+            .setMaxResponseBytes(Client.MAX_RESPONSE_BYTES)
             .setClient("taffrail-java/" + Client.VERSION);
     private boolean commitsExplicitly;
     private Duration commitInterval = Duration.ofSeconds(1);

@@ -50,7 +50,11 @@ public final class Reading implements Iterator<StoredRecord>, Iterable<StoredRec
                 .addAllPartitions(request.getPartitionsList())
                 .build());
     this.calls = calls;
-    asked = request.toBuilder().setTopicId(found.getTopicId()).build();
+    ReadRequest.Builder asked = request.toBuilder().setTopicId(found.getTopicId());
+    if (request.getMaxResponseBytes() == 0) {
+      asked.setMaxResponseBytes(Client.MAX_RESPONSE_BYTES);
+    }
+    this.asked = asked.build();
     retries = new Retries(giveUpAfter);
     left = request.getMaxRecords();
     for (PartitionOffset each : found.getOffsetsList()) {

@@ -337,4 +337,10 @@ class CallsTest {
     var second = client.append("t", numbered(2)).getRanges(0);
     assertTrue(second.getAppendTimeMs() - first.getAppendTimeMs() >= 3_600_000);
   }
+
+  @Test
+  void whatTheBrokerBoundsIsTold() {
+    assertEquals(8L << 20, client.limits().get("record_bytes"));
+    assertEquals(65_536L, client.limits().get("append_records"));
+  }
 }

@@ -1,0 +1,59 @@
+//! Texts of errors that take more than a line.
+
+use crate::{
+    broker::{Actual, Expected, FailedCondition},
+    types::Offset,
+};
+
+/// How many records lie between two offsets; negative if `to` is before `from`.
+pub(super) fn distance(from: Offset, to: Offset) -> i128 {
+    i128::from(to.0) - i128::from(from.0)
+}
+
+pub(super) fn kind_of_group(group: &str, is_ephemeral: bool) -> String {
+    match is_ephemeral {
+        true => format!(
+            "group {group:?} ends with its last member (ephemeral); a member that joins must say so"
+        ),
+        false => {
+            format!("group {group:?} stays (it is not ephemeral); a member must not say otherwise")
+        }
+    }
+}
+
+/// Most conditions that the text of a conflict names; the typed detail has them all.
+const CONDITIONS_NAMED: usize = 3;
+
+pub(super) fn conflict(failed: &[FailedCondition]) -> String {
+    let one = |failed: &FailedCondition| {
+        let topic = &failed.condition.topic;
+        let expected = match &failed.condition.expected {
+            Expected::KeyAbsent { key } => format!(
+                "key \"{}\" of topic {topic:?} to be absent",
+                key.escape_ascii()
+            ),
+            Expected::KeyExists { key } => {
+                format!("key \"{}\" of topic {topic:?} to exist", key.escape_ascii())
+            }
+            Expected::KeyAt { key, version } => {
+                format!(
+                    "key \"{}\" of topic {topic:?} at version {version}",
+                    key.escape_ascii()
+                )
+            }
+            Expected::PartitionAt { partition, next } => {
+                format!("partition {partition} of topic {topic:?} at next offset {next}")
+            }
+        };
+        match failed.actual {
+            Actual::Version(version) => format!("expected {expected}, it is at version {version}"),
+            Actual::NextOffset(next) => format!("expected {expected}, it is at next offset {next}"),
+        }
+    };
+    let named: Vec<String> = failed.iter().take(CONDITIONS_NAMED).map(one).collect();
+    let more = match failed.len().saturating_sub(CONDITIONS_NAMED) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!("nothing was appended: {}{more}", named.join("; "))
+}

@@ -1,0 +1,170 @@
+//! How large responses are: no client is sent one that it does not take.
+
+use prost::Message;
+use taffrail::{
+    client::{Batch, NewTopic, Record},
+    proto::{
+        ConsumeRequest, Credit, GetLatestRequest, JoinGroup, ReadKeyRequest, ReadRequest,
+        consume_request, entities_client::EntitiesClient, groups_client::GroupsClient,
+        log_client::LogClient,
+    },
+    testing::TestBroker,
+};
+use tonic::{Code, Status, Streaming};
+
+use super::raw::info;
+
+const KEY: &[u8] = b"k";
+const LEAST: u32 = 65_536;
+
+/// What came of a call: the sizes of its responses, and how it ended.
+struct Came {
+    sizes: Vec<usize>,
+    end: Result<(), Status>,
+}
+
+async fn came<T: Message + Default>(opened: Result<Streaming<T>, Status>) -> Came {
+    let mut sizes = Vec::new();
+    let mut responses = match opened {
+        Ok(responses) => responses,
+        Err(status) => {
+            let end = Err(status);
+            return Came { sizes, end };
+        }
+    };
+    loop {
+        match responses.message().await {
+            Ok(Some(response)) => sizes.push(response.encoded_len()),
+            Ok(None) => return Came { sizes, end: Ok(()) },
+            Err(status) => {
+                let end = Err(status);
+                return Came { sizes, end };
+            }
+        }
+    }
+}
+
+/// Each call that returns records, of a client that takes so much and says `says`.
+async fn of_each_call(broker: &TestBroker, takes: usize, says: u32) -> Vec<(&'static str, Came)> {
+    let channel = broker.channel();
+    let (topic, key) = ("t".to_owned(), bytes::Bytes::from_static(KEY));
+    let mut log = LogClient::new(channel.clone()).max_decoding_message_size(takes);
+    let mut entities = EntitiesClient::new(channel).max_decoding_message_size(takes);
+    let read = ReadRequest {
+        topic: topic.clone(),
+        max_response_bytes: says,
+        ..ReadRequest::default()
+    };
+    let read_key = ReadKeyRequest {
+        topic: topic.clone(),
+        key: key.clone(),
+        max_response_bytes: says,
+        ..ReadKeyRequest::default()
+    };
+    let latest = GetLatestRequest {
+        topic,
+        keys: vec![key; 40],
+        max_response_bytes: says,
+    };
+    let read = log.read(read).await.map(tonic::Response::into_inner);
+    let read_key = entities.read_key(read_key).await;
+    let latest = entities.get_latest(latest).await;
+    vec![
+        ("Read", came(read).await),
+        (
+            "ReadKey",
+            came(read_key.map(tonic::Response::into_inner)).await,
+        ),
+        (
+            "GetLatest",
+            came(latest.map(tonic::Response::into_inner)).await,
+        ),
+    ]
+}
+
+/// A member that commits nothing, until its stream ends.
+async fn of_member(broker: &TestBroker, says: u32) -> Came {
+    let join = JoinGroup {
+        group: format!("g{says}"),
+        topics: vec!["t".to_owned()],
+        credit: Some(Credit {
+            records: 1_000_000,
+            bytes: 1 << 30,
+        }),
+        drain_timeout_ms: Some(0),
+        max_response_bytes: says,
+        ..JoinGroup::default()
+    };
+    let message = Some(consume_request::Message::Join(join));
+    let (up, requests) = tokio::sync::mpsc::channel(1);
+    up.send(ConsumeRequest { message })
+        .await
+        .expect("it is taken");
+    let mut groups = GroupsClient::new(broker.channel());
+    let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
+    let opened = groups.consume(requests).await;
+    came(opened.map(tonic::Response::into_inner)).await
+}
+
+async fn broker_with(values: &[usize]) -> TestBroker {
+    let broker = TestBroker::start().await;
+    let client = broker.client();
+    let topic = NewTopic::new("t").setting("max.record.bytes", "8MiB");
+    client.topics().create(&topic).await.expect("it is new");
+    for len in values {
+        let value = vec![7; *len];
+        let record = Record::new().key(KEY).value(&value);
+        client
+            .append(Batch::of("t", [record]))
+            .await
+            .expect("it is stored");
+    }
+    broker
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_says_nothing_is_sent_no_more_than_such_clients_take() {
+    let broker = broker_with(&[10, 5 << 20]).await;
+    let mut all = of_each_call(&broker, 4 << 20, 0).await;
+    all.push(("Consume", of_member(&broker, 0).await));
+    for (call, came) in all {
+        let status = came.end.expect_err(call);
+        assert_eq!(status.code(), Code::FailedPrecondition, "{call}: {status}");
+        let info = info(&status);
+        assert_eq!(info.reason, "RECORD_EXCEEDS_RESPONSE", "{call}");
+        let told = |name: &str| info.metadata[name].clone();
+        assert_eq!(told("topic"), "t", "{call}");
+        assert_eq!(told("partition"), "0", "{call}");
+        assert_eq!(told("offset"), "1", "{call}");
+        assert_eq!(told("limit"), "4194304", "{call}");
+        assert!(
+            told("size").parse::<usize>().expect("a number") > 5 << 20,
+            "{call}"
+        );
+    }
+    // The position has not moved: the first record was sent, and the other one is next.
+    for (call, came) in of_each_call(&broker, 16 << 20, 16 << 20).await {
+        came.end.expect(call);
+        assert!(came.sizes.iter().any(|size| *size > 5 << 20), "{call}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn responses_are_filled_up_to_what_the_client_takes() {
+    let broker = broker_with(&[20_000; 40]).await;
+    let least = LEAST as usize;
+    for (call, came) in of_each_call(&broker, least, LEAST).await {
+        came.end.expect(call);
+        assert!(came.sizes.len() > 10, "{call}: {:?}", came.sizes);
+        assert!(
+            came.sizes.iter().all(|size| *size <= least),
+            "{call}: {:?}",
+            came.sizes
+        );
+    }
+    for (call, came) in of_each_call(&broker, usize::MAX, LEAST - 1).await {
+        let status = came.end.expect_err(call);
+        assert_eq!(status.code(), Code::InvalidArgument, "{call}");
+        assert!(status.message().contains("65536"), "{status}");
+    }
+}
