@@ -1,6 +1,14 @@
 //! `taffrail serve`: a broker with its server, until it is told to stop or its disk fails.
 
-use std::{future::pending, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    future::{pending, poll_fn},
+    io,
+    path::Path,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::{
     net::TcpListener,
@@ -109,7 +117,8 @@ async fn trim_now_and_then() {
 /// Keeps files and connections within the descriptors that this process may have.
 fn divide_descriptors(config: &mut Config, limit: u64) {
     let wanted = config.descriptors();
-    let divided = Descriptors::divide(limit, wanted);
+    let calls = config.limit_http_calls(limit) as u64;
+    let divided = Descriptors::divide(limit.saturating_sub(calls), wanted);
     let Descriptors {
         segments,
         connections,
@@ -289,7 +298,7 @@ impl Serving {
         let signals = Signals::listen()?;
         let listeners = Listeners::bind(&config).await?;
         let addresses = listeners.addresses()?;
-        let http = Http::new(clock);
+        let http = Http::new(clock, config.http_calls());
         if let Some(listener) = listeners.http {
             // To the end of the process.
             tokio::spawn(http.clone().serve(server::tcp(listener)));
@@ -326,15 +335,15 @@ impl Serving {
         {
             server = server.with_admin(admin);
         }
-        let listener = self.listener(trial.is_some())?;
-        self.announce(trial.is_some())?;
+        let is_ephemeral = trial.is_some();
+        let listener = self.listener(is_ephemeral)?;
         let watching = self.supervisor.watch(Arc::clone(&broker));
 
-        let served = self.serve(server.on_trial(trial), listener, &broker);
+        let served = self.serve(server.on_trial(trial), listener, &broker, is_ephemeral);
         let ended = tokio::select! {
             biased;
             () = cut => None,
-            failure = served => Some(failure),
+            failure = served => Some(failure?),
         };
         // Neither is to have the broker when it is closed.
         match ended {
@@ -365,29 +374,21 @@ impl Serving {
         Ok(listener)
     }
 
-    /// Says, the first time, that calls are taken.
-    fn announce(&mut self, is_ephemeral: bool) -> Result<(), Failure> {
-        if std::mem::replace(&mut self.is_announced, true) {
-            return Ok(());
-        }
-        match is_ephemeral {
-            true => self.addresses.announce_ephemeral(&self.config)?,
-            false => self.addresses.announce(&self.config),
-        }
-        self.supervisor.ready();
-        Ok(())
-    }
-
-    /// Serves until the broker is told to stop or its storage fails: for which reason, if it does.
+    /// Says, the first time, that calls are taken, and serves until the broker is told to stop or
+    /// its storage fails: for which reason, if it does.
     async fn serve(
         &mut self,
         server: Server,
         listener: TcpListener,
         broker: &Broker,
-    ) -> Option<String> {
+        is_ephemeral: bool,
+    ) -> Result<Option<String>, Failure> {
         let Self {
+            config,
             signals,
+            addresses,
             supervisor,
+            is_announced,
             ..
         } = self;
         let failed = broker.failed();
@@ -408,12 +409,28 @@ impl Serving {
             stop.send(()).ok();
             signals.next().await;
         };
-        let serving = server.run(server::tcp(listener), ending);
-        tokio::select! {
-            () = serving => {}
-            () = told_again => warn!("told to stop again; what is still under way is cut off"),
+        {
+            let mut serving = pin!(server.run(server::tcp(listener), ending));
+            // In its first turn it says so to those who look over HTTP, which is before they are
+            // told where to look.
+            let begun = poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await;
+            if !std::mem::replace(is_announced, true) {
+                match is_ephemeral {
+                    true => addresses.announce_ephemeral(config)?,
+                    false => addresses.announce(config),
+                }
+                supervisor.ready();
+            }
+            if begun.is_pending() {
+                tokio::select! {
+                    () = serving => {}
+                    () = told_again => {
+                        warn!("told to stop again; what is still under way is cut off");
+                    }
+                }
+            }
         }
-        failure
+        Ok(failure)
     }
 }
 

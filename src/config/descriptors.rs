@@ -3,7 +3,7 @@
 
 /// Journal, lock, checkpoint, indexes that are written, directories that are synced, the runtime's
 /// own, and files that are opened to be mapped and closed again: 64. The administrators' socket and
-/// its 16 connections, and as many for plain HTTP.
+/// its 16 connections, and as many for HTTP that are not for calls.
 const RESERVED: usize = 64 + 2 * (1 + 16);
 
 /// How many descriptors there are for what.

@@ -20,6 +20,7 @@ mod listen;
 mod quotas;
 mod settings;
 mod tls;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,9 @@ use crate::{
 /// The largest request fits.
 const EPHEMERAL_JOURNAL_FILE_BYTES: u64 = 32 << 20;
 
+/// Calls over HTTP take no more than this part of the descriptors.
+const SHARE_OF_HTTP_CALLS: u64 = 16;
+
 /// Every setting, each within its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -54,6 +58,7 @@ pub(crate) struct Config {
     pub(crate) listen: String,
     pub(crate) insecure: bool,
     http_listen: HttpListen,
+    http_api: server::HttpApi,
     tls: tls::Tls,
     certificates: server::CertificateNames,
     jwt: jwt::Jwt,
@@ -122,6 +127,7 @@ impl Default for Config {
             listen: "127.0.0.1:9640".to_owned(),
             insecure: false,
             http_listen: HttpListen::Auto,
+            http_api: server::HttpApi::default(),
             tls: tls::Tls::default(),
             certificates: server::CertificateNames::default(),
             jwt: jwt::Jwt::default(),
@@ -269,6 +275,18 @@ impl Config {
         self.http_listen.address(&self.listen, calls, self.insecure)
     }
 
+    /// How many calls over HTTP there may be at a time.
+    pub(crate) fn http_calls(&self) -> usize {
+        self.http_api.calls
+    }
+
+    /// Has no more of them than a share of the descriptors that the process may have.
+    pub(crate) fn limit_http_calls(&mut self, descriptors: u64) -> usize {
+        let share = usize::try_from(descriptors / SHARE_OF_HTTP_CALLS).unwrap_or(usize::MAX);
+        self.http_api.calls = self.http_api.calls.min(share.max(1));
+        self.http_api.calls
+    }
+
     /// What the broker needs to know.
     pub(crate) fn broker(&self) -> broker::Options {
         broker::Options {
@@ -350,10 +368,11 @@ impl Config {
         self.max_connections
     }
 
-    /// Has no more connections than these. They and the administrators share the memory.
+    /// Has no more connections than these. They, the administrators and calls over HTTP share the
+    /// memory.
     pub(crate) fn limit_connections(&mut self, most: usize) {
         self.max_connections = self.max_connections.min(most);
-        let holders = self.max_connections + server::ADMIN_CONNECTIONS;
+        let holders = self.max_connections + server::ADMIN_CONNECTIONS + self.http_api.calls;
         self.memory = self.memory.for_holders(holders);
     }
 
@@ -366,6 +385,7 @@ impl Config {
             drain: Duration::from_millis(self.drain_ms),
             stalled_read: Duration::from_millis(self.stalled_read_ms),
             measured: self.measured,
+            http_api: self.http_api.clone(),
             tls: self.speaks_tls(),
             ..server::Options::default()
         }

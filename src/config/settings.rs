@@ -4,6 +4,7 @@ use strsim::osa_distance;
 
 use super::{
     Config, Error, Sources, environment::OF_COMMANDS, error::Problem, jwt, listen::HttpListen, tls,
+    web,
 };
 use crate::{
     budget::{self, Name},
@@ -40,7 +41,7 @@ macro_rules! part_setting {
 }
 
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
-pub(super) const SETTINGS: [Setting; 45] = [
+pub(super) const SETTINGS: [Setting; 48] = [
     Setting {
         name: "data_dir",
         set: |config, text| set(&mut config.data_dir, path(text)),
@@ -56,6 +57,18 @@ pub(super) const SETTINGS: [Setting; 45] = [
     Setting {
         name: "http.listen",
         set: |config, text| set(&mut config.http_listen, HttpListen::of(text)),
+    },
+    Setting {
+        name: "http.calls",
+        set: |config, text| set(&mut config.http_api.calls, number(text, 0, 1_000)),
+    },
+    Setting {
+        name: "http.origins",
+        set: |config, text| set(&mut config.http_api.origins, web::origins(text)),
+    },
+    Setting {
+        name: "http.hosts",
+        set: |config, text| set(&mut config.http_api.hosts, web::hosts(text)),
     },
     Setting {
         name: "http.topics",

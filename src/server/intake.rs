@@ -109,6 +109,14 @@ impl Intake {
         request
     }
 
+    /// A request was refused for want of memory.
+    pub(super) fn refused(&self) -> Error {
+        self.notices.happened(Notice::RequestRefused);
+        Error::Overloaded {
+            retry_after_ms: limits::RETRY_AFTER_MS,
+        }
+    }
+
     /// How long to wait for more of a message when so many bytes have come since the last time.
     pub(super) fn time_after(&self, bytes: usize) -> Duration {
         let ms = bytes as u64 * 1_000 / limits::REQUEST_BYTES_PER_S;
@@ -351,7 +359,7 @@ impl Late {
     }
 
     /// More is awaited of a message of which so many bytes have come.
-    fn await_more(&self, came: usize, intake: &Intake) {
+    pub(super) fn await_more(&self, came: usize, intake: &Intake) {
         let mut deadline = self.lock();
         let deadline = deadline.get_or_insert_with(|| Deadline {
             timer: Box::pin(sleep(intake.timeout)),

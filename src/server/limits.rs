@@ -25,6 +25,8 @@ pub(crate) struct Options {
     pub stalled_read: Duration,
     /// How many topics, and how many groups, have metrics of their own.
     pub measured: Measured,
+    /// Who may call over HTTP.
+    pub http_api: HttpApi,
     /// Whether connections speak TLS, which takes more memory.
     pub tls: bool,
 }
@@ -34,6 +36,27 @@ pub(crate) struct Options {
 pub(crate) struct Measured {
     pub(crate) topics: usize,
     pub(crate) groups: usize,
+}
+
+/// What can be set of calls over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpApi {
+    /// Most calls at a time; none at all where it is 0.
+    pub(crate) calls: usize,
+    /// The origins of web pages that may call, as browsers name them.
+    pub(crate) origins: Vec<String>,
+    /// By which names the broker may be called beside its address, each with a port or without.
+    pub(crate) hosts: Vec<String>,
+}
+
+impl Default for HttpApi {
+    fn default() -> Self {
+        Self {
+            calls: 64,
+            origins: Vec::new(),
+            hosts: Vec::new(),
+        }
+    }
 }
 
 impl Options {
@@ -56,6 +79,7 @@ impl Default for Options {
                 topics: 100,
                 groups: 100,
             },
+            http_api: HttpApi::default(),
             tls: false,
         }
     }
@@ -64,8 +88,34 @@ impl Default for Options {
 /// The connection limit of the administrators' socket.
 pub(crate) const ADMIN_CONNECTIONS: usize = 16;
 
-/// Most connections at a time over plain HTTP: some Prometheus, who checks the health, and people.
+/// Most connections at a time over HTTP beside those of calls: some Prometheus, who checks the
+/// health, and people.
 pub(crate) const HTTP_CONNECTIONS: usize = 16;
+
+/// Largest request over HTTP, as JSON. With what is made of it, it takes [`JSON_TIMES`] as much.
+pub(super) const HTTP_BODY_BYTES: usize = 4 << 20;
+
+/// How much a request as JSON takes at most while it is taken apart, in times of its bytes: those
+/// that have come, the content of one record, and the records as they go to the broker.
+pub(super) const JSON_TIMES: usize = 3;
+
+/// About how much text of an answer is made at a time.
+pub(super) const HTTP_PIECE_BYTES: usize = 16 << 10;
+
+/// How much of a record is put into such a text at a time. As JSON it has up to six times as many
+/// bytes.
+pub(super) const HTTP_STEP_BYTES: usize = 4 << 10;
+
+/// What a call over HTTP costs: what any call does; what its connection has read and not written;
+/// and three texts, one that is made, one that waits, and one that is being written.
+pub(super) const HTTP_CALL_BYTES: usize =
+    CALL_BYTES + 2 * HTTP_HEADERS_BYTES + 3 * (HTTP_PIECE_BYTES + 6 * HTTP_STEP_BYTES);
+
+/// Of how many partitions an event's id can say where a read goes on: as many as fit into a header.
+pub(super) const MAX_EVENT_PARTITIONS: usize = 256;
+
+/// After how many milliseconds a browser is to connect again when its events have ended.
+pub(super) const EVENTS_RETRY_MS: u64 = 1_000;
 
 /// Of how many partitions of a topic metrics are shown where they are asked for.
 pub(super) const MEASURED_PARTITIONS: usize = 1_000;

@@ -9,8 +9,8 @@
 //! that gRPC tools expect;
 //! `status.rs`, how errors are told; `turns.rs`, what waits for what keeps threads;
 //! `connections.rs`, who is served; `certificates.rs`, how this broker is known, and clients are;
-//! `admin.rs`, the administrators' own way in; `http2/`, one connection; `http/`, what can be seen
-//! of the broker without gRPC.
+//! `admin.rs`, the administrators' own way in; `http2/`, one connection; `http/`, what is there
+//! without gRPC.
 
 mod admin;
 mod administration;
@@ -59,6 +59,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
     task::JoinSet,
     time::timeout,
 };
@@ -76,7 +77,7 @@ pub(crate) use self::{
     certificates::{Certificates, TlsFiles},
     connections::tcp,
     http::Http,
-    limits::{ADMIN_CONNECTIONS, Measured, Options, most_connections, waiting_threads},
+    limits::{ADMIN_CONNECTIONS, HttpApi, Measured, Options, most_connections, waiting_threads},
     quotas::{Limits, Quota, Rule, Rules},
 };
 use self::{
@@ -89,7 +90,7 @@ use self::{
     entities::EntitiesService,
     groups::GroupsService,
     health::HealthService,
-    http::Sources,
+    http::{Sources, v1::Api},
     intake::Intake,
     log::LogService,
     notices::Notices,
@@ -200,12 +201,11 @@ impl Server {
             Arc::clone(&notices),
             self.options.stalled_read,
         );
-        self.be_seen(&tallies, &reads);
         let mut writing = self.write_audit_log();
         let authority = Authority::new(Arc::clone(&self.auth), Arc::clone(&self.broker));
-        let routes = self.routes(health, reads, Arc::clone(&notices), &stopping, &tallies);
+        let routes = self.routes(health, &reads, Arc::clone(&notices), &stopping, &tallies);
         let services = Identify::new(routes.prepare(), Arc::new(authority), Arc::clone(&notices));
-        let service = Calls::new(services, intake, tallies.clone());
+        let service = Calls::new(services, intake.clone(), tallies.clone());
         let service = service.logged(self.broker.system_clock());
         let peers = Peers::new(
             self.broker.budget(),
@@ -213,6 +213,9 @@ impl Server {
             &tallies.connections,
             &self.options,
         );
+        let over_http = peers.over_http();
+        let api = Api::new(service.clone(), over_http, intake, &self.options, &stopping);
+        self.be_seen(&tallies, &reads, api);
         let mut administrators = Connections::of_administrators(
             service.clone(),
             peers.beside(&tallies.administrators),
@@ -230,10 +233,7 @@ impl Server {
         );
         let certificates = self.certificates.take();
         connections = connections.with_tls(certificates.as_ref().map(Certificates::acceptor));
-        let admin: Pin<Box<dyn Stream<Item = _> + Send>> = match self.admin.take() {
-            Some(socket) => Box::pin(socket),
-            None => Box::pin(tokio_stream::empty()),
-        };
+        let admin = administrators_of(self.admin.take());
 
         let told_to_stop = async {
             tokio::pin!(shutdown);
@@ -264,7 +264,8 @@ impl Server {
             () = watch(certificates) => {}
         }
 
-        let ended = async { tokio::join!(connections.ended(), administrators.ended()) };
+        let calls = self.http_calls_ended();
+        let ended = async { tokio::join!(connections.ended(), administrators.ended(), calls) };
         match timeout(self.options.drain, ended).await {
             Ok(_) => info!("all connections are closed"),
             Err(_) => {
@@ -287,17 +288,25 @@ impl Server {
     }
 
     /// Lets be seen what there is.
-    fn be_seen(&self, tallies: &Tallies, reads: &Reads) {
+    fn be_seen(&self, tallies: &Tallies, reads: &Reads, api: Api) {
         if let Some(http) = &self.http {
-            http.serves(Sources {
+            let sources = Sources {
                 broker: Arc::clone(&self.broker),
                 tallies: tallies.clone(),
                 reads: reads.clone(),
                 max_connections: self.max_connections(),
                 measured: self.options.measured,
                 auth: Arc::clone(&self.auth),
+                http_calls: self.options.http_api.calls,
                 tls: self.certificates.as_ref().map(Certificates::acceptor),
-            });
+            };
+            http.serves(sources, api);
+        }
+    }
+
+    async fn http_calls_ended(&self) {
+        if let Some(http) = &self.http {
+            http.ended().await;
         }
     }
 
@@ -317,7 +326,7 @@ impl Server {
     fn routes(
         &self,
         health: HealthService,
-        reads: Reads,
+        reads: &Reads,
         notices: Arc<Notices>,
         stopping: &Stopping,
         tallies: &Tallies,
@@ -330,7 +339,7 @@ impl Server {
         );
         let topics = TopicsService::new(Arc::clone(&self.broker));
         let entities = EntitiesService::new(Arc::clone(&self.broker), reads.clone());
-        let groups = GroupsService::new(Arc::clone(&self.broker), reads, stopping.clone());
+        let groups = GroupsService::new(Arc::clone(&self.broker), reads.clone(), stopping.clone());
         let tokens = TokensService::new(Arc::clone(&self.broker));
         let broker = BrokerService::new(
             Arc::clone(&self.broker),
@@ -354,6 +363,16 @@ impl Server {
             .add_service(reflection::v1())
             .add_service(reflection::v1_alpha());
         routes.routes()
+    }
+}
+
+/// The connections that come in at the administrators' socket, if there is one.
+fn administrators_of(
+    socket: Option<AdminSocket>,
+) -> Pin<Box<dyn Stream<Item = io::Result<UnixStream>> + Send>> {
+    match socket {
+        Some(socket) => Box::pin(socket),
+        None => Box::pin(tokio_stream::empty()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A client's connection, and its shares of what all connections have together.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -33,12 +34,21 @@ use crate::{
 pub(crate) trait Origin {
     /// The client's address for users to read; if there is a proxy, the proxy's.
     fn address(&self) -> String;
+
+    /// The address of this end, if it is one of a network.
+    fn local_address(&self) -> Option<SocketAddr> {
+        None
+    }
 }
 
 impl Origin for TcpStream {
     fn address(&self) -> String {
         let address = self.peer_addr();
         address.map_or_else(|_| String::new(), |address| address.to_string())
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        self.local_addr().ok()
     }
 }
 
@@ -261,6 +271,15 @@ impl Peers {
             tally: Arc::clone(tally),
             lanes: Lanes::of_administrators(),
             are_administrators: true,
+            ..self.clone()
+        }
+    }
+
+    /// Those of the listener for HTTP, which take turns with those of the port. How many there are
+    /// is counted elsewhere.
+    pub(super) fn over_http(&self) -> Self {
+        Self {
+            tally: Arc::default(),
             ..self.clone()
         }
     }

@@ -24,7 +24,7 @@ const GRPC: Home = In(&["proto/", "server/", "client/", "testing/"]);
 
 const HOMES: [(&str, Home); 48] = [
     ("arc-swap", In(&["storage/log/"])),
-    ("base64", In(&["cli/"])),
+    ("base64", In(&["cli/", "server/http/v1/"])),
     ("bytes", Anywhere),
     ("clap", In(&["cli/"])),
     ("clap_complete", In(&["cli/"])),
@@ -58,11 +58,17 @@ const HOMES: [(&str, Home); 48] = [
     ("rustix", In(&["env/"])),
     ("rustls", In(&["tls/"])),
     ("rustls-native-certs", In(&["tls/"])),
-    ("serde", In(&["config/", "cli/"])),
-    // The command line prints JSON; keys and claims of tokens are, and records of the audit log.
+    ("serde", In(&["config/", "cli/", "server/http/v1/"])),
+    // The command line prints JSON, and calls over HTTP take and give it; keys and claims of tokens
+    // are JSON, and records of the audit log.
     (
         "serde_json",
-        In(&["cli/", "server/auth/jwt/", "server/auth/audit.rs"]),
+        In(&[
+            "cli/",
+            "server/auth/jwt/",
+            "server/auth/audit.rs",
+            "server/http/v1/",
+        ]),
     ),
     (
         "sha2",

@@ -314,6 +314,26 @@ pub(crate) fn encode(message: &impl Message) -> Bytes {
     message.encode_to_vec().into()
 }
 
+/// How many bytes a message's encoding has.
+pub(crate) fn encoded_len(message: &impl Message) -> usize {
+    message.encoded_len()
+}
+
+/// Puts a record behind those of a run.
+pub(crate) fn push_record(run: &mut Vec<u8>, record: &impl Message) {
+    encoding::message::encode(RECORDS_FIELD, record, run);
+}
+
+/// An encoded `AppendRequest` with one batch, in slices: the head of a batch, its run of records,
+/// and all of the request but batches.
+pub(crate) fn append_request(batch: &AppendBatch, run: Bytes, rest: &AppendRequest) -> [Bytes; 3] {
+    let mut head = Vec::new();
+    encoding::encode_key(1, WireType::LengthDelimited, &mut head);
+    encoding::encode_varint((batch.encoded_len() + run.len()) as u64, &mut head);
+    batch.encode_raw(&mut head);
+    [head.into(), run, encode(rest)]
+}
+
 /// Takes one record, and puts it back into the form in which records lie side by side.
 fn merge_record(
     wire_type: WireType,

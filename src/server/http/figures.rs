@@ -36,6 +36,8 @@ pub(in crate::server) struct Sources {
     pub(in crate::server) max_connections: usize,
     pub(in crate::server) measured: Measured,
     pub(in crate::server) auth: Arc<Auth>,
+    /// Most calls over HTTP at a time.
+    pub(in crate::server) http_calls: usize,
     /// What TLS is spoken with on the port for calls, if it is.
     pub(in crate::server) tls: Option<Arc<Acceptor>>,
 }
@@ -89,7 +91,7 @@ fn connections(page: &mut Page, sources: &Sources, http: &Tally) {
     for (listener, tally, limit) in [
         ("grpc", &*tallies.connections, sources.max_connections),
         ("admin", &*tallies.administrators, ADMIN_CONNECTIONS),
-        ("http", http, HTTP_CONNECTIONS),
+        ("http", http, HTTP_CONNECTIONS + sources.http_calls),
     ] {
         let labels = [("listener", listener)];
         page.set_for(Metric::Connections, &labels, tally.now());

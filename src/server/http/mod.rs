@@ -1,19 +1,24 @@
-//! What can be seen of the broker over plain HTTP: `/metrics`, and whether it lives and is ready.
+//! What is there over plain HTTP: `/metrics`, whether the broker lives and is ready, and calls of
+//! clients without gRPC, below `/v1`.
 //!
 //! It is there before the data directory has been recovered, which may take a while, so that
-//! whoever started the process sees that it lives, and until the process ends. Nothing that comes
-//! in here changes anything or keeps others waiting: there are few connections, who finds none
-//! takes the place of whoever waits or does not read, and one page of metrics is made at a time.
+//! whoever started the process sees that it lives, and until the process ends. Whoever looks keeps
+//! nobody waiting: there are few connections, a client that finds none takes the place of one
+//! that waits or does not read, and one page of metrics is made at a time. Calls have places of their own beside
+//! these, and are made as calls over gRPC are, by the same services (`v1/`).
 //!
 //! Reading order: this page, the connections; `paths.rs`, what is answered; `readiness.rs`, how the
-//! broker is; `scrape.rs`, whose turn it is; `figures.rs`, what the metrics are.
+//! broker is; `scrape.rs`, whose turn it is; `figures.rs`, what the metrics are; `v1/`, calls.
 
+mod answer;
+mod client;
 mod figures;
 mod paths;
 mod pieces;
 mod readiness;
 pub(super) mod scrape;
 mod stalling;
+pub(super) mod v1;
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
@@ -28,7 +33,7 @@ use tokio_stream::Stream;
 use tracing::debug;
 
 pub(super) use self::figures::Sources;
-use self::{readiness::Readiness, scrape::Scrapes, stalling::Stalling};
+use self::{client::Client, readiness::Readiness, scrape::Scrapes, stalling::Stalling, v1::Api};
 use super::{
     connections::Door,
     limits::{
@@ -36,6 +41,7 @@ use super::{
         HTTP_STALL_TIMEOUT, NOTICE_PERIOD,
     },
     notices::Notices,
+    peer::Origin,
     places::{Place, Places},
     tally::Tally,
 };
@@ -58,11 +64,13 @@ pub(crate) struct Http {
     scrapes: Arc<Scrapes>,
     tally: Arc<Tally>,
     clock: Arc<dyn Clock>,
+    /// How many calls there may be at a time.
+    calls: usize,
 }
 
 impl Http {
-    /// Of a broker that is starting.
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+    /// Of a broker that is starting, which will take so many calls at a time.
+    pub(crate) fn new(clock: Arc<dyn Clock>, calls: usize) -> Self {
         Self {
             patience: Patience {
                 header: HTTP_HEADER_TIMEOUT,
@@ -72,12 +80,13 @@ impl Http {
             scrapes: Arc::new(Scrapes::new(Arc::clone(&clock))),
             tally: Arc::default(),
             clock,
+            calls,
         }
     }
 
-    /// The broker takes calls from now on, and these know its figures.
-    pub(super) fn serves(&self, sources: Sources) {
-        self.readiness.serves(sources);
+    /// The broker takes calls from now on, these know its figures, and calls go there.
+    pub(super) fn serves(&self, sources: Sources, api: Api) {
+        self.readiness.serves(sources, api);
     }
 
     /// Lets go of a broker whose power was cut; the next one is about to be opened.
@@ -85,7 +94,16 @@ impl Http {
         self.readiness.starts_again();
     }
 
-    /// Lets go of the broker, so that it can be closed.
+    /// Resolves when the calls that were under way have ended. There will be no more once the
+    /// broker has been told to stop.
+    pub(super) async fn ended(&self) {
+        if let Some(api) = self.readiness.api() {
+            api.ended().await;
+        }
+    }
+
+    /// Cuts off the calls that are still under way, and lets go of the broker, so that it can be
+    /// closed.
     pub(crate) fn let_go(&self) {
         self.readiness.let_go();
     }
@@ -100,11 +118,11 @@ impl Http {
         self,
         incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
     ) where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Origin + Unpin + Send + 'static,
     {
         let clock = Arc::clone(&self.clock);
         let (idle, memory) = (Duration::ZERO, None);
-        let places = Places::new(HTTP_CONNECTIONS, idle, memory, clock);
+        let places = Places::new(HTTP_CONNECTIONS + self.calls, idle, memory, clock);
         let notices = Arc::new(Notices::default());
         let mut door = Door::new(incoming, places, Arc::clone(&notices));
         let mut connections = JoinSet::new();
@@ -128,19 +146,20 @@ impl Http {
 
     async fn connection<IO>(self, io: IO, place: Place)
     where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Origin + Unpin + Send + 'static,
     {
         let _counted = self.tally.count();
         let Patience { header, stall } = self.patience;
-        let place = Arc::new(place);
         let wanted = place.wanted();
+        let client = Client::new(&io, place, stall);
+        let io = Stalling::new(io, client.patience.clone());
         let service = service_fn(move |request: http::Request<Incoming>| {
-            let (http, place) = (self.clone(), Arc::clone(&place));
+            let (http, client) = (self.clone(), Arc::clone(&client));
             async move {
-                place.served();
+                client.place.served();
                 // Whoever waits, or does not read its answer, may be replaced; see `scrape.rs`.
-                place.idle();
-                Ok::<_, Infallible>(http.answer(&request, &place).await)
+                client.place.idle();
+                Ok::<_, Infallible>(http.answer(request, &client).await)
             }
         });
         let connection = http1::Builder::new()
@@ -148,7 +167,7 @@ impl Http {
             .header_read_timeout(header)
             .max_headers(HTTP_HEADERS)
             .max_buf_size(HTTP_HEADERS_BYTES)
-            .serve_connection(TokioIo::new(Stalling::new(io, stall)), service);
+            .serve_connection(TokioIo::new(io), service);
         tokio::select! {
             ended = connection => {
                 if let Err(error) = ended {

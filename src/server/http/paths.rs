@@ -1,9 +1,13 @@
 //! What there is to ask for, and the answers.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
-use super::{Http, pieces::Pieces, readiness::Health, scrape::NoPage};
+use super::{
+    Http, answer::Answer, client::Client, pieces::Pieces, readiness::Health, scrape::NoPage, v1,
+};
 use crate::{metrics::Format, server::places::Place};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -15,15 +19,29 @@ This is Taffrail, a broker for logs and events. Here is what can be seen of it:
   /metrics?partitions=TOPIC  those of the first 1,000 partitions of a topic
   /livez                     200 as long as it need not be started anew
   /readyz                    200 while it takes calls
-Calls go to another port, over gRPC.
+And calls, for clients without gRPC, which is on another port:
+  GET  /v1/topics                   the topics
+  POST /v1/topics/TOPIC/records     append records
+  GET  /v1/topics/TOPIC/records     read them; ?follow goes on
+  GET  /v1/topics/TOPIC/keys/KEY    the records of one key
 ";
 
 impl Http {
+    /// Calls go one way, and whoever looks another.
     pub(super) async fn answer(
         &self,
-        request: &Request<Incoming>,
-        place: &Place,
-    ) -> Response<Pieces> {
+        request: Request<Incoming>,
+        client: &Arc<Client>,
+    ) -> Response<Answer> {
+        if self.calls > 0 && v1::is_call(request.uri().path()) {
+            return v1::answer(&self.readiness, request, client).await;
+        }
+        self.page_of(&request, &client.place)
+            .await
+            .map(Answer::from)
+    }
+
+    async fn page_of(&self, request: &Request<Incoming>, place: &Place) -> Response<Pieces> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut refused = text(
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use super::figures::Sources;
+use super::{figures::Sources, v1::Api};
 
 /// A word, or why not.
 pub(super) type Health = Result<&'static str, String>;
@@ -14,13 +14,15 @@ pub(super) type Health = Result<&'static str, String>;
 #[derive(Default)]
 pub(super) struct Readiness {
     open: Mutex<Option<Arc<Sources>>>,
+    api: Mutex<Option<Arc<Api>>>,
     stops: AtomicBool,
 }
 
 impl Readiness {
-    /// The broker takes calls from now on, and these know its figures.
-    pub(super) fn serves(&self, sources: Sources) {
-        *self.open() = Some(Arc::new(sources));
+    /// The broker takes calls from now on, these know its figures, and calls over HTTP go there.
+    pub(super) fn serves(&self, sources: Sources, api: Api) {
+        *lock(&self.api) = Some(Arc::new(api));
+        *lock(&self.open) = Some(Arc::new(sources));
     }
 
     /// It takes no more calls: it has been told to stop.
@@ -30,7 +32,10 @@ impl Readiness {
 
     /// The broker's power was cut; the next one is about to be opened.
     pub(super) fn starts_again(&self) {
-        drop(self.open().take());
+        drop(lock(&self.open).take());
+        if let Some(api) = lock(&self.api).take() {
+            api.cut();
+        }
     }
 
     /// Lets go of the broker, so that it can be closed.
@@ -39,9 +44,19 @@ impl Readiness {
         self.starts_again();
     }
 
+    /// Whether it has been told to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stops.load(Relaxed)
+    }
+
+    /// Where calls go, while the broker is open.
+    pub(super) fn api(&self) -> Option<Arc<Api>> {
+        lock(&self.api).clone()
+    }
+
     /// Who knows the figures, while the broker is open.
     pub(super) fn sources(&self) -> Option<Arc<Sources>> {
-        self.open().clone()
+        lock(&self.open).clone()
     }
 
     /// Fails when only another start of the process helps.
@@ -58,7 +73,7 @@ impl Readiness {
         if let Some(failure) = self.failure() {
             return Err(failure);
         }
-        if self.stops.load(Relaxed) {
+        if self.is_stopping() {
             return Err("it has been told to stop: calls under way are finished".to_owned());
         }
         match self.sources() {
@@ -67,12 +82,12 @@ impl Readiness {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, Option<Arc<Sources>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn failure(&self) -> Option<String> {
         let failure = self.sources()?.failure()?;
         Some(format!("storage has failed: {failure}"))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

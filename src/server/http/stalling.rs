@@ -3,6 +3,10 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -12,15 +16,37 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+/// How long a client may take nothing of its answer, which depends on what it has asked for. Clones
+/// are the same connection's.
+#[derive(Clone, Debug)]
+pub(super) struct Patience(Arc<AtomicU64>);
+
+impl Patience {
+    pub(super) fn new(time: Duration) -> Self {
+        let patience = Self(Arc::default());
+        patience.set(time);
+        patience
+    }
+
+    pub(super) fn set(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.0.store(ms, Relaxed);
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Relaxed))
+    }
+}
+
 pub(super) struct Stalling<IO> {
     io: IO,
-    patience: Duration,
+    patience: Patience,
     /// Since a write had to wait.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl<IO> Stalling<IO> {
-    pub(super) fn new(io: IO, patience: Duration) -> Self {
+    pub(super) fn new(io: IO, patience: Patience) -> Self {
         Self {
             io,
             patience,
@@ -38,7 +64,7 @@ impl<IO> Stalling<IO> {
             self.deadline = None;
             return written;
         }
-        let patience = self.patience;
+        let patience = self.patience.get();
         let deadline = self
             .deadline
             .get_or_insert_with(|| Box::pin(sleep(patience)));

@@ -26,6 +26,9 @@ use crate::{
 /// Longer than anything takes but what has no end.
 const LONG: Duration = Duration::from_secs(3_600);
 
+/// How many calls there may be at a time.
+const CALLS: usize = 2;
+
 /// For what is to be over.
 const SHORT: Duration = Duration::from_millis(20);
 
@@ -43,7 +46,7 @@ impl World {
 
     /// One that waits so long for a header, and for a client that does not read.
     fn waiting(header: Duration, stall: Duration) -> Self {
-        let mut http = Http::new(Env::system().clock);
+        let mut http = Http::new(Env::system().clock, CALLS);
         http.patience = Patience { header, stall };
         let (connections, incoming) = mpsc::channel(64);
         tokio::spawn(http.clone().serve(ReceiverStream::new(incoming)));
@@ -227,7 +230,7 @@ async fn what_is_not_there_is_refused_with_what_is() {
 async fn connections_that_say_nothing_keep_nobody_out() {
     let world = World::start();
     let mut silent = Vec::new();
-    for _ in 0..3 * limits::HTTP_CONNECTIONS {
+    for _ in 0..3 * (CALLS + limits::HTTP_CONNECTIONS) {
         silent.push(world.connect(64).await);
     }
     assert_eq!(status(&world.ask("GET /livez").await), "200");

@@ -14,6 +14,7 @@ mod fairness;
 mod flood;
 mod frames;
 mod http;
+mod http_calls;
 mod intake;
 mod members;
 mod message;

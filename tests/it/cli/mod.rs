@@ -17,6 +17,7 @@ mod ephemeral;
 mod failures;
 mod group;
 mod hints;
+mod http;
 mod input;
 mod jwt;
 mod logs;

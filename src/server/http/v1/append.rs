@@ -1,0 +1,232 @@
+//! `POST /v1/topics/TOPIC/records`.
+
+use std::{future::poll_fn, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body::{Body as _, Frame};
+use hyper::body::Incoming;
+use serde::Serialize;
+use tonic::{Code, Status};
+
+use super::{
+    super::answer::Answer,
+    Api, UnderWay,
+    json::{Expected, Records},
+    problem::Problem,
+    query::{Query, malformed},
+    routes,
+};
+use crate::{
+    broker::Error,
+    budget::{Held, Holder},
+    proto::{
+        self, AppendResponse, Condition, KeyCondition, condition::About, key_condition::State, wire,
+    },
+    server::{
+        blocking::blocking,
+        intake::{Intake, Late},
+        limits::{HTTP_BODY_BYTES, JSON_TIMES},
+        status,
+    },
+};
+
+/// How a body that does not say how long it is is counted at first, and by how much more at a time.
+const COUNTED_AT_A_TIME: usize = 64 << 10;
+
+/// What JSON takes for a number with its comma.
+const NUMBER_BYTES: usize = 21;
+
+/// What JSON takes for a run of records, without its versions.
+const RANGE_BYTES: usize = 160;
+
+/// How records are written in a request.
+#[derive(Clone, Copy)]
+enum Form {
+    Lines,
+    Json,
+}
+
+#[derive(Serialize)]
+struct Appended<'a> {
+    records: u64,
+    ranges: Vec<Range<'a>>,
+}
+
+/// Records that lie behind each other.
+#[derive(Serialize)]
+struct Range<'a> {
+    partition: u32,
+    first_offset: u64,
+    count: u32,
+    append_time_ms: i64,
+    versions: &'a [u64],
+}
+
+pub(super) async fn append(
+    api: &Arc<Api>,
+    topic: String,
+    request: Request<Incoming>,
+    call: Arc<UnderWay>,
+) -> Result<Response<Answer>, Problem> {
+    let query = Query::of(request.uri().query(), &["partition"])?;
+    let partition = query.number("partition")?;
+    let form = form(request.headers())?;
+    let (parts, body) = request.into_parts();
+    let peer = call.client.peer(api);
+    let (text, held) = gather(&api.intake, &peer.requests, body).await?;
+    let records = blocking(|| match form {
+        Form::Lines => Records::of_lines(&text),
+        Form::Json => Records::of_json(&text),
+    });
+    drop(text);
+    let Records {
+        run, conditions, ..
+    } = records.map_err(malformed)?;
+    let batch = wire::AppendBatch {
+        topic: topic.clone(),
+        partition,
+        ..wire::AppendBatch::default()
+    };
+    let rest = wire::AppendRequest {
+        conditions: conditions
+            .iter()
+            .map(|one| condition(&topic, one))
+            .collect(),
+        return_versions: true,
+        ..wire::AppendRequest::default()
+    };
+    let message = wire::append_request(&batch, run.into(), &rest).into();
+    // From here on it is counted as every request is.
+    drop(held);
+    let path = "/taffrail.v1.Log/Append";
+    let appended = api.ask(path, message, (&parts.headers, &call)).await;
+    let appended = appended.map_err(|status| Problem::from(status).about(named(conditions)))?;
+    Ok(answer(&appended, &peer.reads, Arc::clone(&call))?)
+}
+
+/// How the records of a request are written, if that is one of the ways.
+///
+/// A web page can have a browser send what a form can say without asking whether it may, which is
+/// text and two more. These are none of them.
+fn form(headers: &HeaderMap) -> Result<Form, Problem> {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let content_type = content_type.unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let is_encoded = headers.contains_key(header::CONTENT_ENCODING);
+    match essence.to_ascii_lowercase().as_str() {
+        "application/x-ndjson" if !is_encoded => Ok(Form::Lines),
+        "application/json" if !is_encoded => Ok(Form::Json),
+        _ => {
+            let text = format!(
+                "records come as application/x-ndjson or application/json, uncompressed, not as \
+                 {content_type:?}; curl says so with --json, or with --data-binary and \
+                 -H 'content-type: application/x-ndjson'"
+            );
+            let what = ("UNSUPPORTED_MEDIA_TYPE", text);
+            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            Err(Problem::of_http(status, Code::InvalidArgument, what, &[]))
+        }
+    }
+}
+
+/// All of a request's body, with the room for what is made of it.
+async fn gather(
+    intake: &Intake,
+    memory: &Holder,
+    mut body: Incoming,
+) -> Result<(Vec<u8>, Held), Status> {
+    let declared = body.size_hint().exact();
+    let declared = declared.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let room = declared.unwrap_or(COUNTED_AT_A_TIME);
+    let within = |bytes: usize| match bytes > HTTP_BODY_BYTES {
+        true => Err(status::too_large(bytes, HTTP_BODY_BYTES)),
+        false => Ok(()),
+    };
+    within(room)?;
+    let held = memory.take(room * JSON_TIMES);
+    let mut held = held.map_err(|_| intake.refused())?;
+    let mut text = Vec::with_capacity(room);
+    let late = Late::default();
+    loop {
+        late.await_more(text.len(), intake);
+        let frame = tokio::select! {
+            frame = next_of(&mut body) => frame,
+            () = late.passed() => return Err(status::request_stalled()),
+        };
+        let Some(frame) = frame else {
+            return Ok((text, held));
+        };
+        let frame = frame.map_err(|error| Status::cancelled(error.to_string()))?;
+        let data = frame.into_data().unwrap_or_default();
+        let len = text.len() + data.len();
+        within(len)?;
+        if len > text.capacity() {
+            let more = len
+                .next_multiple_of(COUNTED_AT_A_TIME)
+                .max(2 * text.capacity());
+            let more = more.min(HTTP_BODY_BYTES);
+            let grown = held.grow(more * JSON_TIMES - held.bytes());
+            grown.map_err(|_| intake.refused())?;
+            text.reserve_exact(more - text.len());
+        }
+        text.extend_from_slice(&data);
+    }
+}
+
+async fn next_of(body: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+    poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
+}
+
+fn condition(topic: &str, expected: &Expected) -> Condition {
+    Condition {
+        topic: topic.to_owned(),
+        about: Some(About::Key(KeyCondition {
+            key: expected.key.clone(),
+            state: Some(State::Version(expected.version)),
+        })),
+        ..Condition::default()
+    }
+}
+
+/// What conditions are about, for people.
+fn named(conditions: Vec<Expected>) -> Vec<(usize, String)> {
+    let name = |one: Expected| (one.record, String::from_utf8_lossy(&one.key).into_owned());
+    conditions.into_iter().map(name).collect()
+}
+
+fn answer(
+    appended: &AppendResponse,
+    memory: &Holder,
+    call: Arc<UnderWay>,
+) -> Result<Response<Answer>, Error> {
+    let mut ranges = Vec::new();
+    for batch in &appended.batches {
+        ranges.extend(batch.ranges.iter().map(range));
+    }
+    let versions: usize = ranges.iter().map(|range| range.versions.len()).sum();
+    let bytes = RANGE_BYTES * (ranges.len() + 1) + NUMBER_BYTES * versions;
+    // It tells what was stored, so that it is not left out for others.
+    let held = memory
+        .take(bytes)
+        .or_else(|_| memory.take_beyond_share(bytes));
+    let mut held = held.map_err(|_| Error::OutcomeUnknown)?;
+    let text = serde_json::to_string(&Appended {
+        records: ranges.iter().map(|range| u64::from(range.count)).sum(),
+        ranges,
+    });
+    let text = text.unwrap_or_default();
+    held.shrink_to(text.len());
+    Ok(routes::json(text, held, call))
+}
+
+fn range(range: &proto::AppendedRange) -> Range<'_> {
+    Range {
+        partition: range.partition,
+        first_offset: range.first_offset,
+        count: range.count,
+        append_time_ms: range.append_time_ms,
+        versions: &range.versions,
+    }
+}

@@ -1,0 +1,149 @@
+//! One call to the services, as gRPC would make it.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, Uri,
+    header::{AUTHORIZATION, CONTENT_TYPE, TE},
+};
+use http_body::{Body as _, Frame};
+use tonic::{Code, Status, body::Body};
+use tower::ServiceExt;
+
+use super::{Api, UnderWay};
+use crate::{
+    broker::Error,
+    proto::codec::{self, Decoded},
+    server::{
+        answers::{Answers, Parts},
+        intake::HEADER_BYTES,
+        limits::RETRY_AFTER_MS,
+        status,
+    },
+};
+
+/// What of a request goes on with the call that is made of it.
+const PASSED_ON: [&str; 2] = ["traceparent", "tracestate"];
+
+/// A message to the services, in slices that lie behind each other.
+pub(super) type Message = VecDeque<Bytes>;
+
+impl Api {
+    /// Makes a call, and waits for its answer.
+    pub(super) async fn ask<T: Decoded>(
+        &self,
+        path: &'static str,
+        message: Message,
+        (headers, call): (&HeaderMap, &UnderWay),
+    ) -> Result<T, Status> {
+        let response = self.call(path, message, (headers, call)).await?;
+        let (_parts, body) = response.into_parts();
+        codec::decode(whole(body).await?)
+    }
+
+    /// Makes a call whose answers are read one by one.
+    pub(super) async fn read(
+        &self,
+        path: &'static str,
+        message: Message,
+        (headers, call): (&HeaderMap, &UnderWay),
+    ) -> Result<Parts, Status> {
+        let response = self.call(path, message, (headers, call)).await?;
+        let answers = response.extensions().get::<Answers>();
+        let parts = answers.and_then(Answers::take);
+        parts.ok_or_else(status::internal)
+    }
+
+    async fn call(
+        &self,
+        path: &'static str,
+        message: Message,
+        (headers, call): (&HeaderMap, &UnderWay),
+    ) -> Result<Response<Body>, Status> {
+        let mut request = Request::new(Body::new(OneMessage(framed(message))));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = Uri::from_static(path);
+        request.extensions_mut().insert(call.client.peer(self));
+        let own = request.headers_mut();
+        own.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        own.insert(TE, HeaderValue::from_static("trailers"));
+        for value in headers.get_all(AUTHORIZATION) {
+            own.append(AUTHORIZATION, value.clone());
+        }
+        for name in PASSED_ON {
+            if let Some(value) = headers.get(name) {
+                own.insert(name, value.clone());
+            }
+        }
+        let answered = self.services.clone().oneshot(request).await;
+        let response = answered.unwrap_or_else(|never: Infallible| match never {});
+        match Status::from_header_map(response.headers()) {
+            Some(status) if status.code() != Code::Ok => Err(status),
+            _ => Ok(response),
+        }
+    }
+}
+
+/// A message behind the header that gRPC gives it.
+fn framed(mut message: Message) -> Message {
+    let len: usize = message.iter().map(Bytes::len).sum();
+    let len = u32::try_from(len).expect("a request is far below 4 GiB");
+    let mut header = BytesMut::zeroed(HEADER_BYTES);
+    header[1..].copy_from_slice(&len.to_be_bytes());
+    message.push_front(header.freeze());
+    message
+}
+
+/// The one message of an answer.
+async fn whole(mut body: Body) -> Result<Bytes, Status> {
+    let mut came = BytesMut::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        match frame?.into_data() {
+            Ok(data) => came.extend_from_slice(&data),
+            Err(frame) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                let status = Status::from_header_map(&trailers);
+                if let Some(status) = status.filter(|status| status.code() != Code::Ok) {
+                    return Err(status);
+                }
+            }
+        }
+    }
+    match came.len() < HEADER_BYTES {
+        true => Err(status::internal()),
+        false => Ok(came.split_off(HEADER_BYTES).freeze()),
+    }
+}
+
+/// The body of a call.
+struct OneMessage(Message);
+
+impl http_body::Body for OneMessage {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Poll::Ready(self.0.pop_front().map(|slice| Ok(Frame::data(slice))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// There is no room for a call, or for its answer.
+pub(super) fn overloaded() -> Error {
+    Error::Overloaded {
+        retry_after_ms: RETRY_AFTER_MS,
+    }
+}

@@ -1,0 +1,156 @@
+//! Which web pages may call.
+//!
+//! A browser sends to this machine whatever a page on the Internet tells it to. What such a page
+//! cannot do is to leave out what the browser says about it: its origin (`Origin`,
+//! `Sec-Fetch-Site`) and by which name it has reached the broker (`Host`). A name of the page's own
+//! that is made to lead here (DNS rebinding) is none of ours. And a form can only be sent as what
+//! no call takes.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use tonic::Code;
+
+use super::{super::answer::Answer, super::pieces::Pieces, problem::Problem};
+use crate::server::limits::HttpApi;
+
+/// What a page may send beside what any page may.
+const HEADERS: &str = "authorization, content-type, last-event-id, traceparent";
+
+/// For how many seconds a browser need not ask again whether a page may call.
+const MAX_AGE: &str = "600";
+
+/// A request was let in: what its answer needs to be let out to the page that has asked.
+pub(super) struct Gate {
+    origin: Option<HeaderValue>,
+}
+
+/// Lets a request in that came in at this address, unless a page sends it that may not.
+pub(super) fn pass<B>(
+    rules: &HttpApi,
+    request: &Request<B>,
+    local: Option<SocketAddr>,
+) -> Result<Gate, Problem> {
+    let headers = request.headers();
+    let host = match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => single(headers, &header::HOST).unwrap_or_default(),
+    };
+    if !is_own(rules, host, local) {
+        return Err(refused_host(host));
+    }
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let origin = origins.next();
+    if let Some(origin) = origin {
+        let text = origin.to_str().unwrap_or("?");
+        let is_listed = rules.origins.iter().any(|listed| listed == text);
+        if !is_listed || origins.next().is_some() {
+            return Err(refused_origin(text));
+        }
+    } else if let Some(site) = headers.get("sec-fetch-site")
+        && site != "none"
+    {
+        // A picture or a script of a page has no origin.
+        return Err(refused_origin("of another site"));
+    }
+    Ok(Gate {
+        origin: origin.cloned(),
+    })
+}
+
+/// The value of a header that is there once.
+fn single<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
+}
+
+/// Whether this names the broker: by the address that the request came to, or as it is set.
+fn is_own(rules: &HttpApi, host: &str, local: Option<SocketAddr>) -> bool {
+    let host = host.to_ascii_lowercase();
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, port),
+        _ => (&*host, ""),
+    };
+    let is_listed = |listed: &String| *listed == host || *listed == name;
+    if rules.hosts.iter().any(is_listed) {
+        return true;
+    }
+    let Some(local) = local else {
+        return false;
+    };
+    let ip = local.ip().to_canonical();
+    let is_ours = match ip {
+        std::net::IpAddr::V4(ip) => name == ip.to_string(),
+        std::net::IpAddr::V6(ip) => name == format!("[{ip}]"),
+    };
+    // Browsers and resolvers let no other machine be called that.
+    let is_localhost = ip.is_loopback() && name == "localhost";
+    (is_ours || is_localhost) && port == local.port().to_string()
+}
+
+fn refused_host(host: &str) -> Problem {
+    let text = format!(
+        "the request is for {host:?}, which is not this broker's address; call it by its address, \
+         or list the name in http.hosts"
+    );
+    Problem::of_http(
+        StatusCode::MISDIRECTED_REQUEST,
+        Code::PermissionDenied,
+        ("HOST_NOT_ALLOWED", text),
+        &[("host", host)],
+    )
+}
+
+fn refused_origin(origin: &str) -> Problem {
+    let text = format!(
+        "a web page ({origin}) has sent the request, and may not; pages that may are listed in \
+         http.origins"
+    );
+    Problem::of_http(
+        StatusCode::FORBIDDEN,
+        Code::PermissionDenied,
+        ("ORIGIN_NOT_ALLOWED", text),
+        &[("origin", origin)],
+    )
+}
+
+impl Gate {
+    /// The answer to a browser that asks before it sends what its page wants, if this is that.
+    pub(super) fn preflight<B>(&self, request: &Request<B>) -> Option<Response<Answer>> {
+        if request.method() != Method::OPTIONS || self.origin.is_none() {
+            return None;
+        }
+        let mut response = Response::new(Pieces::uncounted(String::new()).into());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        self.let_out(headers);
+        for (name, value) in [
+            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS),
+            (header::ACCESS_CONTROL_MAX_AGE, MAX_AGE),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        if request
+            .headers()
+            .contains_key("access-control-request-private-network")
+        {
+            let allowed = HeaderValue::from_static("true");
+            headers.insert("access-control-allow-private-network", allowed);
+        }
+        Some(response)
+    }
+
+    /// Lets the page read an answer.
+    pub(super) fn let_out(&self, headers: &mut HeaderMap) {
+        let nosniff = HeaderValue::from_static("nosniff");
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+        headers.insert(header::VARY, HeaderValue::from_static("origin"));
+        if let Some(origin) = &self.origin {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            let exposed = HeaderValue::from_static("retry-after");
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        }
+    }
+}

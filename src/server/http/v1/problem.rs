@@ -1,0 +1,227 @@
+//! Errors as RFC 9457 has them: `application/problem+json`, with what gRPC says of the same error.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use http::{HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::super::{answer::Answer, pieces::Pieces};
+use crate::{
+    broker::Error,
+    proto::{Conflict, failed_condition::Actual},
+    server::status::{DOMAIN, shortened},
+};
+
+const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// An error, as it is answered.
+pub(super) struct Problem {
+    status: Box<Status>,
+    /// Where it is not the one of the status's code.
+    http_status: Option<StatusCode>,
+    /// The values of a header that belongs to it.
+    header: Option<(header::HeaderName, HeaderValue)>,
+    /// What a condition was about: the place of its record, and the key.
+    conditions: Vec<(usize, String)>,
+}
+
+/// The document. `type` is left out, which stands for `about:blank`: `title` is then the text of
+/// the status, and `reason` says what it is.
+#[derive(Serialize)]
+struct Document<'a> {
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: String,
+    reason: &'a str,
+    domain: &'a str,
+    metadata: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed: Vec<Failed>,
+}
+
+/// A condition that does not hold.
+#[derive(Serialize)]
+struct Failed {
+    /// The place of its record in the request, from 0.
+    record: usize,
+    key: String,
+    /// The version that the entity is at.
+    version: u64,
+}
+
+impl From<Status> for Problem {
+    fn from(status: Status) -> Self {
+        Self {
+            status: Box::new(status),
+            http_status: None,
+            header: None,
+            conditions: Vec::new(),
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Status::from(error).into()
+    }
+}
+
+impl Problem {
+    /// One that gRPC does not have.
+    pub(super) fn of_http(
+        http_status: StatusCode,
+        code: Code,
+        (reason, text): (&str, String),
+        metadata: &[(&str, &str)],
+    ) -> Self {
+        let mut told = HashMap::new();
+        for (name, value) in metadata {
+            told.insert((*name).to_owned(), shortened(value));
+        }
+        let details = ErrorDetails::with_error_info(reason, DOMAIN, told);
+        Self {
+            http_status: Some(http_status),
+            ..Status::with_error_details(code, text, details).into()
+        }
+    }
+
+    /// With a header that belongs to it.
+    pub(super) fn with(self, name: header::HeaderName, value: &'static str) -> Self {
+        Self {
+            header: Some((name, HeaderValue::from_static(value))),
+            ..self
+        }
+    }
+
+    /// What the conditions of an append are about, in their order.
+    pub(super) fn about(self, conditions: Vec<(usize, String)>) -> Self {
+        Self { conditions, ..self }
+    }
+
+    fn http_status(&self) -> StatusCode {
+        self.http_status
+            .unwrap_or_else(|| http_status(self.status.code(), &self.reason()))
+    }
+
+    fn reason(&self) -> String {
+        let info = self.status.get_details_error_info();
+        info.map_or_else(String::new, |info| info.reason)
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.status.get_details_retry_info()?.retry_delay
+    }
+
+    /// The document, on one line.
+    pub(super) fn json(&self) -> String {
+        let status = self.http_status();
+        let info = self.status.get_details_error_info();
+        let mut metadata = BTreeMap::new();
+        if let Some(info) = &info {
+            let told = info.metadata.iter();
+            metadata.extend(told.map(|(name, value)| (name.as_str(), value.as_str())));
+        }
+        let retry_after = self.retry_after();
+        let document = Document {
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            detail: self.status.message(),
+            code: name_of(self.status.code()),
+            reason: info.as_ref().map_or("", |info| &info.reason),
+            domain: DOMAIN,
+            metadata,
+            retry_after_ms: retry_after.map(|delay| delay.as_millis() as u64),
+            failed: self.failed(),
+        };
+        serde_json::to_string(&document).unwrap_or_default()
+    }
+
+    fn failed(&self) -> Vec<Failed> {
+        let mut failed = Vec::new();
+        let conflict = Conflict::from_details(self.status.details());
+        for condition in conflict.unwrap_or_default().failed {
+            let about = self.conditions.get(condition.index as usize);
+            if let (Some((record, key)), Some(Actual::Version(version))) = (about, condition.actual)
+            {
+                failed.push(Failed {
+                    record: *record,
+                    key: key.clone(),
+                    version,
+                });
+            }
+        }
+        failed
+    }
+
+    pub(super) fn into_response(self) -> Response<Answer> {
+        let mut text = self.json();
+        text.push('\n');
+        let mut response = Response::new(Pieces::uncounted(text).into());
+        *response.status_mut() = self.http_status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(delay) = self.retry_after() {
+            // In whole seconds, and no sooner than it is meant.
+            let seconds = delay.as_millis().div_ceil(1_000).max(1);
+            headers.insert(header::RETRY_AFTER, (seconds as u64).into());
+        }
+        if self.status.code() == Code::Unauthenticated {
+            let bearer = HeaderValue::from_static("Bearer");
+            headers.insert(header::WWW_AUTHENTICATE, bearer);
+        }
+        if let Some((name, value)) = self.header {
+            headers.insert(name, value);
+        }
+        response
+    }
+}
+
+/// The broker is not open yet.
+pub(super) fn starting() -> Response<Answer> {
+    let mut details = ErrorDetails::with_error_info("STARTING", DOMAIN, HashMap::new());
+    details.set_retry_info(Some(Duration::from_secs(1)));
+    let text = "the broker is starting: the data directory is being read";
+    let status = Status::with_error_details(Code::Unavailable, text, details);
+    Problem::from(status).into_response()
+}
+
+/// As `google/rpc/code.proto` has it, but where HTTP says more.
+fn http_status(code: Code, reason: &str) -> StatusCode {
+    match (code, reason) {
+        (_, "REQUEST_TOO_LARGE") => StatusCode::PAYLOAD_TOO_LARGE,
+        (_, "DISK_FULL") => StatusCode::INSUFFICIENT_STORAGE,
+        (Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange, _) => {
+            StatusCode::BAD_REQUEST
+        }
+        (Code::Unauthenticated, _) => StatusCode::UNAUTHORIZED,
+        (Code::PermissionDenied, _) => StatusCode::FORBIDDEN,
+        (Code::NotFound, _) => StatusCode::NOT_FOUND,
+        (Code::AlreadyExists | Code::Aborted, _) => StatusCode::CONFLICT,
+        (Code::ResourceExhausted, _) => StatusCode::TOO_MANY_REQUESTS,
+        (Code::Unimplemented, _) => StatusCode::NOT_IMPLEMENTED,
+        (Code::Unavailable, _) => StatusCode::SERVICE_UNAVAILABLE,
+        (Code::DeadlineExceeded, _) => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// A code's name, as the protocol writes it: `INVALID_ARGUMENT`.
+fn name_of(code: Code) -> String {
+    let mut name = String::new();
+    for letter in format!("{code:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}

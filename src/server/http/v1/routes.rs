@@ -1,0 +1,123 @@
+//! What there is to call.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use tonic::Code;
+
+use super::{
+    super::{answer::Answer, pieces::Pieces},
+    Api, UnderWay, append,
+    problem::Problem,
+    query::{self, malformed},
+    records, topics,
+};
+use crate::{budget::Held, server::status::shortened};
+
+/// Where calls are.
+const PREFIX: &str = "/v1";
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    Topics,
+    Read { topic: String },
+    Append { topic: String },
+    Key { topic: String, key: Vec<u8> },
+}
+
+/// Whether a path is that of a call, or of one that there is not.
+pub(in crate::server::http) fn is_call(path: &str) -> bool {
+    let rest = path.strip_prefix(PREFIX);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// What is asked for.
+pub(super) fn route(method: &Method, path: &str) -> Result<Route, Problem> {
+    let mut parts = Vec::new();
+    for part in path.strip_prefix(PREFIX).unwrap_or(path).split('/').skip(1) {
+        parts.push(
+            query::decoded(part).ok_or_else(|| malformed("the path has a % without two digits"))?,
+        );
+    }
+    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    let (route, allowed) = match (&*parts, method) {
+        ([b"topics"], &Method::GET) => return Ok(Route::Topics),
+        ([b"topics", topic, b"records"], &Method::GET) => {
+            return Ok(Route::Read {
+                topic: name(topic)?,
+            });
+        }
+        ([b"topics", topic, b"records"], &Method::POST) => {
+            return Ok(Route::Append {
+                topic: name(topic)?,
+            });
+        }
+        ([b"topics", topic, b"keys", key], &Method::GET) => {
+            return Ok(Route::Key {
+                topic: name(topic)?,
+                key: key.to_vec(),
+            });
+        }
+        ([b"topics", _, b"records"], _) => (true, "GET, POST"),
+        ([b"topics"] | [b"topics", _, b"keys", _], _) => (true, "GET"),
+        _ => (false, ""),
+    };
+    Err(match route {
+        true => {
+            let text = format!("{method} is not possible here; {allowed} is");
+            let what = ("METHOD_NOT_ALLOWED", text);
+            Problem::of_http(
+                StatusCode::METHOD_NOT_ALLOWED,
+                Code::Unimplemented,
+                what,
+                &[],
+            )
+            .with(header::ALLOW, allowed)
+        }
+        false => {
+            let path = shortened(path);
+            let text = format!("there is no {path:?}; GET / says what there is");
+            let what = ("UNKNOWN_PATH", text);
+            Problem::of_http(
+                StatusCode::NOT_FOUND,
+                Code::NotFound,
+                what,
+                &[("path", &path)],
+            )
+        }
+    })
+}
+
+fn name(part: &[u8]) -> Result<String, Problem> {
+    let name = String::from_utf8(part.to_vec());
+    name.map_err(|_| malformed("the topic's name in the path is not UTF-8"))
+}
+
+/// Makes the call.
+pub(super) async fn serve(
+    api: &Arc<Api>,
+    route: Route,
+    request: Request<Incoming>,
+    call: Arc<UnderWay>,
+) -> Result<Response<Answer>, Problem> {
+    match route {
+        Route::Topics => topics::list(api, &request, call).await,
+        Route::Read { topic } => records::read(api, topic, &request, call).await,
+        Route::Append { topic } => append::append(api, topic, request, call).await,
+        Route::Key { topic, key } => records::read_key(api, topic, key, &request, call).await,
+    }
+}
+
+/// JSON, as an answer to a call.
+pub(super) fn json(mut text: String, held: Held, call: Arc<UnderWay>) -> Response<Answer> {
+    text.push('\n');
+    let answer = Answer::from(Pieces::counted(text, held));
+    let mut response = Response::new(answer.of(call));
+    let headers = response.headers_mut();
+    let content_type = HeaderValue::from_static("application/json");
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

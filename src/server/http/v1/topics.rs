@@ -1,0 +1,73 @@
+//! `GET /v1/topics`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use serde::Serialize;
+
+use super::{
+    super::answer::Answer, Api, UnderWay, call::overloaded, problem::Problem, query::Query, routes,
+};
+use crate::proto::{self, ListTopicsRequest, ListTopicsResponse, wire};
+
+/// What a page takes as JSON, in times of what it has encoded: names of settings and punctuation.
+const JSON_TIMES: usize = 4;
+
+#[derive(Serialize)]
+struct Page<'a> {
+    topics: Vec<Topic<'a>>,
+    more: bool,
+}
+
+/// As `taffrail topic list --json` has it.
+#[derive(Serialize)]
+struct Topic<'a> {
+    id: &'a str,
+    longest_life_ms: Option<u64>,
+    name: &'a str,
+    partitions: u32,
+    settings: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Topic<'a> {
+    fn of(topic: &'a proto::Topic) -> Self {
+        let mut settings = BTreeMap::new();
+        for setting in &topic.settings {
+            settings.insert(&*setting.name, &*setting.value);
+        }
+        Self {
+            id: &topic.id,
+            longest_life_ms: topic.longest_life_ms,
+            name: &topic.name,
+            partitions: topic.partitions,
+            settings,
+        }
+    }
+}
+
+pub(super) async fn list(
+    api: &Api,
+    request: &Request<Incoming>,
+    call: Arc<UnderWay>,
+) -> Result<Response<Answer>, Problem> {
+    let query = Query::of(request.uri().query(), &["prefix", "after", "max"])?;
+    let message = ListTopicsRequest {
+        prefix: query.one("prefix")?.unwrap_or_default().to_owned(),
+        after: query.one("after")?.unwrap_or_default().to_owned(),
+        page_size: query.number("max")?.unwrap_or_default(),
+    };
+    let path = "/taffrail.v1.Topics/List";
+    let message = [wire::encode(&message)].into();
+    let page: ListTopicsResponse = api.ask(path, message, (request.headers(), &call)).await?;
+    let memory = &call.client.peer(api).reads;
+    let held = memory.take(JSON_TIMES * wire::encoded_len(&page));
+    let mut held = held.map_err(|_| overloaded())?;
+    let shown = Page {
+        topics: page.topics.iter().map(Topic::of).collect(),
+        more: page.more,
+    };
+    let text = serde_json::to_string(&shown).unwrap_or_default();
+    held.shrink_to(text.len());
+    Ok(routes::json(text, held, call))
+}
