@@ -50,7 +50,7 @@ impl Listeners {
 /// Where calls are taken, and where metrics and health are.
 pub(super) struct Addresses {
     calls: SocketAddr,
-    http: Option<SocketAddr>,
+    pub(super) http: Option<SocketAddr>,
 }
 
 impl Addresses {
@@ -60,7 +60,7 @@ impl Addresses {
             "message": "taffrail is listening",
             "url": self.url(config),
             "address": self.calls.to_string(),
-            "http_url": self.http_url(),
+            "http_url": self.http_url(config),
             "data_dir": null,
         }));
         Ok(told?)
@@ -71,14 +71,17 @@ impl Addresses {
         format!("{scheme}://{}", self.calls)
     }
 
-    fn http_url(&self) -> Option<String> {
-        self.http.map(|address| format!("http://{address}"))
+    fn http_url(&self, config: &Config) -> Option<String> {
+        let address = self.http?;
+        let tls = config.speaks_tls_at(address);
+        let scheme = if tls { "https" } else { "http" };
+        Some(format!("{scheme}://{address}"))
     }
 
     /// Says it: one line on standard output, which whoever started this process can wait for. A
     /// broker that nobody listens to serves all the same.
     pub(super) fn announce(&self, config: &Config) {
-        let (url, http_url) = (self.url(config), self.http_url());
+        let (url, http_url) = (self.url(config), self.http_url(config));
         info!("listening on {url}");
         if let Some(http_url) = &http_url {
             info!("metrics and health are at {http_url}");

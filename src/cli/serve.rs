@@ -298,7 +298,11 @@ impl Serving {
         let signals = Signals::listen()?;
         let listeners = Listeners::bind(&config).await?;
         let addresses = listeners.addresses()?;
-        let http = Http::new(clock, config.http_calls());
+        let http_tls = addresses
+            .http
+            .filter(|address| config.speaks_tls_at(*address));
+        let http_tls = http_tls.and(certificates.as_ref().map(Certificates::acceptor));
+        let http = Http::new(clock, config.http_calls()).with_tls(http_tls);
         if let Some(listener) = listeners.http {
             // To the end of the process.
             tokio::spawn(http.clone().serve(server::tcp(listener)));

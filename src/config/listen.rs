@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use super::Error;
 
-/// Where metrics and health are to be seen, as it was set.
+/// Where to listen for HTTP, as it was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum HttpListen {
     /// Beside the port for calls.
@@ -38,23 +38,24 @@ impl HttpListen {
         }
     }
 
-    /// The address, beside `calls`, which `listen` has come to.
+    /// The address, beside `calls`, which `listen` has come to. `open` is whether it may be one that
+    /// other machines reach.
     pub(super) fn address(
         &self,
         listen: &str,
         calls: SocketAddr,
-        insecure: bool,
+        open: bool,
     ) -> Result<HttpAddress, Error> {
         match self {
             Self::Off => Ok(HttpAddress::Off),
-            Self::At(address) => resolve(address, insecure).map(HttpAddress::Set),
+            Self::At(address) => resolve(address, open).map(HttpAddress::Set),
             Self::Auto if listen.ends_with(":0") => Ok(HttpAddress::Derived(SocketAddr::new(
-                seen_at(calls, insecure),
+                seen_at(calls, open),
                 0,
             ))),
             Self::Auto => match calls.port().checked_add(1) {
                 Some(port) => Ok(HttpAddress::Derived(SocketAddr::new(
-                    seen_at(calls, insecure),
+                    seen_at(calls, open),
                     port,
                 ))),
                 None => Ok(HttpAddress::NoneLeft),
@@ -63,11 +64,10 @@ impl HttpListen {
     }
 }
 
-/// Where the port beside that for calls is. What is plain stays on this machine, unless everything
-/// may be seen elsewhere: TLS is for calls alone.
-fn seen_at(calls: SocketAddr, insecure: bool) -> IpAddr {
+/// Where the port beside that for calls is: on this machine, where other machines may not see it.
+fn seen_at(calls: SocketAddr, open: bool) -> IpAddr {
     match calls.ip() {
-        ip if insecure || ip.to_canonical().is_loopback() => ip,
+        ip if open || ip.to_canonical().is_loopback() => ip,
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     }

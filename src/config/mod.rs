@@ -270,9 +270,15 @@ impl Config {
         }
     }
 
+    /// Whether TLS is spoken where HTTP is at this address: on this machine it is plain.
+    pub(crate) fn speaks_tls_at(&self, http: SocketAddr) -> bool {
+        self.speaks_tls() && !http.ip().to_canonical().is_loopback()
+    }
+
     /// The address to be seen at over HTTP, if there is to be one. Calls are taken at this address.
     pub(crate) fn http_address(&self, calls: SocketAddr) -> Result<HttpAddress, Error> {
-        self.http_listen.address(&self.listen, calls, self.insecure)
+        let open = self.insecure || self.speaks_tls();
+        self.http_listen.address(&self.listen, calls, open)
     }
 
     /// How many calls over HTTP there may be at a time.

@@ -108,8 +108,16 @@ pub(super) const HTTP_STEP_BYTES: usize = 4 << 10;
 
 /// What a call over HTTP costs: what any call does; what its connection has read and not written;
 /// and three texts, one that is made, one that waits, and one that is being written.
-pub(super) const HTTP_CALL_BYTES: usize =
+const HTTP_CALL_BYTES: usize =
     CALL_BYTES + 2 * HTTP_HEADERS_BYTES + 3 * (HTTP_PIECE_BYTES + 6 * HTTP_STEP_BYTES);
+
+/// The same with what its connection takes where TLS is spoken.
+pub(super) fn http_call_bytes(tls: bool) -> usize {
+    match tls {
+        true => HTTP_CALL_BYTES + tls::CONNECTION_BYTES,
+        false => HTTP_CALL_BYTES,
+    }
+}
 
 /// Of how many partitions an event's id can say where a read goes on: as many as fit into a header.
 pub(super) const MAX_EVENT_PARTITIONS: usize = 256;

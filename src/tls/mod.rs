@@ -2,8 +2,9 @@
 //!
 //! rustls is used here and nowhere else. Certificates and keys come as the text of their files, so
 //! that nothing here reads files, and what is wrong with them is told as a [`Problem`]. TLS 1.2 and
-//! 1.3 only, and HTTP/2 only. Sessions are not resumed: connections of gRPC are few and long, and so
-//! nobody gets in with what was verified by authorities that have been replaced since.
+//! 1.3 only, and HTTP/2 only, but where the broker listens for HTTP/1.1. Sessions are not resumed:
+//! connections of gRPC are few and long, and so nobody gets in with what was verified by authorities
+//! that have been replaced since.
 //!
 //! Reading order: this page; `pem.rs` and `certificate.rs`, what files hold; `server.rs` and
 //! `client.rs`, the two ends; `read_ahead.rs`, how encrypted bytes are read.
@@ -45,8 +46,9 @@ const RECORD_BYTES: usize = 18 << 10;
 /// Most encrypted bytes that wait to be sent.
 const UNSENT_BYTES: usize = 32 << 10;
 
-/// What TLS calls the protocol that is spoken inside.
+/// What TLS calls the protocol that is spoken inside: on the port for calls, and on that for HTTP.
 const HTTP2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";
 
 /// What is wrong with a certificate, a key, or the two together. The text goes behind the file's
 /// name.

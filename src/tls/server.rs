@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    HTTP2, PeerIdentity, Problem, UNSENT_BYTES, certificate::Validity, pem, provider,
+    HTTP1, HTTP2, PeerIdentity, Problem, UNSENT_BYTES, certificate::Validity, pem, provider,
     read_ahead::ReadAhead,
 };
 
@@ -78,6 +78,8 @@ pub(crate) struct Clients {
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     config: Arc<ServerConfig>,
+    /// The same for HTTP/1.1.
+    http1: Arc<ServerConfig>,
     not_after_ms: i64,
 }
 
@@ -109,8 +111,11 @@ impl Prepared {
         config.alpn_protocols = vec![HTTP2.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
+        let mut http1 = config.clone();
+        http1.alpn_protocols = vec![HTTP1.to_vec()];
         Ok(Self {
             config: Arc::new(config),
+            http1: Arc::new(http1),
             not_after_ms,
         })
     }
@@ -265,21 +270,43 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let acceptor = TlsAcceptor::from(self.current().config);
-        let accepting = acceptor.accept_with(ReadAhead::new(io, opening), |session| {
-            session.set_buffer_limit(Some(UNSENT_BYTES));
-        });
-        let stream = accepting.into_fallible().await?;
-        let (_, session) = stream.get_ref();
-        let Some([certificate, ..]) = session.peer_certificates() else {
-            return Ok((stream, None));
-        };
-        match PeerIdentity::of(certificate) {
-            Ok(identity) => Ok((stream, Some(identity))),
-            Err(problem) => {
-                let error = io::Error::new(io::ErrorKind::InvalidData, problem.to_string());
-                Err((error, stream.into_inner().0))
-            }
+        shake_hands(self.current().config, io, opening).await
+    }
+
+    /// The same where HTTP/1.1 is spoken inside.
+    pub(crate) async fn accept_http1<IO>(
+        &self,
+        io: IO,
+        opening: &Bytes,
+    ) -> Result<(ServerStream<IO>, Option<PeerIdentity>), (io::Error, ReadAhead<IO>)>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        shake_hands(self.current().http1, io, opening).await
+    }
+}
+
+async fn shake_hands<IO>(
+    config: Arc<ServerConfig>,
+    io: IO,
+    opening: &Bytes,
+) -> Result<(ServerStream<IO>, Option<PeerIdentity>), (io::Error, ReadAhead<IO>)>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let accepting = TlsAcceptor::from(config).accept_with(ReadAhead::new(io, opening), |session| {
+        session.set_buffer_limit(Some(UNSENT_BYTES));
+    });
+    let stream = accepting.into_fallible().await?;
+    let (_, session) = stream.get_ref();
+    let Some([certificate, ..]) = session.peer_certificates() else {
+        return Ok((stream, None));
+    };
+    match PeerIdentity::of(certificate) {
+        Ok(identity) => Ok((stream, Some(identity))),
+        Err(problem) => {
+            let error = io::Error::new(io::ErrorKind::InvalidData, problem.to_string());
+            Err((error, stream.into_inner().0))
         }
     }
 }

@@ -2,14 +2,17 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use super::{stalling::Patience, v1::Api};
-use crate::server::{
-    peer::{Origin, Peer},
-    places::Place,
+use crate::{
+    server::{
+        peer::{Origin, Peer},
+        places::Place,
+    },
+    tls::PeerIdentity,
 };
 
 /// What is known of a client, and of its connection.
@@ -23,6 +26,8 @@ pub(super) struct Client {
     pub(super) local: Option<SocketAddr>,
     /// Where it is.
     address: String,
+    /// Who it is by its certificate, if it has shown one.
+    identity: OnceLock<PeerIdentity>,
     /// What it has of what all clients share, from its first call on; and of which broker.
     peer: Mutex<Option<(u64, Peer)>>,
 }
@@ -35,8 +40,14 @@ impl Client {
             stall,
             local: io.local_address(),
             address: io.address(),
+            identity: OnceLock::new(),
             peer: Mutex::default(),
         })
+    }
+
+    /// It has shown this certificate.
+    pub(super) fn known_by(&self, identity: PeerIdentity) {
+        self.identity.get_or_init(|| identity);
     }
 
     pub(super) fn peer(&self, api: &Api) -> Peer {
@@ -48,6 +59,7 @@ impl Client {
         }
         // Of a broker that is on trial there may be another one by now.
         let peer = api.connected(&self.address);
+        let peer = peer.known_by(self.identity.get().cloned());
         *known = Some((api.number(), peer.clone()));
         peer
     }

@@ -17,6 +17,7 @@ mod paths;
 mod pieces;
 mod readiness;
 pub(super) mod scrape;
+mod secure;
 mod stalling;
 pub(super) mod v1;
 
@@ -27,7 +28,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::JoinSet,
-    time::interval,
+    time::{interval, timeout},
 };
 use tokio_stream::Stream;
 use tracing::debug;
@@ -40,12 +41,12 @@ use super::{
         HTTP_CONNECTIONS, HTTP_HEADER_TIMEOUT, HTTP_HEADERS, HTTP_HEADERS_BYTES,
         HTTP_STALL_TIMEOUT, NOTICE_PERIOD,
     },
-    notices::Notices,
+    notices::{Notice, Notices},
     peer::Origin,
     places::{Place, Places},
     tally::Tally,
 };
-use crate::env::Clock;
+use crate::{env::Clock, tls::Acceptor};
 
 /// How long a client is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +67,8 @@ pub(crate) struct Http {
     clock: Arc<dyn Clock>,
     /// How many calls there may be at a time.
     calls: usize,
+    /// What TLS is spoken with, if it is.
+    tls: Option<Arc<Acceptor>>,
 }
 
 impl Http {
@@ -81,7 +84,13 @@ impl Http {
             tally: Arc::default(),
             clock,
             calls,
+            tls: None,
         }
+    }
+
+    /// Speaks TLS, and nothing else, if there is something to speak it with.
+    pub(crate) fn with_tls(self, tls: Option<Arc<Acceptor>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The broker takes calls from now on, these know its figures, and calls go there.
@@ -133,7 +142,8 @@ impl Http {
             tokio::select! {
                 next = door.next() => match next {
                     Some((io, place)) => {
-                        connections.spawn(self.clone().connection(io, place));
+                        let notices = Arc::clone(&notices);
+                        connections.spawn(self.clone().connection(io, place, notices));
                     }
                     None => break,
                 },
@@ -144,15 +154,36 @@ impl Http {
         while connections.join_next().await.is_some() {}
     }
 
-    async fn connection<IO>(self, io: IO, place: Place)
+    async fn connection<IO>(self, io: IO, place: Place, notices: Arc<Notices>)
     where
         IO: AsyncRead + AsyncWrite + Origin + Unpin + Send + 'static,
     {
         let _counted = self.tally.count();
-        let Patience { header, stall } = self.patience;
         let wanted = place.wanted();
-        let client = Client::new(&io, place, stall);
+        let client = Client::new(&io, place, self.patience.stall);
         let io = Stalling::new(io, client.patience.clone());
+        let patience = self.patience.header;
+        let served = async {
+            // Boxed, so that a connection does not pay for its handshake afterwards.
+            let opened = secure::open(io, self.tls.as_deref(), &client, &notices);
+            match timeout(patience, Box::pin(opened)).await {
+                Ok(Ok(Some(io))) => self.clone().serve_requests(io, client).await,
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => debug!(%error, "a connection over HTTP has broken"),
+                Err(_) => notices.happened(Notice::HandshakeTooSlow),
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            () = wanted => {}
+        }
+    }
+
+    async fn serve_requests<IO>(self, io: IO, client: Arc<Client>)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let patience = self.patience.header;
         let service = service_fn(move |request: http::Request<Incoming>| {
             let (http, client) = (self.clone(), Arc::clone(&client));
             async move {
@@ -164,17 +195,12 @@ impl Http {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(header)
+            .header_read_timeout(patience)
             .max_headers(HTTP_HEADERS)
             .max_buf_size(HTTP_HEADERS_BYTES)
             .serve_connection(TokioIo::new(io), service);
-        tokio::select! {
-            ended = connection => {
-                if let Err(error) = ended {
-                    debug!(%error, "a connection over HTTP has broken");
-                }
-            }
-            () = wanted => {}
+        if let Err(error) = connection.await {
+            debug!(%error, "a connection over HTTP has broken");
         }
     }
 }

@@ -1,8 +1,21 @@
 //! TLS: what the commands and the broker tell each other, and what `serve` refuses to use.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::Command,
+    sync::Arc,
+};
 
 use rcgen::{ExtendedKeyUsagePurpose, SanType};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
@@ -101,6 +114,74 @@ fn commands_show_a_certificate_where_one_is_asked_for() {
     // In TLS 1.3 a client is connected before the broker has refused it: the reason comes with its
     // first call, or just before it, and then that call says no more than that it was cut off.
     assert_fails(&unknown, 5, &[]);
+}
+
+/// The answer to a GET of a client that trusts this authority, and shows no certificate.
+fn get(port: &str, path: &str, ca: &str) -> std::io::Result<String> {
+    let mut roots = RootCertStore::empty();
+    let ca = CertificateDer::from_pem_slice(ca.as_bytes()).expect("it is PEM");
+    roots.add(ca).expect("it is a certificate");
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has them")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("127.0.0.1").expect("it is an address");
+    let session = ClientConnection::new(Arc::new(config), name).expect("it is a name");
+    let io = TcpStream::connect(format!("127.0.0.1:{port}"))?;
+    let mut io = StreamOwned::new(session, io);
+    let host = format!("127.0.0.1:{port}");
+    write!(
+        io,
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    io.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[test]
+fn http_speaks_tls_where_other_machines_reach_it_and_is_plain_on_this_one() {
+    let (files, data) = (Files::new(), temporary());
+    let port_of_http = |broker: &Serve, scheme: &str| {
+        let started: Value = serde_json::from_str(&broker.started).expect("it is JSON");
+        let url = started["http_url"]
+            .as_str()
+            .expect("it is there")
+            .to_owned();
+        assert!(url.starts_with(scheme), "{url}");
+        url.rsplit_once(':').expect("it has a port").1.to_owned()
+    };
+    let json = ["--log-format", "json"];
+    let plain = Serve::spawn(files.serve(data.path()).args(json));
+    port_of_http(&plain, "http://127.0.0.1:");
+    assert_eq!(plain.stop(), Some(0));
+
+    let mut command = files.serve(data.path());
+    command.args(json).args(["--http-listen", "0.0.0.0:0"]);
+    let broker = Serve::spawn(&mut command);
+    let port = port_of_http(&broker, "https://0.0.0.0:");
+    let ca = files.authority.certificate();
+    for path in ["/livez", "/v1/topics"] {
+        let answer = get(&port, path, ca).expect("they agree");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let mut io = TcpStream::connect(format!("127.0.0.1:{port}")).expect("it listens");
+    io.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("it reads");
+    let mut told = String::new();
+    io.read_to_string(&mut told).expect("it is text");
+    assert!(
+        told.ends_with("This port speaks TLS: use an https:// URL.\n"),
+        "{told}"
+    );
+    assert_eq!(broker.stop(), Some(0));
+
+    // Where clients are to show a certificate, they are here, too.
+    command.args(["--tls-client-ca", &files.path("ca.pem")]);
+    let broker = Serve::spawn(&mut command);
+    let port = port_of_http(&broker, "https://");
+    get(&port, "/livez", ca).expect_err("it has shown none");
 }
 
 #[test]

@@ -47,7 +47,7 @@ use crate::{
         auth::Identify,
         calls::Calls,
         intake::Intake,
-        limits::{HTTP_CALL_BYTES, HttpApi, Options},
+        limits::{HttpApi, Options, http_call_bytes},
         peer::{Peer, Peers},
         stop::{self, Stop, Stopping},
     },
@@ -69,6 +69,8 @@ pub(in crate::server) struct Api {
     rules: HttpApi,
     /// One for each call that there may be.
     places: Arc<Semaphore>,
+    /// What a call takes of the memory.
+    call_bytes: usize,
     /// How long a client may take nothing of what it has asked for.
     patience: Duration,
     /// The broker is to stop.
@@ -109,6 +111,7 @@ impl Api {
             intake,
             rules: options.http_api.clone(),
             places: Arc::new(Semaphore::new(options.http_api.calls)),
+            call_bytes: http_call_bytes(options.tls),
             patience: options.stalled_read,
             stopping: stopping.clone(),
             cut,
@@ -142,7 +145,7 @@ impl Api {
     fn begin(&self, client: &Arc<Client>) -> Result<Arc<UnderWay>, Status> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| overloaded())?;
-        let held = client.peer(self).calls.take(HTTP_CALL_BYTES);
+        let held = client.peer(self).calls.take(self.call_bytes);
         let held = held.map_err(|_| overloaded())?;
         client.begin_call(self.patience);
         Ok(Arc::new(UnderWay {
