@@ -4,7 +4,7 @@
 //! The first append may not be durable yet. So the answer waits until everything queued before is
 //! durable, and then the caller that waits looks it up.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use super::{Appended, AppendedRange, Checked, CheckedBatch, Planned, runs};
 use crate::{
@@ -141,18 +141,29 @@ impl Shared {
 }
 
 impl Partitions {
-    /// The versions of a batch's records; empty if the records are gone.
+    /// The versions of a batch's records; none where one of them is gone. Compaction may have put
+    /// the records into frames with others.
     fn versions_of(
         &self,
         partition: &PartitionRef,
         stored: &StoredBatch,
     ) -> Result<Vec<Version>, Error> {
-        let frame = self
-            .reader(partition)
-            .frame_at(stored.base)
-            .map_err(|error| self.explain(partition, error))?;
-        let frame = frame.filter(|frame| frame.header().base == stored.base);
-        Ok(frame.map(|frame| versions_in(&frame)).unwrap_or_default())
+        let end = stored.base.plus(u64::from(stored.count));
+        let mut versions = Vec::new();
+        let mut at = stored.base;
+        while at < end {
+            let frame = self
+                .reader(partition)
+                .frame_at(at)
+                .map_err(|error| self.explain(partition, error))?;
+            let Some(frame) = frame else {
+                return Ok(Vec::new());
+            };
+            versions.extend(versions_in(&frame, at..end));
+            at = frame.header().end();
+        }
+        let all_are_there = versions.len() as u64 == u64::from(stored.count);
+        Ok(if all_are_there { versions } else { Vec::new() })
     }
 
     /// Finds the records of an append, each by its key, expected version and event id.
@@ -276,16 +287,20 @@ fn extend(
     goes_on
 }
 
-/// The version of each record of a frame.
-fn versions_in(frame: &Frame) -> Vec<Version> {
-    let records = frame.records();
-    let version = |record| {
-        RecordView::parse(record)
-            .ok()
-            .and_then(|record| record.version)
-            .map_or(Version::NONE, Version)
-    };
-    Records::new(&records)
-        .filter_map(|record| Some(version(record.ok()?.1)))
-        .collect()
+/// The version of each record of a frame that has one of these offsets.
+fn versions_in(frame: &Frame, offsets: Range<Offset>) -> Vec<Version> {
+    let mut versions = Vec::new();
+    for record in Records::new(&frame.records()) {
+        let Ok((_, encoded)) = record else { break };
+        let Ok(record) = RecordView::parse(encoded) else {
+            break;
+        };
+        if record
+            .offset
+            .is_some_and(|at| offsets.contains(&Offset(at)))
+        {
+            versions.push(record.version.map_or(Version::NONE, Version));
+        }
+    }
+    versions
 }

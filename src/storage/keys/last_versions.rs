@@ -39,6 +39,54 @@ pub(crate) struct Lost {
     pub(crate) damaged: Damaged,
 }
 
+/// What a table has of a hash.
+#[derive(Default)]
+struct InTable {
+    /// The version of the entity.
+    of_entity: Option<Version>,
+    /// The highest version without a name.
+    of_hash: Option<Version>,
+}
+
+impl InTable {
+    /// Adds what an older table has. A version without a name stands for the entity only as long as
+    /// no newer table has the entity itself.
+    fn add_older(&mut self, older: Self) {
+        if self.of_entity.is_none() {
+            self.of_hash = self.of_hash.max(older.of_hash);
+        }
+        self.of_entity = self.of_entity.max(older.of_entity);
+    }
+}
+
+fn find_in(
+    table: &SortedTable,
+    hash: KeyHash,
+    is_its_name: impl Fn(&Name) -> bool,
+) -> Result<InTable, Unread> {
+    let mut found = InTable::default();
+    if !table.may_have(hash)? {
+        return Ok(found);
+    }
+    let group = table.group(hash)?;
+    for at in (0..group.len()).rev() {
+        let row = group.row(at)?;
+        let last = Unread::unless_damaged(table.last_version(&row));
+        match last.map_err(Unread::Unavailable)? {
+            Some(last) if is_its_name(&last.name) => {
+                found.of_entity = Some(row.version);
+                break;
+            }
+            Some(last) if last.name != Name::Unreadable => {}
+            // The key of this row is lost, so the entity continues behind its version. If another
+            // key has the hash by chance, versions are skipped, but none is given out twice. An
+            // older table may have a higher version of the entity itself.
+            _ => found.of_hash = found.of_hash.max(Some(row.version)),
+        }
+    }
+    Ok(found)
+}
+
 impl LastVersions {
     /// The highest number; 0 if no record is gone.
     pub(crate) fn through(&self) -> u64 {
@@ -92,43 +140,35 @@ impl LastVersions {
         self.tables.iter().filter(has_any).cloned().collect()
     }
 
-    /// Looks for the last version of an entity. `is_its_name` says whether a name is the entity's
-    /// own.
+    /// The last version of an entity: the highest that any table has. `is_its_name` says whether a
+    /// name is the entity's own.
+    ///
+    /// Mostly that is in the newest table with the entity. It is not where a segment was retired
+    /// while a compaction that had read an older part of the log was about to say what it removes.
+    /// Damage of older tables matters only until the entity is found.
     pub(crate) fn find(
         &self,
         hash: KeyHash,
         is_its_name: impl Fn(&Name) -> bool,
     ) -> Result<Option<Version>, Unread> {
-        let mut of_hash = None;
+        let mut found = InTable::default();
         // All numbers from this one on have been searched.
         let mut looked = u64::MAX;
         for table in self.tables.iter().rev() {
-            self.none_lost(table.numbers().end..looked)?;
-            looked = table.numbers().start;
-            if !table.may_have(hash)? {
-                continue;
+            if found.of_entity.is_none() {
+                self.none_lost(table.numbers().end..looked)?;
             }
-            let group = table.group(hash)?;
-            for at in (0..group.len()).rev() {
-                let row = group.row(at)?;
-                let last = Unread::unless_damaged(table.last_version(&row));
-                match last.map_err(Unread::Unavailable)? {
-                    // The key of this row is lost, so the entity continues behind its version. If
-                    // another key has the hash by chance, versions are skipped, but none is given
-                    // out twice. An older table may have a higher version of the entity itself.
-                    None => of_hash = of_hash.max(Some(row.version)),
-                    Some(last) if last.name == Name::Unreadable => {
-                        of_hash = of_hash.max(Some(row.version));
-                    }
-                    Some(last) if is_its_name(&last.name) => {
-                        return Ok(of_hash.max(Some(row.version)));
-                    }
-                    Some(_) => {}
-                }
+            looked = table.numbers().start;
+            match find_in(table, hash, &is_its_name) {
+                Ok(here) => found.add_older(here),
+                Err(unread) if found.of_entity.is_none() => return Err(unread),
+                Err(_) => {}
             }
         }
-        self.none_lost(0..looked)?;
-        Ok(of_hash)
+        if found.of_entity.is_none() {
+            self.none_lost(0..looked)?;
+        }
+        Ok(found.of_entity.max(found.of_hash))
     }
 
     /// The highest known version of a hash that is not above `through`.

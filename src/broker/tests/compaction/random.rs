@@ -1,25 +1,31 @@
 //! Whatever happens, the records that can be read obey the rules. A model has every record that was
 //! ever appended, and knows which must be there, which may be gone, and which must be gone.
+//!
+//! What happens is drawn from a seed: appends, with conditions and by a numbered producer that sends
+//! again; compaction with keep 1 to 3, retention, trims of the partition and of entities, erasures,
+//! changes of compression, time that passes, restarts, and power cuts amid all of that.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     time::Duration,
 };
 
 use super::world::{Found, PARTITION, TOPIC, World};
 use crate::{
     broker::{
-        Condition, Expected,
+        Append, Appended, Condition, Expected, Producer,
         tests::world::{append_of, below, encode_proto, now, send},
     },
     env::{
         Clock,
         sim::{CrashMode, SimRandom},
     },
-    types::{Offset, Version},
+    types::{Offset, Version, limits::REMEMBERED_BATCHES},
 };
 
-const SEEDS: u64 = 40;
+/// Of each of the two tests, which run side by side.
+const SEEDS: u64 = 120;
 const STEPS: u32 = 120;
 const KEYS: u64 = 12;
 const TOMBSTONE_MS: i64 = 20_000;
@@ -46,8 +52,13 @@ struct Model {
     /// Records that a reader did not find.
     gone: BTreeSet<u64>,
     keep: u64,
+    /// For how long records stay, if retention removes any.
+    retention_ms: Option<i64>,
     start: u64,
     end: u64,
+    producer: Producer,
+    /// What the producer has sent, by sequence, and how it was answered.
+    sent: Vec<(Vec<Vec<u8>>, Appended)>,
     did: Did,
 }
 
@@ -61,12 +72,23 @@ struct Did {
     erasures: u64,
     key_trims: u64,
     tombstones_gone: u64,
+    expired: u64,
+    repeated: u64,
 }
 
 #[test]
 fn what_is_there_is_what_the_rules_say_whatever_happens() {
+    run_all(0..SEEDS);
+}
+
+#[test]
+fn what_is_there_is_what_the_rules_say_whatever_else_happens() {
+    run_all(SEEDS..2 * SEEDS);
+}
+
+fn run_all(seeds: Range<u64>) {
     let mut all = Did::default();
-    for seed in 0..SEEDS {
+    for seed in seeds.clone() {
         let did = std::panic::catch_unwind(|| Model::run(seed));
         let did = did.unwrap_or_else(|panic| {
             eprintln!("seed {seed}");
@@ -80,8 +102,11 @@ fn what_is_there_is_what_the_rules_say_whatever_happens() {
         all.erasures += did.erasures;
         all.key_trims += did.key_trims;
         all.tombstones_gone += did.tombstones_gone;
+        all.expired += did.expired;
+        all.repeated += did.repeated;
     }
-    println!("seeds 0..{SEEDS}: {all:?}");
+    println!("seeds {seeds:?}: {all:?}");
+    assert!(all.operations >= 50_000, "{all:?}");
     assert!(
         all.gone > 2_000 && all.compactions > 100 && all.restarts > 50 && all.cuts > 30,
         "{all:?}"
@@ -90,6 +115,7 @@ fn what_is_there_is_what_the_rules_say_whatever_happens() {
         all.erasures > 50 && all.key_trims > 100 && all.tombstones_gone > 40,
         "{all:?}"
     );
+    assert!(all.expired > 100 && all.repeated > 100, "{all:?}");
 }
 
 impl Model {
@@ -98,8 +124,15 @@ impl Model {
             ("delete.retention.ms", "20s"),
             ("max.compaction.lag.ms", "30s"),
         ];
+        let world = World::with(&settings);
+        let opened = world.broker.open_producer("model", None);
+        world.broker.commit_all();
+        let producer = now(opened.expect("a good name")).expect("an answer");
         let mut model = Self {
-            world: World::with(&settings),
+            producer: producer.expect("nothing fails"),
+            sent: Vec::new(),
+            retention_ms: None,
+            world,
             chance: SimRandom::new(seed),
             seed,
             records: BTreeMap::new(),
@@ -119,7 +152,7 @@ impl Model {
     }
 
     fn step(&mut self, step: u32) {
-        match below(&self.chance, 24) {
+        match below(&self.chance, 28) {
             0 | 1 => self.compact(),
             2 => self.set_keep(),
             3 => self.trim(),
@@ -130,6 +163,9 @@ impl Model {
             11 => self.append_if(),
             12 => self.world.broker.keep_house(true),
             13 => self.trim_key(),
+            14 => self.set_retention(),
+            15 | 16 => self.append_numbered(),
+            17 => self.repeat(),
             _ => self.append(),
         }
         self.did.operations += 1;
@@ -208,6 +244,63 @@ impl Model {
         }
     }
 
+    /// The producer's next batch, of a few records.
+    fn append_numbered(&mut self) {
+        let keys: Vec<String> = (0..=below(&self.chance, 3)).map(|_| self.key()).collect();
+        let records: Vec<Vec<u8>> = keys
+            .iter()
+            .map(|key| {
+                encode_proto(&crate::proto::Record {
+                    key: Some(key.clone().into_bytes().into()),
+                    value: Some(b"numbered".as_slice().into()),
+                    ..Default::default()
+                })
+            })
+            .collect();
+        let append = self.numbered(self.sent.len(), &records);
+        let appended = send(&self.world.broker, append).expect("it is taken");
+        let range = &appended.batches[0][0];
+        assert_eq!(range.first_offset.0, self.end, "offsets go on");
+        for (key, version) in keys.into_iter().zip(range.versions.clone()) {
+            self.note(key, Some(b"numbered".to_vec()), version.0);
+            self.did.operations += 1;
+        }
+        self.sent.push((records, appended));
+    }
+
+    fn numbered(&self, sequence: usize, records: &[Vec<u8>]) -> Append {
+        let mut append = append_of(TOPIC, Some(0), records);
+        append.return_versions = true;
+        append.producer = Some(self.producer);
+        append.batches[0].sequence = Some(sequence as u64);
+        append
+    }
+
+    /// A batch that is stored comes again, whatever has become of its records: it is answered as it
+    /// was, and nothing is stored.
+    fn repeat(&mut self) {
+        if self.sent.is_empty() {
+            return;
+        }
+        let newest = self.sent.len().min(REMEMBERED_BATCHES) as u64;
+        let sequence = self.sent.len() - 1 - below(&self.chance, newest) as usize;
+        let (records, answer) = &self.sent[sequence];
+        let mut answer = answer.clone();
+        let again = send(&self.world.broker, self.numbered(sequence, records));
+        let again = again.expect("it is stored");
+        if again.batches[0][0].versions.is_empty() {
+            // Where a batch is, is remembered; the versions of its records are not, if one is gone.
+            let first = answer.batches[0][0].first_offset.0;
+            let mut these = first..first + records.len() as u64;
+            assert!(these.any(|offset| self.records[&offset].may_be_gone));
+            answer.batches[0][0].versions.clear();
+        }
+        assert_eq!(again, answer, "sequence {sequence}");
+        let end = self.world.described().high_watermark.0;
+        assert_eq!(end, self.end, "it was stored again");
+        self.did.repeated += 1;
+    }
+
     fn compact(&mut self) {
         self.world.compact();
         self.did.compactions += 1;
@@ -234,6 +327,18 @@ impl Model {
         let codec = codecs[usize::try_from(below(&self.chance, 3)).expect("small")];
         let settings = [("compaction.keep", &keep[..]), ("compression", codec)];
         self.world.alter(&settings);
+    }
+
+    fn set_retention(&mut self) {
+        let lives = [None, None, Some(10_000), Some(40_000)];
+        self.retention_ms = lives[below(&self.chance, 4) as usize];
+        let (policy, life) = match self.retention_ms {
+            None => ("compact", -1),
+            Some(life) => ("compact,delete", life),
+        };
+        let life = life.to_string();
+        self.world
+            .alter(&[("cleanup.policy", policy), ("retention.ms", &life)]);
     }
 
     fn trim(&mut self) {
@@ -314,8 +419,12 @@ impl Model {
             let is_before_tombstone = gone_through
                 .get(&known.key)
                 .is_some_and(|through| known.version <= *through);
+            let is_expired = self
+                .retention_ms
+                .is_some_and(|life| known.append_ms + life <= now_ms);
             known.may_be_gone |= newer >= self.keep
                 || is_before_tombstone
+                || is_expired
                 || known.is_erased
                 || *offset < self.start;
         }
@@ -350,6 +459,8 @@ impl Model {
             assert!(known.may_be_gone, "{offset} is gone: {known:?}");
             if self.gone.insert(*offset) {
                 self.did.gone += 1;
+                let start = self.world.described().earliest.0;
+                self.did.expired += u64::from(*offset >= self.start && *offset < start);
                 let is_newest = self.versions[&known.key] == known.version;
                 let is_tombstone = known.value.is_none() && !known.is_erased;
                 self.did.tombstones_gone += u64::from(is_newest && is_tombstone);

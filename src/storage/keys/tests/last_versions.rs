@@ -241,7 +241,7 @@ fn a_table_of_records_is_not_taken_for_one_of_last_versions() {
 }
 
 #[test]
-fn a_look_up_goes_from_the_newest_table_to_the_oldest_and_ends_at_its_entity() {
+fn a_look_up_finds_the_highest_version_that_any_table_has() {
     let disk = disk();
     store(
         &disk,
@@ -264,6 +264,16 @@ fn a_look_up_goes_from_the_newest_table_to_the_oldest_and_ends_at_its_entity() {
     assert_eq!(all.highest_of_hash(KeyHash(1), Version(6)), Version(6));
     assert_eq!(all.highest_of_hash(KeyHash(1), Version(99)), Version(7));
     assert_eq!(all.highest_of_hash(KeyHash(9), Version(99)), Version::NONE);
+}
+
+#[test]
+fn a_newer_table_with_a_lower_version_hides_nothing() {
+    let disk = disk();
+    store(&disk, 1..2, &[entity(1, 20, "a")]);
+    store(&disk, 2..3, &[entity(1, 19, "a"), entity(2, 1, "b")]);
+    let all = found(&disk, 2);
+    let version = all.find(KeyHash(1), is(b"a")).expect("it is sound");
+    assert_eq!(version, Some(Version(20)));
 }
 
 #[test]
