@@ -377,9 +377,12 @@ impl LogReader<'_> {
                     });
                 }
             }
-            if latest.is_some() {
+            if let Some(latest) = latest {
+                let gone = Unread::unless_damaged(files.last_version(hash, key));
+                let gone =
+                    gone.map_err(|error| Unknown::last_versions(Unread::Unavailable(error)))?;
                 return Ok(Latest {
-                    found: latest,
+                    found: Some(latest.or_gone(gone.flatten())),
                     group: Some((nth, group)),
                 });
             }
@@ -390,6 +393,18 @@ impl LogReader<'_> {
             found: last.map_err(Unknown::last_versions)?,
             group: None,
         })
+    }
+}
+
+impl Found {
+    /// The later of this and the last version that is gone. Records of lower versions may be left
+    /// of an entity whose later ones are gone: what an erasure has left of it, or what is trimmed
+    /// and waits to be removed.
+    fn or_gone(self, gone: Option<Self>) -> Self {
+        match gone {
+            Some(gone) if gone.version > self.version => gone,
+            _ => self,
+        }
     }
 }
 

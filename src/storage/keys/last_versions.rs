@@ -5,8 +5,9 @@
 //! Tables with adjacent numbers are merged into one that covers all their numbers. So a missing
 //! table is noticed, and a crash at any moment leaves all numbers covered.
 //!
-//! A look-up goes from the newest table to the oldest and asks their filters first. If it comes to
-//! lost numbers before it finds the entity, the entity's version is not known.
+//! A look-up goes from the newest table to the oldest, asks their filters first, and takes the
+//! highest version. If it comes to lost numbers before it finds the entity, the entity's version is
+//! not known.
 
 use std::{collections::BTreeSet, ops::Range, path::Path, sync::Arc};
 

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Of each of the two tests, which run side by side.
-const SEEDS: u64 = 120;
+const SEEDS: u64 = 125;
 const STEPS: u32 = 120;
 const KEYS: u64 = 12;
 const TOMBSTONE_MS: i64 = 20_000;
