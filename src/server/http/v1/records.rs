@@ -21,6 +21,7 @@ use crate::{
         ReadKeyRequest, ReadRequest, position::At, wire,
     },
     server::{answers::Parts, limits::EVENTS_RETRY_MS},
+    types::limits::CLIENT_RESPONSE_BYTES,
 };
 
 const LINES: &str = "application/x-ndjson";
@@ -83,6 +84,7 @@ pub(super) async fn read_key(
         from_version: query.number("from_version")?.unwrap_or_default(),
         backward: query.flag("backward")?,
         max_records: most(&query)?,
+        max_response_bytes: CLIENT_RESPONSE_BYTES,
     };
     let message = [wire::encode(&message)].into();
     let path = "/taffrail.v1.Entities/ReadKey";
@@ -147,6 +149,7 @@ fn read_request(topic: String, query: &Query) -> Result<ReadRequest, Problem> {
         partitions,
         follow: query.flag("follow")?,
         max_records: most(query)?,
+        max_response_bytes: CLIENT_RESPONSE_BYTES,
         ..ReadRequest::default()
     };
     start(&mut request, query)?;
