@@ -14,7 +14,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
-    task::spawn_blocking,
+    task::{JoinHandle, spawn_blocking},
     time::interval,
 };
 use tracing::{info, warn};
@@ -302,7 +302,7 @@ impl Serving {
             .http
             .filter(|address| config.speaks_tls_at(*address));
         let http_tls = http_tls.and(certificates.as_ref().map(Certificates::acceptor));
-        let http = Http::new(clock, config.http_calls()).with_tls(http_tls);
+        let http = Http::new(clock, config.http_api()).with_tls(http_tls);
         if let Some(listener) = listeners.http {
             // To the end of the process.
             tokio::spawn(http.clone().serve(server::tcp(listener)));
@@ -341,9 +341,9 @@ impl Serving {
         }
         let is_ephemeral = trial.is_some();
         let listener = self.listener(is_ephemeral)?;
-        let watching = self.supervisor.watch(Arc::clone(&broker));
-
-        let served = self.serve(server.on_trial(trial), listener, &broker, is_ephemeral);
+        let mut watching = None;
+        let server = server.on_trial(trial);
+        let served = self.serve(server, listener, (&broker, &mut watching), is_ephemeral);
         let ended = tokio::select! {
             biased;
             () = cut => None,
@@ -384,7 +384,7 @@ impl Serving {
         &mut self,
         server: Server,
         listener: TcpListener,
-        broker: &Broker,
+        (broker, watching): (&Arc<Broker>, &mut Option<JoinHandle<()>>),
         is_ephemeral: bool,
     ) -> Result<Option<String>, Failure> {
         let Self {
@@ -425,6 +425,7 @@ impl Serving {
                 }
                 supervisor.ready();
             }
+            *watching = supervisor.watch(Arc::clone(broker));
             if begun.is_pending() {
                 tokio::select! {
                     () = serving => {}

@@ -281,9 +281,9 @@ impl Config {
         self.http_listen.address(&self.listen, calls, open)
     }
 
-    /// How many calls over HTTP there may be at a time.
-    pub(crate) fn http_calls(&self) -> usize {
-        self.http_api.calls
+    /// Who may call over HTTP.
+    pub(crate) fn http_api(&self) -> server::HttpApi {
+        self.http_api.clone()
     }
 
     /// Has no more of them than a share of the descriptors that the process may have.

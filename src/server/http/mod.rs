@@ -39,7 +39,7 @@ use super::{
     connections::Door,
     limits::{
         HTTP_CONNECTIONS, HTTP_HEADER_TIMEOUT, HTTP_HEADERS, HTTP_HEADERS_BYTES,
-        HTTP_STALL_TIMEOUT, NOTICE_PERIOD,
+        HTTP_STALL_TIMEOUT, HttpApi, NOTICE_PERIOD,
     },
     notices::{Notice, Notices},
     peer::Origin,
@@ -65,15 +65,15 @@ pub(crate) struct Http {
     scrapes: Arc<Scrapes>,
     tally: Arc<Tally>,
     clock: Arc<dyn Clock>,
-    /// How many calls there may be at a time.
-    calls: usize,
+    /// Who may call.
+    rules: Arc<HttpApi>,
     /// What TLS is spoken with, if it is.
     tls: Option<Arc<Acceptor>>,
 }
 
 impl Http {
-    /// Of a broker that is starting, which will take so many calls at a time.
-    pub(crate) fn new(clock: Arc<dyn Clock>, calls: usize) -> Self {
+    /// Of a broker that is starting, which will take these calls.
+    pub(crate) fn new(clock: Arc<dyn Clock>, rules: HttpApi) -> Self {
         Self {
             patience: Patience {
                 header: HTTP_HEADER_TIMEOUT,
@@ -83,7 +83,7 @@ impl Http {
             scrapes: Arc::new(Scrapes::new(Arc::clone(&clock))),
             tally: Arc::default(),
             clock,
-            calls,
+            rules: Arc::new(rules),
             tls: None,
         }
     }
@@ -131,7 +131,7 @@ impl Http {
     {
         let clock = Arc::clone(&self.clock);
         let (idle, memory) = (Duration::ZERO, None);
-        let places = Places::new(HTTP_CONNECTIONS + self.calls, idle, memory, clock);
+        let places = Places::new(HTTP_CONNECTIONS + self.rules.calls, idle, memory, clock);
         let notices = Arc::new(Notices::default());
         let mut door = Door::new(incoming, places, Arc::clone(&notices));
         let mut connections = JoinSet::new();

@@ -33,8 +33,8 @@ impl Http {
         request: Request<Incoming>,
         client: &Arc<Client>,
     ) -> Response<Answer> {
-        if self.calls > 0 && v1::is_call(request.uri().path()) {
-            return v1::answer(&self.readiness, request, client).await;
+        if self.rules.calls > 0 && v1::is_call(request.uri().path()) {
+            return v1::answer(&self.readiness, &self.rules, request, client).await;
         }
         self.page_of(&request, &client.place)
             .await

@@ -19,7 +19,7 @@ use crate::{
     server::{
         Options, Server,
         http::{Http, Patience, scrape::Pace},
-        limits,
+        limits::{self, HttpApi},
     },
 };
 
@@ -46,7 +46,11 @@ impl World {
 
     /// One that waits so long for a header, and for a client that does not read.
     fn waiting(header: Duration, stall: Duration) -> Self {
-        let mut http = Http::new(Env::system().clock, CALLS);
+        let rules = HttpApi {
+            calls: CALLS,
+            ..HttpApi::default()
+        };
+        let mut http = Http::new(Env::system().clock, rules);
         http.patience = Patience { header, stall };
         let (connections, incoming) = mpsc::channel(64);
         tokio::spawn(http.clone().serve(ReceiverStream::new(incoming)));

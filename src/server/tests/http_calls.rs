@@ -45,7 +45,7 @@ impl World {
             hosts: vec!["x".to_owned()],
             ..HttpApi::default()
         };
-        let http = Http::new(Env::system().clock, http_api.calls);
+        let http = Http::new(Env::system().clock, http_api.clone());
         let (connections, incoming) = mpsc::channel(64);
         tokio::spawn(http.clone().serve(ReceiverStream::new(incoming)));
         let env = Env {

@@ -159,24 +159,27 @@ impl Api {
 /// Answers a call.
 pub(super) async fn answer(
     readiness: &Readiness,
+    rules: &HttpApi,
     request: Request<Incoming>,
     client: &Arc<Client>,
 ) -> Response<Answer> {
-    let Some(api) = readiness.api() else {
-        return problem::starting();
-    };
-    let gate = match gate::pass(&api.rules, &request, client.local) {
+    let gate = match gate::pass(rules, &request, client.local) {
         Ok(gate) => gate,
         Err(refused) => return refused.into_response(),
     };
     if let Some(preflight) = gate.preflight(&request) {
         return preflight;
     }
-    let answered = match readiness.is_stopping() {
-        true => Err(Status::from(Error::ShuttingDown).into()),
-        false => served(&api, request, client).await,
+    let takes_events = records::accepts_events(request.headers());
+    let answered = match readiness.api() {
+        _ if readiness.is_stopping() => Err(Status::from(Error::ShuttingDown).into()),
+        Some(api) => served(&api, request, client).await,
+        None => Err(problem::starting()),
     };
-    let mut response = answered.unwrap_or_else(problem::Problem::into_response);
+    let mut response = answered.unwrap_or_else(|problem| match takes_events {
+        true => problem.into_events(),
+        false => problem.into_response(),
+    });
     gate.let_out(response.headers_mut());
     response
 }

@@ -10,7 +10,10 @@ use serde::Serialize;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::super::{answer::Answer, pieces::Pieces};
+use super::{
+    super::{answer::Answer, pieces::Pieces},
+    records::EVENTS,
+};
 use crate::{
     broker::Error,
     proto::{Conflict, failed_condition::Actual},
@@ -161,6 +164,24 @@ impl Problem {
         failed
     }
 
+    /// The answer to a client that reads events. A browser gives up on any status but 200, so what
+    /// passes is told as an event, and it comes back for more when it may.
+    pub(super) fn into_events(self) -> Response<Answer> {
+        let Some(delay) = self.retry_after() else {
+            return self.into_response();
+        };
+        let delay_ms = delay.as_millis().max(1);
+        let text = format!(
+            "retry: {delay_ms}\nevent: problem\ndata: {}\n\n",
+            self.json()
+        );
+        let mut response = Response::new(Pieces::uncounted(text).into());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENTS));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+
     pub(super) fn into_response(self) -> Response<Answer> {
         let mut text = self.json();
         text.push('\n');
@@ -186,12 +207,12 @@ impl Problem {
 }
 
 /// The broker is not open yet.
-pub(super) fn starting() -> Response<Answer> {
+pub(super) fn starting() -> Problem {
     let mut details = ErrorDetails::with_error_info("STARTING", DOMAIN, HashMap::new());
     details.set_retry_info(Some(Duration::from_secs(1)));
     let text = "the broker is starting: the data directory is being read";
     let status = Status::with_error_details(Code::Unavailable, text, details);
-    Problem::from(status).into_response()
+    Problem::from(status)
 }
 
 /// As `google/rpc/code.proto` has it, but where HTTP says more.

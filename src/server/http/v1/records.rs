@@ -25,7 +25,7 @@ use crate::{
 };
 
 const LINES: &str = "application/x-ndjson";
-const EVENTS: &str = "text/event-stream";
+pub(super) const EVENTS: &str = "text/event-stream";
 
 /// What may be asked of a read.
 const OF_READS: [&str; 7] = [
@@ -124,7 +124,7 @@ pub(super) fn opening(places: &Places) -> Bytes {
     format!("retry: {EVENTS_RETRY_MS}\n{}\n", places.id_line()).into()
 }
 
-fn accepts_events(headers: &HeaderMap) -> bool {
+pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
     let mut accepted = headers.get_all(header::ACCEPT).iter();
     accepted.any(|value| value.to_str().is_ok_and(|value| value.contains(EVENTS)))
 }

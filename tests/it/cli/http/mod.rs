@@ -1,5 +1,7 @@
 //! Calls over HTTP, as curl and browsers make them, to the real binary.
 
+mod grants;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -17,7 +19,7 @@ use super::{Serve, binary, free_port, temporary, text};
 struct World {
     broker: Serve,
     address: String,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// An answer to one request.
@@ -51,7 +53,7 @@ impl World {
         Self {
             address: address.to_owned(),
             broker,
-            _dir: dir,
+            dir,
         }
     }
 
@@ -388,7 +390,14 @@ fn a_read_that_follows_gets_what_is_appended_until_the_broker_stops_and_says_why
     assert_eq!(lines.line()["value"], "1");
     world.post("t", "{\"key\":\"a\",\"value\":\"2\"}\n");
     assert_eq!(lines.line()["value"], "2");
+    let mut events = world.follow(
+        "/v1/topics/t/records?follow&from=latest",
+        &["Accept: text/event-stream"],
+    );
+    events.next("\n\n").expect("it begins");
     world.broker.ask_to_stop();
+    let ended = events.next("\n\n").expect("it says why it ends");
+    assert!(ended.starts_with("event: problem\ndata: {"), "{ended}");
     let last = lines.line();
     assert_eq!(last["problem"]["reason"], "SHUTTING_DOWN", "{last}");
     assert_eq!(lines.next("\n"), None);
@@ -541,52 +550,6 @@ fn records_are_taken_only_as_what_no_form_can_send() {
         refused.assert_problem(415, "UNSUPPORTED_MEDIA_TYPE");
     }
     assert_eq!(world.get("/v1/topics/t/records").text(), "");
-}
-
-#[test]
-fn calls_need_the_grants_that_they_need_over_grpc() {
-    let world = World::configured(
-        "[[grant]]\nprincipals = [\"token:reader\"]\noperations = [\"read\"]\ntopics = [\"t\"]\n",
-    );
-    let admin = format!("unix:{}", world._dir.path().join("data").display());
-    let as_admin = |args: &[&str]| {
-        let output = super::run(&[args, &["--server", &admin]].concat(), b"");
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        output.stdout
-    };
-    as_admin(&["topic", "create", "t"]);
-    as_admin(&["topic", "create", "secret"]);
-    let token = as_admin(&["token", "create", "reader", "--expires", "1d", "--json"]);
-    let token: Value = serde_json::from_slice(&token).expect("it is JSON");
-    let token = token["text"].as_str().expect("it is there");
-    let bearer = format!("Authorization: Bearer {token}");
-
-    let read = "GET /v1/topics/t/records";
-    world
-        .ask(read, &[], b"")
-        .assert_problem(403, "PERMISSION_DENIED");
-    assert_eq!(world.ask(read, &[&bearer], b"").status, 200);
-    let wrong = world.ask(read, &["Authorization: Bearer x"], b"");
-    wrong.assert_problem(401, "TOKEN_MALFORMED");
-    assert!(wrong.header.contains("\r\nwww-authenticate: Bearer\r\n"));
-    let lines = "Content-Type: application/x-ndjson";
-    let append = world.ask(
-        "POST /v1/topics/t/records",
-        &[&bearer, lines],
-        b"{\"key\":\"a\"}",
-    );
-    let problem = append.assert_problem(403, "PERMISSION_DENIED");
-    assert_eq!(problem["metadata"]["operation"], "append");
-    assert_eq!(problem["metadata"]["principal"], "token:reader");
-    let seen = world.ask("GET /v1/topics", &[&bearer], b"").json();
-    let names: Vec<&Value> = seen["topics"].as_array().into_iter().flatten().collect();
-    assert_eq!(names.len(), 1);
-    assert_eq!(names[0]["name"], "t");
-
-    let mut lines = world.follow("/v1/topics/t/records?follow", &[&bearer]);
-    as_admin(&["token", "revoke", "reader", "--yes"]);
-    let last = lines.line();
-    assert_eq!(last["problem"]["reason"], "TOKEN_UNKNOWN", "{last}");
 }
 
 #[test]

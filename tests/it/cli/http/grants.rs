@@ -1,0 +1,51 @@
+//! Who may call over HTTP.
+
+use serde_json::Value;
+
+use super::{super::run, World, text};
+
+#[test]
+fn calls_need_the_grants_that_they_need_over_grpc() {
+    let world = World::configured(
+        "[[grant]]\nprincipals = [\"token:reader\"]\noperations = [\"read\"]\ntopics = [\"t\"]\n",
+    );
+    let admin = format!("unix:{}", world.dir.path().join("data").display());
+    let as_admin = |args: &[&str]| {
+        let output = run(&[args, &["--server", &admin]].concat(), b"");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        output.stdout
+    };
+    as_admin(&["topic", "create", "t"]);
+    as_admin(&["topic", "create", "secret"]);
+    let token = as_admin(&["token", "create", "reader", "--expires", "1d", "--json"]);
+    let token: Value = serde_json::from_slice(&token).expect("it is JSON");
+    let token = token["text"].as_str().expect("it is there");
+    let bearer = format!("Authorization: Bearer {token}");
+
+    let read = "GET /v1/topics/t/records";
+    world
+        .ask(read, &[], b"")
+        .assert_problem(403, "PERMISSION_DENIED");
+    assert_eq!(world.ask(read, &[&bearer], b"").status, 200);
+    let wrong = world.ask(read, &["Authorization: Bearer x"], b"");
+    wrong.assert_problem(401, "TOKEN_MALFORMED");
+    assert!(wrong.header.contains("\r\nwww-authenticate: Bearer\r\n"));
+    let lines = "Content-Type: application/x-ndjson";
+    let append = world.ask(
+        "POST /v1/topics/t/records",
+        &[&bearer, lines],
+        b"{\"key\":\"a\"}",
+    );
+    let problem = append.assert_problem(403, "PERMISSION_DENIED");
+    assert_eq!(problem["metadata"]["operation"], "append");
+    assert_eq!(problem["metadata"]["principal"], "token:reader");
+    let seen = world.ask("GET /v1/topics", &[&bearer], b"").json();
+    let names: Vec<&Value> = seen["topics"].as_array().into_iter().flatten().collect();
+    assert_eq!(names.len(), 1);
+    assert_eq!(names[0]["name"], "t");
+
+    let mut lines = world.follow("/v1/topics/t/records?follow", &[&bearer]);
+    as_admin(&["token", "revoke", "reader", "--yes"]);
+    let last = lines.line();
+    assert_eq!(last["problem"]["reason"], "TOKEN_UNKNOWN", "{last}");
+}
