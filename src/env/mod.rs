@@ -30,7 +30,10 @@ mod alarm;
 mod aligned;
 mod descriptors;
 mod disk;
-#[cfg(feature = "cli")]
+#[cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, reason = "the command line makes the one that there is")
+)]
 mod ephemeral;
 mod errno;
 #[cfg(feature = "cli")]
@@ -56,7 +59,6 @@ pub(crate) use descriptors::SpareDescriptor;
 pub(crate) use descriptors::raise_open_files_limit;
 #[cfg(feature = "cli")]
 pub(crate) use disk::drop_from_cache;
-#[cfg(feature = "cli")]
 pub(crate) use ephemeral::Ephemeral;
 pub(crate) use errno::{has_no_locks, has_no_maps, is_out_of_resources, is_unreadable};
 #[cfg(feature = "cli")]

@@ -37,9 +37,23 @@ mod random;
 mod stats;
 mod tree;
 
+#[cfg_attr(
+    not(feature = "testing"),
+    allow(
+        unused_imports,
+        reason = "a broker that serves from memory has another clock"
+    )
+)]
 pub(crate) use clock::SimClock;
 pub(crate) use crash::CrashMode;
 pub(crate) use fault::{Fault, OpKind};
+#[cfg_attr(
+    not(feature = "testing"),
+    allow(
+        unused_imports,
+        reason = "a broker that serves from memory has another clock"
+    )
+)]
 pub(crate) use random::SimRandom;
 pub(crate) use stats::{CutEffect, Stats};
 
