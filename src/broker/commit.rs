@@ -346,6 +346,13 @@ impl Committer {
         self.ring.give_up(self.applied() + 1);
     }
 
+    /// Looks at what is there behind a durable journal entry, before the next one is written.
+    pub(super) fn between_entries<T>(&self, look: impl FnOnce(u64) -> T) -> Result<T, FileError> {
+        let mut journal = lock(&self.journal);
+        journal.sync()?;
+        Ok(look(journal.sequence()))
+    }
+
     /// Refuses new commits; queued ones are still committed.
     pub(super) fn close(&self) {
         self.queue.close();

@@ -5,7 +5,7 @@ mod texts;
 use texts::{conflict, distance, kind_of_group};
 
 use super::{
-    FailedCondition, Shortage,
+    BackupRefused, FailedCondition, Shortage,
     groups::{CommitFenced, GroupOffsetOutOfRange, nothing_committed, too_many},
 };
 use crate::{
@@ -303,6 +303,8 @@ pub(crate) enum Error {
         limits::MAX_ACCESS_TOKENS
     )]
     TooManyTokens,
+    #[error(transparent)]
+    Backup(#[from] BackupRefused),
     #[error("there is no access token {token:?}")]
     UnknownToken { token: String },
     #[error("the broker has too much work waiting; try again in {retry_after_ms} ms")]
@@ -414,6 +416,7 @@ impl Error {
             | Self::StorageUnavailable { .. }
             | Self::ReadStalled { .. }
             | Self::ShuttingDown => Kind::Unavailable,
+            Self::Backup(refused) => refused.kind(),
             Self::OutcomeUnknown => Kind::OutcomeUnknown,
         }
     }
@@ -516,6 +519,7 @@ impl Error {
             Self::TooManyErasures => "TOO_MANY_ERASURES",
             Self::TooManyKeyTrims => "TOO_MANY_KEY_TRIMS",
             Self::TooManyTokens => "TOO_MANY_TOKENS",
+            Self::Backup(refused) => refused.reason(),
             Self::UnknownToken { .. } => "UNKNOWN_TOKEN",
             Self::VersionOutOfRange { .. } => "VERSION_OUT_OF_RANGE",
             Self::UnknownErasure { .. } => "UNKNOWN_ERASURE",

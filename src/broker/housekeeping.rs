@@ -5,6 +5,7 @@
 //! files released, and the files of deleted topics and trimmed segments removed.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -20,7 +21,7 @@ use super::{
     write_out::WriteOut,
 };
 use crate::{
-    catalog::groups,
+    catalog::{self, groups},
     env::Env,
     storage::{
         checkpoint,
@@ -41,6 +42,10 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// How often housekeeping checks what nothing notifies it of: free space on the disk, the machine's
 /// clock, the age of segments.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often what was appended meanwhile is moved to segments before a journal entry is held. Each
+/// round leaves what came while it lasted, which is less than what it moved.
+const ROUNDS_BEFORE_AN_ENTRY: usize = 2;
 
 /// When the first round is due.
 pub(super) fn first_round(env: &Env) -> Duration {
@@ -188,6 +193,23 @@ impl Housekeeper {
         written
     }
 
+    /// Looks at the data directory as it is at one journal entry, when no frame is in memory alone.
+    pub(super) fn at_one_entry<T>(
+        &mut self,
+        shared: &Shared,
+        look: impl FnOnce(&Shared, u64) -> T,
+    ) -> Result<T, FileError> {
+        self.checkpoint(shared, Freeze::Due)?;
+        // So that little is left for the moment in which nothing can be appended.
+        for _ in 0..ROUNDS_BEFORE_AN_ENTRY {
+            self.write_out(&shared.partitions)?;
+        }
+        shared.committer.between_entries(|entry| {
+            self.write_out(&shared.partitions)?;
+            Ok(look(shared, entry))
+        })?
+    }
+
     fn write_checkpoint(&mut self, shared: &Shared, freeze: Freeze) -> Result<(), FileError> {
         let applied = shared.committer.applied();
         shared
@@ -221,7 +243,7 @@ impl Housekeeper {
             .memory
             .end_checkpoint(shared.committer.ring.used_bytes());
         shared.partitions.note_checkpoint(&self.last);
-        self.remove_leftovers(&shared.partitions)
+        self.remove_leftovers(shared)
     }
 
     /// Completes a checkpoint with producers and groups and makes it durable, as a delta or as a
@@ -300,12 +322,17 @@ impl Housekeeper {
     }
 
     /// Removes the files that the checkpoint on disk does not need.
-    fn remove_leftovers(&mut self, owner: &Partitions) -> Result<(), FileError> {
+    fn remove_leftovers(&mut self, shared: &Shared) -> Result<(), FileError> {
+        let owner = &shared.partitions;
         while let Some(at) = self.leaving.last() {
             if !at.is_deleted() && !remove_trimmed(&at.partition().log, &owner.segments)? {
                 self.in_use.push(at.clone());
             }
             self.leaving.pop();
+        }
+        if shared.maintenance.backups.is_any_under_way() {
+            // It may have the files of deleted topics.
+            return Ok(());
         }
         while let Some(topic) = self.renamed.last() {
             remove_deleted(owner, topic.id)?;
@@ -325,20 +352,11 @@ fn store_topics(shared: &Shared) -> Result<(), FileError> {
         }
         let known = shared.sequencer.applied().topics().get(topic.id).cloned();
         let Some(known) = known else { continue };
-        let dir = shared.dir.topic(topic.id);
-        let content = TopicFile {
-            id: known.id,
-            seed: known.seed,
-            name: known.name,
-            settings: known.settings,
-            starts: known.starts,
-            erasures: shared.waiting_erasures(topic.id),
-            key_trims: shared.waiting_key_trims(topic.id),
-        };
+        let (path, content) = shared.topic_file(&known);
         // The name of an existing directory may not be durable either.
         created = true;
-        let stored = ensure_dir(files, &dir)
-            .and_then(|_| replace_file(files, &dir.join("topic"), &content.encode()));
+        let stored = ensure_dir(files, &shared.dir.topic(topic.id))
+            .and_then(|_| replace_file(files, &path, &content));
         stored.inspect_err(|_| topic.file_is_stale.store(true, Ordering::Release))?;
     }
     if created {
@@ -351,6 +369,20 @@ fn store_topics(shared: &Shared) -> Result<(), FileError> {
 }
 
 impl Shared {
+    /// The file that describes a topic, with its content.
+    pub(super) fn topic_file(&self, known: &catalog::Topic) -> (PathBuf, Vec<u8>) {
+        let content = TopicFile {
+            id: known.id,
+            seed: known.seed,
+            name: known.name.clone(),
+            settings: known.settings.clone(),
+            starts: known.starts.clone(),
+            erasures: self.waiting_erasures(known.id),
+            key_trims: self.waiting_key_trims(known.id),
+        };
+        (self.dir.topic(known.id).join("topic"), content.encode())
+    }
+
     /// Frees the space of removed files at once, if it is needed.
     fn free_if_short(&self) {
         let freeing = self.partitions.segments.freeing();

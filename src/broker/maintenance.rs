@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    compaction::Compactions, compression::Compressor, erasure::AllProgress,
+    backup::Backups, compaction::Compactions, compression::Compressor, erasure::AllProgress,
     housekeeping::Housekeeper, scrub::Scrubs, wakeup::Wakeup,
 };
 use crate::env::{Alarm, OrderedMutex, rank};
@@ -28,6 +28,8 @@ pub(super) struct Maintenance {
     pub(super) compressor: Compressor,
     /// How far sealed segments have been verified.
     pub(super) scrubs: Scrubs,
+    /// Which backup is under way.
+    pub(super) backups: Backups,
 }
 
 /// Wakes the background threads.
@@ -59,6 +61,7 @@ impl Maintenance {
             compactions: Arc::new(Compactions::new()),
             compressor: Compressor::default(),
             scrubs: Scrubs::new(),
+            backups: Backups::default(),
         }
     }
 

@@ -25,6 +25,7 @@
 mod access_tokens;
 mod append;
 mod apply;
+mod backup;
 mod clock;
 mod commit;
 mod compaction;
@@ -86,6 +87,7 @@ use shared::Shared;
 pub(crate) use crate::catalog::producers::Room as ProducerRoom;
 pub(crate) use access_tokens::WhichTokens;
 pub(crate) use append::{Append, AppendBatch, Appended, AppendedRange, Attempt};
+pub(crate) use backup::{Backup, BackupRefused};
 pub(crate) use clock::{ClockReading, Rule as ClockRule};
 pub(crate) use compaction::Compaction;
 pub(crate) use conditions::{Actual, Condition, Expected, FailedCondition};

@@ -230,6 +230,11 @@ impl Sequencer {
     /// The producers, for a whole checkpoint. Changes from here on are noted for the next one.
     pub(super) fn known_producers(&self) -> Vec<checkpoint::Producer> {
         self.applied_now().producers.note_changes();
+        self.all_producers()
+    }
+
+    /// All that is known of producers, for what is no checkpoint of this broker.
+    pub(super) fn all_producers(&self) -> Vec<checkpoint::Producer> {
         let mut known: Vec<checkpoint::Producer> = Vec::new();
         loop {
             // The lock is released between parts, because appends wait for it.

@@ -18,7 +18,7 @@ Exit codes:
   5   the broker cannot be reached, or the outcome of a change is unknown
   6   some records are damaged on disk; everything else was read
   74  serve: the disk failed; restart to recover what is on it
-  78  serve, inspect: the configuration or the data directory cannot be used, or is in use by a broker
+  78  serve, inspect, backup, restore: the configuration or the directory cannot be used, or is in use
   130, 143  stopped by Ctrl-C or SIGTERM before the end; it says how far it came";
 
 /// Why a command did not do what it was asked. The text says what to do next.

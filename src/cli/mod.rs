@@ -8,6 +8,7 @@
 //! `said.rs` for remarks and errors. Results go to standard output; progress, remarks, logs and
 //! errors to standard error.
 
+mod backup;
 mod bench;
 mod clock;
 mod connection;
@@ -95,6 +96,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Producer(flags) => run_async(producer::run(flags)),
         Command::Token(flags) => run_async(token::run(flags)),
         Command::Clock(flags) => run_async(clock::run(flags)),
+        Command::Backup(flags) => run_async(backup::run(flags, Env::system())),
+        Command::Restore(flags) => backup::restore(&flags, &Env::system()),
         Command::Inspect(flags) => inspect::run(&flags),
         Command::Dashboard(flags) => dashboard::run(&flags),
         Command::Bench(flags) => run_async(bench::run(flags, Env::system())),

@@ -48,6 +48,7 @@
 
 mod append;
 mod appender;
+mod backup;
 mod batch;
 mod broker_limits;
 mod broker_status;
@@ -81,6 +82,7 @@ use tonic::transport::Channel;
 
 pub use append::{Append, Appended, AppendedRange};
 pub use appender::{AppendHandle, AppendWindow, Appender};
+pub use backup::{Backup, BackupBegun, BackupFile, BackupPart};
 pub use batch::Batch;
 pub use broker_limits::{Limit, Limits};
 pub use broker_status::{BrokerStatus, Level, MemoryPart};

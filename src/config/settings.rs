@@ -41,7 +41,7 @@ macro_rules! part_setting {
 }
 
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
-pub(super) const SETTINGS: [Setting; 48] = [
+pub(super) const SETTINGS: [Setting; 49] = [
     Setting {
         name: "data_dir",
         set: |config, text| set(&mut config.data_dir, path(text)),
@@ -195,6 +195,10 @@ pub(super) const SETTINGS: [Setting; 48] = [
     Setting {
         name: "scrub.rate",
         set: |config, text| set(&mut config.scrub_rate, size(text, 0, 64 * GIB)),
+    },
+    Setting {
+        name: "backup.rate",
+        set: |config, text| set(&mut config.backup_rate, size(text, 0, 64 * GIB)),
     },
     Setting {
         name: "groups.stalled",

@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
-    auth::permit,
+    answers::{Elsewhere, respond},
+    auth::{access, permit},
+    backup::{BackupAnswers, Had, Limits},
     blocking::blocking,
     bounds::{self, Bound, Configured},
+    incoming::Incoming,
     limits::ADMIN_CONNECTIONS,
     peer,
+    reads::Reads,
+    stop::Stopping,
     tally::{Tallies, Tally},
 };
 use crate::{
@@ -17,10 +22,11 @@ use crate::{
     budget::Part,
     env::Process,
     proto::{
-        AcceptClockRequest, AcceptClockResponse, Clock, ForgetProducerRequest,
-        ForgetProducerResponse, GetClockRequest, GetClockResponse, KnownProducer, Level, Limit,
-        LimitsRequest, LimitsResponse, ListProducersRequest, ListProducersResponse, MemoryPart,
-        StatusRequest, StatusResponse, broker_server, forget_producer_request,
+        AcceptClockRequest, AcceptClockResponse, BackupRequest, BackupResponse, Clock,
+        ForgetProducerRequest, ForgetProducerResponse, GetClockRequest, GetClockResponse,
+        KnownProducer, Level, Limit, LimitsRequest, LimitsResponse, ListProducersRequest,
+        ListProducersResponse, MemoryPart, StatusRequest, StatusResponse, broker_server,
+        forget_producer_request,
     },
     types::{ProducerId, limits::MAX_PRODUCERS_PER_PAGE},
 };
@@ -31,21 +37,62 @@ pub(super) struct BrokerService {
     /// Most connections on the port.
     max_connections: usize,
     bounds: Vec<Bound>,
+    backups: Backups,
+}
+
+/// What backups need.
+pub(super) struct Backups {
+    pub(super) reads: Reads,
+    pub(super) stopping: Stopping,
+    /// In bytes a second, while others append; 0: it is not bounded.
+    pub(super) rate: u64,
 }
 
 impl BrokerService {
-    pub(super) fn new(broker: Arc<Broker>, tallies: Tallies, configured: &Configured) -> Self {
+    pub(super) fn new(
+        broker: Arc<Broker>,
+        tallies: Tallies,
+        configured: &Configured,
+        backups: Backups,
+    ) -> Self {
         Self {
             broker,
             tallies,
             max_connections: configured.max_connections,
             bounds: bounds::all(configured),
+            backups,
         }
     }
 }
 
 #[async_trait]
 impl broker_server::Broker for BrokerService {
+    type BackupStream = Elsewhere<BackupResponse>;
+
+    async fn backup(
+        &self,
+        request: Request<Streaming<BackupRequest>>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        access(request.extensions())?.permit(&BackupRequest::default())?;
+        let Backups {
+            reads,
+            stopping,
+            rate,
+        } = &self.backups;
+        let shares = peer::reads(request.extensions(), &self.broker, reads);
+        let memory = peer::requests(request.extensions(), &self.broker);
+        let long = peer::long(request.extensions(), &self.broker);
+        let requests = Incoming::of(request.extensions());
+        drop(request);
+        let had = Had::take(requests, &memory, stopping.stopped()).await?;
+        let turn = long.turn().await;
+        let backup = blocking(|| self.broker.begin_backup())?;
+        drop(turn);
+        let (broker, limits) = (Arc::clone(&self.broker), Limits::at_rate(*rate));
+        let answers = BackupAnswers::new(backup, had, broker, limits, stopping.stopped());
+        Ok(respond(answers, reads, shares)?)
+    }
+
     async fn status(
         &self,
         request: Request<StatusRequest>,

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{http2::request::Kind, intake::Allowed, turns};
-use crate::{tls, types::limits::MAX_REQUEST_BYTES};
+use crate::{
+    tls,
+    types::limits::{BACKUP_RATE, MAX_REQUEST_BYTES},
+};
 
 /// The options of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,9 @@ pub(crate) struct Options {
     /// How long a read may stall, its client taking nothing, before it may be ended in favour of
     /// others.
     pub stalled_read: Duration,
+    /// How many bytes of a backup are sent in a second at most while others append; 0: as many as
+    /// its client takes.
+    pub backup_rate: u64,
     /// How many topics, and how many groups, have metrics of their own.
     pub measured: Measured,
     /// Who may call over HTTP.
@@ -75,6 +81,7 @@ impl Default for Options {
             idle: Duration::from_secs(60),
             drain: Duration::from_secs(10),
             stalled_read: Duration::from_secs(60),
+            backup_rate: BACKUP_RATE,
             measured: Measured {
                 topics: 100,
                 groups: 100,
@@ -311,6 +318,7 @@ pub(super) fn messages(path: &str) -> Allowed {
             first_at_once: true,
             ..Allowed::many(MAX_OTHER_REQUEST_BYTES)
         },
+        "/taffrail.v1.Broker/Backup" => Allowed::many(4 << 20),
         // A name. tonic keeps a buffer as large for as long as the call is open.
         path if path.starts_with(REFLECTION) => Allowed::many(SMALL_ANSWER_BYTES),
         _ => Allowed::one(MAX_OTHER_REQUEST_BYTES),

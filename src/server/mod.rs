@@ -16,6 +16,7 @@ mod admin;
 mod administration;
 mod answers;
 mod auth;
+mod backup;
 mod blocking;
 pub(crate) mod bounds;
 mod broker;
@@ -84,7 +85,7 @@ use self::{
     administration::AdminService,
     auth::{Authority, Identify},
     bounds::Configured,
-    broker::BrokerService,
+    broker::{Backups, BrokerService},
     calls::Calls,
     connections::Connections,
     entities::EntitiesService,
@@ -345,6 +346,11 @@ impl Server {
             Arc::clone(&self.broker),
             tallies.clone(),
             &self.configured(),
+            Backups {
+                reads: reads.clone(),
+                stopping: stopping.clone(),
+                rate: self.options.backup_rate,
+            },
         );
 
         let admin = AdminService::new(Arc::clone(&self.broker), self.trial.clone());

@@ -7,12 +7,13 @@ use std::{
 };
 
 use super::{
-    files::{Action, FileError, ensure_dir, read_file, replace_file, sync_parent},
+    backup,
+    files::{Action, FileError, ensure_dir, read_file, remove_file, replace_file, sync_parent},
     format::{VERSION, VERSION_WITH_BLOCKS, identity::Identity},
     ownership::{self, Found},
 };
 use crate::{
-    env::{self, Env, Lock, LockGuard},
+    env::{self, Env, FileSystem, Lock, LockGuard},
     types::TopicId,
 };
 
@@ -71,6 +72,12 @@ pub(crate) enum Error {
         other: PathBuf,
         other_id: u64,
     },
+    #[error(
+        "directory {} has a backup whose last step was cut off; `taffrail restore` makes a data directory of it, and \
+         another `taffrail backup` brings it to its end",
+        path.display()
+    )]
+    UnsettledBackup { path: PathBuf },
     #[error(transparent)]
     File(#[from] FileError),
 }
@@ -80,6 +87,11 @@ impl DataDir {
     pub(crate) fn open(env: &Env, root: &Path) -> Result<Self, Error> {
         let files = &*env.files;
         create_with_parents(env, root)?;
+        if backup::is_unsettled(files, root)? {
+            return Err(Error::UnsettledBackup {
+                path: root.to_owned(),
+            });
+        }
         ownership::find(env, root)?;
         let mut locks = lock_dir(env, root, Lock::Exclusive)?;
         let lock = files
@@ -98,6 +110,7 @@ impl DataDir {
                 },
             })?;
         locks.push(lock);
+        become_no_backup(files, root)?;
         let dir = Self {
             root: root.to_owned(),
             identity: identify(env, root)?,
@@ -117,6 +130,11 @@ impl DataDir {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
+    }
+
+    /// The directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The directory's identity.
@@ -194,6 +212,20 @@ impl Quiet {
         locks.extend(file);
         Ok(Self { _locks: locks })
     }
+}
+
+/// A directory that a broker uses is no backup any more: nobody is to rely on its mark.
+fn become_no_backup(files: &dyn FileSystem, root: &Path) -> Result<(), FileError> {
+    let mark = root.join(backup::MARK);
+    let is_backup = files
+        .exists(&mark)
+        .map_err(FileError::when(Action::LookFor, &mark))?;
+    if is_backup {
+        tracing::info!(path = %root.display(), "the directory was a backup, and is a data directory from now on");
+        remove_file(files, &mark)?;
+        sync_parent(files, &mark)?;
+    }
+    Ok(())
 }
 
 /// Locks the directory itself, if its file system can.

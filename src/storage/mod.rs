@@ -11,12 +11,22 @@
 //!   the log, except for the last versions of records that are gone.
 //! - `checkpoint` says up to which journal entry everything is in segments; `data_dir` locks the
 //!   directory, and `ownership` finds out which one it is.
+//! - `backup` copies a data directory as it is at one journal entry, and makes one of the copy.
 //! - `fault` decides what an I/O error means; `files` has small operations on files, `read_only`
 //!   reads a file that does not change, and `freeing` frees the space of large removed ones.
 //! - `inspect` reports what a data directory has, without changing it.
 //!
 //! Nothing here acknowledges an append, waits, or knows a client.
 
+#[cfg_attr(
+    not(feature = "cli"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "only the command line takes backups"
+    )
+)]
+pub(crate) mod backup;
 pub(crate) mod checkpoint;
 pub(crate) mod data_dir;
 pub(crate) mod fault;

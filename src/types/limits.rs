@@ -4,6 +4,16 @@
 /// Longest topic name, in bytes; Kafka's rule, so that topics can be moved over.
 pub const MAX_TOPIC_NAME_BYTES: usize = 249;
 
+/// A backup whose client takes nothing for so long is ended, in milliseconds: it keeps files from
+/// being removed.
+pub const BACKUP_STALLED_MS: u64 = 60_000;
+
+/// Most files that the client of a backup may say to have.
+pub const MAX_BACKUP_FILES: usize = 1_000_000;
+
+/// How many bytes of a backup are sent in a second at most while others append.
+pub const BACKUP_RATE: u64 = 64 << 20;
+
 /// Most partitions of one topic.
 pub const MAX_PARTITIONS_PER_TOPIC: u32 = 10_000;
 

@@ -20,6 +20,431 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Files that the client of a backup has already.
+type BackupRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As many as fit; more of them in the next message. At most 1,000,000 in all.
+	Have          []*BackupFile `protobuf:"bytes,1,rep,name=have,proto3" json:"have,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_taffrail_v1_broker_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_broker_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *BackupRequest) GetHave() []*BackupFile {
+	if x != nil {
+		return x.Have
+	}
+	return nil
+}
+
+// A file that the client of a backup has.
+type BackupFile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From the top of the directory, such as `topics/00000000000000a1/0/00000000000000000000.log`.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// How many bytes it has.
+	Length uint64 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
+	// CRC-32 (IEEE) of its first 64 KiB and, behind them, its last 64 KiB; of a smaller file all of it twice.
+	EndsChecksum  uint32 `protobuf:"fixed32,3,opt,name=ends_checksum,json=endsChecksum,proto3" json:"ends_checksum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupFile) Reset() {
+	*x = BackupFile{}
+	mi := &file_taffrail_v1_broker_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupFile) ProtoMessage() {}
+
+func (x *BackupFile) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_broker_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupFile.ProtoReflect.Descriptor instead.
+func (*BackupFile) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *BackupFile) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *BackupFile) GetLength() uint64 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+func (x *BackupFile) GetEndsChecksum() uint32 {
+	if x != nil {
+		return x.EndsChecksum
+	}
+	return 0
+}
+
+// An answer of a backup.
+type BackupResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it says. Exactly one is set.
+	//
+	// Types that are valid to be assigned to Message:
+	//
+	//	*BackupResponse_Begun
+	//	*BackupResponse_Part
+	//	*BackupResponse_Done
+	Message       isBackupResponse_Message `protobuf_oneof:"message"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupResponse) Reset() {
+	*x = BackupResponse{}
+	mi := &file_taffrail_v1_broker_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupResponse) ProtoMessage() {}
+
+func (x *BackupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_broker_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
+func (*BackupResponse) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *BackupResponse) GetMessage() isBackupResponse_Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *BackupResponse) GetBegun() *BackupBegun {
+	if x != nil {
+		if x, ok := x.Message.(*BackupResponse_Begun); ok {
+			return x.Begun
+		}
+	}
+	return nil
+}
+
+func (x *BackupResponse) GetPart() *BackupPart {
+	if x != nil {
+		if x, ok := x.Message.(*BackupResponse_Part); ok {
+			return x.Part
+		}
+	}
+	return nil
+}
+
+func (x *BackupResponse) GetDone() *BackupDone {
+	if x != nil {
+		if x, ok := x.Message.(*BackupResponse_Done); ok {
+			return x.Done
+		}
+	}
+	return nil
+}
+
+type isBackupResponse_Message interface {
+	isBackupResponse_Message()
+}
+
+type BackupResponse_Begun struct {
+	// The first answer.
+	Begun *BackupBegun `protobuf:"bytes,1,opt,name=begun,proto3,oneof"`
+}
+
+type BackupResponse_Part struct {
+	// A part of a file.
+	Part *BackupPart `protobuf:"bytes,2,opt,name=part,proto3,oneof"`
+}
+
+type BackupResponse_Done struct {
+	// The last answer: all has come.
+	Done *BackupDone `protobuf:"bytes,3,opt,name=done,proto3,oneof"`
+}
+
+func (*BackupResponse_Begun) isBackupResponse_Message() {}
+
+func (*BackupResponse_Part) isBackupResponse_Message() {}
+
+func (*BackupResponse_Done) isBackupResponse_Message() {}
+
+// What is going to be sent.
+type BackupBegun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The last journal entry that is in it.
+	Commit uint64 `protobuf:"varint,1,opt,name=commit,proto3" json:"commit,omitempty"`
+	// Which data directory it is of; not 0.
+	DirectoryId uint64 `protobuf:"fixed64,2,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"`
+	// The broker's time at that entry, in milliseconds since 1970-01-01T00:00:00Z.
+	TakenMs int64 `protobuf:"varint,3,opt,name=taken_ms,json=takenMs,proto3" json:"taken_ms,omitempty"`
+	// How many files there are.
+	Files uint64 `protobuf:"varint,4,opt,name=files,proto3" json:"files,omitempty"`
+	// How many bytes they have; those that the client has are not sent.
+	Bytes         uint64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupBegun) Reset() {
+	*x = BackupBegun{}
+	mi := &file_taffrail_v1_broker_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupBegun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupBegun) ProtoMessage() {}
+
+func (x *BackupBegun) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_broker_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupBegun.ProtoReflect.Descriptor instead.
+func (*BackupBegun) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *BackupBegun) GetCommit() uint64 {
+	if x != nil {
+		return x.Commit
+	}
+	return 0
+}
+
+func (x *BackupBegun) GetDirectoryId() uint64 {
+	if x != nil {
+		return x.DirectoryId
+	}
+	return 0
+}
+
+func (x *BackupBegun) GetTakenMs() int64 {
+	if x != nil {
+		return x.TakenMs
+	}
+	return 0
+}
+
+func (x *BackupBegun) GetFiles() uint64 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+func (x *BackupBegun) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+// A part of a file: the first, with what the file is, or the one that follows the part before.
+type BackupPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The file, from the top of the directory; empty: that of the part before goes on.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// How many bytes the file has; 0 where it goes on.
+	Length uint64 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
+	// Where in the file the bytes belong. What is before the first part's is what the client has; where that is all of
+	// the file, there are no bytes.
+	Position uint64 `protobuf:"varint,3,opt,name=position,proto3" json:"position,omitempty"`
+	// CRC-32 (IEEE) of the bytes.
+	Checksum uint32 `protobuf:"fixed32,4,opt,name=checksum,proto3" json:"checksum,omitempty"`
+	// The bytes, at most 1 MiB.
+	Data          []byte `protobuf:"bytes,5,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupPart) Reset() {
+	*x = BackupPart{}
+	mi := &file_taffrail_v1_broker_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupPart) ProtoMessage() {}
+
+func (x *BackupPart) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_broker_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupPart.ProtoReflect.Descriptor instead.
+func (*BackupPart) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *BackupPart) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *BackupPart) GetLength() uint64 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+func (x *BackupPart) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *BackupPart) GetChecksum() uint32 {
+	if x != nil {
+		return x.Checksum
+	}
+	return 0
+}
+
+func (x *BackupPart) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+// All has come.
+type BackupDone struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The last journal entry that is in it.
+	Commit        uint64 `protobuf:"varint,1,opt,name=commit,proto3" json:"commit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupDone) Reset() {
+	*x = BackupDone{}
+	mi := &file_taffrail_v1_broker_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupDone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupDone) ProtoMessage() {}
+
+func (x *BackupDone) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_broker_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupDone.ProtoReflect.Descriptor instead.
+func (*BackupDone) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *BackupDone) GetCommit() uint64 {
+	if x != nil {
+		return x.Commit
+	}
+	return 0
+}
+
 // Asks how the broker is.
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -29,7 +454,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[0]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -41,7 +466,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[0]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -54,7 +479,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{0}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{6}
 }
 
 // How the broker is.
@@ -111,7 +536,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[1]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -123,7 +548,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[1]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -136,7 +561,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{1}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -302,7 +727,7 @@ type LimitsRequest struct {
 
 func (x *LimitsRequest) Reset() {
 	*x = LimitsRequest{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[2]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -314,7 +739,7 @@ func (x *LimitsRequest) String() string {
 func (*LimitsRequest) ProtoMessage() {}
 
 func (x *LimitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[2]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -327,7 +752,7 @@ func (x *LimitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitsRequest.ProtoReflect.Descriptor instead.
 func (*LimitsRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{2}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{8}
 }
 
 // The bounds.
@@ -343,7 +768,7 @@ type LimitsResponse struct {
 
 func (x *LimitsResponse) Reset() {
 	*x = LimitsResponse{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[3]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -355,7 +780,7 @@ func (x *LimitsResponse) String() string {
 func (*LimitsResponse) ProtoMessage() {}
 
 func (x *LimitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[3]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -368,7 +793,7 @@ func (x *LimitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitsResponse.ProtoReflect.Descriptor instead.
 func (*LimitsResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{3}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LimitsResponse) GetVersion() string {
@@ -407,7 +832,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[4]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -419,7 +844,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[4]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -432,7 +857,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{4}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Limit) GetName() string {
@@ -492,7 +917,7 @@ type Level struct {
 
 func (x *Level) Reset() {
 	*x = Level{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[5]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +929,7 @@ func (x *Level) String() string {
 func (*Level) ProtoMessage() {}
 
 func (x *Level) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[5]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +942,7 @@ func (x *Level) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Level.ProtoReflect.Descriptor instead.
 func (*Level) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{5}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Level) GetNow() uint64 {
@@ -560,7 +985,7 @@ type MemoryPart struct {
 
 func (x *MemoryPart) Reset() {
 	*x = MemoryPart{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[6]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -572,7 +997,7 @@ func (x *MemoryPart) String() string {
 func (*MemoryPart) ProtoMessage() {}
 
 func (x *MemoryPart) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[6]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -585,7 +1010,7 @@ func (x *MemoryPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryPart.ProtoReflect.Descriptor instead.
 func (*MemoryPart) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{6}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *MemoryPart) GetName() string {
@@ -632,7 +1057,7 @@ type GetClockRequest struct {
 
 func (x *GetClockRequest) Reset() {
 	*x = GetClockRequest{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[7]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +1069,7 @@ func (x *GetClockRequest) String() string {
 func (*GetClockRequest) ProtoMessage() {}
 
 func (x *GetClockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[7]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +1082,7 @@ func (x *GetClockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClockRequest.ProtoReflect.Descriptor instead.
 func (*GetClockRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{7}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{13}
 }
 
 // The time.
@@ -671,7 +1096,7 @@ type GetClockResponse struct {
 
 func (x *GetClockResponse) Reset() {
 	*x = GetClockResponse{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[8]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +1108,7 @@ func (x *GetClockResponse) String() string {
 func (*GetClockResponse) ProtoMessage() {}
 
 func (x *GetClockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[8]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +1121,7 @@ func (x *GetClockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClockResponse.ProtoReflect.Descriptor instead.
 func (*GetClockResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{8}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetClockResponse) GetClock() *Clock {
@@ -715,7 +1140,7 @@ type AcceptClockRequest struct {
 
 func (x *AcceptClockRequest) Reset() {
 	*x = AcceptClockRequest{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[9]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +1152,7 @@ func (x *AcceptClockRequest) String() string {
 func (*AcceptClockRequest) ProtoMessage() {}
 
 func (x *AcceptClockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[9]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +1165,7 @@ func (x *AcceptClockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptClockRequest.ProtoReflect.Descriptor instead.
 func (*AcceptClockRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{9}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{15}
 }
 
 // It is followed.
@@ -754,7 +1179,7 @@ type AcceptClockResponse struct {
 
 func (x *AcceptClockResponse) Reset() {
 	*x = AcceptClockResponse{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[10]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +1191,7 @@ func (x *AcceptClockResponse) String() string {
 func (*AcceptClockResponse) ProtoMessage() {}
 
 func (x *AcceptClockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[10]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +1204,7 @@ func (x *AcceptClockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptClockResponse.ProtoReflect.Descriptor instead.
 func (*AcceptClockResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{10}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AcceptClockResponse) GetClock() *Clock {
@@ -805,7 +1230,7 @@ type Clock struct {
 
 func (x *Clock) Reset() {
 	*x = Clock{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[11]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +1242,7 @@ func (x *Clock) String() string {
 func (*Clock) ProtoMessage() {}
 
 func (x *Clock) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[11]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +1255,7 @@ func (x *Clock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Clock.ProtoReflect.Descriptor instead.
 func (*Clock) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{11}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Clock) GetNowMs() int64 {
@@ -869,7 +1294,7 @@ type ListProducersRequest struct {
 
 func (x *ListProducersRequest) Reset() {
 	*x = ListProducersRequest{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[12]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -881,7 +1306,7 @@ func (x *ListProducersRequest) String() string {
 func (*ListProducersRequest) ProtoMessage() {}
 
 func (x *ListProducersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[12]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -894,7 +1319,7 @@ func (x *ListProducersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProducersRequest.ProtoReflect.Descriptor instead.
 func (*ListProducersRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{12}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListProducersRequest) GetName() string {
@@ -931,7 +1356,7 @@ type ListProducersResponse struct {
 
 func (x *ListProducersResponse) Reset() {
 	*x = ListProducersResponse{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[13]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -943,7 +1368,7 @@ func (x *ListProducersResponse) String() string {
 func (*ListProducersResponse) ProtoMessage() {}
 
 func (x *ListProducersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[13]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -956,7 +1381,7 @@ func (x *ListProducersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProducersResponse.ProtoReflect.Descriptor instead.
 func (*ListProducersResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{13}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListProducersResponse) GetProducers() []*KnownProducer {
@@ -992,7 +1417,7 @@ type KnownProducer struct {
 
 func (x *KnownProducer) Reset() {
 	*x = KnownProducer{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[14]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1429,7 @@ func (x *KnownProducer) String() string {
 func (*KnownProducer) ProtoMessage() {}
 
 func (x *KnownProducer) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[14]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1442,7 @@ func (x *KnownProducer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KnownProducer.ProtoReflect.Descriptor instead.
 func (*KnownProducer) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{14}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *KnownProducer) GetId() uint64 {
@@ -1071,7 +1496,7 @@ type ForgetProducerRequest struct {
 
 func (x *ForgetProducerRequest) Reset() {
 	*x = ForgetProducerRequest{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[15]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1508,7 @@ func (x *ForgetProducerRequest) String() string {
 func (*ForgetProducerRequest) ProtoMessage() {}
 
 func (x *ForgetProducerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[15]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1521,7 @@ func (x *ForgetProducerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetProducerRequest.ProtoReflect.Descriptor instead.
 func (*ForgetProducerRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{15}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ForgetProducerRequest) GetProducer() isForgetProducerRequest_Producer {
@@ -1153,7 +1578,7 @@ type ForgetProducerResponse struct {
 
 func (x *ForgetProducerResponse) Reset() {
 	*x = ForgetProducerResponse{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[16]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1165,7 +1590,7 @@ func (x *ForgetProducerResponse) String() string {
 func (*ForgetProducerResponse) ProtoMessage() {}
 
 func (x *ForgetProducerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[16]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1178,7 +1603,7 @@ func (x *ForgetProducerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetProducerResponse.ProtoReflect.Descriptor instead.
 func (*ForgetProducerResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{16}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ForgetProducerResponse) GetProducer() *KnownProducer {
@@ -1192,7 +1617,35 @@ var File_taffrail_v1_broker_proto protoreflect.FileDescriptor
 
 const file_taffrail_v1_broker_proto_rawDesc = "" +
 	"\n" +
-	"\x18taffrail/v1/broker.proto\x12\vtaffrail.v1\"\x0f\n" +
+	"\x18taffrail/v1/broker.proto\x12\vtaffrail.v1\"<\n" +
+	"\rBackupRequest\x12+\n" +
+	"\x04have\x18\x01 \x03(\v2\x17.taffrail.v1.BackupFileR\x04have\"]\n" +
+	"\n" +
+	"BackupFile\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
+	"\x06length\x18\x02 \x01(\x04R\x06length\x12#\n" +
+	"\rends_checksum\x18\x03 \x01(\aR\fendsChecksum\"\xab\x01\n" +
+	"\x0eBackupResponse\x120\n" +
+	"\x05begun\x18\x01 \x01(\v2\x18.taffrail.v1.BackupBegunH\x00R\x05begun\x12-\n" +
+	"\x04part\x18\x02 \x01(\v2\x17.taffrail.v1.BackupPartH\x00R\x04part\x12-\n" +
+	"\x04done\x18\x03 \x01(\v2\x17.taffrail.v1.BackupDoneH\x00R\x04doneB\t\n" +
+	"\amessage\"\x8f\x01\n" +
+	"\vBackupBegun\x12\x16\n" +
+	"\x06commit\x18\x01 \x01(\x04R\x06commit\x12!\n" +
+	"\fdirectory_id\x18\x02 \x01(\x06R\vdirectoryId\x12\x19\n" +
+	"\btaken_ms\x18\x03 \x01(\x03R\atakenMs\x12\x14\n" +
+	"\x05files\x18\x04 \x01(\x04R\x05files\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\"\x84\x01\n" +
+	"\n" +
+	"BackupPart\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
+	"\x06length\x18\x02 \x01(\x04R\x06length\x12\x1a\n" +
+	"\bposition\x18\x03 \x01(\x04R\bposition\x12\x1a\n" +
+	"\bchecksum\x18\x04 \x01(\aR\bchecksum\x12\x12\n" +
+	"\x04data\x18\x05 \x01(\fR\x04data\"$\n" +
+	"\n" +
+	"BackupDone\x12\x16\n" +
+	"\x06commit\x18\x01 \x01(\x04R\x06commit\"\x0f\n" +
 	"\rStatusRequest\"\xda\a\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x19\n" +
@@ -1285,14 +1738,15 @@ const file_taffrail_v1_broker_proto_rawDesc = "" +
 	"\n" +
 	"\bproducer\"P\n" +
 	"\x16ForgetProducerResponse\x126\n" +
-	"\bproducer\x18\x01 \x01(\v2\x1a.taffrail.v1.KnownProducerR\bproducer2\xdc\x03\n" +
+	"\bproducer\x18\x01 \x01(\v2\x1a.taffrail.v1.KnownProducerR\bproducer2\xa3\x04\n" +
 	"\x06Broker\x12A\n" +
 	"\x06Status\x12\x1a.taffrail.v1.StatusRequest\x1a\x1b.taffrail.v1.StatusResponse\x12A\n" +
 	"\x06Limits\x12\x1a.taffrail.v1.LimitsRequest\x1a\x1b.taffrail.v1.LimitsResponse\x12G\n" +
 	"\bGetClock\x12\x1c.taffrail.v1.GetClockRequest\x1a\x1d.taffrail.v1.GetClockResponse\x12P\n" +
 	"\vAcceptClock\x12\x1f.taffrail.v1.AcceptClockRequest\x1a .taffrail.v1.AcceptClockResponse\x12V\n" +
 	"\rListProducers\x12!.taffrail.v1.ListProducersRequest\x1a\".taffrail.v1.ListProducersResponse\x12Y\n" +
-	"\x0eForgetProducer\x12\".taffrail.v1.ForgetProducerRequest\x1a#.taffrail.v1.ForgetProducerResponseBw\n" +
+	"\x0eForgetProducer\x12\".taffrail.v1.ForgetProducerRequest\x1a#.taffrail.v1.ForgetProducerResponse\x12E\n" +
+	"\x06Backup\x12\x1a.taffrail.v1.BackupRequest\x1a\x1b.taffrail.v1.BackupResponse(\x010\x01Bw\n" +
 	"\x0fdev.taffrail.v1B\vBrokerProtoP\x01Z*taffrail.dev/gen/go/taffrail/v1;taffrailv1\xaa\x02\vTaffrail.V1\xca\x02\vTaffrail\\V1\xea\x02\fTaffrail::V1b\x06proto3"
 
 var (
@@ -1307,53 +1761,65 @@ func file_taffrail_v1_broker_proto_rawDescGZIP() []byte {
 	return file_taffrail_v1_broker_proto_rawDescData
 }
 
-var file_taffrail_v1_broker_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_taffrail_v1_broker_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_taffrail_v1_broker_proto_goTypes = []any{
-	(*StatusRequest)(nil),          // 0: taffrail.v1.StatusRequest
-	(*StatusResponse)(nil),         // 1: taffrail.v1.StatusResponse
-	(*LimitsRequest)(nil),          // 2: taffrail.v1.LimitsRequest
-	(*LimitsResponse)(nil),         // 3: taffrail.v1.LimitsResponse
-	(*Limit)(nil),                  // 4: taffrail.v1.Limit
-	(*Level)(nil),                  // 5: taffrail.v1.Level
-	(*MemoryPart)(nil),             // 6: taffrail.v1.MemoryPart
-	(*GetClockRequest)(nil),        // 7: taffrail.v1.GetClockRequest
-	(*GetClockResponse)(nil),       // 8: taffrail.v1.GetClockResponse
-	(*AcceptClockRequest)(nil),     // 9: taffrail.v1.AcceptClockRequest
-	(*AcceptClockResponse)(nil),    // 10: taffrail.v1.AcceptClockResponse
-	(*Clock)(nil),                  // 11: taffrail.v1.Clock
-	(*ListProducersRequest)(nil),   // 12: taffrail.v1.ListProducersRequest
-	(*ListProducersResponse)(nil),  // 13: taffrail.v1.ListProducersResponse
-	(*KnownProducer)(nil),          // 14: taffrail.v1.KnownProducer
-	(*ForgetProducerRequest)(nil),  // 15: taffrail.v1.ForgetProducerRequest
-	(*ForgetProducerResponse)(nil), // 16: taffrail.v1.ForgetProducerResponse
+	(*BackupRequest)(nil),          // 0: taffrail.v1.BackupRequest
+	(*BackupFile)(nil),             // 1: taffrail.v1.BackupFile
+	(*BackupResponse)(nil),         // 2: taffrail.v1.BackupResponse
+	(*BackupBegun)(nil),            // 3: taffrail.v1.BackupBegun
+	(*BackupPart)(nil),             // 4: taffrail.v1.BackupPart
+	(*BackupDone)(nil),             // 5: taffrail.v1.BackupDone
+	(*StatusRequest)(nil),          // 6: taffrail.v1.StatusRequest
+	(*StatusResponse)(nil),         // 7: taffrail.v1.StatusResponse
+	(*LimitsRequest)(nil),          // 8: taffrail.v1.LimitsRequest
+	(*LimitsResponse)(nil),         // 9: taffrail.v1.LimitsResponse
+	(*Limit)(nil),                  // 10: taffrail.v1.Limit
+	(*Level)(nil),                  // 11: taffrail.v1.Level
+	(*MemoryPart)(nil),             // 12: taffrail.v1.MemoryPart
+	(*GetClockRequest)(nil),        // 13: taffrail.v1.GetClockRequest
+	(*GetClockResponse)(nil),       // 14: taffrail.v1.GetClockResponse
+	(*AcceptClockRequest)(nil),     // 15: taffrail.v1.AcceptClockRequest
+	(*AcceptClockResponse)(nil),    // 16: taffrail.v1.AcceptClockResponse
+	(*Clock)(nil),                  // 17: taffrail.v1.Clock
+	(*ListProducersRequest)(nil),   // 18: taffrail.v1.ListProducersRequest
+	(*ListProducersResponse)(nil),  // 19: taffrail.v1.ListProducersResponse
+	(*KnownProducer)(nil),          // 20: taffrail.v1.KnownProducer
+	(*ForgetProducerRequest)(nil),  // 21: taffrail.v1.ForgetProducerRequest
+	(*ForgetProducerResponse)(nil), // 22: taffrail.v1.ForgetProducerResponse
 }
 var file_taffrail_v1_broker_proto_depIdxs = []int32{
-	5,  // 0: taffrail.v1.StatusResponse.connections:type_name -> taffrail.v1.Level
-	5,  // 1: taffrail.v1.StatusResponse.administrators:type_name -> taffrail.v1.Level
-	5,  // 2: taffrail.v1.StatusResponse.calls:type_name -> taffrail.v1.Level
-	6,  // 3: taffrail.v1.StatusResponse.memory:type_name -> taffrail.v1.MemoryPart
-	4,  // 4: taffrail.v1.LimitsResponse.limits:type_name -> taffrail.v1.Limit
-	11, // 5: taffrail.v1.GetClockResponse.clock:type_name -> taffrail.v1.Clock
-	11, // 6: taffrail.v1.AcceptClockResponse.clock:type_name -> taffrail.v1.Clock
-	14, // 7: taffrail.v1.ListProducersResponse.producers:type_name -> taffrail.v1.KnownProducer
-	14, // 8: taffrail.v1.ForgetProducerResponse.producer:type_name -> taffrail.v1.KnownProducer
-	0,  // 9: taffrail.v1.Broker.Status:input_type -> taffrail.v1.StatusRequest
-	2,  // 10: taffrail.v1.Broker.Limits:input_type -> taffrail.v1.LimitsRequest
-	7,  // 11: taffrail.v1.Broker.GetClock:input_type -> taffrail.v1.GetClockRequest
-	9,  // 12: taffrail.v1.Broker.AcceptClock:input_type -> taffrail.v1.AcceptClockRequest
-	12, // 13: taffrail.v1.Broker.ListProducers:input_type -> taffrail.v1.ListProducersRequest
-	15, // 14: taffrail.v1.Broker.ForgetProducer:input_type -> taffrail.v1.ForgetProducerRequest
-	1,  // 15: taffrail.v1.Broker.Status:output_type -> taffrail.v1.StatusResponse
-	3,  // 16: taffrail.v1.Broker.Limits:output_type -> taffrail.v1.LimitsResponse
-	8,  // 17: taffrail.v1.Broker.GetClock:output_type -> taffrail.v1.GetClockResponse
-	10, // 18: taffrail.v1.Broker.AcceptClock:output_type -> taffrail.v1.AcceptClockResponse
-	13, // 19: taffrail.v1.Broker.ListProducers:output_type -> taffrail.v1.ListProducersResponse
-	16, // 20: taffrail.v1.Broker.ForgetProducer:output_type -> taffrail.v1.ForgetProducerResponse
-	15, // [15:21] is the sub-list for method output_type
-	9,  // [9:15] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	1,  // 0: taffrail.v1.BackupRequest.have:type_name -> taffrail.v1.BackupFile
+	3,  // 1: taffrail.v1.BackupResponse.begun:type_name -> taffrail.v1.BackupBegun
+	4,  // 2: taffrail.v1.BackupResponse.part:type_name -> taffrail.v1.BackupPart
+	5,  // 3: taffrail.v1.BackupResponse.done:type_name -> taffrail.v1.BackupDone
+	11, // 4: taffrail.v1.StatusResponse.connections:type_name -> taffrail.v1.Level
+	11, // 5: taffrail.v1.StatusResponse.administrators:type_name -> taffrail.v1.Level
+	11, // 6: taffrail.v1.StatusResponse.calls:type_name -> taffrail.v1.Level
+	12, // 7: taffrail.v1.StatusResponse.memory:type_name -> taffrail.v1.MemoryPart
+	10, // 8: taffrail.v1.LimitsResponse.limits:type_name -> taffrail.v1.Limit
+	17, // 9: taffrail.v1.GetClockResponse.clock:type_name -> taffrail.v1.Clock
+	17, // 10: taffrail.v1.AcceptClockResponse.clock:type_name -> taffrail.v1.Clock
+	20, // 11: taffrail.v1.ListProducersResponse.producers:type_name -> taffrail.v1.KnownProducer
+	20, // 12: taffrail.v1.ForgetProducerResponse.producer:type_name -> taffrail.v1.KnownProducer
+	6,  // 13: taffrail.v1.Broker.Status:input_type -> taffrail.v1.StatusRequest
+	8,  // 14: taffrail.v1.Broker.Limits:input_type -> taffrail.v1.LimitsRequest
+	13, // 15: taffrail.v1.Broker.GetClock:input_type -> taffrail.v1.GetClockRequest
+	15, // 16: taffrail.v1.Broker.AcceptClock:input_type -> taffrail.v1.AcceptClockRequest
+	18, // 17: taffrail.v1.Broker.ListProducers:input_type -> taffrail.v1.ListProducersRequest
+	21, // 18: taffrail.v1.Broker.ForgetProducer:input_type -> taffrail.v1.ForgetProducerRequest
+	0,  // 19: taffrail.v1.Broker.Backup:input_type -> taffrail.v1.BackupRequest
+	7,  // 20: taffrail.v1.Broker.Status:output_type -> taffrail.v1.StatusResponse
+	9,  // 21: taffrail.v1.Broker.Limits:output_type -> taffrail.v1.LimitsResponse
+	14, // 22: taffrail.v1.Broker.GetClock:output_type -> taffrail.v1.GetClockResponse
+	16, // 23: taffrail.v1.Broker.AcceptClock:output_type -> taffrail.v1.AcceptClockResponse
+	19, // 24: taffrail.v1.Broker.ListProducers:output_type -> taffrail.v1.ListProducersResponse
+	22, // 25: taffrail.v1.Broker.ForgetProducer:output_type -> taffrail.v1.ForgetProducerResponse
+	2,  // 26: taffrail.v1.Broker.Backup:output_type -> taffrail.v1.BackupResponse
+	20, // [20:27] is the sub-list for method output_type
+	13, // [13:20] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_taffrail_v1_broker_proto_init() }
@@ -1361,9 +1827,14 @@ func file_taffrail_v1_broker_proto_init() {
 	if File_taffrail_v1_broker_proto != nil {
 		return
 	}
-	file_taffrail_v1_broker_proto_msgTypes[1].OneofWrappers = []any{}
-	file_taffrail_v1_broker_proto_msgTypes[11].OneofWrappers = []any{}
-	file_taffrail_v1_broker_proto_msgTypes[15].OneofWrappers = []any{
+	file_taffrail_v1_broker_proto_msgTypes[2].OneofWrappers = []any{
+		(*BackupResponse_Begun)(nil),
+		(*BackupResponse_Part)(nil),
+		(*BackupResponse_Done)(nil),
+	}
+	file_taffrail_v1_broker_proto_msgTypes[7].OneofWrappers = []any{}
+	file_taffrail_v1_broker_proto_msgTypes[17].OneofWrappers = []any{}
+	file_taffrail_v1_broker_proto_msgTypes[21].OneofWrappers = []any{
 		(*ForgetProducerRequest_Name)(nil),
 		(*ForgetProducerRequest_Id)(nil),
 	}
@@ -1373,7 +1844,7 @@ func file_taffrail_v1_broker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taffrail_v1_broker_proto_rawDesc), len(file_taffrail_v1_broker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	Broker_AcceptClock_FullMethodName    = "/taffrail.v1.Broker/AcceptClock"
 	Broker_ListProducers_FullMethodName  = "/taffrail.v1.Broker/ListProducers"
 	Broker_ForgetProducer_FullMethodName = "/taffrail.v1.Broker/ForgetProducer"
+	Broker_Backup_FullMethodName         = "/taffrail.v1.Broker/Backup"
 )
 
 // BrokerClient is the client API for Broker service.
@@ -61,6 +62,22 @@ type BrokerClient interface {
 	// Errors: NOT_FOUND (UNKNOWN_PRODUCER), INVALID_ARGUMENT (MALFORMED_REQUEST: neither a name nor an id),
 	// UNAVAILABLE (SHUTTING_DOWN).
 	ForgetProducer(ctx context.Context, in *ForgetProducerRequest, opts ...grpc.CallOption) (*ForgetProducerResponse, error)
+	// Sends all that the broker has durable, as it is at one journal entry: topics with their records, offsets, versions,
+	// producers, groups, erasures, tokens, settings of topics. What is sent are the files of a data directory that was
+	// left by a clean stop. The broker goes on meanwhile; it removes no file that is to be sent yet, so that the room of
+	// what is trimmed, compacted or deleted, and the bytes of what is erased, stay for as long. A broker has one backup
+	// at a time; one whose client takes nothing for 60 s is ended. While others append, no more is sent in a second than
+	// the setting `backup.rate` says.
+	//
+	// The client first says which files it has, in any number of messages, and ends its side. What is the same is not
+	// sent again: a file of the same path, length and ends; and the beginning of one that has grown. So a backup that was
+	// cut off goes on from what had come.
+	//
+	// The answers are one `begun`, the parts of all files in the order of their paths, and one `done`. Without `done` not
+	// all has come.
+	// Errors: RESOURCE_EXHAUSTED (BACKUP_UNDER_WAY; OVERLOADED; REQUEST_TOO_LARGE: more than 1,000,000 files; DISK_FULL:
+	// the disk needs the room), UNAVAILABLE (BACKUP_ENDED, STORAGE_UNAVAILABLE, SHUTTING_DOWN).
+	Backup(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[BackupRequest, BackupResponse], error)
 }
 
 type brokerClient struct {
@@ -131,6 +148,19 @@ func (c *brokerClient) ForgetProducer(ctx context.Context, in *ForgetProducerReq
 	return out, nil
 }
 
+func (c *brokerClient) Backup(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[BackupRequest, BackupResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Broker_ServiceDesc.Streams[0], Broker_Backup_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[BackupRequest, BackupResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Broker_BackupClient = grpc.BidiStreamingClient[BackupRequest, BackupResponse]
+
 // BrokerServer is the server API for Broker service.
 // All implementations must embed UnimplementedBrokerServer
 // for forward compatibility.
@@ -166,6 +196,22 @@ type BrokerServer interface {
 	// Errors: NOT_FOUND (UNKNOWN_PRODUCER), INVALID_ARGUMENT (MALFORMED_REQUEST: neither a name nor an id),
 	// UNAVAILABLE (SHUTTING_DOWN).
 	ForgetProducer(context.Context, *ForgetProducerRequest) (*ForgetProducerResponse, error)
+	// Sends all that the broker has durable, as it is at one journal entry: topics with their records, offsets, versions,
+	// producers, groups, erasures, tokens, settings of topics. What is sent are the files of a data directory that was
+	// left by a clean stop. The broker goes on meanwhile; it removes no file that is to be sent yet, so that the room of
+	// what is trimmed, compacted or deleted, and the bytes of what is erased, stay for as long. A broker has one backup
+	// at a time; one whose client takes nothing for 60 s is ended. While others append, no more is sent in a second than
+	// the setting `backup.rate` says.
+	//
+	// The client first says which files it has, in any number of messages, and ends its side. What is the same is not
+	// sent again: a file of the same path, length and ends; and the beginning of one that has grown. So a backup that was
+	// cut off goes on from what had come.
+	//
+	// The answers are one `begun`, the parts of all files in the order of their paths, and one `done`. Without `done` not
+	// all has come.
+	// Errors: RESOURCE_EXHAUSTED (BACKUP_UNDER_WAY; OVERLOADED; REQUEST_TOO_LARGE: more than 1,000,000 files; DISK_FULL:
+	// the disk needs the room), UNAVAILABLE (BACKUP_ENDED, STORAGE_UNAVAILABLE, SHUTTING_DOWN).
+	Backup(grpc.BidiStreamingServer[BackupRequest, BackupResponse]) error
 	mustEmbedUnimplementedBrokerServer()
 }
 
@@ -193,6 +239,9 @@ func (UnimplementedBrokerServer) ListProducers(context.Context, *ListProducersRe
 }
 func (UnimplementedBrokerServer) ForgetProducer(context.Context, *ForgetProducerRequest) (*ForgetProducerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ForgetProducer not implemented")
+}
+func (UnimplementedBrokerServer) Backup(grpc.BidiStreamingServer[BackupRequest, BackupResponse]) error {
+	return status.Error(codes.Unimplemented, "method Backup not implemented")
 }
 func (UnimplementedBrokerServer) mustEmbedUnimplementedBrokerServer() {}
 func (UnimplementedBrokerServer) testEmbeddedByValue()                {}
@@ -323,6 +372,13 @@ func _Broker_ForgetProducer_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Broker_Backup_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(BrokerServer).Backup(&grpc.GenericServerStream[BackupRequest, BackupResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Broker_BackupServer = grpc.BidiStreamingServer[BackupRequest, BackupResponse]
+
 // Broker_ServiceDesc is the grpc.ServiceDesc for Broker service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -355,6 +411,13 @@ var Broker_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Broker_ForgetProducer_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Backup",
+			Handler:       _Broker_Backup_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "taffrail/v1/broker.proto",
 }

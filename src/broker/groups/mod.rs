@@ -49,6 +49,11 @@ impl Sequencer {
     /// The groups, for a whole checkpoint. Changes from here on are noted for the next one.
     pub(super) fn known_groups(&self) -> Snapshot {
         self.applied().groups_mut().note_changes();
+        self.all_groups()
+    }
+
+    /// All that is known of groups, for what is no checkpoint of this broker.
+    pub(in crate::broker) fn all_groups(&self) -> Snapshot {
         let mut snapshot = Snapshot::default();
         let mut behind = None;
         loop {

@@ -11,7 +11,8 @@
 //! responses, `latest.rs` reads of many entities; `reading.rs` counts which appends read files.
 //! `deadlines.rs` lets time pass with threads and without; `deleted.rs` deletes topics that are
 //! being read; `partition_count.rs` reaches the limit of partitions. `checkpoint.rs` counts the
-//! operations of a checkpoint, and `journal_room.rs` tests which appends wait for one.
+//! operations of a checkpoint, `journal_room.rs` tests which appends wait for one, and `backup.rs`
+//! takes backups and restores them.
 //!
 //! `histories` checks what concurrent clients were told about versions. `groups` has members of
 //! groups; `group_calls.rs` makes the other calls on groups, and cuts the power during appends that
@@ -22,6 +23,7 @@
 mod access_tokens;
 mod admission;
 mod atomic;
+mod backup;
 mod checkpoint;
 mod clock;
 mod clock_readings;

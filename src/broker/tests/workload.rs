@@ -18,7 +18,7 @@ pub(super) struct Life {
     pub(super) disk: SimDisk,
     clock: SimClock,
     chance: SimRandom,
-    broker: Broker,
+    pub(super) broker: Broker,
     /// Whether topics have retention limits.
     limits: bool,
     pub(super) ledger: Ledger,

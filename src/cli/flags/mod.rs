@@ -6,6 +6,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand, value_parser};
 use clap_complete::Shell;
 
+mod backup;
 mod bench;
 mod connection;
 mod consume;
@@ -14,6 +15,7 @@ mod produce;
 mod token;
 pub(super) mod typed;
 
+pub(super) use backup::{BackupFlags, RestoreFlags};
 pub(super) use bench::{BenchCommand, BenchFlags, BenchKeys, LoadFlags};
 pub(super) use connection::ConnectionFlags;
 pub(super) use consume::ConsumeFlags;
@@ -65,6 +67,10 @@ pub(super) enum Command {
     Token(TokenFlags),
     /// Show what time it is for a broker, and confirm that its machine's clock is right
     Clock(ClockFlags),
+    /// Copy all that a running broker has to a directory of this machine
+    Backup(BackupFlags),
+    /// Make a data directory of a backup, and check every byte of it
+    Restore(RestoreFlags),
     /// Show and verify the data directory of a broker that is not running
     Inspect(InspectFlags),
     /// Print a dashboard for Grafana, or rules for Prometheus
@@ -93,9 +99,11 @@ impl Command {
             Self::Producer(flags) => Some(&mut flags.connection),
             Self::Token(flags) => Some(&mut flags.connection),
             Self::Clock(flags) => Some(&mut flags.connection),
+            Self::Backup(flags) => Some(&mut flags.connection),
             Self::Bench(flags) => Some(&mut flags.connection),
             Self::Serve(_)
             | Self::Inspect(_)
+            | Self::Restore(_)
             | Self::Dashboard(_)
             | Self::Completions(_)
             | Self::Man(_)
@@ -107,6 +115,7 @@ impl Command {
     pub(super) fn json_alone(&mut self) -> Option<&mut bool> {
         match self {
             Self::Inspect(flags) => Some(&mut flags.json),
+            Self::Restore(flags) => Some(&mut flags.json),
             Self::Version(flags) => Some(&mut flags.json),
             _ => None,
         }

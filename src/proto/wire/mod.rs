@@ -15,8 +15,10 @@ use crate::types::limits::{
     MAX_BATCHES_PER_APPEND, MAX_CONDITIONS_PER_APPEND, MAX_GROUPS_PER_APPEND,
 };
 
+mod backup;
 mod groups;
 
+pub(crate) use backup::backup_part_head;
 pub use groups::{ConsumeMessage, ConsumeResponse, Records};
 
 /// The field number of `records` wherever records are carried: in `AppendBatch`, in `ReadResponse`,

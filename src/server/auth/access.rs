@@ -69,7 +69,8 @@ impl Length {
             "/taffrail.v1.Log/Read"
             | "/taffrail.v1.Entities/ReadKey"
             | "/taffrail.v1.Entities/GetLatest"
-            | "/taffrail.v1.Groups/Consume" => Self::Stream,
+            | "/taffrail.v1.Groups/Consume"
+            | "/taffrail.v1.Broker/Backup" => Self::Stream,
             _ => Self::Short,
         }
     }

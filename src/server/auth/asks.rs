@@ -7,15 +7,15 @@ use super::{Operation, Operations, grants::Resource};
 use crate::{
     broker::Append,
     proto::{
-        AcceptClockRequest, AddPartitionsRequest, AdvanceRequest, AlterTopicRequest, CommitOffsets,
-        CommitRequest, CompactRequest, CrashRequest, CreateTokenRequest, CreateTopicRequest,
-        DeleteGroupRequest, DeleteTopicRequest, DescribeErasureRequest, DescribeGroupRequest,
-        DescribeTopicRequest, EraseKeyRequest, FetchOffsetsRequest, ForgetProducerRequest,
-        ForkGroupRequest, GetClockRequest, GetLatestRequest, JoinGroup, LimitsRequest,
-        ListGroupsRequest, ListOffsetsRequest, ListProducersRequest, ListTokensRequest,
-        ListTopicsRequest, OpenProducerRequest, ReadKeyRequest, ReadRequest, ResetGroupRequest,
-        RevokeTokenRequest, StatusRequest, TrimKeyRequest, TrimRequest, forget_producer_request,
-        reset_group_request::To, revoke_token_request,
+        AcceptClockRequest, AddPartitionsRequest, AdvanceRequest, AlterTopicRequest, BackupRequest,
+        CommitOffsets, CommitRequest, CompactRequest, CrashRequest, CreateTokenRequest,
+        CreateTopicRequest, DeleteGroupRequest, DeleteTopicRequest, DescribeErasureRequest,
+        DescribeGroupRequest, DescribeTopicRequest, EraseKeyRequest, FetchOffsetsRequest,
+        ForgetProducerRequest, ForkGroupRequest, GetClockRequest, GetLatestRequest, JoinGroup,
+        LimitsRequest, ListGroupsRequest, ListOffsetsRequest, ListProducersRequest,
+        ListTokensRequest, ListTopicsRequest, OpenProducerRequest, ReadKeyRequest, ReadRequest,
+        ResetGroupRequest, RevokeTokenRequest, StatusRequest, TrimKeyRequest, TrimRequest,
+        forget_producer_request, reset_group_request::To, revoke_token_request,
     },
     types::ProducerId,
 };
@@ -196,6 +196,7 @@ acts_of_administrators! {
     AcceptClockRequest => "accept the clock",
     CrashRequest => "cut the power",
     AdvanceRequest => "move the clock",
+    BackupRequest => "take a backup",
 }
 
 impl Asks for ForgetProducerRequest {

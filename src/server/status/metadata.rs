@@ -97,6 +97,7 @@ pub(super) fn of(error: &Error) -> Vec<(&'static str, String)> {
         | Error::TooManyErasures
         | Error::TooManyKeyTrims
         | Error::TooManyTokens
+        | Error::Backup(_)
         | Error::EmptyAppend
         | Error::Overloaded { .. }
         | Error::StorageUnavailable { .. }

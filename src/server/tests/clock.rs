@@ -1,18 +1,24 @@
 //! The broker's clock, as clients ask for it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tonic::Request;
 
 use crate::{
     broker::{self, Broker},
+    budget::Name,
     env::{
         Env,
         sim::{SimClock, SimDisk, SimRandom},
     },
     proto::{AcceptClockRequest, GetClockRequest, broker_server::Broker as _},
     server::{
-        Options, auth::tests::access_of_everybody, bounds::Configured, broker::BrokerService,
+        Options,
+        auth::tests::access_of_everybody,
+        bounds::Configured,
+        broker::{Backups, BrokerService},
+        reads::Reads,
+        stop,
         tally::Tallies,
     },
 };
@@ -38,7 +44,13 @@ async fn a_jump_that_is_accepted_is_followed_at_once() {
     let broker =
         Broker::open(env, broker::Options::new("/data".into())).expect("the disk is empty");
     let configured = Configured::of(&Options::default(), 1, broker.producer_limits());
-    let service = BrokerService::new(Arc::clone(&broker), Tallies::new(), &configured);
+    let part = broker.budget().part(Name::Reads);
+    let backups = Backups {
+        reads: Reads::new(part, Arc::default(), Duration::ZERO),
+        stopping: stop::channel().1,
+        rate: 0,
+    };
+    let service = BrokerService::new(Arc::clone(&broker), Tallies::new(), &configured, backups);
     clock.set_now_ms(START + YEAR_MS);
 
     let got = service.get_clock(permitted(GetClockRequest {})).await;

@@ -4,6 +4,7 @@ mod admin;
 mod answers;
 mod append;
 mod awake;
+mod backup;
 mod body;
 mod calls;
 mod clock;

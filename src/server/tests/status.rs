@@ -8,8 +8,8 @@ use tonic_types::StatusExt;
 
 use crate::{
     broker::{
-        Actual, CommitFenced, Condition, Error, Expected, FailedCondition, GroupOffsetOutOfRange,
-        Shortage,
+        Actual, BackupRefused, CommitFenced, Condition, Error, Expected, FailedCondition,
+        GroupOffsetOutOfRange, Shortage,
     },
     catalog::groups::{Generation, Many},
     proto::{self, Conflict},
@@ -34,6 +34,7 @@ fn every_error() -> Vec<Error> {
         match error {
             Error::InvalidTopicName(_)
             | Error::TooManyTokens
+            | Error::Backup(_)
             | Error::UnknownToken { .. }
             | Error::UnknownTopic { .. }
             | Error::UnknownPartition { .. }
@@ -284,6 +285,8 @@ fn of_groups() -> Vec<Error> {
 fn of_requests() -> Vec<Error> {
     vec![
         Error::TooManyTokens,
+        Error::Backup(BackupRefused::UnderWay),
+        Error::Backup(BackupRefused::Ended),
         Error::UnknownToken {
             token: "ci".to_owned(),
         },

@@ -169,6 +169,30 @@ impl Writer {
     }
 }
 
+/// The files of a data directory whose first checkpoint this is, with their names.
+pub(crate) fn first_files(
+    mut checkpoint: Checkpoint,
+    directory: Identity,
+) -> Vec<(String, Vec<u8>)> {
+    let head = delta::Head {
+        number: 1,
+        directory: Some(directory),
+    };
+    checkpoint.delta_files = head.number;
+    let name = Path::new("checkpoint");
+    let (whole, deltas) = (checkpoint.encode(), head.encode());
+    let mut files = Vec::new();
+    for (path, bytes) in [
+        (delta_path(name, head.number), deltas),
+        (name.into(), whole),
+    ] {
+        for path in copies(&path) {
+            files.push((path.display().to_string(), bytes.clone()));
+        }
+    }
+    files
+}
+
 /// Removes the files of deltas with lower numbers than `number`.
 fn remove_deltas_before(
     files: &dyn FileSystem,

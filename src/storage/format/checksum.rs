@@ -8,3 +8,18 @@ pub(crate) fn crc32(slices: &[&[u8]]) -> u32 {
     }
     hasher.finalize()
 }
+
+/// CRC-32 of bytes that come piece by piece.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RunningCrc32(crc32fast::Hasher);
+
+impl RunningCrc32 {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The checksum of all bytes so far.
+    pub(crate) fn value(&self) -> u32 {
+        self.0.clone().finalize()
+    }
+}

@@ -9,6 +9,7 @@
 //!   taffrail               identity.rs      what this directory is; its format version
 //!   lock                                    held by the broker that serves the directory
 //!   admin.sock                              where it listens to administrators
+//!   backup                 backup_mark.rs   only in a backup: that it is whole, and what belongs to it
 //!   checkpoint             checkpoint.rs    up to which journal entry all is in segments
 //!   checkpoint.N.delta     delta.rs         what has changed since, piece by piece
 //!   journal/N.journal      entry.rs         what is synced to acknowledge; a ring of preallocated files
@@ -28,6 +29,7 @@
 //! the rest as needed.
 
 mod access_token;
+pub(crate) mod backup_mark;
 pub(crate) mod block;
 pub(crate) mod change;
 pub(crate) mod checkpoint;
@@ -61,4 +63,4 @@ pub(crate) const VERSION: u32 = 2;
 /// [`VERSION`].
 pub(crate) const VERSION_WITH_BLOCKS: u32 = 3;
 
-pub(crate) use checksum::crc32;
+pub(crate) use checksum::{RunningCrc32, crc32};

@@ -1,6 +1,6 @@
 //! The files of a partition's key index at one moment: a part of its log's view.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{ops::Range, path::Path, sync::Arc, time::Duration};
 
 use super::{last_versions::LastVersions, sorted_table::SortedTable};
 use crate::types::Offset;
@@ -19,6 +19,17 @@ pub(crate) struct Files {
 }
 
 impl Files {
+    /// All tables, which can be read as long as this has them, whatever becomes of their names.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<SortedTable>> {
+        self.runs.iter().chain(&self.last_versions.tables)
+    }
+
+    /// Where what earlier versions have kept of trimmed records is.
+    pub(crate) fn earlier_paths(&self) -> impl Iterator<Item = &Path> {
+        let earlier = self.last_versions.earlier.iter();
+        earlier.map(|earlier| earlier.path())
+    }
+
     /// Whether there is nothing at all, as in most partitions.
     pub(crate) fn is_nothing(&self) -> bool {
         let is_known = self.runs.is_empty() && self.gaps.is_empty() && self.holes.is_empty();

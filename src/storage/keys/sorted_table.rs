@@ -13,6 +13,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use bytes::Bytes;
+
 pub(crate) use super::table_writer::{Content, TableWriter};
 use super::{
     Damaged, Unread, Unusable,
@@ -134,6 +136,11 @@ impl SortedTable {
     /// Where the file is.
     pub(crate) fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// The bytes of its file from `position` on, as many as wanted, unchecked.
+    pub(crate) fn read(&self, position: u64, wanted: u64) -> Result<Bytes, Unread> {
+        self.file.read(position, wanted)
     }
 
     /// Keeps the file open, which is about to lose its name.

@@ -242,6 +242,11 @@ impl Log {
         }
     }
 
+    /// The same, with the files of all that it counts on, which stay as long as the view does.
+    pub(crate) fn image(&self) -> (Arc<View>, checkpoint::Partition) {
+        (Arc::clone(&self.view()), self.checkpoint())
+    }
+
     /// The first offset that has a record, trimmed or not, or should have one: a record that is
     /// neither trimmed nor in a file is lost, not removed. A segment counts until it is being
     /// removed, because before that a crash may bring it back, although no table of last versions

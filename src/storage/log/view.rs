@@ -5,9 +5,12 @@
 //! the files of its segments exist as long as the reader has the view, and their content does not
 //! change.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::{ArcSwap, Guard};
@@ -15,7 +18,7 @@ use arc_swap::{ArcSwap, Guard};
 use super::{Hidden, Log, name::Name, segment::Segment};
 use crate::{
     env::{OrderedGuard, OrderedMutex, rank},
-    storage::keys,
+    storage::{format::checkpoint, keys},
     types::Offset,
 };
 
@@ -46,6 +49,25 @@ pub(super) struct Sealed {
     pub(super) bytes: u64,
     /// When its last record was appended; `None` if nobody has read that since the start.
     pub(super) last_append_ms: Option<i64>,
+}
+
+/// The files of a segment, which are there as long as a view has it.
+pub(in crate::storage) struct SegmentFile {
+    pub(in crate::storage) path: PathBuf,
+    pub(in crate::storage) bytes: u64,
+    /// Derived; it may be missing.
+    pub(in crate::storage) index_path: PathBuf,
+}
+
+impl SegmentFile {
+    fn of(segment: &Segment, bytes: u64) -> Self {
+        let (name, dir) = (segment.name(), segment.dir());
+        Self {
+            path: name.path(&dir),
+            bytes,
+            index_path: name.index_path(&dir),
+        }
+    }
 }
 
 /// What readers see of a log without its lock.
@@ -124,6 +146,23 @@ impl View {
     /// The files of the key index.
     pub(crate) fn index(&self) -> &Arc<keys::Files> {
         &self.index
+    }
+
+    /// Whether there are no files.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.sealed.is_empty() && self.growing.is_none() && self.index.is_nothing()
+    }
+
+    /// The files of its segments, the active one as far as a checkpoint says that it reaches.
+    pub(in crate::storage) fn segment_files(&self, at: &checkpoint::Partition) -> Vec<SegmentFile> {
+        let mut found = Vec::with_capacity(self.sealed.len() + 1);
+        for sealed in &self.sealed {
+            found.push(SegmentFile::of(&sealed.segment, sealed.bytes));
+        }
+        if let (Some(segment), Some(active)) = (&self.growing, at.active) {
+            found.push(SegmentFile::of(segment, active.len));
+        }
+        found
     }
 
     /// Whether the view has all there is to know about an offset: its segments reach behind it, or

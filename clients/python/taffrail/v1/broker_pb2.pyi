@@ -6,6 +6,66 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class BackupRequest(_message.Message):
+    __slots__ = ("have",)
+    HAVE_FIELD_NUMBER: _ClassVar[int]
+    have: _containers.RepeatedCompositeFieldContainer[BackupFile]
+    def __init__(self, have: _Optional[_Iterable[_Union[BackupFile, _Mapping]]] = ...) -> None: ...
+
+class BackupFile(_message.Message):
+    __slots__ = ("path", "length", "ends_checksum")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    ENDS_CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    length: int
+    ends_checksum: int
+    def __init__(self, path: _Optional[str] = ..., length: _Optional[int] = ..., ends_checksum: _Optional[int] = ...) -> None: ...
+
+class BackupResponse(_message.Message):
+    __slots__ = ("begun", "part", "done")
+    BEGUN_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    begun: BackupBegun
+    part: BackupPart
+    done: BackupDone
+    def __init__(self, begun: _Optional[_Union[BackupBegun, _Mapping]] = ..., part: _Optional[_Union[BackupPart, _Mapping]] = ..., done: _Optional[_Union[BackupDone, _Mapping]] = ...) -> None: ...
+
+class BackupBegun(_message.Message):
+    __slots__ = ("commit", "directory_id", "taken_ms", "files", "bytes")
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    DIRECTORY_ID_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_MS_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    commit: int
+    directory_id: int
+    taken_ms: int
+    files: int
+    bytes: int
+    def __init__(self, commit: _Optional[int] = ..., directory_id: _Optional[int] = ..., taken_ms: _Optional[int] = ..., files: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class BackupPart(_message.Message):
+    __slots__ = ("path", "length", "position", "checksum", "data")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    length: int
+    position: int
+    checksum: int
+    data: bytes
+    def __init__(self, path: _Optional[str] = ..., length: _Optional[int] = ..., position: _Optional[int] = ..., checksum: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class BackupDone(_message.Message):
+    __slots__ = ("commit",)
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    commit: int
+    def __init__(self, commit: _Optional[int] = ...) -> None: ...
+
 class StatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -68,6 +68,11 @@ class BrokerStub:
                 request_serializer=taffrail_dot_v1_dot_broker__pb2.ForgetProducerRequest.SerializeToString,
                 response_deserializer=taffrail_dot_v1_dot_broker__pb2.ForgetProducerResponse.FromString,
                 _registered_method=True)
+        self.Backup = channel.stream_stream(
+                '/taffrail.v1.Broker/Backup',
+                request_serializer=taffrail_dot_v1_dot_broker__pb2.BackupRequest.SerializeToString,
+                response_deserializer=taffrail_dot_v1_dot_broker__pb2.BackupResponse.FromString,
+                _registered_method=True)
 
 
 class BrokerServicer:
@@ -133,6 +138,27 @@ class BrokerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Backup(self, request_iterator, context):
+        """Sends all that the broker has durable, as it is at one journal entry: topics with their records, offsets, versions,
+        producers, groups, erasures, tokens, settings of topics. What is sent are the files of a data directory that was
+        left by a clean stop. The broker goes on meanwhile; it removes no file that is to be sent yet, so that the room of
+        what is trimmed, compacted or deleted, and the bytes of what is erased, stay for as long. A broker has one backup
+        at a time; one whose client takes nothing for 60 s is ended. While others append, no more is sent in a second than
+        the setting `backup.rate` says.
+
+        The client first says which files it has, in any number of messages, and ends its side. What is the same is not
+        sent again: a file of the same path, length and ends; and the beginning of one that has grown. So a backup that was
+        cut off goes on from what had come.
+
+        The answers are one `begun`, the parts of all files in the order of their paths, and one `done`. Without `done` not
+        all has come.
+        Errors: RESOURCE_EXHAUSTED (BACKUP_UNDER_WAY; OVERLOADED; REQUEST_TOO_LARGE: more than 1,000,000 files; DISK_FULL:
+        the disk needs the room), UNAVAILABLE (BACKUP_ENDED, STORAGE_UNAVAILABLE, SHUTTING_DOWN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BrokerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -165,6 +191,11 @@ def add_BrokerServicer_to_server(servicer, server):
                     servicer.ForgetProducer,
                     request_deserializer=taffrail_dot_v1_dot_broker__pb2.ForgetProducerRequest.FromString,
                     response_serializer=taffrail_dot_v1_dot_broker__pb2.ForgetProducerResponse.SerializeToString,
+            ),
+            'Backup': grpc.stream_stream_rpc_method_handler(
+                    servicer.Backup,
+                    request_deserializer=taffrail_dot_v1_dot_broker__pb2.BackupRequest.FromString,
+                    response_serializer=taffrail_dot_v1_dot_broker__pb2.BackupResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -333,6 +364,33 @@ class Broker:
             '/taffrail.v1.Broker/ForgetProducer',
             taffrail_dot_v1_dot_broker__pb2.ForgetProducerRequest.SerializeToString,
             taffrail_dot_v1_dot_broker__pb2.ForgetProducerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backup(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/taffrail.v1.Broker/Backup',
+            taffrail_dot_v1_dot_broker__pb2.BackupRequest.SerializeToString,
+            taffrail_dot_v1_dot_broker__pb2.BackupResponse.FromString,
             options,
             channel_credentials,
             insecure,

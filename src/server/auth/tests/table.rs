@@ -11,15 +11,16 @@ use super::guarded::{Guarded, grant};
 use crate::{
     proto::{
         self, AcceptClockRequest, AddPartitionsRequest, AdvanceRequest, AlterTopicRequest,
-        AppendStreamResponse, CommitRequest, CompactRequest, CrashRequest, CreateTokenRequest,
-        CreateTopicRequest, Credit, DeleteGroupRequest, DeleteTopicRequest, DescribeErasureRequest,
-        DescribeGroupRequest, DescribeTopicRequest, Edge, EraseKeyRequest, FetchOffsetsRequest,
-        ForgetProducerRequest, ForkGroupRequest, GetClockRequest, GetLatestRequest, GroupOffset,
-        JoinGroup, LimitsRequest, ListGroupsRequest, ListOffsetsRequest, ListProducersRequest,
-        ListTokensRequest, ListTopicsRequest, OpenProducerRequest, Position, ReadKeyRequest,
-        ReadRequest, ResetGroupRequest, RevokeTokenRequest, StatusRequest, TrimKeyRequest,
-        TrimRequest, append_stream_response::Outcome, consume_request, health::HealthCheckRequest,
-        position, reset_group_request, wire,
+        AppendStreamResponse, BackupRequest, CommitRequest, CompactRequest, CrashRequest,
+        CreateTokenRequest, CreateTopicRequest, Credit, DeleteGroupRequest, DeleteTopicRequest,
+        DescribeErasureRequest, DescribeGroupRequest, DescribeTopicRequest, Edge, EraseKeyRequest,
+        FetchOffsetsRequest, ForgetProducerRequest, ForkGroupRequest, GetClockRequest,
+        GetLatestRequest, GroupOffset, JoinGroup, LimitsRequest, ListGroupsRequest,
+        ListOffsetsRequest, ListProducersRequest, ListTokensRequest, ListTopicsRequest,
+        OpenProducerRequest, Position, ReadKeyRequest, ReadRequest, ResetGroupRequest,
+        RevokeTokenRequest, StatusRequest, TrimKeyRequest, TrimRequest,
+        append_stream_response::Outcome, consume_request, health::HealthCheckRequest, position,
+        reset_group_request, wire,
     },
     server::auth::{Grant, Operation},
 };
@@ -256,6 +257,11 @@ fn of_broker() -> Vec<Row> {
         row(
             "/taffrail.v1.Broker/AcceptClock",
             &AcceptClockRequest {},
+            ADMINS,
+        ),
+        row(
+            "/taffrail.v1.Broker/Backup",
+            &BackupRequest::default(),
             ADMINS,
         ),
         row("/taffrail.v1.Broker/ListProducers", &list, ADMINS),

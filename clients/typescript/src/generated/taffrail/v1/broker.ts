@@ -7,14 +7,85 @@ import {
   type CallOptions,
   type ChannelCredentials,
   Client,
+  type ClientDuplexStream,
   type ClientOptions,
   type ClientUnaryCall,
+  type handleBidiStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+
+/** Files that the client of a backup has already. */
+export interface BackupRequest {
+  /** As many as fit; more of them in the next message. At most 1,000,000 in all. */
+  have: BackupFile[];
+}
+
+/** A file that the client of a backup has. */
+export interface BackupFile {
+  /** From the top of the directory, such as `topics/00000000000000a1/0/00000000000000000000.log`. */
+  path: string;
+  /** How many bytes it has. */
+  length: bigint;
+  /** CRC-32 (IEEE) of its first 64 KiB and, behind them, its last 64 KiB; of a smaller file all of it twice. */
+  endsChecksum: number;
+}
+
+/** An answer of a backup. */
+export interface BackupResponse {
+  /** What it says. Exactly one is set. */
+  message:
+    | //
+    /** The first answer. */
+    { $case: "begun"; value: BackupBegun }
+    | //
+    /** A part of a file. */
+    { $case: "part"; value: BackupPart }
+    | //
+    /** The last answer: all has come. */
+    { $case: "done"; value: BackupDone }
+    | undefined;
+}
+
+/** What is going to be sent. */
+export interface BackupBegun {
+  /** The last journal entry that is in it. */
+  commit: bigint;
+  /** Which data directory it is of; not 0. */
+  directoryId: bigint;
+  /** The broker's time at that entry, in milliseconds since 1970-01-01T00:00:00Z. */
+  takenMs: bigint;
+  /** How many files there are. */
+  files: bigint;
+  /** How many bytes they have; those that the client has are not sent. */
+  bytes: bigint;
+}
+
+/** A part of a file: the first, with what the file is, or the one that follows the part before. */
+export interface BackupPart {
+  /** The file, from the top of the directory; empty: that of the part before goes on. */
+  path: string;
+  /** How many bytes the file has; 0 where it goes on. */
+  length: bigint;
+  /**
+   * Where in the file the bytes belong. What is before the first part's is what the client has; where that is all of
+   * the file, there are no bytes.
+   */
+  position: bigint;
+  /** CRC-32 (IEEE) of the bytes. */
+  checksum: number;
+  /** The bytes, at most 1 MiB. */
+  data: Buffer;
+}
+
+/** All has come. */
+export interface BackupDone {
+  /** The last journal entry that is in it. */
+  commit: bigint;
+}
 
 /** Asks how the broker is. */
 export interface StatusRequest {
@@ -225,6 +296,528 @@ export interface ForgetProducerResponse {
   /** What it was. */
   producer: KnownProducer | undefined;
 }
+
+function createBaseBackupRequest(): BackupRequest {
+  return { have: [] };
+}
+
+export const BackupRequest: MessageFns<BackupRequest> = {
+  encode(message: BackupRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.have) {
+      BackupFile.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.have.push(BackupFile.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BackupRequest>): BackupRequest {
+    return BackupRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupRequest>): BackupRequest {
+    const message = createBaseBackupRequest();
+    message.have = object.have?.map((e) => BackupFile.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseBackupFile(): BackupFile {
+  return { path: "", length: 0n, endsChecksum: 0 };
+}
+
+export const BackupFile: MessageFns<BackupFile> = {
+  encode(message: BackupFile, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path !== "") {
+      writer.uint32(10).string(message.path);
+    }
+    if (message.length !== 0n) {
+      if (BigInt.asUintN(64, message.length) !== message.length) {
+        throw new globalThis.Error("value provided for field message.length of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.length);
+    }
+    if (message.endsChecksum !== 0) {
+      writer.uint32(29).fixed32(message.endsChecksum);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupFile {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupFile();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.length = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 29) {
+              break;
+            }
+
+            message.endsChecksum = reader.fixed32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BackupFile>): BackupFile {
+    return BackupFile.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupFile>): BackupFile {
+    const message = createBaseBackupFile();
+    message.path = object.path ?? "";
+    message.length = (object.length !== undefined && object.length !== null) ? BigInt(object.length) : 0n;
+    message.endsChecksum = object.endsChecksum ?? 0;
+    return message;
+  },
+};
+
+function createBaseBackupResponse(): BackupResponse {
+  return { message: undefined };
+}
+
+export const BackupResponse: MessageFns<BackupResponse> = {
+  encode(message: BackupResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.message?.$case) {
+      case "begun":
+        BackupBegun.encode(message.message.value, writer.uint32(10).fork()).join();
+        break;
+      case "part":
+        BackupPart.encode(message.message.value, writer.uint32(18).fork()).join();
+        break;
+      case "done":
+        BackupDone.encode(message.message.value, writer.uint32(26).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.message = { $case: "begun", value: BackupBegun.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.message = { $case: "part", value: BackupPart.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.message = { $case: "done", value: BackupDone.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BackupResponse>): BackupResponse {
+    return BackupResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupResponse>): BackupResponse {
+    const message = createBaseBackupResponse();
+    switch (object.message?.$case) {
+      case "begun": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "begun", value: BackupBegun.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "part": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "part", value: BackupPart.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "done": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "done", value: BackupDone.fromPartial(object.message.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseBackupBegun(): BackupBegun {
+  return { commit: 0n, directoryId: 0n, takenMs: 0n, files: 0n, bytes: 0n };
+}
+
+export const BackupBegun: MessageFns<BackupBegun> = {
+  encode(message: BackupBegun, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.commit !== 0n) {
+      if (BigInt.asUintN(64, message.commit) !== message.commit) {
+        throw new globalThis.Error("value provided for field message.commit of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.commit);
+    }
+    if (message.directoryId !== 0n) {
+      if (BigInt.asUintN(64, message.directoryId) !== message.directoryId) {
+        throw new globalThis.Error("value provided for field message.directoryId of type fixed64 too large");
+      }
+      writer.uint32(17).fixed64(message.directoryId);
+    }
+    if (message.takenMs !== 0n) {
+      if (BigInt.asIntN(64, message.takenMs) !== message.takenMs) {
+        throw new globalThis.Error("value provided for field message.takenMs of type int64 too large");
+      }
+      writer.uint32(24).int64(message.takenMs);
+    }
+    if (message.files !== 0n) {
+      if (BigInt.asUintN(64, message.files) !== message.files) {
+        throw new globalThis.Error("value provided for field message.files of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.files);
+    }
+    if (message.bytes !== 0n) {
+      if (BigInt.asUintN(64, message.bytes) !== message.bytes) {
+        throw new globalThis.Error("value provided for field message.bytes of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.bytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupBegun {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupBegun();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.commit = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.directoryId = reader.fixed64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.takenMs = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.files = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.bytes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BackupBegun>): BackupBegun {
+    return BackupBegun.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupBegun>): BackupBegun {
+    const message = createBaseBackupBegun();
+    message.commit = (object.commit !== undefined && object.commit !== null) ? BigInt(object.commit) : 0n;
+    message.directoryId = (object.directoryId !== undefined && object.directoryId !== null)
+      ? BigInt(object.directoryId)
+      : 0n;
+    message.takenMs = (object.takenMs !== undefined && object.takenMs !== null) ? BigInt(object.takenMs) : 0n;
+    message.files = (object.files !== undefined && object.files !== null) ? BigInt(object.files) : 0n;
+    message.bytes = (object.bytes !== undefined && object.bytes !== null) ? BigInt(object.bytes) : 0n;
+    return message;
+  },
+};
+
+function createBaseBackupPart(): BackupPart {
+  return { path: "", length: 0n, position: 0n, checksum: 0, data: Buffer.alloc(0) };
+}
+
+export const BackupPart: MessageFns<BackupPart> = {
+  encode(message: BackupPart, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path !== "") {
+      writer.uint32(10).string(message.path);
+    }
+    if (message.length !== 0n) {
+      if (BigInt.asUintN(64, message.length) !== message.length) {
+        throw new globalThis.Error("value provided for field message.length of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.length);
+    }
+    if (message.position !== 0n) {
+      if (BigInt.asUintN(64, message.position) !== message.position) {
+        throw new globalThis.Error("value provided for field message.position of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.position);
+    }
+    if (message.checksum !== 0) {
+      writer.uint32(37).fixed32(message.checksum);
+    }
+    if (message.data.length !== 0) {
+      writer.uint32(42).bytes(message.data);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupPart {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupPart();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.length = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.position = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 37) {
+              break;
+            }
+
+            message.checksum = reader.fixed32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.data = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BackupPart>): BackupPart {
+    return BackupPart.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupPart>): BackupPart {
+    const message = createBaseBackupPart();
+    message.path = object.path ?? "";
+    message.length = (object.length !== undefined && object.length !== null) ? BigInt(object.length) : 0n;
+    message.position = (object.position !== undefined && object.position !== null) ? BigInt(object.position) : 0n;
+    message.checksum = object.checksum ?? 0;
+    message.data = object.data ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseBackupDone(): BackupDone {
+  return { commit: 0n };
+}
+
+export const BackupDone: MessageFns<BackupDone> = {
+  encode(message: BackupDone, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.commit !== 0n) {
+      if (BigInt.asUintN(64, message.commit) !== message.commit) {
+        throw new globalThis.Error("value provided for field message.commit of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.commit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupDone {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupDone();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.commit = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BackupDone>): BackupDone {
+    return BackupDone.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupDone>): BackupDone {
+    const message = createBaseBackupDone();
+    message.commit = (object.commit !== undefined && object.commit !== null) ? BigInt(object.commit) : 0n;
+    return message;
+  },
+};
 
 function createBaseStatusRequest(): StatusRequest {
   return {};
@@ -1873,6 +2466,32 @@ export const BrokerService = {
       Buffer.from(ForgetProducerResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ForgetProducerResponse => ForgetProducerResponse.decode(value),
   },
+  /**
+   * Sends all that the broker has durable, as it is at one journal entry: topics with their records, offsets, versions,
+   * producers, groups, erasures, tokens, settings of topics. What is sent are the files of a data directory that was
+   * left by a clean stop. The broker goes on meanwhile; it removes no file that is to be sent yet, so that the room of
+   * what is trimmed, compacted or deleted, and the bytes of what is erased, stay for as long. A broker has one backup
+   * at a time; one whose client takes nothing for 60 s is ended. While others append, no more is sent in a second than
+   * the setting `backup.rate` says.
+   *
+   * The client first says which files it has, in any number of messages, and ends its side. What is the same is not
+   * sent again: a file of the same path, length and ends; and the beginning of one that has grown. So a backup that was
+   * cut off goes on from what had come.
+   *
+   * The answers are one `begun`, the parts of all files in the order of their paths, and one `done`. Without `done` not
+   * all has come.
+   * Errors: RESOURCE_EXHAUSTED (BACKUP_UNDER_WAY; OVERLOADED; REQUEST_TOO_LARGE: more than 1,000,000 files; DISK_FULL:
+   * the disk needs the room), UNAVAILABLE (BACKUP_ENDED, STORAGE_UNAVAILABLE, SHUTTING_DOWN).
+   */
+  backup: {
+    path: "/taffrail.v1.Broker/Backup" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: BackupRequest): Buffer => Buffer.from(BackupRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): BackupRequest => BackupRequest.decode(value),
+    responseSerialize: (value: BackupResponse): Buffer => Buffer.from(BackupResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): BackupResponse => BackupResponse.decode(value),
+  },
 } as const;
 
 export interface BrokerServer extends UntypedServiceImplementation {
@@ -1912,6 +2531,24 @@ export interface BrokerServer extends UntypedServiceImplementation {
    * UNAVAILABLE (SHUTTING_DOWN).
    */
   forgetProducer: handleUnaryCall<ForgetProducerRequest, ForgetProducerResponse>;
+  /**
+   * Sends all that the broker has durable, as it is at one journal entry: topics with their records, offsets, versions,
+   * producers, groups, erasures, tokens, settings of topics. What is sent are the files of a data directory that was
+   * left by a clean stop. The broker goes on meanwhile; it removes no file that is to be sent yet, so that the room of
+   * what is trimmed, compacted or deleted, and the bytes of what is erased, stay for as long. A broker has one backup
+   * at a time; one whose client takes nothing for 60 s is ended. While others append, no more is sent in a second than
+   * the setting `backup.rate` says.
+   *
+   * The client first says which files it has, in any number of messages, and ends its side. What is the same is not
+   * sent again: a file of the same path, length and ends; and the beginning of one that has grown. So a backup that was
+   * cut off goes on from what had come.
+   *
+   * The answers are one `begun`, the parts of all files in the order of their paths, and one `done`. Without `done` not
+   * all has come.
+   * Errors: RESOURCE_EXHAUSTED (BACKUP_UNDER_WAY; OVERLOADED; REQUEST_TOO_LARGE: more than 1,000,000 files; DISK_FULL:
+   * the disk needs the room), UNAVAILABLE (BACKUP_ENDED, STORAGE_UNAVAILABLE, SHUTTING_DOWN).
+   */
+  backup: handleBidiStreamingCall<BackupRequest, BackupResponse>;
 }
 
 export interface BrokerClient extends Client {
@@ -2035,6 +2672,26 @@ export interface BrokerClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ForgetProducerResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * Sends all that the broker has durable, as it is at one journal entry: topics with their records, offsets, versions,
+   * producers, groups, erasures, tokens, settings of topics. What is sent are the files of a data directory that was
+   * left by a clean stop. The broker goes on meanwhile; it removes no file that is to be sent yet, so that the room of
+   * what is trimmed, compacted or deleted, and the bytes of what is erased, stay for as long. A broker has one backup
+   * at a time; one whose client takes nothing for 60 s is ended. While others append, no more is sent in a second than
+   * the setting `backup.rate` says.
+   *
+   * The client first says which files it has, in any number of messages, and ends its side. What is the same is not
+   * sent again: a file of the same path, length and ends; and the beginning of one that has grown. So a backup that was
+   * cut off goes on from what had come.
+   *
+   * The answers are one `begun`, the parts of all files in the order of their paths, and one `done`. Without `done` not
+   * all has come.
+   * Errors: RESOURCE_EXHAUSTED (BACKUP_UNDER_WAY; OVERLOADED; REQUEST_TOO_LARGE: more than 1,000,000 files; DISK_FULL:
+   * the disk needs the room), UNAVAILABLE (BACKUP_ENDED, STORAGE_UNAVAILABLE, SHUTTING_DOWN).
+   */
+  backup(): ClientDuplexStream<BackupRequest, BackupResponse>;
+  backup(options: Partial<CallOptions>): ClientDuplexStream<BackupRequest, BackupResponse>;
+  backup(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<BackupRequest, BackupResponse>;
 }
 
 export const BrokerClient = makeGenericClientConstructor(BrokerService, "taffrail.v1.Broker") as unknown as {

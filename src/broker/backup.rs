@@ -1,0 +1,209 @@
+//! Backups: the whole data directory as it is at one journal entry, to be copied while the broker
+//! goes on.
+//!
+//! A checkpoint is written first, and what came meanwhile is moved to segments, so that little is
+//! left. Then the journal is held for a moment: the rest is moved, and the catalog and the views of
+//! all partitions are taken. No file that the views have changes or goes as long as the backup is
+//! there. Its room on the disk is not given back meanwhile, so there is one backup at a time, it
+//! ends when the disk is short of room, and whoever takes it must not stall.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use bytes::Bytes;
+
+use super::{Broker, Error, Kind, Shared, health::Health, lock};
+use crate::{
+    storage::{
+        backup::{Image, ImageParts},
+        files::FileError,
+        format::checkpoint::{Checkpoint, JournalFiles, Topic},
+    },
+    types::limits,
+};
+
+/// Which backup is under way, if one is.
+#[derive(Default)]
+pub(super) struct Backups(Mutex<Weak<Pinned>>);
+
+/// Held by the backup that is under way.
+struct Pinned;
+
+/// The data directory at one journal entry, whose files stay as long as this is there.
+pub(crate) struct Backup {
+    image: Image,
+    health: Arc<Health>,
+    _pinned: Arc<Pinned>,
+}
+
+/// Why there is no backup, or not all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BackupRefused {
+    #[error(
+        "another backup is being taken, and there is one at a time: try again when it is done; one whose client takes \
+         nothing is ended after {} s",
+        limits::BACKUP_STALLED_MS / 1_000
+    )]
+    UnderWay,
+    #[error(
+        "the backup was ended because its client took nothing for {} s: take it again, and it goes on from there",
+        limits::BACKUP_STALLED_MS / 1_000
+    )]
+    Ended,
+}
+
+impl BackupRefused {
+    /// What the caller should do.
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            Self::UnderWay => Kind::ResourceExhausted,
+            Self::Ended => Kind::Unavailable,
+        }
+    }
+
+    /// The reason in `google.rpc.ErrorInfo`.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::UnderWay => "BACKUP_UNDER_WAY",
+            Self::Ended => "BACKUP_ENDED",
+        }
+    }
+}
+
+impl Backups {
+    /// Whether the files of deleted topics are to stay.
+    pub(super) fn is_any_under_way(&self) -> bool {
+        lock(&self.0).strong_count() > 0
+    }
+
+    fn begin(&self) -> Result<Arc<Pinned>, Error> {
+        let mut under_way = lock(&self.0);
+        if under_way.strong_count() > 0 {
+            return Err(BackupRefused::UnderWay.into());
+        }
+        let pinned = Arc::new(Pinned);
+        *under_way = Arc::downgrade(&pinned);
+        Ok(pinned)
+    }
+}
+
+impl Broker {
+    /// Begins a backup of all that is durable now. Writes a checkpoint on this thread.
+    pub(crate) fn begin_backup(&self) -> Result<Backup, Error> {
+        let shared = &self.shared;
+        shared.health.check_room()?;
+        let pinned = shared.maintenance.backups.begin()?;
+        let mut housekeeper = lock(&shared.maintenance.housekeeper);
+        let parts = housekeeper.at_one_entry(shared, |shared, entry| shared.image_parts(entry));
+        drop(housekeeper);
+        let dir = &shared.dir;
+        let image = parts
+            .and_then(|parts| Image::new(&shared.env.files, dir.root(), dir.identity(), parts));
+        let image = image.map_err(|error| shared.failed_to_begin(error))?;
+        Ok(Backup {
+            image,
+            health: Arc::clone(&shared.health),
+            _pinned: pinned,
+        })
+    }
+}
+
+impl Shared {
+    /// What the data directory is at this journal entry. Nothing is applied meanwhile, and no frame
+    /// is in memory alone.
+    fn image_parts(&self, entry: u64) -> ImageParts {
+        let snapshot = self.sequencer.applied().snapshot_of_topics();
+        let mut described = Vec::with_capacity(snapshot.topics.len());
+        let mut topic_files = Vec::with_capacity(snapshot.topics.len());
+        let mut partitions = Vec::new();
+        for topic in snapshot.topics {
+            let Some(open) = self.partitions.topics().find_by_id(topic.id).cloned() else {
+                continue;
+            };
+            let mut reach = Vec::with_capacity(open.partitions.len());
+            for partition in open.partitions.iter() {
+                let (view, at) = lock(&partition.log).image();
+                reach.push(at);
+                if !view.is_nothing() {
+                    partitions.push((view, at));
+                }
+            }
+            topic_files.push(self.topic_file(&topic));
+            described.push(Topic {
+                id: topic.id,
+                seed: topic.seed,
+                name: topic.name,
+                settings: topic.settings,
+                partitions: reach,
+            });
+        }
+        let checkpoint = Checkpoint {
+            applied: entry,
+            // The copy has no journal: its first file will be this one.
+            journal_file: 1,
+            topics: described,
+            producers: self.sequencer.all_producers(),
+            erasures: snapshot.erasures,
+            clock: Some(self.clock.to_store()),
+            journal: JournalFiles::default(),
+            directory: Some(self.dir.identity()),
+            delta_files: 0,
+            groups: self.sequencer.all_groups(),
+            key_trims: snapshot.key_trims,
+            access_tokens: snapshot.access_tokens,
+        };
+        ImageParts {
+            checkpoint,
+            partitions,
+            topic_files,
+            taken_ms: self.clock.now_ms(),
+        }
+    }
+
+    fn failed_to_begin(&self, error: FileError) -> Error {
+        let failed = unavailable(&error);
+        self.health.settle_derived(Err(error));
+        match self.health.has_failed() {
+            true => Error::ShuttingDown,
+            false => failed,
+        }
+    }
+}
+
+impl Backup {
+    /// What it consists of.
+    pub(crate) fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Some bytes of a file.
+    pub(crate) fn read(&mut self, at: usize, position: u64, len: u64) -> Result<Bytes, Error> {
+        self.check()?;
+        self.image
+            .read(at, position, len)
+            .map_err(|error| unavailable(&error))
+    }
+
+    /// From where on somebody lacks a file who has one of this length, with this checksum of its
+    /// ends.
+    pub(crate) fn missing_from(
+        &mut self,
+        at: usize,
+        had: Option<(u64, u32)>,
+    ) -> Result<u64, Error> {
+        self.check()?;
+        self.image
+            .missing_from(at, had)
+            .map_err(|error| unavailable(&error))
+    }
+
+    /// Refuses to go on where the disk needs the room that it keeps.
+    fn check(&self) -> Result<(), Error> {
+        self.health.check_room()
+    }
+}
+
+fn unavailable(error: &FileError) -> Error {
+    Error::StorageUnavailable {
+        cause: error.to_string(),
+    }
+}

@@ -1,0 +1,180 @@
+//! Sending a backup: what its client lacks, how fast, and what becomes of one that is not taken.
+
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::{
+    broker::{Broker, Options},
+    env::{
+        Env,
+        sim::{SimClock, SimDisk, SimRandom},
+    },
+    proto::{BackupFile, BackupRequest, BackupResponse, backup_response::Message},
+    server::{
+        answers::Source,
+        backup::{BackupAnswers, Had, Limits},
+    },
+};
+
+fn broker() -> Arc<Broker> {
+    let env = Env {
+        files: Arc::new(SimDisk::new(1)),
+        clock: Arc::new(SimClock::new(1_700_000_000_000)),
+        random: Arc::new(SimRandom::new(1)),
+    };
+    Broker::open(env, Options::new("/data".into())).expect("the disk is empty")
+}
+
+fn had(files: &[BackupFile]) -> Had {
+    let request = BackupRequest {
+        have: files.to_vec(),
+    };
+    let mut had = Had::default();
+    had.insert(request);
+    had
+}
+
+fn answers(broker: &Arc<Broker>, had: Had) -> BackupAnswers {
+    limited(broker, had, Limits::at_rate(0))
+}
+
+fn limited(broker: &Arc<Broker>, had: Had, limits: Limits) -> BackupAnswers {
+    let backup = broker.begin_backup().expect("nothing fails");
+    let never = Box::pin(std::future::pending());
+    BackupAnswers::new(backup, had, Arc::clone(broker), limits, never)
+}
+
+/// The next message; none behind the last. Waits as long as the answers wait.
+async fn next(answers: &mut BackupAnswers) -> Option<Message> {
+    let polled = poll_fn(|cx| {
+        answers.take_requests(cx);
+        answers.poll_next(cx)
+    });
+    let slices: Vec<Bytes> = polled.await.expect("nothing fails")?;
+    let again = answers.again().expect("nothing has changed");
+    assert_eq!(again.concat(), slices.concat());
+    let response = BackupResponse::decode(&slices.concat()[..]).expect("it is an answer");
+    response.message
+}
+
+/// All files: their paths, from where on they are sent, and what.
+async fn all(answers: &mut BackupAnswers) -> Vec<(String, u64, Vec<u8>)> {
+    let mut files: Vec<(String, u64, Vec<u8>)> = Vec::new();
+    loop {
+        match next(answers).await.expect("it has an end") {
+            Message::Begun(_) => assert!(files.is_empty()),
+            Message::Part(part) => {
+                if !part.path.is_empty() {
+                    files.push((part.path, part.position, Vec::new()));
+                }
+                files.last_mut().expect("it begins").2.extend(part.data);
+            }
+            Message::Done(_) => break,
+        }
+    }
+    assert_eq!(next(answers).await, None);
+    files
+}
+
+#[tokio::test]
+async fn a_file_is_sent_from_where_its_client_has_it_and_not_at_all_where_it_has_all() {
+    let broker = broker();
+    let files = all(&mut answers(&broker, had(&[]))).await;
+    assert!(
+        files
+            .iter()
+            .all(|(_, from, bytes)| *from == 0 && !bytes.is_empty())
+    );
+    let (path, _, bytes) = files
+        .iter()
+        .find(|(path, ..)| path == "taffrail")
+        .expect("it is there");
+    let bytes = &bytes[..];
+    let ends = |bytes: &[u8]| crate::storage::format::crc32(&[bytes, bytes]);
+    let file = |len: usize, ends| BackupFile {
+        path: path.clone(),
+        length: len as u64,
+        ends_checksum: ends,
+    };
+    let longer = [bytes, &b"more"[..]].concat();
+    for (had_file, lacks) in [
+        (file(bytes.len(), ends(bytes)), &[][..]),
+        (file(8, ends(&bytes[..8])), &bytes[8..]),
+        (file(8, ends(b"somewhat")), bytes),
+        (file(bytes.len(), ends(&longer)), bytes),
+        (file(longer.len(), ends(&longer)), bytes),
+    ] {
+        let sent = all(&mut answers(&broker, had(std::slice::from_ref(&had_file)))).await;
+        let sent = sent
+            .iter()
+            .find(|(sent, ..)| sent == path)
+            .expect("it is listed");
+        assert_eq!(sent.2, lacks, "{had_file:?}");
+        assert_eq!(sent.1, (bytes.len() - lacks.len()) as u64, "{had_file:?}");
+    }
+    broker.close().expect("nothing fails");
+}
+
+#[tokio::test]
+async fn a_backup_whose_client_takes_nothing_is_ended_and_keeps_no_file() {
+    let broker = broker();
+    let limits = Limits {
+        patience: Duration::from_millis(200),
+        ..Limits::at_rate(0)
+    };
+    let mut answers = limited(&broker, had(&[]), limits);
+    next(&mut answers).await.expect("it begins");
+    assert!(broker.begin_backup().is_err(), "it is under way");
+    // Nothing is asked for any more, but for what is looked at while its client takes nothing.
+    poll_fn(|cx| {
+        answers.take_requests(cx);
+        match broker.begin_backup() {
+            Ok(_) => Poll::Ready(()),
+            Err(_) => Poll::Pending,
+        }
+    })
+    .await;
+    let mut cx = Context::from_waker(Waker::noop());
+    let Poll::Ready(Err(status)) = answers.poll_next(&mut cx) else {
+        panic!("it goes on");
+    };
+    assert!(status.message().contains("took nothing"), "{status}");
+    broker.close().expect("nothing fails");
+}
+
+#[tokio::test]
+async fn a_backup_goes_on_at_its_rate_while_others_append_and_without_one_where_nobody_does() {
+    let broker = broker();
+    let slow = |rate| {
+        limited(
+            &broker,
+            had(&[]),
+            Limits {
+                rate,
+                ..Limits::at_rate(0)
+            },
+        )
+    };
+    // It would take longer than anybody waits.
+    let sent = all(&mut slow(1)).await;
+    let bytes: usize = sent.iter().map(|(.., bytes)| bytes.len()).sum();
+
+    // What comes before the last part takes half a second.
+    let last = sent.last().expect("there are files").2.len();
+    let mut beside_appends = slow(2 * (bytes - last) as u64);
+    broker.counts().appends.stored.add(1);
+    let clock = Env::system().clock;
+    let began = clock.elapsed();
+    all(&mut beside_appends).await;
+    let took = clock.elapsed().saturating_sub(began);
+    assert!(took >= Duration::from_millis(499), "{took:?}");
+    drop(beside_appends);
+    broker.close().expect("nothing fails");
+}

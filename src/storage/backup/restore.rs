@@ -1,0 +1,307 @@
+//! Making a data directory of a backup.
+
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    Error, Found, INCOMING, find, read_through,
+    receive::{ensure_parents, open_to_read, sync_dir, sync_tree},
+};
+use crate::{
+    catalog::KnownErasure,
+    env::{File, FileSystem, Lock, LockGuard, Open, ToSync},
+    storage::{
+        checkpoint,
+        files::{Action, FileError, ensure_dir, read_file, remove_tree, replace_file},
+        format::{RunningCrc32, backup_mark::MarkedFile, checkpoint::Checkpoint, crc32},
+    },
+    types::Offset,
+};
+
+/// The file with the catalog.
+const CHECKPOINT: &str = "checkpoint";
+
+/// What a directory is called behind its name while it is being restored.
+const UNFINISHED: &str = ".restoring";
+
+/// Files are synced together, as many, or with so many bytes.
+const SYNCED_TOGETHER: usize = 256;
+const SYNCED_BYTES: u64 = 64 << 20;
+
+/// What was restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Restored {
+    /// The last journal entry that is in it.
+    pub(crate) commit: u64,
+    /// When the backup was taken, by the broker's clock.
+    pub(crate) taken_ms: i64,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    /// How many entities are erased that the backup has.
+    pub(crate) erased: u64,
+}
+
+/// Copies the backup in `from` to a new data directory, `to`, and checks every byte of it. Until
+/// all is durable, the directory has another name; what an attempt before has left of that is
+/// removed.
+///
+/// What had been erased by the time of another backup of the same data directory, if one is given,
+/// is erased in the copy as well: nobody is shown it, and a broker that serves the copy removes its
+/// bytes.
+pub(crate) fn restore(
+    files: &dyn FileSystem,
+    from: &Path,
+    to: &Path,
+    erasures_of: Option<&Path>,
+) -> Result<Restored, Error> {
+    let _held = hold(files, from)?;
+    let found = find_whole(files, from)?;
+    let erasures = match erasures_of {
+        Some(other) => erasures(files, other, found.mark.directory)?,
+        None => Vec::new(),
+    };
+    refuse_occupied(files, to)?;
+    let unfinished = unfinished(to);
+    remove_tree(files, &unfinished)?;
+    ensure_dir(files, &unfinished)?;
+    let mut copying = Copying {
+        files,
+        unsynced: Vec::new(),
+        unsynced_bytes: 0,
+    };
+    let mut restored = Restored {
+        commit: found.mark.commit,
+        taken_ms: found.mark.taken_ms,
+        files: 0,
+        bytes: 0,
+        erased: 0,
+    };
+    for file in &found.mark.files {
+        let source = found.place(files, from, file)?;
+        let target = unfinished.join(&file.path);
+        ensure_parents(files, &unfinished, &target)?;
+        if copying.copy(&source, &target, file.len)? != Some(file.checksum) {
+            return Err(Error::Damaged { path: source });
+        }
+        restored.files += 1;
+        restored.bytes += file.len;
+    }
+    copying.sync()?;
+    restored.erased = erase(files, &unfinished, erasures)?;
+    for name in ["journal", "topics"] {
+        ensure_dir(files, &unfinished.join(name))?;
+    }
+    sync_tree(files, &unfinished)?;
+    if files
+        .exists(to)
+        .map_err(FileError::when(Action::LookFor, to))?
+    {
+        // It is empty, and a directory is not moved to a name that is taken.
+        files
+            .remove_dir(to)
+            .map_err(FileError::when(Action::Remove, to))?;
+    }
+    files
+        .rename(&unfinished, to)
+        .map_err(FileError::when(Action::Rename, to))?;
+    sync_dir(files, parent_of(to))?;
+    Ok(restored)
+}
+
+/// Keeps others from taking a backup there, as far as the file system knows locks.
+fn hold(files: &dyn FileSystem, root: &Path) -> Result<Option<Box<dyn LockGuard>>, Error> {
+    match files.lock_there(&root.join("lock"), Lock::Shared) {
+        Ok(held) => Ok(Some(held)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Error::InUse {
+            path: root.to_owned(),
+        }),
+        // A copy on a medium that is only read may have none.
+        Err(_) => Ok(None),
+    }
+}
+
+fn find_whole(files: &dyn FileSystem, root: &Path) -> Result<Found, Error> {
+    let found = find(files, root)?;
+    found.ok_or_else(|| Error::NoMark {
+        path: root.to_owned(),
+    })
+}
+
+impl Found {
+    /// Where a file is.
+    fn place(
+        &self,
+        files: &dyn FileSystem,
+        root: &Path,
+        file: &MarkedFile,
+    ) -> Result<PathBuf, FileError> {
+        if !self.is_settled {
+            let moved = root.join(INCOMING).join(&file.path);
+            let is_there = files
+                .exists(&moved)
+                .map_err(FileError::when(Action::LookFor, &moved))?;
+            if is_there {
+                return Ok(moved);
+            }
+        }
+        Ok(root.join(&file.path))
+    }
+}
+
+/// The erasures that a backup knows, which must be of this data directory.
+fn erasures(
+    files: &dyn FileSystem,
+    root: &Path,
+    directory: u64,
+) -> Result<Vec<KnownErasure>, Error> {
+    let found = find_whole(files, root)?;
+    if found.mark.directory != directory {
+        return Err(Error::OtherDirectory {
+            path: root.to_owned(),
+            had: found.mark.directory,
+            has: directory,
+        });
+    }
+    let marked = found.mark.files.iter().find(|file| file.path == CHECKPOINT);
+    let path = match marked {
+        Some(file) => found.place(files, root, file)?,
+        None => root.join(CHECKPOINT),
+    };
+    let bytes = read_file(files, &path)?.unwrap_or_default();
+    let is_whole = marked.is_some_and(|file| file.checksum == crc32(&[&bytes]));
+    match Checkpoint::decode(&bytes).filter(|_| is_whole) {
+        Some(checkpoint) => Ok(checkpoint.erasures),
+        None => Err(Error::Damaged { path }),
+    }
+}
+
+/// Adds erasures to a restored directory that it does not know, or has not completed: to its
+/// checkpoint, as such whose bytes are still to be removed. How many.
+fn erase(files: &dyn FileSystem, dir: &Path, erasures: Vec<KnownErasure>) -> Result<u64, Error> {
+    let path = dir.join(CHECKPOINT);
+    let bytes = read_file(files, &path)?.unwrap_or_default();
+    let Some(mut checkpoint) = Checkpoint::decode(&bytes) else {
+        return Err(Error::Damaged { path });
+    };
+    let mut count = 0;
+    for known in erasures {
+        let is_known = |there: &KnownErasure| there.erasure.id == known.erasure.id;
+        if checkpoint.erasures.iter().any(is_known) {
+            continue;
+        }
+        let Some(end) = end_of(&checkpoint, &known) else {
+            continue;
+        };
+        let mut erasure = known.erasure;
+        // Behind that come other records than those that were erased.
+        erasure.end = erasure.end.min(end);
+        // Those that are complete come last.
+        checkpoint.erasures.insert(
+            0,
+            KnownErasure {
+                topic: known.topic,
+                complete: false,
+                erasure,
+            },
+        );
+        count += 1;
+    }
+    if count > 0 {
+        let bytes = checkpoint.encode();
+        for copy in checkpoint::copies(&path) {
+            replace_file(files, &copy, &bytes)?;
+        }
+    }
+    Ok(count)
+}
+
+/// Where the partition ends that something was erased in; none if it is not there.
+fn end_of(checkpoint: &Checkpoint, known: &KnownErasure) -> Option<Offset> {
+    let mut topics = checkpoint.topics.iter();
+    let topic = topics.find(|topic| topic.id == known.topic)?;
+    let number = usize::try_from(known.erasure.partition.0).ok()?;
+    Some(topic.partitions.get(number)?.end)
+}
+
+fn refuse_occupied(files: &dyn FileSystem, to: &Path) -> Result<(), Error> {
+    let is_there = files
+        .exists(to)
+        .map_err(FileError::when(Action::LookFor, to))?;
+    if !is_there {
+        return Ok(());
+    }
+    let entries = files
+        .read_dir(to)
+        .map_err(FileError::when(Action::List, to))?;
+    match entries.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Occupied {
+            path: to.to_owned(),
+        }),
+    }
+}
+
+fn unfinished(to: &Path) -> PathBuf {
+    let mut name = to.as_os_str().to_owned();
+    name.push(UNFINISHED);
+    name.into()
+}
+
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Copies files, and makes them durable many at a time.
+struct Copying<'a> {
+    files: &'a dyn FileSystem,
+    unsynced: Vec<(PathBuf, Arc<dyn File>)>,
+    unsynced_bytes: u64,
+}
+
+impl Copying<'_> {
+    /// Copies a file; its checksum, and none if it has another length.
+    fn copy(&mut self, from: &Path, to: &Path, len: u64) -> Result<Option<u32>, FileError> {
+        let (source, found) = open_to_read(self.files, from)?;
+        if found != len {
+            return Ok(None);
+        }
+        let target = self
+            .files
+            .open(to, Open::Create)
+            .map_err(FileError::when(Action::Create, to))?;
+        let (mut checksum, mut at) = (RunningCrc32::default(), 0);
+        read_through(&source, from, len, |bytes| {
+            checksum.update(bytes);
+            target
+                .write_all_at(&[bytes], at)
+                .map_err(FileError::when(Action::Write, to))?;
+            at += bytes.len() as u64;
+            Ok(())
+        })?;
+        self.unsynced.push((to.to_owned(), target));
+        self.unsynced_bytes += len;
+        if self.unsynced.len() >= SYNCED_TOGETHER || self.unsynced_bytes >= SYNCED_BYTES {
+            self.sync()?;
+        }
+        Ok(Some(checksum.value()))
+    }
+
+    fn sync(&mut self) -> Result<(), FileError> {
+        let unsynced = std::mem::take(&mut self.unsynced);
+        self.unsynced_bytes = 0;
+        let mut to_sync = Vec::with_capacity(unsynced.len());
+        for (_, file) in &unsynced {
+            to_sync.push(ToSync::File(&**file));
+        }
+        for ((path, _), synced) in unsynced.iter().zip(self.files.sync_all(&to_sync)) {
+            synced.map_err(FileError::when(Action::Sync, path))?;
+        }
+        Ok(())
+    }
+}
