@@ -58,6 +58,8 @@ fn every_documented_value_is_read_and_not_just_accepted() {
             "tls.principal" => "email, subject",
             "tls.client_any_usage" => "true",
             "listen" | "http.listen" => "[::1]:1",
+            "http.origins" => "https://shop.example",
+            "http.hosts" => "broker.example",
             "insecure" => "true",
             "log.format" => "json",
             "log.level" => "debug",
