@@ -38,8 +38,8 @@ impl HttpListen {
         }
     }
 
-    /// The address, beside `calls`, which `listen` has come to. `open` is whether it may be one that
-    /// other machines reach.
+    /// The address of this listener, where `calls` is the one that `listen` has become. `open` says
+    /// whether other machines may reach it.
     pub(super) fn address(
         &self,
         listen: &str,

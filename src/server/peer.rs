@@ -215,7 +215,7 @@ impl Pulse {
         Duration::from_millis(self.0.interval_ms.load(Relaxed))
     }
 
-    /// Counts a sign of life.
+    /// Counts a heartbeat.
     pub(super) fn beat(&self) {
         self.0.count.fetch_add(1, Relaxed);
     }

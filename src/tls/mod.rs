@@ -3,8 +3,8 @@
 //! rustls is used here and nowhere else. Certificates and keys come as the text of their files, so
 //! that nothing here reads files, and what is wrong with them is told as a [`Problem`]. TLS 1.2 and
 //! 1.3 only, and HTTP/2 only, but where the broker listens for HTTP/1.1. Sessions are not resumed:
-//! connections of gRPC are few and long, and so nobody gets in with what was verified by authorities
-//! that have been replaced since.
+//! connections of gRPC are few and long, and so no client gets in by a certificate that authorities
+//! have signed which have been replaced since.
 //!
 //! Reading order: this page; `pem.rs` and `certificate.rs`, what files hold; `server.rs` and
 //! `client.rs`, the two ends; `read_ahead.rs`, how encrypted bytes are read.

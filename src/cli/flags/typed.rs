@@ -96,8 +96,8 @@ fn name(matches: &ArgMatches) -> String {
 }
 
 /// What was typed, with the keys of `entity latest` behind `--`: one that begins with a dash is
-/// none of its flags. (An argument that takes many values, with dashes or without, would take the flags
-/// behind it as well.)
+/// none of its flags. (An argument that takes many values, with dashes or without, would take the
+/// flags behind it as well.)
 pub(in crate::cli) fn arguments(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut typed: Vec<OsString> = typed.collect();
     let Some(before) = words_before_keys(&typed) else {

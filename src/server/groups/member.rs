@@ -71,7 +71,7 @@ pub(in crate::server) struct MemberAnswers<S> {
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     first: Option<Message>,
     heartbeat: Heartbeat,
-    /// Set if an answered ping counts as a sign of life of the member.
+    /// Set if an answered ping counts as a heartbeat of the member.
     listening: Option<Listening>,
     stopped: Stopped,
     /// The last message, without its records.

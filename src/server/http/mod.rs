@@ -4,8 +4,8 @@
 //! It is there before the data directory has been recovered, which may take a while, so that
 //! whoever started the process sees that it lives, and until the process ends. Whoever looks keeps
 //! nobody waiting: there are few connections, a client that finds none takes the place of one
-//! that waits or does not read, and one page of metrics is made at a time. Calls have places of their own beside
-//! these, and are made as calls over gRPC are, by the same services (`v1/`).
+//! that waits or does not read, and one page of metrics is made at a time. Calls have places of
+//! their own beside these, and the same services answer them as answer calls over gRPC (`v1/`).
 //!
 //! Reading order: this page, the connections; `paths.rs`, what is answered; `readiness.rs`, how the
 //! broker is; `scrape.rs`, whose turn it is; `figures.rs`, what the metrics are; `v1/`, calls.

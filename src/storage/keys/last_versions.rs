@@ -162,8 +162,8 @@ impl LastVersions {
             looked = table.numbers().start;
             match find_in(table, hash, &is_its_name) {
                 Ok(here) => found.add_older(here),
-                Err(unread) if found.of_entity.is_none() => return Err(unread),
-                Err(_) => {}
+                Err(Unread::Damaged(_)) if found.of_entity.is_some() => {}
+                Err(unread) => return Err(unread),
             }
         }
         if found.of_entity.is_none() {

@@ -46,7 +46,7 @@ impl Rules {
         }
     }
 
-    /// Records a sign of life of a member that promised heartbeats, unless its stream is fenced.
+    /// Records a heartbeat of a member that promised them, unless its stream is fenced.
     pub(super) fn heard(&mut self, member: &Member, now: Duration) {
         if self.streams.get(&member.id) == Some(&member.stream) {
             self.may_be_gone.insert(member.id, now + SESSION);

@@ -73,7 +73,7 @@ pub(crate) struct JwtRules {
     pub(crate) issuer: String,
     /// Where its keys are: a JWK set (RFC 7517).
     pub(crate) keys: PathBuf,
-    /// For whom they are (`aud`).
+    /// The audience that they name (`aud`).
     pub(crate) audience: String,
     pub(crate) algorithms: Vec<JwtAlgorithm>,
     /// The claim that names the caller.
