@@ -30,6 +30,7 @@
 //! | append records one by one, each exactly once | [`Client::producer`] | batches, retries, no duplicates |
 //! | append many, in order | [`Client::append_stream`] | many requests under way, answered in order |
 //! | read conveniently | [`Reading::next_record`] | owned records |
+//! | read on across restarts of the broker | [`Read::follow`] | it goes on by itself where it was |
 //! | read fast | [`Reading::next_batch`] | records borrowed from the received bytes |
 //! | share the work of reading | [`Client::member`] | the broker assigns partitions and keeps how far they have come |
 //! | read one entity | [`Entities::read`] | its records by version, without looking at any other |
@@ -64,7 +65,9 @@ mod options;
 mod outage;
 pub mod producer;
 mod read;
+mod reading;
 mod record;
+mod retries;
 mod secure;
 mod shared;
 mod socket;
@@ -103,7 +106,8 @@ pub use offsets::PartitionOffset;
 pub use options::Options;
 pub use outage::Outage;
 pub use producer::{NewProducer, Producer, Sent, SentRecord};
-pub use read::{ErasedEntity, Read, ReadBatch, Reading};
+pub use read::{ErasedEntity, Read, ReadBatch};
+pub use reading::Reading;
 pub use record::Record;
 pub use secure::Tls;
 pub use stored::StoredRecord;
@@ -185,6 +189,6 @@ impl Client {
     /// Reads a topic: by default everything there is now, from the earliest record on. See [`Read`]
     /// for the options.
     pub fn read(&self, topic: &str) -> Read {
-        Read::new(self.log.clone(), topic)
+        Read::new(self.log.clone(), self.request_timeout, topic)
     }
 }

@@ -1,10 +1,10 @@
-//! What a producer and a member tell their program of the broker that they have lost.
+//! What a producer, a member and a read tell their program of the broker that they have lost.
 
 use std::{fmt, sync::Arc};
 
 use super::Error;
 
-/// A producer or a member cannot go on with its broker for now, or can again.
+/// A producer, a member or a read cannot go on with its broker for now, or can again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outage {

@@ -1,14 +1,19 @@
-//! Reads: what to read, and the stream of batches.
+//! Reads: what to read, and the batches that come of it. `reading.rs` is the read itself.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
-use tonic::Streaming;
 
 use super::link::Link;
-use super::{Error, StoredRecord, offsets::to_wire, status::AtStake, stored::Runs};
+use super::{
+    Error, Outage, Reading, StoredRecord,
+    offsets::to_wire,
+    outage::Outages,
+    status::{AtStake, answer},
+    stored::Runs,
+};
 use crate::{
-    proto::{self, log_client::LogClient, wire::ReadResponse},
+    proto::{self, log_client::LogClient, position::At, wire::ReadResponse},
     types::{MalformedRecord, Offset, PartitionId, Position, RecordView, TopicId, Version, limits},
 };
 
@@ -16,18 +21,27 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Read {
-    log: LogClient<Link>,
-    request: proto::ReadRequest,
+    pub(super) log: LogClient<Link>,
+    pub(super) request: proto::ReadRequest,
+    pub(super) retry_for: Duration,
+    pub(super) outages: Outages,
+    timeout: Duration,
 }
 
 impl Read {
-    pub(super) fn new(log: LogClient<Link>, topic: &str) -> Self {
+    pub(super) fn new(log: LogClient<Link>, timeout: Duration, topic: &str) -> Self {
         let request = proto::ReadRequest {
             topic: topic.to_owned(),
             max_response_bytes: limits::CLIENT_RESPONSE_BYTES,
             ..proto::ReadRequest::default()
         };
-        Self { log, request }
+        Self {
+            log,
+            request,
+            retry_for: Duration::from_secs(60),
+            outages: Outages::default(),
+            timeout,
+        }
     }
 
     /// Where to start in partitions without a position of their own.
@@ -94,91 +108,62 @@ impl Read {
         self.request.filter.get_or_insert_default()
     }
 
-    /// Starts reading.
+    /// For how long the broker may be away: the read goes on by itself where it was, once the broker
+    /// is back. Each record that comes starts this time anew. Default: 60 s; zero for a read that
+    /// ends with its connection.
+    pub fn retry_for(mut self, time: Duration) -> Self {
+        self.retry_for = time;
+        self
+    }
+
+    /// Tells when the read has lost the broker, and when it goes on. What it calls must not block.
+    pub fn on_outage(mut self, listener: impl Fn(Outage) + Send + Sync + 'static) -> Self {
+        self.outages = Outages::told_to(listener);
+        self
+    }
+
+    /// Starts reading. Where it starts is settled when this returns.
     ///
     /// # Errors
     ///
     /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `TOPIC_RECREATED`, [`Error::OffsetOutOfRange`], or if
     /// the broker is not available. These errors may also come with the first batch.
     pub async fn open(mut self) -> Result<Reading, Error> {
-        let responses = self.log.read(self.request).await;
-        let responses = responses
-            .map_err(|status| Error::from_status(&status, AtStake::Nothing))?
-            .into_inner();
-        Ok(Reading {
-            responses,
-            topic_id: None,
-            positions: BTreeMap::new(),
-            records: VecDeque::new(),
-        })
+        let positions = self.settle().await?;
+        Reading::open(self, positions).await
     }
-}
 
-/// A read of a topic. Dropping it ends it.
-#[derive(Debug)]
-pub struct Reading {
-    responses: Streaming<ReadResponse>,
-    topic_id: Option<TopicId>,
-    positions: BTreeMap<PartitionId, Offset>,
-    /// The rest of the last batch, when records are taken one by one.
-    records: VecDeque<StoredRecord>,
-}
-
-impl Reading {
-    /// The next batch: some records of one partition, or news about how far the read is. `None` at
-    /// the end.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::DamagedRecords`] at a damaged range: continue behind it with a new read.
-    /// [`Error::Unavailable`] if the connection is lost: continue from
-    /// [`positions`](Self::positions), with the [`topic_id`](Self::topic_id). `UNKNOWN_TOPIC` if
-    /// the topic was deleted.
-    pub async fn next_batch(&mut self) -> Result<Option<ReadBatch>, Error> {
-        match self.responses.message().await {
-            Ok(Some(response)) => {
-                self.topic_id = TopicId::parse(&response.topic_id);
-                let batch = ReadBatch::new(response);
-                self.positions.insert(batch.partition, batch.next_offset);
-                Ok(Some(batch))
+    /// Asks for the offset of every place to start at, so that a read that breaks off before it has
+    /// heard of a partition begins there again, and not at what is the end by then. Returns the
+    /// offsets.
+    async fn settle(&mut self) -> Result<BTreeMap<PartitionId, Offset>, Error> {
+        let start = self.request.start.take();
+        let named = std::mem::take(&mut self.request.partitions);
+        let ask = proto::ListOffsetsRequest {
+            topic: self.request.topic.clone(),
+            position: start,
+            partitions: named.clone(),
+            topic_id: self.request.topic_id.clone(),
+        };
+        let call = self.log.list_offsets(ask);
+        let found = answer(self.timeout, AtStake::Nothing, call).await?;
+        self.request.topic_id = found.topic_id;
+        let mut positions = BTreeMap::new();
+        // In the order of those that are named, if there are any.
+        for (index, place) in found.offsets.iter().enumerate() {
+            let own = named.get(index).and_then(|named| named.position);
+            let mut position = own.or(start).unwrap_or(to_wire(Position::Earliest));
+            // The beginning may be trimmed meanwhile, and then is what is the beginning by then.
+            if position != to_wire(Position::Earliest) {
+                position.at = Some(At::Offset(place.offset));
+                positions.insert(PartitionId(place.partition), Offset(place.offset));
             }
-            Ok(None) => Ok(None),
-            Err(status) => Err(Error::from_status(&status, AtStake::Nothing)),
+            self.request.partitions.push(proto::PartitionPosition {
+                partition: place.partition,
+                position: Some(position),
+            });
         }
-    }
-
-    /// The next record on its own; `None` at the end. Use either this or
-    /// [`next_batch`](Self::next_batch); only that one tells of erased entities.
-    ///
-    /// # Errors
-    ///
-    /// As [`next_batch`](Self::next_batch), and [`Error::MalformedResponse`].
-    pub async fn next_record(&mut self) -> Result<Option<StoredRecord>, Error> {
-        loop {
-            if let Some(record) = self.records.pop_front() {
-                return Ok(Some(record));
-            }
-            let Some(batch) = self.next_batch().await? else {
-                return Ok(None);
-            };
-            for record in batch.owned_records() {
-                self.records.push_back(record?);
-            }
-        }
-    }
-
-    /// The topic's id, once the broker has sent it. Pass it to [`Read::topic_id`] for a read that
-    /// continues from [`positions`](Self::positions).
-    #[must_use]
-    pub fn topic_id(&self) -> Option<TopicId> {
-        self.topic_id
-    }
-
-    /// Where the next batch of each partition begins, as far as the broker has said. A read that
-    /// broke off can be continued from here, in the same topic.
-    #[must_use]
-    pub fn positions(&self) -> &BTreeMap<PartitionId, Offset> {
-        &self.positions
+        Ok(positions)
     }
 }
 
@@ -199,7 +184,7 @@ pub struct ReadBatch {
 }
 
 impl ReadBatch {
-    fn new(response: ReadResponse) -> Self {
+    pub(super) fn new(response: ReadResponse) -> Self {
         Self {
             partition: PartitionId(response.partition),
             next_offset: Offset(response.next_offset),
@@ -225,7 +210,8 @@ impl ReadBatch {
     }
 
     /// Entities that were erased since the read began: erase what was derived from their records
-    /// too. Only a read that [follows](Read::follow) is told.
+    /// too. Only a read that [follows](Read::follow) is told, and not of what was erased while it
+    /// was without the broker.
     #[must_use]
     pub fn erased(&self) -> &[ErasedEntity] {
         &self.erased
@@ -235,6 +221,11 @@ impl ReadBatch {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.runs.bytes()
+    }
+
+    /// How many records there are, without looking into them.
+    pub(super) fn count(&self) -> u64 {
+        self.runs.count()
     }
 }
 

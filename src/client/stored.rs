@@ -34,6 +34,15 @@ impl Runs {
     pub(super) fn bytes(&self) -> usize {
         self.0.iter().map(Bytes::len).sum()
     }
+
+    /// How many records there are, without looking into them.
+    pub(super) fn count(&self) -> u64 {
+        let mut count = 0;
+        for run in &self.0 {
+            count += Records::new(run).count() as u64;
+        }
+        count
+    }
 }
 
 /// A record as the broker stores it. As long as it is kept, its whole batch is kept in memory.

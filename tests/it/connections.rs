@@ -11,7 +11,7 @@ use taffrail::{
     client::{Client, Error},
     proto::{
         CreateTopicRequest, ReadRequest, Record, log_client::LogClient,
-        topics_client::TopicsClient, wire::ReadResponse,
+        topics_client::TopicsClient, wire::ReadKeyResponse,
     },
     testing::TestBroker,
 };
@@ -392,7 +392,7 @@ async fn a_stop_does_not_wait_for_connections_that_ask_for_nothing() {
 /// the client has got them all, whether or not anybody there has read them.
 async fn answer_in_small_frames(
     listener: TcpListener,
-    messages: u64,
+    messages: u32,
     all_sent: oneshot::Sender<()>,
 ) {
     let (mut socket, _) = listener.accept().await.expect("a client");
@@ -409,10 +409,10 @@ async fn answer_in_small_frames(
     // With the second one the client's window is what it has asked for.
     let mut answer = [frame(SETTINGS, 0, 0, &[]), frame(SETTINGS, ACK, 0, &[])].concat();
     answer.extend(frame(HEADERS, END_HEADERS, 1, &headers.concat()));
-    for next_offset in 1..=messages {
-        let message = ReadResponse {
-            next_offset,
-            ..ReadResponse::default()
+    for partition in 1..=messages {
+        let message = ReadKeyResponse {
+            partition,
+            ..ReadKeyResponse::default()
         };
         answer.extend(frame(DATA, 0, 1, &framed(&message.encode_to_vec())));
     }
@@ -429,19 +429,21 @@ async fn answer_in_small_frames(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_pauses_loses_nothing_however_small_the_messages_are() {
-    const MESSAGES: u64 = 100_000;
+    const MESSAGES: u32 = 100_000;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     let (all_sent, sent) = oneshot::channel();
     let serving = tokio::spawn(answer_in_small_frames(listener, MESSAGES, all_sent));
 
     let client = Client::connect(&url).await.expect("it listens");
-    let mut reading = client.read("t").open().await.expect("it is answered");
+    let read = client.entities().read("t", "k");
+    let mut reading = read.open().await.expect("it is answered");
     sent.await.expect("the connection lives");
-    let mut messages = 0;
+    // Opening it has taken the first one.
+    let mut messages = 1;
     while let Some(batch) = reading.next_batch().await.expect("nothing is lost") {
         messages += 1;
-        assert_eq!(batch.next_offset.0, messages);
+        assert_eq!(batch.partition.0, messages);
     }
     assert_eq!(messages, MESSAGES);
     drop((reading, client));

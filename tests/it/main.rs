@@ -24,5 +24,6 @@ mod proxy;
 mod raw;
 mod recreated;
 mod responses;
+mod resumed_reads;
 mod strict;
 mod too_large;

@@ -1,6 +1,6 @@
 //! What is left to read.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::cli::template::timestamp_ms;
 use crate::{
@@ -41,9 +41,10 @@ pub(super) struct Left {
 }
 
 impl Source {
-    /// A read of it, of no partition yet.
+    /// A read of it, of no partition yet. It ends with its connection: the command makes another
+    /// one itself, with the token that is in its file by then.
     pub(super) fn read(&self, client: &Client) -> Read {
-        let mut read = client.read(&self.topic);
+        let mut read = client.read(&self.topic).retry_for(Duration::ZERO);
         if let Some(id) = self.topic_id {
             read = read.topic_id(id);
         }

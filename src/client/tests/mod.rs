@@ -3,5 +3,6 @@
 mod encoding;
 mod errors;
 mod producer;
+mod retries;
 mod shared;
 mod socket;
