@@ -13,7 +13,7 @@ impl Runs {
     pub(super) fn records(&self) -> impl Iterator<Item = Result<RecordView<'_>, MalformedRecord>> {
         self.0
             .iter()
-            .flat_map(|run| Records::new(run))
+            .flat_map(|run| Records::received(run))
             .map(|element| RecordView::parse(element?.1))
     }
 
@@ -24,7 +24,7 @@ impl Runs {
         let elements = self
             .0
             .iter()
-            .flat_map(|run| Records::new(run).map(move |element| (run, element)));
+            .flat_map(|run| Records::received(run).map(move |element| (run, element)));
         elements.map(move |(run, element)| {
             let view = RecordView::parse(element?.1)?;
             Ok(StoredRecord::new(partition, run, &view))
@@ -39,7 +39,7 @@ impl Runs {
     pub(super) fn count(&self) -> u64 {
         let mut count = 0;
         for run in &self.0 {
-            count += Records::new(run).count() as u64;
+            count += Records::received(run).count() as u64;
         }
         count
     }

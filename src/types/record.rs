@@ -4,6 +4,9 @@
 //! it, filters and look-ups by time use it, and the client hands it to users. It walks the protobuf
 //! fields once, borrows everything and allocates nothing. The encoding is
 //! <https://protobuf.dev/programming-guides/encoding/>.
+//!
+//! A record that comes from a broker may have fields that a later version has added: they are
+//! passed over. One that is to be appended must not, since nobody here could say what they mean.
 
 use super::limits::{MAX_EVENT_ID_BYTES, MAX_HEADERS, MAX_KEY_BYTES, MAX_NAME_BYTES};
 
@@ -91,6 +94,19 @@ impl MalformedRecord {
 const VARINT: u32 = 0;
 const FIXED64: u32 = 1;
 const BYTES: u32 = 2;
+const GROUP: u32 = 3;
+const GROUP_END: u32 = 4;
+const FIXED32: u32 = 5;
+
+/// How many groups of an unknown field may lie in each other. New messages have none at all.
+const MAX_GROUPS: u32 = 16;
+
+/// What to do with fields that `Record` and `Header` do not have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unknown {
+    Refuse,
+    Skip,
+}
 
 impl<'a> RecordView<'a> {
     /// Reads a record as a client may send it: known fields within their bounds, and none that only
@@ -100,7 +116,7 @@ impl<'a> RecordView<'a> {
     ///
     /// The first thing that is wrong with the record.
     pub fn parse_new(encoded: &'a [u8]) -> Result<Self, MalformedRecord> {
-        let record = Self::parse(encoded)?;
+        let record = Self::parse_with(encoded, Unknown::Refuse)?;
         if record.offset.is_some() {
             return Err(MalformedRecord::BrokerField("offset"));
         }
@@ -116,12 +132,17 @@ impl<'a> RecordView<'a> {
         Ok(record)
     }
 
-    /// Reads a record, with or without the broker's fields.
+    /// Reads a record, with or without the broker's fields. Fields of a later version are passed
+    /// over.
     ///
     /// # Errors
     ///
     /// The first thing that is wrong with the record.
     pub fn parse(encoded: &'a [u8]) -> Result<Self, MalformedRecord> {
+        Self::parse_with(encoded, Unknown::Skip)
+    }
+
+    fn parse_with(encoded: &'a [u8], unknown: Unknown) -> Result<Self, MalformedRecord> {
         let mut record = Self {
             encoded,
             ..Self::default()
@@ -129,7 +150,7 @@ impl<'a> RecordView<'a> {
         let mut rest = encoded;
         while !rest.is_empty() {
             let (field, wire) = take_tag(&mut rest)?;
-            record.take_field(field, wire, &mut rest)?;
+            record.take_field(field, wire, &mut rest, unknown)?;
         }
         match record.header_count {
             0..=MAX_HEADERS => Ok(record),
@@ -142,11 +163,13 @@ impl<'a> RecordView<'a> {
         field: u32,
         wire: u32,
         rest: &mut &'a [u8],
+        unknown: Unknown,
     ) -> Result<(), MalformedRecord> {
         let expected = match field {
             1..=4 | 6 | 15 => BYTES,
             5 => VARINT,
             12..=14 => FIXED64,
+            _ if unknown == Unknown::Skip => return skip(rest, field, wire, MAX_GROUPS),
             _ => return Err(MalformedRecord::UnknownField(field)),
         };
         if wire != expected {
@@ -157,7 +180,7 @@ impl<'a> RecordView<'a> {
             2 => self.value = Some(take_bytes(rest)?),
             3 => self.event_type = text(take_bytes(rest)?, "the type", 0)?,
             4 => {
-                check_header(take_bytes(rest)?)?;
+                split_header(take_bytes(rest)?, unknown)?;
                 self.header_count += 1;
             }
             #[expect(
@@ -166,9 +189,9 @@ impl<'a> RecordView<'a> {
             )]
             5 => self.timestamp_ms = Some(take_varint(rest)? as i64),
             6 => self.event_id = bounded(take_bytes(rest)?, "the event id", 0, MAX_EVENT_ID_BYTES)?,
-            12 => self.offset = Some(u64::from_le_bytes(take_fixed64(rest)?)),
-            13 => self.version = Some(u64::from_le_bytes(take_fixed64(rest)?)),
-            14 => self.append_time_ms = Some(i64::from_le_bytes(take_fixed64(rest)?)),
+            12 => self.offset = Some(u64::from_le_bytes(take_fixed(rest)?)),
+            13 => self.version = Some(u64::from_le_bytes(take_fixed(rest)?)),
+            14 => self.append_time_ms = Some(i64::from_le_bytes(take_fixed(rest)?)),
             _ => self.erased = Some(take_bytes(rest)?),
         }
         Ok(())
@@ -206,16 +229,11 @@ impl<'a> Iterator for HeaderIter<'a> {
         // The record was parsed before, so nothing in here fails.
         while !self.rest.is_empty() {
             let (field, wire) = take_tag(&mut self.rest).ok()?;
-            match wire {
-                VARINT => drop(take_varint(&mut self.rest).ok()?),
-                FIXED64 => drop(take_fixed64(&mut self.rest).ok()?),
-                _ => {
-                    let bytes = take_bytes(&mut self.rest).ok()?;
-                    if field == 4 {
-                        return split_header(bytes).ok();
-                    }
-                }
+            if field == 4 {
+                let header = take_bytes(&mut self.rest).ok()?;
+                return split_header(header, Unknown::Skip).ok();
             }
+            skip(&mut self.rest, field, wire, MAX_GROUPS).ok()?;
         }
         None
     }
@@ -228,13 +246,28 @@ impl<'a> Iterator for HeaderIter<'a> {
 pub struct Records<'a> {
     run: &'a [u8],
     at: usize,
+    may_have_more: bool,
 }
 
 impl<'a> Records<'a> {
     /// The records of `run`, each behind a `tag` byte.
     #[must_use]
     pub fn new(run: &'a [u8]) -> Self {
-        Self { run, at: 0 }
+        Self {
+            run,
+            at: 0,
+            may_have_more: false,
+        }
+    }
+
+    /// The same of a response, which may have fields of a later version between and behind its
+    /// records: they are passed over. What is known of a response comes ahead of its records.
+    #[must_use]
+    pub fn received(run: &'a [u8]) -> Self {
+        Self {
+            may_have_more: true,
+            ..Self::new(run)
+        }
     }
 }
 
@@ -243,10 +276,14 @@ impl<'a> Iterator for Records<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut rest = &self.run[self.at..];
+        if self.may_have_more && skip_later_fields(&mut rest).is_err() {
+            self.at = self.run.len();
+            return Some(Err(MalformedRecord::Encoding));
+        }
         if rest.is_empty() {
             return None;
         }
-        let start = self.at;
+        let start = self.run.len() - rest.len();
         Some(
             take_element(&mut rest)
                 .map(|record| {
@@ -261,6 +298,21 @@ impl<'a> Iterator for Records<'a> {
 /// The tag of each record in a run of records: field 15, length-delimited.
 const ELEMENT_TAG: u8 = 15 << 3 | 2;
 
+/// Records have the highest number of all fields around them.
+const LAST_KNOWN_FIELD: u32 = 15;
+
+/// Passes over fields of a response that come behind all that are known.
+fn skip_later_fields(rest: &mut &[u8]) -> Result<(), MalformedRecord> {
+    while rest.first().is_some_and(|tag| *tag != ELEMENT_TAG) {
+        let (field, wire) = take_tag(rest)?;
+        if field <= LAST_KNOWN_FIELD {
+            return Err(MalformedRecord::Encoding);
+        }
+        skip(rest, field, wire, MAX_GROUPS)?;
+    }
+    Ok(())
+}
+
 fn take_element<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], MalformedRecord> {
     match rest.split_first() {
         Some((&ELEMENT_TAG, behind)) => {
@@ -271,11 +323,7 @@ fn take_element<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], MalformedRecord> {
     }
 }
 
-fn check_header(encoded: &[u8]) -> Result<(), MalformedRecord> {
-    split_header(encoded).map(drop)
-}
-
-fn split_header(mut rest: &[u8]) -> Result<(&str, &[u8]), MalformedRecord> {
+fn split_header(mut rest: &[u8], unknown: Unknown) -> Result<(&str, &[u8]), MalformedRecord> {
     let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
     while !rest.is_empty() {
         let (field, wire) = take_tag(&mut rest)?;
@@ -283,6 +331,7 @@ fn split_header(mut rest: &[u8]) -> Result<(&str, &[u8]), MalformedRecord> {
             (1, BYTES) => name = take_bytes(&mut rest)?,
             (2, BYTES) => value = take_bytes(&mut rest)?,
             (1 | 2, _) => return Err(MalformedRecord::WireType(4)),
+            _ if unknown == Unknown::Skip => skip(&mut rest, field, wire, MAX_GROUPS)?,
             _ => return Err(MalformedRecord::UnknownHeaderField(field)),
         }
     }
@@ -308,12 +357,29 @@ fn bounded<'a>(
 }
 
 fn take_tag(rest: &mut &[u8]) -> Result<(u32, u32), MalformedRecord> {
-    let tag = take_varint(rest)?;
-    let field = u32::try_from(tag >> 3).map_err(|_| MalformedRecord::Encoding)?;
-    if field == 0 {
+    let tag = u32::try_from(take_varint(rest)?).map_err(|_| MalformedRecord::Encoding)?;
+    if tag >> 3 == 0 {
         return Err(MalformedRecord::Encoding);
     }
-    Ok((field, (tag & 7) as u32))
+    Ok((tag >> 3, tag & 7))
+}
+
+/// Passes over the content of a field.
+fn skip(rest: &mut &[u8], field: u32, wire: u32, groups: u32) -> Result<(), MalformedRecord> {
+    match wire {
+        VARINT => take_varint(rest).map(drop),
+        FIXED64 => take_fixed::<8>(rest).map(drop),
+        BYTES => take_bytes(rest).map(drop),
+        FIXED32 => take_fixed::<4>(rest).map(drop),
+        GROUP if groups > 0 => loop {
+            let (inner, wire) = take_tag(rest)?;
+            if (inner, wire) == (field, GROUP_END) {
+                return Ok(());
+            }
+            skip(rest, inner, wire, groups - 1)?;
+        },
+        _ => Err(MalformedRecord::Encoding),
+    }
 }
 
 fn take_varint(rest: &mut &[u8]) -> Result<u64, MalformedRecord> {
@@ -332,7 +398,7 @@ fn take_varint(rest: &mut &[u8]) -> Result<u64, MalformedRecord> {
     Err(MalformedRecord::Encoding)
 }
 
-fn take_fixed64(rest: &mut &[u8]) -> Result<[u8; 8], MalformedRecord> {
+fn take_fixed<const LEN: usize>(rest: &mut &[u8]) -> Result<[u8; LEN], MalformedRecord> {
     let (bytes, behind) = rest.split_first_chunk().ok_or(MalformedRecord::Encoding)?;
     *rest = behind;
     Ok(*bytes)

@@ -256,6 +256,10 @@ fn exercise(bytes: &[u8]) {
         assert!(place.end <= bytes.len() && encoded.len() < place.len());
         end = place.end;
     }
+    for element in Records::received(bytes) {
+        let Ok((place, encoded)) = element else { break };
+        assert!(place.end <= bytes.len() && encoded.len() < place.len());
+    }
 }
 
 proptest! {

@@ -3,6 +3,7 @@
 mod group_name;
 mod ids;
 mod key_partition;
+mod later_fields;
 mod malformed_record;
 mod quantity;
 mod record;
