@@ -9,6 +9,7 @@
 
 from taffrail.errors import (
     AlreadyExists,
+    Cancelled,
     Conflict,
     DamagedRecords,
     Fenced,
@@ -48,7 +49,7 @@ from taffrail.model import (
     TopicPartition,
 )
 from taffrail.options import VERSION as __version__
-from taffrail.sync import Client, KeyReading, Member, Producer, Reading
+from taffrail.sync import Cancellation, Client, KeyReading, Member, Producer, Reading
 
 __all__ = [
     "EARLIEST",
@@ -57,6 +58,8 @@ __all__ = [
     "Appended",
     "Assigned",
     "Batch",
+    "Cancellation",
+    "Cancelled",
     "Client",
     "CommitOutcome",
     "Condition",

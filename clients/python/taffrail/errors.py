@@ -54,6 +54,10 @@ class OutcomeUnknown(TaffrailError):
     """The answer to a change was lost, or did not come in time: it was made, or not. Read to find out."""
 
 
+class Cancelled(OutcomeUnknown):
+    """The program has cancelled the call. If it asked for a change, that was made, or not."""
+
+
 class Refused(TaffrailError):
     """The broker refused. Nothing was stored or changed."""
 
@@ -149,6 +153,8 @@ _TRIED_AGAIN = {"OVERLOADED", "DISK_FULL", "PARTITION_FULL", "RETENTION_HELD"}
 
 def is_worth_another_try(error: TaffrailError) -> bool:
     """Whether the same call, made again, can succeed."""
+    if isinstance(error, Cancelled):
+        return False
     return isinstance(error, (Unavailable, OutcomeUnknown)) or error.reason in _TRIED_AGAIN
 
 

@@ -183,6 +183,36 @@ def test_a_deadline_leaves_the_outcome_of_a_change_open_and_a_question_unanswere
             hasty.describe_topic("t")
 
 
+def test_another_thread_can_cancel_an_append_and_the_connection_goes_on(client: taffrail.Client, proxy: Proxy) -> None:
+    client.create_topic("t")
+    with taffrail.Client(proxy.address) as behind:
+        behind.describe_topic("t")
+        proxy.hold_answers()
+        cancellation = taffrail.Cancellation()
+        appending = beside(lambda: cancellation.client(behind).append("t", numbered(1)))
+        wait_until(lambda: client.describe_topic("t").partitions[0].high_watermark == 1)
+        cancellation.cancel()
+        error = appending.exception(PATIENCE)
+        assert isinstance(error, taffrail.Cancelled) and isinstance(error, taffrail.OutcomeUnknown)
+        with pytest.raises(taffrail.Cancelled):
+            cancellation.client(behind).append("t", numbered(2))
+        proxy.release()
+        behind.append("t", numbered(3))
+    assert values(list(client.read("t"))) == [b"1", b"3"]
+
+
+def test_a_producer_that_is_cancelled_does_not_try_again(client: taffrail.Client, proxy: Proxy) -> None:
+    client.create_topic("t")
+    with taffrail.Client(proxy.address) as behind:
+        cancellation = taffrail.Cancellation()
+        producer = cancellation.client(behind).producer("t")
+        proxy.hold_answers()
+        appending = beside(lambda: producer.append(numbered(1)))
+        wait_until(lambda: client.describe_topic("t").partitions[0].high_watermark == 1)
+        cancellation.cancel()
+        assert isinstance(appending.exception(PATIENCE), taffrail.Cancelled)
+
+
 def test_a_producer_that_gave_up_finds_out_what_became_of_its_append(client: taffrail.Client, proxy: Proxy) -> None:
     client.create_topic("t")
     with taffrail.Client(proxy.address) as behind:

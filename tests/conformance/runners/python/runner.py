@@ -48,11 +48,19 @@ class Threads:
     async def following(self, records):
         return await asyncio.to_thread(next, records, None)
 
-    async def cancel(self, task, reading):
-        """A call of grpcio for threads cannot be cancelled by another one, but for a read, which can be closed."""
-        if not isinstance(reading, taffrail.Reading):
+    def cancellable(self, client):
+        """The client with what cancels its calls."""
+        cancellation = taffrail.Cancellation()
+        return cancellation.client(client), cancellation.cancel
+
+    async def cancel(self, task, call, reading):
+        """A read is closed instead."""
+        if call:
+            call()
+        elif isinstance(reading, taffrail.Reading):
+            reading.close()
+        else:
             raise Unsupported
-        reading.close()
 
 
 class Asyncio:
@@ -67,7 +75,10 @@ class Asyncio:
     async def following(self, records):
         return await anext(records, None)
 
-    async def cancel(self, task, _):
+    def cancellable(self, client):
+        return client, None
+
+    async def cancel(self, task, call, reading):
         task.cancel()
 
 
@@ -76,6 +87,8 @@ class Runner:
         self.style = style
         self.named = {}
         self.tasks = {}
+        #: What cancels a command, where its task does not.
+        self.cancels = {}
 
     async def run(self):
         loop = asyncio.get_running_loop()
@@ -97,6 +110,7 @@ class Runner:
         except Exception as error:  # noqa: BLE001: the kit shows it
             answer["error"] = {"kind": "bug", "message": f"{type(error).__name__}: {error}"}
         del self.tasks[command["id"]]
+        self.cancels.pop(command["id"], None)
         print(json.dumps(answer), flush=True)
 
     async def connect(self, c):
@@ -126,8 +140,9 @@ class Runner:
         }
 
     async def append(self, c):
+        client, self.cancels[c["id"]] = self.style.cancellable(self.client(c))
         appended = await self.style.call(
-            self.client(c).append,
+            client.append,
             c["topic"],
             [record(each) for each in c["records"]],
             partition=c.get("partition"),
@@ -221,7 +236,7 @@ class Runner:
 
     async def cancel(self, c):
         task, command = self.tasks[c["what"]]
-        await self.style.cancel(task, self.named.get(command.get("of")))
+        await self.style.cancel(task, self.cancels.get(c["what"]), self.named.get(command.get("of")))
 
     def client(self, c):
         return self.named[c["client"]]
