@@ -1228,7 +1228,8 @@ type AppendedRange struct {
 	// The append time of the records, in milliseconds since 1970-01-01T00:00:00Z.
 	AppendTimeMs int64 `protobuf:"varint,4,opt,name=append_time_ms,json=appendTimeMs,proto3" json:"append_time_ms,omitempty"`
 	// If the request asked for them: the version of each record, in order; 0 for one without a key, and for all where
-	// the topic has `keys=plain`.
+	// the topic has `keys=plain`. Empty where the batch had been stored before and one of its records is gone since:
+	// trimmed, expired or compacted away.
 	Versions      []uint64 `protobuf:"varint,5,rep,packed,name=versions,proto3" json:"versions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -301,7 +301,8 @@ export interface AppendedRange {
   appendTimeMs: bigint;
   /**
    * If the request asked for them: the version of each record, in order; 0 for one without a key, and for all where
-   * the topic has `keys=plain`.
+   * the topic has `keys=plain`. Empty where the batch had been stored before and one of its records is gone since:
+   * trimmed, expired or compacted away.
    */
   versions: bigint[];
 }
