@@ -1,8 +1,8 @@
 """A broker's life on each file system that can be had here, and with few file descriptors.
 
 On each: start, create, append, kill -9, start, read back, append on, delete, stop, start, read back, look at the files.
-Then on a disk that is filled, on one that is filled and freed again and again, and with less file descriptors than
-partitions and connections. What needs root, a loop device or a program that is not there is named as SKIPPED.
+Then on a disk that is filled, on one that is filled and freed again and again, on one that others fill to its last byte, and
+with less file descriptors than partitions and connections. What needs root, a loop device or a program that is not there is named as SKIPPED.
 
 Usage: check_filesystems.py BINARY [NAME...]; without names all of them.
 """
@@ -37,6 +37,9 @@ CYCLES = 20
 KILLED = 4
 # The reserve, as much that the journal takes at most, what ext4 keeps, and some room.
 CYCLES_BYTES = 700 << 20
+# Half of it is in the reserve file, and others take the rest.
+RESERVE = "64MiB"
+BEFORE_OTHERS = 80_000
 LINE = b"%012d " + b"x" * 2_000
 IN_NAMESPACE = "--in-namespace"
 HERE = "the temporary folder"
@@ -57,7 +60,7 @@ def main():
     elif subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0:
         # Mounts in a namespace of this process go with it, however it ends.
         os.execvp("unshare", ["unshare", "--mount", sys.executable, *sys.argv, IN_NAMESPACE])
-    names = names or [*FILE_SYSTEMS, "a full disk", "cycles", "descriptors"]
+    names = names or [*FILE_SYSTEMS, "a full disk", "cycles", "others", "descriptors"]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         for name, mount in FILE_SYSTEMS.items():
             if name in names:
@@ -68,6 +71,9 @@ def main():
         if "cycles" in names:
             small = image("ext4", "mkfs.ext4", "-q", bytes=CYCLES_BYTES)
             live_on(binary, "cycles", small, live_through_cycles, pathlib.Path(scratch, "cycles"))
+        if "others" in names:
+            small = image("ext4", "mkfs.ext4", "-q", bytes=SMALL_BYTES)
+            live_on(binary, "others", small, live_where_others_leave_no_room, pathlib.Path(scratch, "others"))
         if "descriptors" in names:
             live_with_few_descriptors(binary, pathlib.Path(scratch, "descriptors"))
 
@@ -189,6 +195,40 @@ def live_through_cycles(binary, name, at):
             expect_numbers(broker, end - 10, end + 10, f"{name}, {cycle}, freed")
         broker.stop()
     say(f"{name}: {CYCLES} times full and free again, {CYCLES // KILLED * 2} times with kill -9; {end + 10} lines")
+
+
+def live_where_others_leave_no_room(binary, name, at):
+    """Somebody else takes the last byte. Groups go on, it stops and starts, and a trim makes room for appends."""
+    with Broker(binary, at / "data", ["env", f"TAFFRAIL_DISK_RESERVE_BYTES={RESERVE}"]) as broker:
+        broker.run("topic", "create", "cycles", "--set", "segment.bytes=8MiB")
+        text = b"".join(LINE % number + b"\n" for number in range(BEFORE_OTHERS))
+        subprocess.run(broker.command("produce", "cycles"), input=text, check=True, stdout=subprocess.DEVNULL)
+        reserve = at / "data" / "reserve"
+        check(reserve.exists() and reserve.stat().st_blocks * 512 >= 32 << 20, f"{name}: the reserve file has no room")
+        take_the_rest(at / "others")
+        start, end = bounds(broker)
+        check((start, end) == (0, BEFORE_OTHERS), f"{name}: the log is from {start} to {end}")
+        for offset in [1000, 2000]:
+            broker.run("group", "reset", "readers", "--topic", "cycles", "--to", offset)
+            broker.stop()
+            broker.start()
+        group = json.loads(broker.run("group", "describe", "readers", "--json"))
+        check(group["committed"] == 2000, f"{name}: {group}")
+        status = broker.run("status").decode()
+        check("appends are refused until" in status, f"{name}: {status}")
+        broker.run("topic", "trim", "cycles", "--partition", 0, "--before", end - 10)
+        append_when_there_is_room(broker, end)
+        expect_numbers(broker, end - 10, end + 10, name)
+        broker.stop()
+    say(f"{name}: filled to the last byte; {end + 10} lines")
+
+
+def take_the_rest(path):
+    with path.open("wb", buffering=0) as file:
+        for size in [1 << 20, 4096, 1]:
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(size))
 
 
 def bounds(broker):

@@ -18,17 +18,25 @@ use crate::{
         fault::Meaning,
         files::{Action, FileError},
         log::OpenSegments,
+        reserve::Reserve,
     },
+    types::limits,
 };
 
 /// How often the log repeats that storage cannot be read at the moment.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
+/// For so long the reserve file is not made again after it was given up: what has found no space
+/// comes first, also where the file system has a limit that its free space does not tell.
+const RESERVE_AGAIN: Duration = Duration::from_secs(10);
+
 /// Knows whether storage works, for all of the broker.
 pub(super) struct Health {
     env: Env,
     root: PathBuf,
-    reserve: u64,
+    reserve_bytes: u64,
+    /// Holds a part of these.
+    reserve_file: Reserve,
     journal_file_bytes: u64,
     segments: Arc<OpenSegments>,
     /// Wakes housekeeping, which frees space.
@@ -45,13 +53,19 @@ struct State {
     shortage: Option<Shortage>,
     /// When it was last logged that storage cannot be read at the moment.
     said_unavailable: Option<Duration>,
+    /// Whether it was logged that the reserve file cannot be made.
+    said_no_reserve: bool,
+    /// When the reserve file was given up.
+    gave_up: Option<Duration>,
 }
 
 /// Too little space on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shortage {
-    /// How many bytes are free, if the file system says so.
+    /// How many bytes are free, if the file system says so; those in the reserve file included.
     pub(crate) free: Option<u64>,
+    /// How many of them are in the reserve file.
+    pub(crate) held: u64,
     /// How many bytes must be free for appends to be accepted.
     pub(crate) needed: u64,
     /// How many bytes the setting `disk.reserve_bytes` keeps free.
@@ -72,6 +86,9 @@ impl fmt::Display for Shortage {
             Some(free) => write!(f, "{free} bytes are free")?,
             None => f.write_str("it does not say how many bytes are free")?,
         }
+        if self.held > 0 {
+            write!(f, ", {} of them in the reserve file", self.held)?;
+        }
         let Self {
             needed, reserve, ..
         } = self;
@@ -81,6 +98,18 @@ impl fmt::Display for Shortage {
             None => Ok(()),
         }
     }
+}
+
+/// The reserve file of a data directory: half of what is kept. The rest stays free, so that the
+/// broker notices a full disk before a write does.
+pub(super) fn reserve_file(env: &Env, options: &Options) -> Reserve {
+    let half = options.disk_reserve_bytes / 2;
+    // A file system in memory would take memory for it.
+    let bytes = match env.files.volatile(&options.data_dir) {
+        Ok(Some(_)) => 0,
+        _ => half.min(limits::RESERVE_FILE_BYTES),
+    };
+    Reserve::new(env, &options.data_dir, bytes)
 }
 
 impl Health {
@@ -93,9 +122,10 @@ impl Health {
         let_go: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         Self {
+            reserve_file: reserve_file(&env, options),
             env,
             root: options.data_dir.clone(),
-            reserve: options.disk_reserve_bytes,
+            reserve_bytes: options.disk_reserve_bytes,
             journal_file_bytes: options.journal_file_bytes,
             segments,
             housekeeping,
@@ -165,13 +195,9 @@ impl Health {
     /// Checks the free space; appends are refused while there is less than must stay free.
     pub(super) fn look_for_room(&self) -> Result<(), FileError> {
         let free = self.free_bytes()?;
-        let reserve = self.reserve;
-        let is_short = free.is_some_and(|free| free < reserve);
-        self.set_shortage(is_short.then_some(Shortage {
-            free,
-            needed: reserve,
-            reserve,
-        }));
+        let is_short = free.is_some_and(|free| free < self.reserve_bytes);
+        let shortage = is_short.then(|| self.shortage_of(free, self.reserve_bytes));
+        self.set_shortage(shortage);
         Ok(())
     }
 
@@ -198,8 +224,52 @@ impl Health {
         self.housekeeping.notify();
     }
 
-    /// The free space, if the file system can tell. It is an error only if the directory is gone;
-    /// if the space is not known, the broker starts nevertheless, and the next write finds out.
+    /// Takes room for the reserve file, if it is not there and the disk has enough. Without it only
+    /// free space is kept.
+    pub(super) fn keep_reserve(&self) -> Result<(), FileError> {
+        let now = self.env.clock.elapsed();
+        let gave_up = lock(&self.state).gave_up;
+        let is_early = gave_up.is_some_and(|when| now.saturating_sub(when) < RESERVE_AGAIN);
+        if self.reserve_file.is_made() || is_early {
+            return Ok(());
+        }
+        let free = self.free_bytes()?;
+        if free.is_none_or(|free| free < self.reserve_bytes) {
+            return Ok(());
+        }
+        let Err(error) = self.reserve_file.make() else {
+            return Ok(());
+        };
+        let mut state = lock(&self.state);
+        state.gave_up = Some(now);
+        let is_said = std::mem::replace(&mut state.said_no_reserve, true);
+        if !is_said && !error.is_disk_full() {
+            tracing::warn!(%error, "no room can be reserved on the disk: it is only left free");
+        }
+        Ok(())
+    }
+
+    /// Gives up the reserve file, because a write has found no space; returns whether there is more
+    /// space now.
+    pub(super) fn give_up_reserve(&self) -> bool {
+        let is_given_up = self.reserve_file.give_up();
+        if is_given_up {
+            lock(&self.state).gave_up = Some(self.env.clock.elapsed());
+            tracing::info!(
+                "a write has found no room: that of the reserve file is given up, for trims and deletions to make more"
+            );
+        }
+        is_given_up
+    }
+
+    /// How much the reserve file holds.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.reserve_file.held()
+    }
+
+    /// The free space with that of the reserve file, if the file system can tell. It is an error
+    /// only if the directory is gone; if the space is not known, the broker starts nevertheless,
+    /// and the next write finds out.
     pub(super) fn free_bytes(&self) -> Result<Option<u64>, FileError> {
         let root = &self.root;
         let is_gone = |kind| matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory);
@@ -208,35 +278,43 @@ impl Health {
                 tracing::debug!(%error, "the file system does not say how much room it has");
                 Ok(None)
             }
-            asked => asked.map_err(FileError::when(Action::LookForRoom, root)),
+            asked => {
+                let free = asked.map_err(FileError::when(Action::LookForRoom, root))?;
+                Ok(free.map(|free| free.saturating_add(self.reserve_file.held())))
+            }
         }
     }
 
     /// The shortage if another file of this size is to be written; `None` if there is enough space
     /// for it. A file that fills the disk, even for a moment, would make appends fail.
     pub(super) fn shortage_beside(&self, bytes: u64) -> Result<Option<Shortage>, FileError> {
-        let reserve = self.reserve;
-        let needed = bytes.saturating_add(reserve);
-        let free = self.free_bytes()?.filter(|free| *free < needed);
-        Ok(free.map(|free| Shortage {
-            free: Some(free),
-            needed,
-            reserve,
-        }))
+        let needed = bytes.saturating_add(self.reserve_bytes);
+        let free = self.free_bytes()?;
+        let is_short = free.is_some_and(|free| free < needed);
+        Ok(is_short.then(|| self.shortage_of(free, needed)))
     }
 
     /// The present shortage, after a write has found no space.
     pub(super) fn shortage_now(&self) -> Shortage {
-        let reserve = self.reserve;
+        let needed = self.reserve_bytes.max(self.journal_file_bytes);
+        self.shortage_of(self.free_bytes().ok().flatten(), needed)
+    }
+
+    fn shortage_of(&self, free: Option<u64>, needed: u64) -> Shortage {
         Shortage {
-            free: self.free_bytes().ok().flatten(),
-            needed: reserve.max(self.journal_file_bytes),
-            reserve,
+            free,
+            held: self.reserve_file.held(),
+            needed,
+            reserve: self.reserve_bytes,
         }
     }
 
-    /// Refuses appends because a write has found no space.
+    /// Refuses appends because a write has found no space, and gives up the reserve file for what
+    /// must be written to free some.
     pub(super) fn note_full(&self) -> Shortage {
+        if self.give_up_reserve() {
+            self.call_housekeeping();
+        }
         let shortage = self.shortage_now();
         self.set_shortage(Some(shortage));
         shortage

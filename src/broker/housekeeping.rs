@@ -123,6 +123,7 @@ impl Housekeeper {
         shared.committer.ring.ensure_two()?;
         shared.committer.ring.prepare_next()?;
         shared.free_if_short();
+        shared.health.keep_reserve()?;
         shared.health.look_for_room()
     }
 
@@ -181,7 +182,10 @@ impl Housekeeper {
     pub(super) fn checkpoint(&mut self, shared: &Shared, freeze: Freeze) -> Result<(), FileError> {
         shared.memory.begin_checkpoint();
         let began = shared.env.clock.elapsed();
-        let written = self.write_checkpoint(shared, freeze);
+        let mut written = self.write_checkpoint(shared, freeze);
+        if is_full(&written) && shared.health.give_up_reserve() {
+            written = self.write_checkpoint(shared, freeze);
+        }
         match &written {
             Ok(()) => {
                 let took = self.checkpointed_at.saturating_sub(began);
@@ -340,6 +344,10 @@ impl Housekeeper {
         }
         Ok(())
     }
+}
+
+fn is_full(written: &Result<(), FileError>) -> bool {
+    written.as_ref().is_err_and(FileError::is_disk_full)
 }
 
 /// Writes the topic files that have changed.

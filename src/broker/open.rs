@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Broker, Options, Shared, Shortage, keys::Freeze, lock, state::Logs};
+use super::{
+    Broker, Options, Shared, Shortage, health::reserve_file, keys::Freeze, lock, state::Logs,
+};
 use crate::{
     budget::Name,
     catalog::{Catalog, Snapshot, Topic},
@@ -97,16 +99,24 @@ struct Replayed {
 }
 
 impl OpenError {
+    fn is_disk_full(&self) -> bool {
+        match self {
+            Self::DataDir(data_dir::Error::File(source))
+            | Self::Journal(journal::OpenError::File(source))
+            | Self::File(source) => source.is_disk_full(),
+            _ => false,
+        }
+    }
+
     /// Adds the free and the needed space to an error of a full disk.
     fn with_shortage(self, env: &Env, options: &Options) -> Self {
+        if !self.is_disk_full() {
+            return self;
+        }
         let source = match self {
             Self::DataDir(data_dir::Error::File(source))
             | Self::Journal(journal::OpenError::File(source))
-            | Self::File(source)
-                if source.is_disk_full() =>
-            {
-                source
-            }
+            | Self::File(source) => source,
             other => return other,
         };
         let (reserve, file_bytes) = (options.disk_reserve_bytes, options.journal_file_bytes);
@@ -114,6 +124,7 @@ impl OpenError {
         Self::NoRoom {
             shortage: Shortage {
                 free,
+                held: 0,
                 needed: reserve.max(file_bytes),
                 reserve,
             },
@@ -126,8 +137,15 @@ impl OpenError {
 impl Broker {
     /// Opens a data directory without starting threads: the caller takes their steps.
     pub(crate) fn open_stepped(env: Env, options: Options) -> Result<Self, OpenError> {
-        Self::recover(env.clone(), options.clone())
-            .map_err(|error| error.with_shortage(&env, &options))
+        let mut opened = Self::recover(env.clone(), options.clone());
+        if let Err(error) = &opened
+            && error.is_disk_full()
+            && reserve_file(&env, &options).give_up()
+        {
+            tracing::info!("the start has found no room: that of the reserve file is given up");
+            opened = Self::recover(env.clone(), options.clone());
+        }
+        opened.map_err(|error| error.with_shortage(&env, &options))
     }
 
     fn recover(env: Env, options: Options) -> Result<Self, OpenError> {

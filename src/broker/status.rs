@@ -16,8 +16,10 @@ pub(crate) struct Status {
     pub(crate) topics: usize,
     pub(crate) partitions: usize,
     pub(crate) producers: usize,
-    /// The free space on the disk, if the file system can tell.
+    /// The free space on the disk, if the file system can tell, with what the reserve file holds.
     pub(crate) disk_free: Option<u64>,
+    /// How much of it the reserve file holds.
+    pub(crate) disk_held: u64,
     /// How much of it is kept free.
     pub(crate) disk_reserve: u64,
     /// Why appends are refused, if they are.
@@ -51,6 +53,7 @@ impl Broker {
             partitions,
             producers,
             disk_free: shared.health.free_bytes().ok().flatten(),
+            disk_held: shared.health.held_bytes(),
             disk_reserve: shared.options.disk_reserve_bytes,
             shortage,
             journal_files: shared.committer.ring.fill(),

@@ -143,6 +143,10 @@ fn disk(status: &BrokerStatus) -> String {
         Some(free) => format!("{} are free on the disk", output::bytes(free)),
         None => "the disk does not say what is free".to_owned(),
     };
+    let held = match status.disk_held_bytes {
+        0 => String::new(),
+        held => format!(", {} of them in the reserve file", output::bytes(held)),
+    };
     let kept = output::bytes(status.disk_reserve_bytes);
     let refused = match (status.disk_is_full, status.disk_missing_bytes) {
         (false, _) => String::new(),
@@ -152,7 +156,7 @@ fn disk(status: &BrokerStatus) -> String {
             output::bytes(missing)
         ),
     };
-    format!("{free}, and {kept} are kept free{refused}")
+    format!("{free}{held}, and {kept} are kept free{refused}")
 }
 
 fn journal(status: &BrokerStatus) -> String {
@@ -190,6 +194,7 @@ fn status_json(status: &BrokerStatus) -> Value {
         "open_files_limit": status.open_files_limit,
         "maps": status.maps,
         "disk_free_bytes": status.disk_free_bytes,
+        "disk_held_bytes": status.disk_held_bytes,
         "disk_reserve_bytes": status.disk_reserve_bytes,
         "disk_is_full": status.disk_is_full,
         "disk_missing_bytes": status.disk_missing_bytes,

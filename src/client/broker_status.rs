@@ -42,9 +42,13 @@ pub struct BrokerStatus {
     pub open_files_limit: Option<u64>,
     /// Mappings of files and memory, if the system reports them.
     pub maps: Option<u64>,
-    /// Free space on its disk, in bytes, if the file system reports it.
+    /// Free space on its disk, in bytes, if the file system reports it. What the reserve file holds
+    /// is included.
     pub disk_free_bytes: Option<u64>,
-    /// Space that is kept free there, in bytes.
+    /// How much of that the reserve file holds, which no other process can take. Given up on a full
+    /// disk, and then 0.
+    pub disk_held_bytes: u64,
+    /// Space that is kept there, in bytes.
     pub disk_reserve_bytes: u64,
     /// Whether appends are refused for lack of space.
     pub disk_is_full: bool,
@@ -119,6 +123,7 @@ impl From<proto::StatusResponse> for BrokerStatus {
             open_files_limit: status.open_files_limit,
             maps: status.maps,
             disk_free_bytes: status.disk_free_bytes,
+            disk_held_bytes: status.disk_held_bytes,
             disk_reserve_bytes: status.disk_reserve_bytes,
             disk_is_full: status.disk_is_full,
             disk_missing_bytes: status.disk_missing_bytes,

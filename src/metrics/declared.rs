@@ -248,9 +248,9 @@ metrics! {
         "What may be used of each part.";
 
     DiskFree: Gauge "taffrail_disk_free" Bytes,
-        "What is free on the disk with the data.";
+        "What is free on the disk with the data, what the reserve file holds included.";
     DiskReserve: Gauge "taffrail_disk_reserve" Bytes,
-        "What is kept free there: appends are refused below it (disk.reserve_bytes).";
+        "What is kept there: appends are refused below it (disk.reserve_bytes).";
     DiskFull: Gauge "taffrail_disk_full" Numbers,
         "1 while appends are refused for want of room on the disk.";
 

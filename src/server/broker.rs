@@ -123,6 +123,7 @@ impl broker_server::Broker for BrokerService {
             journal_files: short(status.journal_files.0),
             journal_files_limit: short(status.journal_files.1),
             hindered_compactions: status.hindered_compactions as u64,
+            disk_held_bytes: status.disk_held,
         }))
     }
 

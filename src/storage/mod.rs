@@ -13,7 +13,8 @@
 //!   directory, and `ownership` finds out which one it is.
 //! - `backup` copies a data directory as it is at one journal entry, and makes one of the copy.
 //! - `fault` decides what an I/O error means; `files` has small operations on files, `read_only`
-//!   reads a file that does not change, and `freeing` frees the space of large removed ones.
+//!   reads a file that does not change, `freeing` frees the space of large removed ones, and
+//!   `reserve` keeps room on the disk.
 //! - `inspect` reports what a data directory has, without changing it.
 //!
 //! Nothing here acknowledges an append, waits, or knows a client.
@@ -43,3 +44,4 @@ pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod ownership;
 pub(crate) mod read_only;
+pub(crate) mod reserve;

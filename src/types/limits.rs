@@ -318,6 +318,9 @@ pub const KEPT_FRAMES_BYTES: usize = 34 << 20;
 /// Default for the space that is left free on the disk: with less, appends are refused.
 pub const DISK_RESERVE_BYTES: u64 = 256 << 20;
 
+/// The largest reserve file: more than checkpoints, and what trims and deletions write, ever take.
+pub const RESERVE_FILE_BYTES: u64 = 256 << 20;
+
 /// Deltas behind a checkpoint may always grow to this size, in bytes: a start reads them in a
 /// millisecond.
 pub const DELTA_BYTES: u64 = 256 << 10;

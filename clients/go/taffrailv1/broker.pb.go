@@ -515,7 +515,8 @@ type StatusResponse struct {
 	OpenFilesLimit *uint64 `protobuf:"varint,14,opt,name=open_files_limit,json=openFilesLimit,proto3,oneof" json:"open_files_limit,omitempty"`
 	// Parts of files and of memory that it has mapped; absent where the operating system does not say.
 	Maps *uint64 `protobuf:"varint,15,opt,name=maps,proto3,oneof" json:"maps,omitempty"`
-	// What is free on the disk with the data, in bytes; absent where the file system does not say.
+	// What is free on the disk with the data, in bytes, with what the reserve file holds; absent where the file system
+	// does not say.
 	DiskFreeBytes *uint64 `protobuf:"varint,16,opt,name=disk_free_bytes,json=diskFreeBytes,proto3,oneof" json:"disk_free_bytes,omitempty"`
 	// What is kept free there, the setting `disk.reserve_bytes`, in bytes.
 	DiskReserveBytes uint64 `protobuf:"varint,17,opt,name=disk_reserve_bytes,json=diskReserveBytes,proto3" json:"disk_reserve_bytes,omitempty"`
@@ -530,8 +531,11 @@ type StatusResponse struct {
 	// How many bytes must be freed until appends are taken again; absent where they are, or the file system does not say
 	// what is free.
 	DiskMissingBytes *uint64 `protobuf:"varint,22,opt,name=disk_missing_bytes,json=diskMissingBytes,proto3,oneof" json:"disk_missing_bytes,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// How much of disk_free_bytes the file `reserve` in data_dir holds, which nobody else can take. 0: it is given up,
+	// for what makes room on a full disk, or there is none.
+	DiskHeldBytes uint64 `protobuf:"varint,23,opt,name=disk_held_bytes,json=diskHeldBytes,proto3" json:"disk_held_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
@@ -714,6 +718,13 @@ func (x *StatusResponse) GetHinderedCompactions() uint64 {
 func (x *StatusResponse) GetDiskMissingBytes() uint64 {
 	if x != nil && x.DiskMissingBytes != nil {
 		return *x.DiskMissingBytes
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetDiskHeldBytes() uint64 {
+	if x != nil {
+		return x.DiskHeldBytes
 	}
 	return 0
 }
@@ -1646,7 +1657,7 @@ const file_taffrail_v1_broker_proto_rawDesc = "" +
 	"\n" +
 	"BackupDone\x12\x16\n" +
 	"\x06commit\x18\x01 \x01(\x04R\x06commit\"\x0f\n" +
-	"\rStatusRequest\"\xda\a\n" +
+	"\rStatusRequest\"\x82\b\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x19\n" +
 	"\bdata_dir\x18\x02 \x01(\tR\adataDir\x12\x18\n" +
@@ -1674,7 +1685,8 @@ const file_taffrail_v1_broker_proto_rawDesc = "" +
 	"\rjournal_files\x18\x13 \x01(\rR\fjournalFiles\x12.\n" +
 	"\x13journal_files_limit\x18\x14 \x01(\rR\x11journalFilesLimit\x121\n" +
 	"\x14hindered_compactions\x18\x15 \x01(\x04R\x13hinderedCompactions\x121\n" +
-	"\x12disk_missing_bytes\x18\x16 \x01(\x04H\x05R\x10diskMissingBytes\x88\x01\x01B\x11\n" +
+	"\x12disk_missing_bytes\x18\x16 \x01(\x04H\x05R\x10diskMissingBytes\x88\x01\x01\x12&\n" +
+	"\x0fdisk_held_bytes\x18\x17 \x01(\x04R\rdiskHeldBytesB\x11\n" +
 	"\x0f_resident_bytesB\r\n" +
 	"\v_open_filesB\x13\n" +
 	"\x11_open_files_limitB\a\n" +

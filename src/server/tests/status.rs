@@ -316,6 +316,7 @@ fn of_requests() -> Vec<Error> {
         },
         Error::DiskFull(Shortage {
             free: Some(4096),
+            held: 0,
             needed: 1 << 20,
             reserve: 1 << 20,
         }),
@@ -402,6 +403,7 @@ fn damage_names_the_range_that_is_lost() {
 fn a_full_disk_says_what_is_free_what_is_needed_and_what_is_kept_free() {
     let shortage = Shortage {
         free: Some(4096),
+        held: 0,
         needed: 2 << 20,
         reserve: 1 << 20,
     };

@@ -9,6 +9,7 @@
 //!   taffrail               identity.rs      what this directory is; its format version
 //!   lock                                    held by the broker that serves the directory
 //!   admin.sock                              where it listens to administrators
+//!   reserve                reserve.rs       room on the disk, given up when others have filled it; no content
 //!   backup                 backup_mark.rs   only in a backup: that it is whole, and what belongs to it
 //!   checkpoint             checkpoint.rs    up to which journal entry all is in segments
 //!   checkpoint.N.delta     delta.rs         what has changed since, piece by piece

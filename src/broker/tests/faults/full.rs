@@ -18,17 +18,17 @@ use crate::{
 };
 
 /// The room that a broker leaves on the disk.
-const RESERVE_BYTES: u64 = 128 << 10;
+pub(super) const RESERVE_BYTES: u64 = 128 << 10;
 
-fn with_reserve() -> Options {
+pub(super) fn with_reserve() -> Options {
     Options {
         disk_reserve_bytes: RESERVE_BYTES,
         ..options()
     }
 }
 
-/// Takes all room but this much.
-fn leave(disk: &SimDisk, bytes: u64) {
+/// Takes all room but this much; returns the capacity that the disk has then.
+pub(super) fn leave(disk: &SimDisk, bytes: u64) -> u64 {
     let available = available(disk);
     // The capacity cannot be queried. It is found by making the disk so small that exactly this
     // much is left.
@@ -46,15 +46,16 @@ fn leave(disk: &SimDisk, bytes: u64) {
     }
     disk.set_capacity(low);
     assert!(self::available(disk) <= available.max(bytes) + 4096);
+    low
 }
 
-fn available(disk: &SimDisk) -> u64 {
+pub(super) fn available(disk: &SimDisk) -> u64 {
     let available = disk.available_bytes("/data".as_ref());
     available.expect("the power is on").expect("it is counted")
 }
 
 /// Whether a call was refused for want of room, with the right details.
-fn is_full<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
+pub(super) fn is_full<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
     match result {
         Err(error @ Error::DiskFull(_)) => {
             let text = error.to_string();
@@ -66,7 +67,7 @@ fn is_full<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
     }
 }
 
-fn give_room(disk: &SimDisk) {
+pub(super) fn give_room(disk: &SimDisk) {
     disk.set_capacity(1 << 40);
 }
 
@@ -95,7 +96,8 @@ fn with_less_room_than_the_reserve_appends_are_refused_until_there_is_more() {
     create(&broker, "t", 1);
     fill(&broker, 0, 100);
     broker.keep_house(true);
-    leave(&disk, RESERVE_BYTES - 4096);
+    // The reserve file holds half of it.
+    leave(&disk, RESERVE_BYTES / 2 - 4096);
     broker.keep_house(false);
     assert_serves(&broker, &disk, 100);
 
@@ -121,6 +123,7 @@ fn a_start_with_less_room_than_the_reserve_serves_all_but_what_takes_room() {
     let broker = open_with(&disk, 2, with_reserve()).expect("it starts");
     let shortage = Shortage {
         free: Some(free),
+        held: 0,
         needed: RESERVE_BYTES,
         reserve: RESERVE_BYTES,
     };

@@ -1,10 +1,10 @@
 //! A broker whose disk, clock or memory fails.
 //!
 //! `sync.rs`: syncs and writes that fail; `full.rs` and `deltas.rs`: no room on the disk;
-//! `lost.rs`: files that are gone, cut, renamed or damaged; `journal.rs`: the same for journal
-//! files; `directory.rs`: directories that must not be used; `identity.rs`: directories that have
-//! lost their identity; `waiting.rs`: records that are not durable yet, and requests for which
-//! there is no memory; `clock.rs`: a clock that jumps.
+//! `reserve.rs`: none but what the reserve file has; `lost.rs`: files that are gone, cut, renamed
+//! or damaged; `journal.rs`: the same for journal files; `directory.rs`: directories that must not
+//! be used; `identity.rs`: directories that have lost their identity; `waiting.rs`: records that
+//! are not durable yet, and requests for which there is no memory; `clock.rs`: a clock that jumps.
 
 mod clock;
 mod deltas;
@@ -13,6 +13,7 @@ mod full;
 mod identity;
 mod journal;
 mod lost;
+mod reserve;
 mod sync;
 mod waiting;
 

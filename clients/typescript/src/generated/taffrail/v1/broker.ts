@@ -137,7 +137,10 @@ export interface StatusResponse {
   maps?:
     | bigint
     | undefined;
-  /** What is free on the disk with the data, in bytes; absent where the file system does not say. */
+  /**
+   * What is free on the disk with the data, in bytes, with what the reserve file holds; absent where the file system
+   * does not say.
+   */
   diskFreeBytes?:
     | bigint
     | undefined;
@@ -155,7 +158,14 @@ export interface StatusResponse {
    * How many bytes must be freed until appends are taken again; absent where they are, or the file system does not say
    * what is free.
    */
-  diskMissingBytes?: bigint | undefined;
+  diskMissingBytes?:
+    | bigint
+    | undefined;
+  /**
+   * How much of disk_free_bytes the file `reserve` in data_dir holds, which nobody else can take. 0: it is given up,
+   * for what makes room on a full disk, or there is none.
+   */
+  diskHeldBytes: bigint;
 }
 
 /** Asks for the bounds. */
@@ -886,6 +896,7 @@ function createBaseStatusResponse(): StatusResponse {
     journalFilesLimit: 0,
     hinderedCompactions: 0n,
     diskMissingBytes: undefined,
+    diskHeldBytes: 0n,
   };
 }
 
@@ -992,6 +1003,12 @@ export const StatusResponse: MessageFns<StatusResponse> = {
         throw new globalThis.Error("value provided for field message.diskMissingBytes of type uint64 too large");
       }
       writer.uint32(176).uint64(message.diskMissingBytes);
+    }
+    if (message.diskHeldBytes !== 0n) {
+      if (BigInt.asUintN(64, message.diskHeldBytes) !== message.diskHeldBytes) {
+        throw new globalThis.Error("value provided for field message.diskHeldBytes of type uint64 too large");
+      }
+      writer.uint32(184).uint64(message.diskHeldBytes);
     }
     return writer;
   },
@@ -1185,6 +1202,14 @@ export const StatusResponse: MessageFns<StatusResponse> = {
             message.diskMissingBytes = reader.uint64() as bigint;
             continue;
           }
+          case 23: {
+            if (tag !== 184) {
+              break;
+            }
+
+            message.diskHeldBytes = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1244,6 +1269,9 @@ export const StatusResponse: MessageFns<StatusResponse> = {
     message.diskMissingBytes = (object.diskMissingBytes !== undefined && object.diskMissingBytes !== null)
       ? BigInt(object.diskMissingBytes)
       : undefined;
+    message.diskHeldBytes = (object.diskHeldBytes !== undefined && object.diskHeldBytes !== null)
+      ? BigInt(object.diskHeldBytes)
+      : 0n;
     return message;
   },
 };
