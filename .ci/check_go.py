@@ -1,4 +1,5 @@
-"""A program with grpc-go that pipelines small appends on one stream: all of them are answered.
+"""Programs with grpc-go: one that pipelines small appends on one stream, all of which are answered, and one whose messages
+are compressed, with gzip and with a codec of its own.
 
 Usage: check_go.py BINARY DIR. DIR is made anew; protoc, protoc-gen-go and protoc-gen-go-grpc are on the PATH.
 """
@@ -24,11 +25,12 @@ def main():
     protos = sorted(map(str, (ROOT / "proto" / "taffrail" / "v1").glob("*.proto")))
     subprocess.run(["protoc", "-I", ROOT / "proto", *relative, *protos], cwd=program, check=True)
     environment = {**os.environ, "GOFLAGS": "-mod=readonly"}
-    subprocess.run(["go", "build", "-o", "pipeline", "."], cwd=program, env=environment, check=True)
+    subprocess.run(["go", "build", "-o", "built/", ".", "./compressed"], cwd=program, env=environment, check=True)
     with Broker(binary, scratch / "data") as broker:
-        code = subprocess.run([program / "pipeline", broker.address, str(REQUESTS)]).returncode
-        if code:
-            sys.exit(f"FAILED: the pipelining client ended with code {code}")
+        for name, arguments in [("pipeline", [str(REQUESTS)]), ("compressed", [])]:
+            code = subprocess.run([program / "built" / name, broker.address, *arguments]).returncode
+            if code:
+                sys.exit(f"FAILED: {name} ended with code {code}")
         broker.stop()
 
 
