@@ -8,7 +8,7 @@ use std::{
 
 use super::world::{append_of, below, create, encode_keyed, env, key_in, now, options, send};
 use crate::{
-    broker::{Append, Broker, Options, Producer, WhichProducer, keys::Freeze, lock},
+    broker::{Append, Broker, OpenError, Options, Producer, WhichProducer, keys::Freeze, lock},
     catalog::{Change, KnownErasure, KnownKeyTrim, groups},
     env::{
         Random,
@@ -28,8 +28,8 @@ const PARTITIONS: u32 = 3;
 type Sequences = BTreeMap<(String, u32), u64>;
 
 /// A broker to which everything happens at random.
-struct Life {
-    disk: SimDisk,
+pub(super) struct Life {
+    pub(super) disk: SimDisk,
     clock: SimClock,
     chance: SimRandom,
     broker: Broker,
@@ -58,15 +58,15 @@ fn options_of_life() -> Options {
     }
 }
 
-fn opened(disk: &SimDisk, clock: &SimClock, seed: u64) -> Broker {
+fn open(disk: &SimDisk, clock: &SimClock, seed: u64) -> Result<Broker, OpenError> {
     let random = SimRandom::new(seed);
-    Broker::open_stepped(env(disk, clock, &random), options_of_life()).expect("nothing fails")
+    Broker::open_stepped(env(disk, clock, &random), options_of_life())
 }
 
 impl Life {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let (disk, clock) = (SimDisk::new(seed), SimClock::new(1_700_000_000_000));
-        let broker = opened(&disk, &clock, seed);
+        let broker = open(&disk, &clock, seed).expect("nothing fails");
         Self {
             disk,
             clock,
@@ -80,7 +80,12 @@ impl Life {
         }
     }
 
-    fn step(&mut self) {
+    /// Opens another broker on another disk, at the time that it is here.
+    pub(super) fn opened_on(&self, disk: &SimDisk) -> Result<Broker, OpenError> {
+        open(disk, &self.clock, self.chance.next_u64())
+    }
+
+    pub(super) fn step(&mut self) {
         match below(&self.chance, 40) {
             0 => self.create(),
             1 => self.delete(),
@@ -268,7 +273,7 @@ impl Life {
         let before = self.as_whole();
         let disk = self.disk.power_cut(self.made, CrashMode::LoseUnsynced);
         let seed = self.chance.next_u64();
-        self.broker = opened(&disk, &self.clock, seed);
+        self.broker = open(&disk, &self.clock, seed).expect("nothing fails");
         self.disk = disk;
         let after = self.as_whole();
         // The idle times are those of the checkpoint, so they are not compared.
