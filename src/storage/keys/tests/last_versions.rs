@@ -5,7 +5,10 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 use crate::{
-    env::sim::CrashMode,
+    env::sim::{
+        CrashMode, Fault, OpKind,
+        fault::{EAGAIN, ENODEV},
+    },
     storage::keys::{
         last_versions::LastVersions,
         merge::{Error, merge_last_versions},
@@ -272,6 +275,27 @@ fn a_newer_table_with_a_lower_version_hides_nothing() {
     store(&disk, 1..2, &[entity(1, 20, "a")]);
     store(&disk, 2..3, &[entity(1, 19, "a"), entity(2, 1, "b")]);
     let all = found(&disk, 2);
+    let version = all.find(KeyHash(1), is(b"a")).expect("it is sound");
+    assert_eq!(version, Some(Version(20)));
+}
+
+#[test]
+fn an_older_table_that_cannot_be_read_for_now_is_not_passed_over() {
+    let disk = disk();
+    let older = store(&disk, 1..2, &[entity(1, 20, "a")]);
+    store(&disk, 2..3, &[entity(1, 19, "a")]);
+    // Where there are no maps, files are read when something is looked up.
+    disk.inject(Fault::on(OpKind::Map).errno(ENODEV).for_ever());
+    let all = found(&disk, 2);
+    disk.inject(
+        Fault::on(OpKind::Read)
+            .at(older.path())
+            .errno(EAGAIN)
+            .for_ever(),
+    );
+    let unread = all.find(KeyHash(1), is(b"a"));
+    assert!(matches!(unread, Err(Unread::Unavailable(_))), "{unread:?}");
+    disk.clear_faults();
     let version = all.find(KeyHash(1), is(b"a")).expect("it is sound");
     assert_eq!(version, Some(Version(20)));
 }
