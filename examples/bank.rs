@@ -264,36 +264,29 @@ impl Balances {
     pub(crate) async fn follow(
         mut self,
         client: Client,
-        mut complete: oneshot::Receiver<()>,
+        complete: oneshot::Receiver<()>,
     ) -> Result<Self, BankError> {
-        let mut backoff = Backoff::default();
-        let mut follow = true;
-        loop {
-            let read = tokio::select! {
-                read = self.read(&client, follow) => read,
-                _ = &mut complete, if follow => { follow = false; continue }
-            };
-            match read {
-                // The broker has gone away: on from where it was.
-                Err(BankError::Broker(Error::Unavailable { .. })) => backoff.pause().await,
-                Ok(()) if follow => backoff.pause().await,
-                read => return read.map(|()| self),
-            }
+        tokio::select! {
+            // It goes on by itself where it was when the broker has gone away.
+            read = self.read(&client, true) => read?,
+            _ = complete => {}
         }
+        self.read(&client, false).await?;
+        Ok(self)
     }
 
     async fn read(&mut self, client: &Client, follow: bool) -> Result<(), BankError> {
         let mut read = client.read(TOPIC);
-        for PartitionOffset { partition, .. } in
-            client.list_offsets(TOPIC, Position::Earliest).await?
-        {
+        let earliest = until_answered(|| client.list_offsets(TOPIC, Position::Earliest)).await?;
+        for PartitionOffset { partition, .. } in earliest {
             let next = self
                 .positions
                 .get(&partition)
                 .map_or(Position::Earliest, |next| Position::Offset(*next));
             read = read.partition_from(partition, next);
         }
-        let mut reading = if follow { read.follow() } else { read }.open().await?;
+        let read = if follow { read.follow() } else { read };
+        let mut reading = until_answered(|| read.clone().open()).await?;
         while let Some(batch) = reading.next_batch().await? {
             for record in batch.owned_records() {
                 self.apply(&record.map_err(Error::from)?)?;
