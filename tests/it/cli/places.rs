@@ -1,5 +1,7 @@
 //! `consume`: where it starts and stops, which records it prints, and what they look like.
 
+use std::io::Read as _;
+
 use super::{Serve, assert_fails, binary, objects, started, text};
 
 /// Three partitions, with the records a0 to a3, b0 to b3 and c0 to c3; those of `a` are from 2001
@@ -97,21 +99,26 @@ fn a_read_that_follows_ends_when_every_partition_has_come_to_the_place() {
     let (_dir, broker) = three_partitions();
     let consume = ["consume", "t", "--partition", "0,1", "--format", "%k "];
     let place = ["--follow", "--last", "1", "--until", "2030-01-01"];
-    let following = binary()
+    let mut following = binary()
         .args(consume)
         .args(place)
         .args(["--server", &broker.url])
         .spawn()
         .expect("the binary is there");
+    let mut stdout = following.stdout.take().expect("it is piped");
+    // Then it has settled where it begins.
+    let mut printed = vec![0; "a3 b3 ".len()];
+    stdout.read_exact(&mut printed).expect("it goes on");
     let lines = b"{\"id\":\"x\",\"at\":\"2029-12-31\"}\n{\"id\":\"y\",\"at\":\"2030-01-01\"}\n";
     for partition in ["0", "1"] {
         let produce = ["produce", "t", "--partition", partition];
         let fields = ["--key-field", "id", "--time-field", "at"];
         broker.succeed(&[&produce[..], &fields].concat(), lines);
     }
+    stdout.read_to_end(&mut printed).expect("it ends");
     let output = following.wait_with_output().expect("it was started here");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let mut keys: Vec<String> = text(&output.stdout)
+    let mut keys: Vec<String> = text(&printed)
         .split_whitespace()
         .map(str::to_owned)
         .collect();
