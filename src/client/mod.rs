@@ -174,6 +174,16 @@ impl Client {
         }
     }
 
+    /// Compresses messages with records, in both directions.
+    #[cfg(feature = "compression")]
+    fn compressing(mut self) -> Self {
+        use tonic::codec::CompressionEncoding::Gzip;
+        self.log = self.log.send_compressed(Gzip).accept_compressed(Gzip);
+        self.entities = self.entities.send_compressed(Gzip).accept_compressed(Gzip);
+        self.groups = self.groups.send_compressed(Gzip).accept_compressed(Gzip);
+        self
+    }
+
     /// Creates and administers topics.
     #[must_use]
     pub fn topics(&self) -> Topics {

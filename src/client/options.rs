@@ -39,6 +39,10 @@ pub struct Options {
     /// How often to ask an idle connection whether the broker is still there; it is closed after as
     /// much time again without an answer.
     pub keep_alive: Duration,
+    /// Whether to compress what is appended and read. It takes CPU time, and is for connections that
+    /// are slow. Default: no.
+    #[cfg(feature = "compression")]
+    pub gzip: bool,
     /// Which brokers to trust, and which certificate to show, at an `https://` URL.
     pub tls: Tls,
     /// The access token that every call sends. Default: none.
@@ -57,6 +61,8 @@ impl Default for Options {
             connection_window_bytes: MAX_WINDOW_BYTES,
             max_frame_bytes: 1 << 20,
             keep_alive: Duration::from_secs(10),
+            #[cfg(feature = "compression")]
+            gzip: false,
             tls: Tls::default(),
             token: None,
             token_without_encryption: false,
@@ -97,7 +103,13 @@ impl Options {
     /// A client over a connection that was made from this [`endpoint`](Self::endpoint) in another
     /// way.
     pub(crate) fn client(&self, channel: tonic::transport::Channel) -> Client {
-        Client::new(Link::new(channel, self.token.clone()), self.request_timeout)
+        let link = Link::new(channel, self.token.clone());
+        let client = Client::new(link, self.request_timeout);
+        #[cfg(feature = "compression")]
+        if self.gzip {
+            return client.compressing();
+        }
+        client
     }
 
     /// The address and the options, in tonic's form.

@@ -96,10 +96,10 @@ pub(crate) async fn carry_out(named: &Named, command: &Value) -> Result<Value, F
     reason = "a file of a client, and no broker's"
 )]
 async fn connect(named: &Named, command: &Value) -> Result<Value, Failure> {
-    if command["gzip"] == true {
-        return Err(Failure::Unsupported);
-    }
-    let mut options = Options::default();
+    let mut options = Options {
+        gzip: command["gzip"] == true,
+        ..Options::default()
+    };
     if let Some(timeout) = command["timeout_ms"].as_u64() {
         options.request_timeout = Duration::from_millis(timeout);
     }
