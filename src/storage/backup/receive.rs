@@ -406,6 +406,15 @@ fn prepare(files: &dyn FileSystem, root: &Path) -> Result<Box<dyn LockGuard>, Er
 /// does not have. What was moved before is passed over.
 fn settle(files: &dyn FileSystem, root: &Path, mark: &BackupMark) -> Result<(), FileError> {
     let incoming = root.join(INCOMING);
+    // The names of directories are durable before files are moved to them: otherwise a power cut
+    // could take such a directory, and leave the file out of the one where it was.
+    for name in TOP_DIRS {
+        ensure_dir(files, &root.join(name))?;
+    }
+    for file in &mark.files {
+        ensure_parents(files, root, &root.join(&file.path))?;
+    }
+    sync_places(files, root)?;
     for file in &mark.files {
         let from = incoming.join(&file.path);
         let is_there = files
@@ -413,16 +422,12 @@ fn settle(files: &dyn FileSystem, root: &Path, mark: &BackupMark) -> Result<(), 
             .map_err(FileError::when(Action::LookFor, &from))?;
         if is_there {
             let to = root.join(&file.path);
-            ensure_parents(files, root, &to)?;
             files
                 .rename(&from, &to)
                 .map_err(FileError::when(Action::Rename, &to))?;
         }
     }
     remove_others(files, root, "", mark)?;
-    for name in TOP_DIRS {
-        ensure_dir(files, &root.join(name))?;
-    }
     // Where names are first, and then where they were: a file that was moved is never in neither.
     sync_places(files, root)?;
     sync_tree(files, &incoming)?;
