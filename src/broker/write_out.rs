@@ -24,6 +24,9 @@ use crate::{
 /// is synced, so that few commits of the file system are enough.
 const SYNCED_TOGETHER: usize = 512;
 
+/// A write of a segment that is worth noting as progress, in bytes.
+const LARGE_WRITE: usize = 1 << 20;
+
 /// Most unsynced segments that are left to a checkpoint.
 const MOST_UNSYNCED: usize = 1_024;
 
@@ -218,8 +221,9 @@ impl Round {
                 return Ok(());
             }
             self.moved += moved;
-            // If it synced, that may have taken longer than the write.
-            if writer.has_synced_bytes() {
+            // A large write has reached the disk. If a small one synced, that may have taken longer
+            // than the write.
+            if moved >= LARGE_WRITE || writer.has_synced_bytes() {
                 self.note_progress();
             }
         }

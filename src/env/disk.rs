@@ -163,6 +163,12 @@ fn open_direct(path: &Path) -> io::Result<DiskFile> {
     match with_flags(OFlags::DIRECT).read(true).write(true).open(path) {
         // The error of a file system without direct I/O.
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+            SAID.call_once(|| {
+                tracing::info!(
+                    path = %path.display(),
+                    "the file system has no direct I/O; files are written through the cache"
+                );
+            });
             open_buffered(path)
         }
         opened => Ok(DiskFile::direct(opened?, path, write_all)),
@@ -250,7 +256,7 @@ struct Direct {
 /// Writes to a file at a position.
 pub(super) type Write = fn(&fs::File, &[&[u8]], u64) -> io::Result<()>;
 
-/// The warning is logged once, because all files of the directory are alike.
+/// What a file system without direct I/O means is logged once, because all files of the directory are alike.
 static SAID: Once = Once::new();
 
 impl File for DiskFile {
@@ -303,6 +309,11 @@ impl File for DiskFile {
     fn begin_writing(&self, position: u64) {
         let advice = rustix::fs::Advice::DontNeed;
         rustix::fs::fadvise(self.current(), position, None, advice).ok();
+    }
+
+    fn is_direct(&self) -> bool {
+        let direct = self.direct.as_ref();
+        direct.is_some_and(|direct| direct.buffered.get().is_none())
     }
 }
 

@@ -239,6 +239,11 @@ pub(crate) trait File: Send + Sync + 'static {
     fn begin_writing(&self, position: u64) {
         let _ = position;
     }
+
+    /// Whether it was opened as [`Open::Direct`], and the file system has not refused that so far.
+    fn is_direct(&self) -> bool {
+        false
+    }
 }
 
 /// How a lock is held.

@@ -62,6 +62,10 @@ fn every_crash_leaves_a_state_that_keeps_every_promise() {
     assert!(coverage.did.checkpoints > 0 && coverage.did.most_segments > 1);
     assert!(coverage.unknown_present > 0 && coverage.unknown_absent > 0 && coverage.records > 0);
     assert!(coverage.crashed_recoveries > 0 && coverage.kept_aside > 0);
+    assert!(
+        coverage.disk.written_directly.contains_key("log"),
+        "no segment was written past the cache"
+    );
     let losing = CrashMode::ALL
         .iter()
         .filter(|mode| !matches!(mode, CrashMode::KeepAll | CrashMode::KeepAllDurable));
@@ -123,6 +127,7 @@ fn campaign(seed: u64, coverage: &mut Coverage, live: impl Fn(Life) -> Life) {
             !disk.is_on(),
             "operation {operation} of seed {seed} was not reached the second time"
         );
+        coverage.disk.add(&disk.stats());
         for mode in CrashMode::ALL {
             let origin = Origin { seed, operation };
             let survived = disk.power_cut(seed ^ operation, mode);

@@ -191,10 +191,12 @@ impl FileSystem for SimDisk {
             Open::Read | Open::Write | Open::Direct => self.find_to_open(path, how)?,
         };
         machine.tree.opened(node);
+        let is_direct = how == Open::Direct && !machine.refuses_direct;
         Ok(Arc::new(SimFile {
             disk: self.clone(),
             node,
             how,
+            is_direct,
             path: path.to_owned(),
         }))
     }

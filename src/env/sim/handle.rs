@@ -13,6 +13,8 @@ pub(super) struct SimFile {
     pub(super) disk: SimDisk,
     pub(super) node: NodeId,
     pub(super) how: Open,
+    /// Whether it is written past the operating system's cache.
+    pub(super) is_direct: bool,
     /// The path by which it was opened.
     pub(super) path: PathBuf,
 }
@@ -29,7 +31,7 @@ impl SimFile {
         let aligned = position.is_multiple_of(DIRECT_ALIGNMENT as u64)
             && bytes.len().is_multiple_of(DIRECT_ALIGNMENT)
             && bytes.as_ptr().addr().is_multiple_of(DIRECT_ALIGNMENT);
-        if self.how == Open::Direct && !aligned {
+        if self.is_direct && !aligned {
             Err(io::ErrorKind::InvalidInput.into())
         } else {
             Ok(())
@@ -85,6 +87,11 @@ impl File for SimFile {
         let mut bytes = slices.concat();
         if let Some(part) = failure.as_ref().and_then(|failure| failure.part) {
             bytes.truncate(part.of_write(position, bytes.len(), &mut machine.dice));
+        }
+        if self.is_direct {
+            let extension = self.path.extension().unwrap_or_default();
+            let extension = extension.to_string_lossy().into_owned();
+            *machine.stats.written_directly.entry(extension).or_default() += bytes.len() as u64;
         }
         let written = machine.tree.write(number, self.node, &bytes, position);
         machine.counting_full(written)?;
@@ -145,6 +152,10 @@ impl File for SimFile {
         machine.begun += 1;
         let most = &mut machine.stats.most_begun_together;
         *most = machine.begun.max(*most);
+    }
+
+    fn is_direct(&self) -> bool {
+        self.is_direct
     }
 }
 

@@ -79,6 +79,8 @@ struct Machine {
     read_only: bool,
     /// Whether the disk tells how much space is free.
     tells_room: bool,
+    /// Whether files that are opened for direct I/O go through the cache.
+    refuses_direct: bool,
     /// How many operations that change something were begun.
     operations: u64,
     crash: Option<CrashPoint>,
@@ -121,6 +123,7 @@ impl SimDisk {
             powered: true,
             read_only: false,
             tells_room: true,
+            refuses_direct: false,
             operations: 0,
             crash: None,
             faults: Vec::new(),
@@ -198,6 +201,7 @@ impl SimDisk {
         let survived = Self::with_tree(tree, seed);
         let mut next = survived.machine();
         next.read_only = machine.read_only;
+        next.refuses_direct = machine.refuses_direct;
         next.stats.cuts.insert(mode, effect);
         drop(next);
         survived
@@ -210,6 +214,7 @@ impl SimDisk {
         let fork = Self::with_tree(machine.tree.after_kill(), 0);
         let mut next = fork.machine();
         next.read_only = machine.read_only;
+        next.refuses_direct = machine.refuses_direct;
         next.dice = machine.dice.clone();
         drop(next);
         fork
@@ -240,6 +245,12 @@ impl SimDisk {
     /// Stops the disk from telling how much space is free, like file systems that do not count it.
     pub(crate) fn hide_room(&self) {
         self.machine().tells_room = false;
+    }
+
+    /// Makes files that are opened from now on go through the cache, like file systems without direct
+    /// I/O.
+    pub(crate) fn refuse_direct(&self) {
+        self.machine().refuses_direct = true;
     }
 
     /// Makes operations of this kind wait as long as the hold exists, like a hung disk. A power

@@ -14,6 +14,8 @@ pub(crate) struct Stats {
     pub(crate) faults: BTreeMap<OpKind, u64>,
     /// How many bytes were read, not counting maps.
     pub(crate) bytes_read: u64,
+    /// How many bytes were written past the cache, by the extension of the file.
+    pub(crate) written_directly: BTreeMap<String, u64>,
     /// Most files that a single call synced.
     pub(crate) most_synced_together: usize,
     /// Most files that were announced for syncing before one of them was synced.
@@ -53,6 +55,9 @@ impl Stats {
             *self.faults.entry(*kind).or_default() += count;
         }
         self.bytes_read += other.bytes_read;
+        for (extension, bytes) in &other.written_directly {
+            *self.written_directly.entry(extension.clone()).or_default() += bytes;
+        }
         self.most_synced_together = self.most_synced_together.max(other.most_synced_together);
         self.most_begun_together = self.most_begun_together.max(other.most_begun_together);
         self.disk_full += other.disk_full;

@@ -465,6 +465,43 @@ fn direct_writes_and_reads_work_when_everything_is_aligned() {
 }
 
 #[test]
+fn writes_past_the_cache_and_through_it_make_one_file() {
+    everywhere(|place| {
+        let path = place.put("file", b"head");
+        let cached = place.files.open(&path, Open::Write).unwrap();
+        let direct = place.files.open(&path, Open::Direct).unwrap();
+        let blocks = |byte: u8, count: usize| {
+            let mut blocks = AlignedBuffer::with_capacity(count * DIRECT_ALIGNMENT);
+            blocks.extend(&vec![byte; count * DIRECT_ALIGNMENT]);
+            blocks
+        };
+        let mut expected = b"head".to_vec();
+        // Each time what is in front of the blocks, the blocks, and what is behind them.
+        for (byte, before, count, behind) in [(1, 4_092, 2, 100), (4, 3_996, 1, 0), (7, 0, 3, 9)] {
+            let begin = expected.len();
+            expected.resize(begin + before, byte);
+            cached
+                .write_all_at(&[&expected[begin..]], begin as u64)
+                .unwrap();
+            direct
+                .write_all_at(&[blocks(byte + 1, count).as_slice()], expected.len() as u64)
+                .unwrap();
+            expected.resize(expected.len() + count * DIRECT_ALIGNMENT, byte + 1);
+            assert_eq!(place.get(&path), expected, "through the cache at once");
+            let begin = expected.len();
+            expected.resize(begin + behind, byte + 2);
+            cached
+                .write_all_at(&[&expected[begin..]], begin as u64)
+                .unwrap();
+            assert_eq!(place.get(&path), expected);
+        }
+        cached.sync_data().unwrap();
+        assert_eq!(place.get(&path), expected);
+        assert_eq!(place.files.map(&path).unwrap(), expected);
+    });
+}
+
+#[test]
 fn misaligned_direct_writes_are_refused_where_the_disk_is_direct() {
     everywhere(|place| {
         let path = place.put("file", &[1; 3 * DIRECT_ALIGNMENT]);

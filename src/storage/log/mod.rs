@@ -23,9 +23,9 @@
 //! - A segment's name never stands for two files, and its file exists as long as a view has it.
 //! - A gap between two frames is damage, which any read across it reports.
 //!
-//! Reading order: this page, the state; `view.rs`; `read.rs`, `time.rs`; `writer.rs`; `open.rs`,
-//! which opens a log at a start; `name.rs`, `segment.rs`, `index.rs`; `rewrite.rs`, `output.rs`,
-//! `removed.rs`, `present.rs`.
+//! Reading order: this page, the state; `view.rs`; `read.rs`, `time.rs`; `writer.rs`,
+//! `past_cache.rs`; `open.rs`, which opens a log at a start; `name.rs`, `segment.rs`, `index.rs`;
+//! `rewrite.rs`, `output.rs`, `removed.rs`, `present.rs`.
 
 mod compressed;
 mod count;
@@ -37,6 +37,7 @@ mod open;
 mod output;
 mod part;
 mod parts;
+mod past_cache;
 mod point;
 mod present;
 mod read;

@@ -22,6 +22,7 @@ use super::{
     index::{Rows, store_rows},
     kept::{KeptFrame, KeptFrames, Written},
     name::Name,
+    past_cache::PastCache,
     view::Sealed,
     walk::{Source, Walk},
 };
@@ -88,6 +89,8 @@ pub(crate) struct OpenSegments {
     /// How many segments were opened so far.
     opened: AtomicU64,
     frames: Mutex<KeptFrames>,
+    /// Writes to growing segments.
+    pub(super) past_cache: PastCache,
     /// Held while a missing index is written.
     indexing: Mutex<()>,
     /// Frees the space of removed segments.
@@ -211,6 +214,7 @@ impl OpenSegments {
             open: Mutex::default(),
             opened: AtomicU64::new(0),
             frames: Mutex::default(),
+            past_cache: PastCache::default(),
             indexing: Mutex::default(),
             freeing: Arc::default(),
         }

@@ -23,8 +23,8 @@ use crate::{
     types::{Offset, TopicSettings},
 };
 
-/// A segment is synced once this much of it is unsynced. Otherwise the operating system gathers
-/// more and writes it all at once, which slows the journal down.
+/// A segment is synced once this much of it is in the operating system's cache and unsynced.
+/// Otherwise the system gathers more and writes it all at once, which slows the journal down.
 const SYNC_STEP_BYTES: u64 = 8 << 20;
 
 /// Most bytes given to the operating system in one write.
@@ -35,6 +35,8 @@ const WRITE_BYTES: usize = 4 << 20;
 #[derive(Default)]
 pub(crate) struct Writer {
     unsynced: u64,
+    /// How many of the unsynced bytes went through the operating system's cache.
+    cached: u64,
     /// How many index rows the index file has.
     stored_rows: usize,
     /// Whether the segment's name, or its directory's, is not durable yet.
@@ -81,8 +83,10 @@ impl Writer {
         let slices: Vec<&[u8]> = batch.iter().map(|frame| &frame.bytes()[..]).collect();
         let bytes = slices.iter().map(|slice| slice.len()).sum();
         let position = active.bytes;
-        file.write_all_at(&slices, position)
-            .map_err(FileError::when(Action::Write, &path))?;
+        self.cached +=
+            segments
+                .past_cache
+                .append(&*segments.env.files, &path, &*file, &slices, position)?;
         for frame in batch {
             active.note(frame.header(), frame.bytes().len());
         }
@@ -102,7 +106,7 @@ impl Writer {
                 log.tail = VecDeque::new();
             }
         }
-        if self.unsynced >= SYNC_STEP_BYTES {
+        if self.cached >= SYNC_STEP_BYTES {
             self.sync_file(&*file, &path)?;
         }
         Ok(bytes)
@@ -138,7 +142,7 @@ impl Writer {
         self.new_names = true;
         self.stored_rows = 0;
         let active = Active::new(header.base, header.first_append_time_ms);
-        self.unsynced = active.bytes;
+        (self.unsynced, self.cached) = (active.bytes, active.bytes);
         segments.keep_file(&segment, file);
         log.lock().grow(segment, active);
         Ok(())
@@ -235,7 +239,7 @@ impl Writer {
 
     /// Notes that the whole active segment was synced, and writes the index rows so far.
     fn note_synced(&mut self, log: &LogLock, segments: &OpenSegments) {
-        self.unsynced = 0;
+        (self.unsynced, self.cached) = (0, 0);
         self.new_names = false;
         let Some((segment, rows)) = log.lock().take_unstored_rows() else {
             return;
@@ -264,7 +268,7 @@ impl Writer {
     fn sync_file(&mut self, file: &dyn File, path: &Path) -> Result<(), FileError> {
         file.sync_data()
             .map_err(FileError::when(Action::Sync, path))?;
-        self.unsynced = 0;
+        (self.unsynced, self.cached) = (0, 0);
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod kept;
 mod merging;
 mod model;
 mod opening;
+mod past_cache;
 mod present;
 mod reading;
 mod replaced;
