@@ -19,10 +19,9 @@ use tokio::{
     task::JoinHandle,
     time::{Sleep, sleep},
 };
-use tonic::Status;
+use tonic::{Request, Status};
 
-use super::link::Link;
-use super::{Append, Appended, Client, Error, status::AtStake};
+use super::{Append, Appended, Client, Error, link::Link, sending::Aside, status::AtStake};
 use crate::proto::{
     self, AppendStreamResponse, append_stream_response::Outcome, log_client::LogClient,
     wire::AppendRequest,
@@ -290,7 +289,10 @@ async fn drive(
     outgoing: Outgoing,
     sent: Arc<Mutex<Sent>>,
 ) -> Result<(), Error> {
-    let end = match log.append_stream(outgoing).await {
+    // The requests are not among the stream that tonic encodes, but beside it.
+    let mut call = Request::new(tokio_stream::empty());
+    call.extensions_mut().insert(Aside::new(outgoing));
+    let end = match log.append_stream(call).await {
         Ok(response) => {
             let mut answers = response.into_inner();
             loop {

@@ -9,7 +9,7 @@ use http::{HeaderValue, Request, header::AUTHORIZATION};
 use tonic::{body::Body, transport::Channel};
 use tower::Service;
 
-use super::Error;
+use super::{Error, sending::Aside};
 
 /// An access token, as `taffrail token create` prints it. Its `Debug` output does not show it.
 #[derive(Clone, PartialEq, Eq)]
@@ -66,6 +66,10 @@ impl Service<Request<Body>> for Link {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if let Some(Token(value)) = &self.token {
             request.headers_mut().insert(AUTHORIZATION, value.clone());
+        }
+        let aside = request.extensions_mut().remove::<Aside>();
+        if let Some(body) = aside.and_then(|aside| aside.take()) {
+            *request.body_mut() = body;
         }
         self.channel.call(request)
     }

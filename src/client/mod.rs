@@ -69,6 +69,7 @@ mod reading;
 mod record;
 mod retries;
 mod secure;
+mod sending;
 mod shared;
 mod socket;
 mod status;

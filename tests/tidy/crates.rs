@@ -36,7 +36,7 @@ const HOMES: [(&str, Home); 48] = [
     ("hashbrown", In(&["storage/keys/table.rs"])),
     ("hdrhistogram", In(&["cli/"])),
     ("http", In(&["server/", "client/", "testing/"])),
-    ("http-body", In(&["server/"])),
+    ("http-body", In(&["server/", "client/"])),
     ("hyper", In(&["server/http/"])),
     ("hyper-util", In(&["server/", "client/", "testing/"])),
     ("indicatif", In(&["cli/"])),

@@ -1,6 +1,8 @@
 //! The hand-written encoding equals the generated messages' encoding.
 
-use bytes::Bytes;
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
 use proptest::{collection::vec, option, prelude::*};
 use prost::Message;
 
@@ -160,4 +162,36 @@ fn an_append_says_what_it_expects_in_the_order_it_was_told() {
         about,
     });
     assert_eq!(request.conditions, expected);
+}
+
+#[test]
+fn an_append_in_parts_is_the_same_message_and_shares_its_large_batches() {
+    let batch = |records: usize| {
+        let mut batch = Batch::new("orders");
+        for _ in 0..records {
+            batch.push(&Record::new().key("k").value("0123456789"));
+        }
+        batch
+    };
+    let large = 500;
+    let (mut buffer, mut parts) = (BytesMut::new(), VecDeque::new());
+    let mut expected = Vec::new();
+    for sizes in [vec![1], vec![100], vec![1, 100, 2, 90], vec![]] {
+        let batches: Vec<Batch> = sizes.iter().map(|records| batch(*records)).collect();
+        let append = Append::from(batches).expect_absent("orders", "k");
+        let request = append.return_versions().into_request();
+        let message = request.encode_to_vec();
+        expected.push(0);
+        expected.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+        expected.extend(message);
+        request.encode_in_parts(&mut buffer, large, &mut parts);
+        for batch in &request.batches {
+            let is_shared = parts.iter().any(|part| part.as_ptr() == batch.as_ptr());
+            assert_eq!(is_shared, batch.len() >= large);
+        }
+    }
+    parts.push_back(buffer.freeze());
+    assert_eq!(parts.len(), 2 * 3 + 1);
+    let sent: Vec<u8> = parts.into_iter().flatten().collect();
+    assert_eq!(sent, expected);
 }

@@ -4,7 +4,9 @@
 //! their records, as one slice of the received message: taking apart a thousand records into a
 //! thousand values would cost more than storing them.
 
-use bytes::{Buf, BufMut, Bytes};
+use std::collections::VecDeque;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::{
     DecodeError, Message,
     encoding::{self, DecodeContext, WireType},
@@ -46,13 +48,8 @@ pub struct AppendRequest {
 
 impl Message for AppendRequest {
     fn encode_raw(&self, buf: &mut impl BufMut) {
-        encoding::bytes::encode_repeated(1, &self.batches, buf);
-        encoding::message::encode_repeated(2, &self.conditions, buf);
-        if let Some(producer) = &self.producer {
-            encoding::message::encode(3, producer, buf);
-        }
-        encode_nonzero(4, u64::from(self.return_versions), buf);
-        encoding::bytes::encode_repeated(5, &self.group_offsets, buf);
+        encoding::bytes::encode_repeated(BATCHES_FIELD, &self.batches, buf);
+        self.encode_rest(buf);
     }
 
     fn merge_field(
@@ -116,6 +113,47 @@ impl Message for AppendRequest {
 
     fn clear(&mut self) {
         *self = Self::default();
+    }
+}
+
+/// The field number of the batches in an `AppendRequest`.
+const BATCHES_FIELD: u32 = 1;
+
+impl AppendRequest {
+    /// Encodes the request as a gRPC message without copying its large batches: each becomes a
+    /// part, behind a part with what `buffer` has and what comes before the batch. What comes behind
+    /// the last large batch stays in the buffer.
+    pub(crate) fn encode_in_parts(
+        &self,
+        buffer: &mut BytesMut,
+        large_bytes: usize,
+        parts: &mut VecDeque<Bytes>,
+    ) {
+        // No broker takes as much, and each refuses it by its header.
+        let len = u32::try_from(self.encoded_len()).unwrap_or(u32::MAX);
+        buffer.put_u8(0);
+        buffer.put_u32(len);
+        for batch in &self.batches {
+            if batch.len() < large_bytes {
+                encoding::bytes::encode(BATCHES_FIELD, batch, buffer);
+                continue;
+            }
+            encoding::encode_key(BATCHES_FIELD, WireType::LengthDelimited, buffer);
+            encoding::encode_varint(batch.len() as u64, buffer);
+            parts.push_back(buffer.split().freeze());
+            parts.push_back(batch.clone());
+        }
+        self.encode_rest(buffer);
+    }
+
+    /// Encodes everything but the batches.
+    fn encode_rest(&self, buf: &mut impl BufMut) {
+        encoding::message::encode_repeated(2, &self.conditions, buf);
+        if let Some(producer) = &self.producer {
+            encoding::message::encode(3, producer, buf);
+        }
+        encode_nonzero(4, u64::from(self.return_versions), buf);
+        encoding::bytes::encode_repeated(5, &self.group_offsets, buf);
     }
 }
 
