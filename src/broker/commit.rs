@@ -364,16 +364,16 @@ impl Committer {
         then: impl FnOnce(Vec<Commit>, Option<Written>) -> Result<(), String>,
     ) -> Result<Committed, String> {
         let mut journal = lock(&self.journal);
-        let commits = self.queue.take(self.most);
-        let entries: Vec<&[Item]> = commits
-            .iter()
-            .map(|commit| &commit.items[..])
+        let mut commits = self.queue.take(self.most);
+        let sync = commits.iter().any(|commit| commit.sync);
+        let mut entries: Vec<&mut [Item]> = commits
+            .iter_mut()
+            .map(|commit| &mut commit.items[..])
             .filter(|items| !items.is_empty())
             .collect();
-        let sync = commits.iter().any(|commit| commit.sync);
         let mut written = None;
         if !entries.is_empty() {
-            match journal.write(&entries, sync) {
+            match journal.write(&mut entries, sync) {
                 Ok(done) => written = Some(done),
                 Err(journal::Error::File(error)) => return Err(error.to_string()),
                 Err(hindered @ (journal::Error::Full | journal::Error::Hindered(_))) => {

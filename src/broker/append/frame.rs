@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::{CheckedBatch, Planned};
 use crate::{
-    storage::format::frame::{self, Batch, Frame},
+    storage::format::frame::{self, Batch, Draft, Frame},
     types::{Offset, RecordView, Version},
 };
 
@@ -64,9 +64,8 @@ pub(super) fn build(batch: &CheckedBatch, run: &[Planned], assigned: &Assigned<'
         ..
     } = *assigned;
     let bytes: usize = run.iter().map(|record| record.encoded.len as usize).sum();
-    let mut out =
-        BytesMut::with_capacity(frame::HEADER_BYTES + bytes + run.len() * (6 + MOST_ADDED_BYTES));
-    out.put_bytes(0, frame::HEADER_BYTES);
+    let mut draft = Draft::with_capacity(bytes + run.len() * (6 + MOST_ADDED_BYTES));
+    let out = draft.records();
     let mut latest_timestamp_ms = i64::MIN;
     let mut offset = base;
     for (record, version) in run.iter().zip(assigned.versions) {
@@ -80,14 +79,14 @@ pub(super) fn build(batch: &CheckedBatch, run: &[Planned], assigned: &Assigned<'
         };
         out.put_u8(ELEMENT_TAG);
         put_varint(
-            &mut out,
+            out,
             (record.encoded.len as usize + OFFSET_AND_TIME_BYTES + version_bytes + timestamp)
                 as u64,
         );
         out.put_slice(record.encoded.in_bytes(&batch.records));
         if record.timestamp_ms.is_none() {
             out.put_u8(TIMESTAMP_TAG);
-            put_varint(&mut out, append_time_ms.cast_unsigned());
+            put_varint(out, append_time_ms.cast_unsigned());
         }
         out.put_u8(OFFSET_TAG);
         out.put_u64_le(offset.0);
@@ -113,7 +112,7 @@ pub(super) fn build(batch: &CheckedBatch, run: &[Planned], assigned: &Assigned<'
         span: count,
         tombstones_since_ms: None,
     };
-    Frame::seal(header, out)
+    draft.seal(header)
 }
 
 fn timestamp_len(timestamp_ms: i64) -> usize {

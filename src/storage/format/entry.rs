@@ -41,6 +41,9 @@ const FILE_MAGIC: [u8; 8] = *b"TFRLJRNL";
 const ENTRY_MAGIC: u32 = u32::from_le_bytes(*b"TJE1");
 const ENTRY_HEADER_BYTES: usize = 48;
 const TABLE_ROW_BYTES: usize = 16;
+/// How many bytes an entry has in front of its frame, if that is all it has.
+pub(super) const LEAD_BYTES: usize = ENTRY_HEADER_BYTES + TABLE_ROW_BYTES;
+
 const KIND_FRAME: u32 = 1;
 const KIND_CHANGE: u32 = 2;
 
@@ -140,42 +143,82 @@ pub(crate) fn encode(link: Link, items: &[Item]) -> Encoded {
     let mut table = Vec::with_capacity(items.len() * TABLE_ROW_BYTES);
     let mut bodies = Vec::with_capacity(items.len());
     for item in items {
-        let (kind, checksum, body) = match item {
-            Item::Frame(frame) => (KIND_FRAME, frame.checksum(), frame.bytes().clone()),
-            Item::Change(change) => {
-                let body = change.encode();
-                (KIND_CHANGE, crc32(&[&body]), body.into())
+        match item {
+            Item::Frame(frame) => {
+                table.extend_from_slice(&row_of(frame));
+                bodies.push(frame.bytes().clone());
             }
-        };
-        let head = if kind == KIND_FRAME {
-            crc32(&[&body[..frame::HEADER_BYTES]])
-        } else {
-            0
-        };
-        for field in [kind, length32(body.len()), checksum, head] {
-            table.extend_from_slice(&field.to_le_bytes());
+            Item::Change(change) => {
+                let body = Bytes::from(change.encode());
+                table.extend_from_slice(&row(KIND_CHANGE, &body, crc32(&[&body]), 0));
+                bodies.push(body);
+            }
         }
-        bodies.push(body);
     }
-    let length = ENTRY_HEADER_BYTES + table.len() + bodies.iter().map(Bytes::len).sum::<usize>();
+    let bytes = bodies.iter().map(Bytes::len).sum();
+    let (head, checksum) = encode_head(link, &table, bytes);
+    Encoded {
+        head,
+        bodies,
+        checksum,
+    }
+}
 
+/// The size of an entry that can be written from the memory of its only frame, with the zeros behind
+/// it: whole blocks. `None` for any other entry.
+pub(crate) fn len_in_place(items: &[Item]) -> Option<u64> {
+    match items {
+        [Item::Frame(frame)] if frame.has_entry() => {
+            let len = (LEAD_BYTES + frame.bytes().len()) as u64;
+            Some(len.next_multiple_of(BLOCK_BYTES))
+        }
+        _ => None,
+    }
+}
+
+/// Encodes an entry in the memory of its only frame; returns that memory, and the entry's checksum.
+/// `None` if it cannot be.
+pub(crate) fn encode_in_place(link: Link, items: &mut [Item]) -> Option<(Bytes, u32)> {
+    let [Item::Frame(frame)] = items else {
+        return None;
+    };
+    let (head, checksum) = encode_head(link, &row_of(frame), frame.bytes().len());
+    let entry = frame.fill_entry(head.first_chunk()?)?;
+    Some((entry, checksum))
+}
+
+fn row_of(frame: &Frame) -> [u8; TABLE_ROW_BYTES] {
+    let body = frame.bytes();
+    let head = crc32(&[&body[..frame::HEADER_BYTES]]);
+    row(KIND_FRAME, body, frame.checksum(), head)
+}
+
+fn row(kind: u32, body: &[u8], checksum: u32, head: u32) -> [u8; TABLE_ROW_BYTES] {
+    let mut row = [0; TABLE_ROW_BYTES];
+    let fields = [kind, length32(body.len()), checksum, head];
+    for (place, field) in row.chunks_exact_mut(4).zip(fields) {
+        place.copy_from_slice(&field.to_le_bytes());
+    }
+    row
+}
+
+/// Encodes an entry's header and table, behind which come so many bytes; returns its checksum too.
+fn encode_head(link: Link, table: &[u8], bytes: usize) -> (Vec<u8>, u32) {
+    let length = ENTRY_HEADER_BYTES + table.len() + bytes;
+    let items = table.len() / TABLE_ROW_BYTES;
     let mut head = Vec::with_capacity(ENTRY_HEADER_BYTES + table.len());
     head.extend_from_slice(&ENTRY_MAGIC.to_le_bytes());
     head.extend_from_slice(&[0; 4]);
     for field in [link.salt, link.sequence, link.durable] {
         head.extend_from_slice(&field.to_le_bytes());
     }
-    for field in [link.previous, length32(length), length32(items.len()), 0] {
+    for field in [link.previous, length32(length), length32(items), 0] {
         head.extend_from_slice(&field.to_le_bytes());
     }
-    head.extend_from_slice(&table);
+    head.extend_from_slice(table);
     let checksum = crc32(&[&head[8..]]);
     head[4..8].copy_from_slice(&checksum.to_le_bytes());
-    Encoded {
-        head,
-        bodies,
-        checksum,
-    }
+    (head, checksum)
 }
 
 fn length32(len: usize) -> u32 {

@@ -22,9 +22,13 @@
 //! in its place, at 48, it has an i64: when the frame's tombstones were first compacted, in
 //! milliseconds since 1970.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{crc32, fields::Fields};
+use super::{
+    crc32,
+    entry::{BLOCK_BYTES, LEAD_BYTES},
+    fields::Fields,
+};
 use crate::types::{Offset, PartitionId, ProducerId, TopicId};
 
 /// The size of the header in bytes.
@@ -90,6 +94,18 @@ impl Header {
             out[68..72].copy_from_slice(&COMPACTED_TOMBSTONES.to_le_bytes());
         }
         out[72..76].copy_from_slice(&self.span.to_le_bytes());
+    }
+
+    /// Writes the header to the front of a frame, with its length and checksum.
+    fn complete(&self, frame: &mut [u8]) {
+        let length =
+            u32::try_from(frame.len()).expect("a request's records are bounded far below 4 GiB");
+        let (head, records) = frame
+            .split_first_chunk_mut()
+            .expect("room for the header was left");
+        self.encode(length, head);
+        let checksum = crc32(&[&head[8..], records]);
+        head[4..8].copy_from_slice(&checksum.to_le_bytes());
     }
 
     /// Reads the header's fields, and in front of them the frame's length, without checking the
@@ -182,38 +198,124 @@ impl Batch {
 }
 
 /// A frame whose checksum was checked, or that was built here.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Frame {
     header: Header,
     bytes: Bytes,
+    /// The memory of a large frame that the journal has not written yet: see [`Draft`].
+    entry: Option<Bytes>,
+}
+
+impl PartialEq for Frame {
+    fn eq(&self, other: &Self) -> bool {
+        self.header == other.header && self.bytes == other.bytes
+    }
+}
+
+impl Eq for Frame {}
+
+/// The memory in which a frame is put together.
+///
+/// A large frame gets the memory of a whole journal entry: room in front for all else that the entry
+/// has, and zeros behind, up to the end of a block. It begins at an address that direct I/O accepts.
+/// So the journal writes the entry from where the frame is, without a copy.
+pub(crate) struct Draft {
+    memory: BytesMut,
+    /// Where the frame begins in it.
+    lead: usize,
+}
+
+/// A frame of at least this many bytes gets the memory of an entry. Smaller in tests, whose frames
+/// are small.
+const ENTRY_FROM: usize = if cfg!(test) { 4 << 10 } else { 128 << 10 };
+
+impl Draft {
+    /// A draft without records, with room for so many bytes of them.
+    pub(crate) fn with_capacity(records: usize) -> Self {
+        let frame = HEADER_BYTES + records;
+        let (mut memory, mut lead) = (BytesMut::new(), 0);
+        if frame < ENTRY_FROM {
+            memory.reserve(frame);
+        } else {
+            lead = LEAD_BYTES;
+            let block = BLOCK_BYTES as usize;
+            memory.reserve(block + (lead + frame).next_multiple_of(block));
+            let unaligned = memory.as_ptr().align_offset(block);
+            memory.put_bytes(0, unaligned);
+            memory.advance(unaligned);
+        }
+        memory.put_bytes(0, lead + HEADER_BYTES);
+        Self { memory, lead }
+    }
+
+    /// The records so far, behind all else. There must not come more than there is room for.
+    pub(crate) fn records(&mut self) -> &mut BytesMut {
+        &mut self.memory
+    }
+
+    /// Completes the frame.
+    pub(crate) fn seal(self, header: Header) -> Frame {
+        let Self { mut memory, lead } = self;
+        header.complete(&mut memory[lead..]);
+        let frame = lead..memory.len();
+        if lead == 0 {
+            return Frame::of(header, memory.freeze());
+        }
+        let whole = memory.len().next_multiple_of(BLOCK_BYTES as usize);
+        memory.resize(whole, 0);
+        let entry = memory.freeze();
+        Frame {
+            header,
+            bytes: entry.slice(frame),
+            entry: Some(entry),
+        }
+    }
 }
 
 impl Frame {
     /// Completes a frame from `bytes`, which have room for the header at the front, then the
     /// records.
     pub(crate) fn seal(header: Header, mut bytes: BytesMut) -> Self {
-        let length =
-            u32::try_from(bytes.len()).expect("a request's records are bounded far below 4 GiB");
-        let (head, records) = bytes
-            .split_first_chunk_mut()
-            .expect("room for the header was left");
-        header.encode(length, head);
-        let checksum = crc32(&[&head[8..], records]);
-        head[4..8].copy_from_slice(&checksum.to_le_bytes());
+        header.complete(&mut bytes);
+        Self::of(header, bytes.freeze())
+    }
+
+    fn of(header: Header, bytes: Bytes) -> Self {
         Self {
             header,
-            bytes: bytes.freeze(),
+            bytes,
+            entry: None,
         }
+    }
+
+    /// Whether it is in the memory of a journal entry that nobody has written.
+    pub(super) fn has_entry(&self) -> bool {
+        self.entry.is_some()
+    }
+
+    /// Puts this in front of the frame, and returns the memory of its entry: whole blocks. `None` if
+    /// there is none, or somebody else has the frame too.
+    pub(super) fn fill_entry(&mut self, lead: &[u8; LEAD_BYTES]) -> Option<Bytes> {
+        let entry = self.entry.take()?;
+        let length = std::mem::take(&mut self.bytes).len();
+        let (entry, is_filled) = match entry.try_into_mut() {
+            Ok(mut entry) => {
+                entry[..LEAD_BYTES].copy_from_slice(lead);
+                (entry.freeze(), true)
+            }
+            Err(shared) => (shared, false),
+        };
+        self.bytes = entry.slice(LEAD_BYTES..LEAD_BYTES + length);
+        let is_aligned = entry.as_ptr().align_offset(BLOCK_BYTES as usize) == 0;
+        (is_filled && is_aligned).then_some(entry)
     }
 
     /// Reads the frame at the front of `bytes`; `None` if there is none, or its checksum is wrong.
     pub(crate) fn decode(bytes: &Bytes) -> Option<Self> {
         let (length, header) = Header::peek(bytes)?;
         let frame = bytes.get(..length)?;
-        (crc32(&[&frame[8..]]) == stored_checksum(frame)).then(|| Self {
-            header,
-            bytes: bytes.slice(..length),
-        })
+        (crc32(&[&frame[8..]]) == stored_checksum(frame))
+            .then(|| Self::of(header, bytes.slice(..length)))
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -236,10 +338,7 @@ impl Frame {
         if self.bytes.len() > whole / 2 {
             return self;
         }
-        Self {
-            bytes: Bytes::copy_from_slice(&self.bytes),
-            ..self
-        }
+        Self::of(self.header, Bytes::copy_from_slice(&self.bytes))
     }
 
     /// The checksum in the header.

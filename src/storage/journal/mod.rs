@@ -32,6 +32,8 @@ pub(crate) use found::{Covered, Fault, Found, State, look};
 pub(crate) use replay::{FirstOffsets, Lost, Replay};
 pub(crate) use ring::Ring;
 
+use bytes::Bytes;
+
 use super::{
     files::{Action, FileError},
     format::entry::{self, BLOCK_BYTES, Item, Link},
@@ -153,11 +155,16 @@ impl Journal {
 
     /// Writes one entry for each list of items, and syncs them if `sync` is set. A single entry
     /// always fits; several should fit [`Options::capacity`] together.
-    pub(crate) fn write(&mut self, group: &[&[Item]], sync: bool) -> Result<Written, Error> {
+    pub(crate) fn write(
+        &mut self,
+        group: &mut [&mut [Item]],
+        sync: bool,
+    ) -> Result<Written, Error> {
         let begun = self.ring.now();
-        let total: usize = group.iter().map(|items| entry::encoded_len(items)).sum();
-        let total = (total as u64).next_multiple_of(BLOCK_BYTES);
+        let (in_place, total) = self.options.len_of(group);
         let mut current = self.room_for(total)?;
+        // Entries that are ready to be written from where they are.
+        let mut ready = Vec::new();
         for items in group {
             let link = Link {
                 salt: current.file.header.salt,
@@ -165,16 +172,25 @@ impl Journal {
                 durable: self.durable,
                 previous: self.previous,
             };
-            let encoded = entry::encode(link, items);
-            self.put(&mut current, &encoded.head)?;
-            for body in &encoded.bodies {
-                self.put(&mut current, body)?;
-            }
+            let filled = match in_place {
+                true => entry::encode_in_place(link, items),
+                false => None,
+            };
+            self.previous = match filled {
+                Some((entry, checksum)) => {
+                    self.finish_block(&mut current)?;
+                    ready.push(entry);
+                    checksum
+                }
+                None => {
+                    write_entries(&mut current, &mut ready)?;
+                    self.put_entry(&mut current, link, items)?
+                }
+            };
             self.sequence += 1;
-            self.previous = encoded.checksum;
         }
-        self.buffer.pad();
-        self.write_chunk(&mut current)?;
+        write_entries(&mut current, &mut ready)?;
+        self.finish_block(&mut current)?;
         let ended = self.ring.now();
         let mut written = Written {
             begun,
@@ -247,6 +263,30 @@ impl Journal {
         }
     }
 
+    /// Gathers an entry to be written; returns its checksum.
+    fn put_entry(
+        &mut self,
+        current: &mut Current,
+        link: Link,
+        items: &[Item],
+    ) -> Result<u32, FileError> {
+        let encoded = entry::encode(link, items);
+        self.put(current, &encoded.head)?;
+        for body in &encoded.bodies {
+            self.put(current, body)?;
+        }
+        Ok(encoded.checksum)
+    }
+
+    /// Writes what is gathered, if there is anything, with zeros up to the end of a block.
+    fn finish_block(&mut self, current: &mut Current) -> Result<(), FileError> {
+        if self.buffer.len() == 0 {
+            return Ok(());
+        }
+        self.buffer.pad();
+        self.write_chunk(current)
+    }
+
     fn put(&mut self, current: &mut Current, mut bytes: &[u8]) -> Result<(), FileError> {
         while bytes.len() > self.buffer.room() {
             let (now, later) = bytes.split_at(self.buffer.room());
@@ -272,10 +312,46 @@ impl Journal {
     }
 }
 
+/// Writes entries from where they are, one behind the other.
+fn write_entries(current: &mut Current, ready: &mut Vec<Bytes>) -> Result<(), FileError> {
+    if ready.is_empty() {
+        return Ok(());
+    }
+    let slices: Vec<&[u8]> = ready.iter().map(|entry| &entry[..]).collect();
+    let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+    current
+        .file
+        .handle
+        .write_all_at(&slices, current.position)
+        .map_err(FileError::when(Action::Write, &current.file.path))?;
+    current.position += bytes as u64;
+    ready.clear();
+    Ok(())
+}
+
 impl Options {
     /// The size of all files together, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.file_bytes * u64::from(self.files)
+    }
+
+    /// Whether large entries can be written from where they are, and how many bytes a write then
+    /// takes. Each of them begins with a block, for which there must be room.
+    fn len_of(self, group: &[&mut [Item]]) -> (bool, u64) {
+        let (mut apart, mut together) = (0_u64, 0);
+        for items in group {
+            let len = entry::encoded_len(items) as u64;
+            together += len;
+            match entry::len_in_place(items) {
+                Some(blocks) => apart = apart.next_multiple_of(BLOCK_BYTES) + blocks,
+                None => apart += len,
+            }
+        }
+        let apart = apart.next_multiple_of(BLOCK_BYTES);
+        match apart <= self.capacity() {
+            true => (true, apart),
+            false => (false, together.next_multiple_of(BLOCK_BYTES)),
+        }
     }
 
     /// The most bytes that one write can take.

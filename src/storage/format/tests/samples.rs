@@ -18,7 +18,7 @@ use crate::{
         checkpoint::{Active, Checkpoint, Clock, JournalFiles, Partition, Producer, Topic},
         delta::{ChangedProducer, ChangedProducers, ChangedTopic, Delta, Description},
         entry::{Encoded, FileHeader, Item, Link},
-        frame::{self, Batch, Frame},
+        frame::{self, Batch, Draft, Frame},
         identity::Identity,
         retired::{self, Retired},
         segment_file::{self, IndexRow},
@@ -64,7 +64,7 @@ pub(crate) fn frame_of_batch(
     batch: Option<Batch>,
     records: &[Record],
 ) -> Frame {
-    let mut bytes = BytesMut::zeroed(frame::HEADER_BYTES);
+    let mut bytes = BytesMut::new();
     for (record, offset) in records.iter().zip(base.0..) {
         let stored = Record {
             offset: Some(offset),
@@ -92,7 +92,9 @@ pub(crate) fn frame_of_batch(
         span: count,
         tombstones_since_ms: None,
     };
-    Frame::seal(header, bytes)
+    let mut draft = Draft::with_capacity(bytes.len());
+    draft.records().extend_from_slice(&bytes);
+    draft.seal(header)
 }
 
 /// A record with a value and a timestamp.

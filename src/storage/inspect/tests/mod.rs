@@ -120,9 +120,9 @@ impl Directory {
         replace_file(&*self.env.files, &path.join("topic"), &file.encode()).expect("room");
     }
 
-    fn commit(&mut self, items: Vec<Item>) {
+    fn commit(&mut self, mut items: Vec<Item>) {
         self.journal
-            .write(&[&items], true)
+            .write(&mut [&mut items], true)
             .expect("the journal has room");
     }
 

@@ -55,11 +55,10 @@ fn entries_of_a_write_behind_a_damaged_one_of_the_same_write_are_found() {
     let dir = Dir::new();
     let (_, mut journal) = dir.journal(Tip::default());
     let group: Vec<Vec<Item>> = (1..=6).map(|number| items(number, 300)).collect();
+    let mut entries = group.clone();
+    let mut entries: Vec<&mut [Item]> = entries.iter_mut().map(|items| &mut items[..]).collect();
     journal
-        .write(
-            &group.iter().map(|items| &items[..]).collect::<Vec<_>>(),
-            true,
-        )
+        .write(&mut entries, true)
         .expect("the journal has room");
     let mut rest: Vec<_> = (1..).zip(group).collect();
     rest.extend(write(&mut journal, 7..=8, 100));
@@ -87,11 +86,11 @@ fn damage_to_the_last_write_of_a_file_costs_no_more_when_the_witness_is_in_the_n
     for (damaged, start) in (1..).zip(starts.collect::<Vec<_>>()) {
         let dir = Dir::new();
         let (_, mut journal) = dir.journal(Tip::default());
+        let mut entries = group.clone();
+        let mut entries: Vec<&mut [Item]> =
+            entries.iter_mut().map(|items| &mut items[..]).collect();
         journal
-            .write(
-                &group.iter().map(|items| &items[..]).collect::<Vec<_>>(),
-                true,
-            )
+            .write(&mut entries, true)
             .expect("the journal has room");
         journal.leave_file().expect("there is another");
         let mut rest: Vec<_> = (1..).zip(group.clone()).collect();
@@ -154,9 +153,9 @@ fn a_damaged_entry_that_a_checkpoint_covers_is_not_reported() {
 fn a_damaged_item_leaves_the_other_items_of_its_entry_readable() {
     let dir = Dir::new();
     let (_, mut journal) = dir.journal(Tip::default());
-    let items: Vec<Item> = (1..=3).flat_map(|number| items(number, 2_000)).collect();
+    let mut items: Vec<Item> = (1..=3).flat_map(|number| items(number, 2_000)).collect();
     journal
-        .write(&[&items], true)
+        .write(&mut [&mut items], true)
         .expect("the journal has room");
     let written = write(&mut journal, 2..=2, 100);
     dir.flip(1, block(1) + 3_500);

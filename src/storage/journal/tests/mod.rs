@@ -2,6 +2,7 @@
 
 mod damage;
 mod found;
+mod in_place;
 mod model;
 mod recycling;
 mod torn;
@@ -210,9 +211,9 @@ fn write(
     bytes: usize,
 ) -> Vec<(u64, Vec<Item>)> {
     let write_one = |number| {
-        let items = items(number, bytes);
+        let mut items = items(number, bytes);
         journal
-            .write(&[&items], true)
+            .write(&mut [&mut items], true)
             .expect("the journal has room");
         assert_eq!(journal.sequence(), number);
         (number, items)

@@ -62,17 +62,18 @@ impl Model {
 
     fn write(&mut self, sizes: &[usize]) {
         let next = self.journal.sequence() + 1;
-        let group: Vec<(u64, Vec<Item>)> = (next..)
+        let mut group: Vec<(u64, Vec<Item>)> = (next..)
             .zip(sizes)
             .map(|(number, size)| (number, items(number, *size)))
             .collect();
-        let slices: Vec<&[Item]> = group.iter().map(|(_, items)| &items[..]).collect();
-        match self.journal.write(&slices, true) {
+        let mut entries: Vec<&mut [Item]> =
+            group.iter_mut().map(|(_, items)| &mut items[..]).collect();
+        match self.journal.write(&mut entries, true) {
             Ok(_) => {}
             Err(Error::Full) => {
                 self.checkpoint();
                 self.journal
-                    .write(&slices, true)
+                    .write(&mut entries, true)
                     .expect("a checkpoint has released a file");
             }
             Err(Error::Hindered(error) | Error::File(error)) => panic!("{error}"),

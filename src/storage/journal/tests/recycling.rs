@@ -27,7 +27,7 @@ fn a_full_journal_says_so_writes_nothing_and_goes_on_once_a_file_is_released() {
     let written = write(&mut journal, 1..=30, 100);
     for _ in 0..2 {
         assert!(matches!(
-            journal.write(&[&items(31, 100)], true),
+            journal.write(&mut [&mut items(31, 100)], true),
             Err(Error::Full)
         ));
         assert_eq!(journal.sequence(), 30);
@@ -176,7 +176,10 @@ fn overwriting_leaves_a_file_to_go_on_in_while_those_released_are_still_to_be_wr
     ring.release_before(5);
     let written = write(&mut journal, 61..=90, 100);
     assert!(
-        matches!(journal.write(&[&items(91, 100)], true), Err(Error::Full)),
+        matches!(
+            journal.write(&mut [&mut items(91, 100)], true),
+            Err(Error::Full)
+        ),
         "the others have old entries"
     );
     ring.overwrite().expect("the disk takes it");
@@ -220,7 +223,7 @@ fn overwriting_that_failed_gives_files_back_when_it_is_tried_again() {
     ring.overwrite().expect("the disk takes it");
     write(&mut journal, 16..=30, 100);
     assert!(matches!(
-        journal.write(&[&items(31, 100)], true),
+        journal.write(&mut [&mut items(31, 100)], true),
         Err(Error::Full)
     ));
     ring.release_before(2);

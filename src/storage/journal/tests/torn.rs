@@ -28,11 +28,13 @@ fn every_entry_comes_back_and_twice_the_same() {
 fn entries_of_one_write_come_back_one_by_one() {
     let dir = Dir::new();
     let (_, mut journal) = dir.journal(Tip::default());
-    let all: Vec<(u64, Vec<Item>)> = (1..=7)
+    let mut all: Vec<(u64, Vec<Item>)> = (1..=7)
         .map(|number| (number, items(number, 3_000)))
         .collect();
-    let group: Vec<&[Item]> = all.iter().map(|(_, items)| &items[..]).collect();
-    journal.write(&group, true).expect("the journal has room");
+    let mut group: Vec<&mut [Item]> = all.iter_mut().map(|(_, items)| &mut items[..]).collect();
+    journal
+        .write(&mut group, true)
+        .expect("the journal has room");
     assert_eq!(dir.found(), sound(&all));
 }
 
@@ -74,12 +76,10 @@ fn a_write_of_many_entries_is_cut_at_its_first_damaged_one() {
     let dir = Dir::new();
     let (_, mut journal) = dir.journal(Tip::default());
     let written = write(&mut journal, 1..=1, 100);
-    let group: Vec<Vec<Item>> = (2..=5).map(|number| items(number, 3_000)).collect();
+    let mut group: Vec<Vec<Item>> = (2..=5).map(|number| items(number, 3_000)).collect();
+    let mut group: Vec<&mut [Item]> = group.iter_mut().map(|items| &mut items[..]).collect();
     journal
-        .write(
-            &group.iter().map(|items| &items[..]).collect::<Vec<_>>(),
-            true,
-        )
+        .write(&mut group, true)
         .expect("the journal has room");
     // In the body of the write's second entry.
     dir.flip(1, block(2) + 5_000);
@@ -146,10 +146,10 @@ fn a_write_that_was_not_synced_survives_whole_or_not_at_all() {
     let (_, mut journal) = dir.journal(Tip::default());
     let written = write(&mut journal, 1..=2, 100);
     journal
-        .write(&[&items(3, 100)], false)
+        .write(&mut [&mut items(3, 100)], false)
         .expect("the journal has room");
     journal
-        .write(&[&items(4, 100)], false)
+        .write(&mut [&mut items(4, 100)], false)
         .expect("the journal has room");
     let all: Vec<_> = written
         .iter()
