@@ -13,7 +13,7 @@ use prost::Message;
 use prost_types::{DescriptorProto, FileDescriptorSet, field_descriptor_proto::Type};
 
 /// Messages that carry records stay undecoded: their hand-written forms are in `src/proto/wire.rs`.
-const HAND_WRITTEN: [&str; 7] = [
+const HAND_WRITTEN: [&str; 8] = [
     "AppendRequest",
     "AppendBatch",
     "ReadResponse",
@@ -21,11 +21,12 @@ const HAND_WRITTEN: [&str; 7] = [
     "LatestRecord",
     "ConsumeResponse",
     "Records",
+    "ImportRecordsRequest",
 ];
 
-/// A message whose fields are not looked at where it lies in another: `src/proto/received.rs` takes
-/// it apart later, and refuses what it does not know then.
-const TAKEN_APART_LATER: &str = ".taffrail.v1.AppendBatch";
+/// Messages whose fields are not looked at where they lie in others: whoever takes them apart later
+/// refuses what it does not know then.
+const TAKEN_APART_LATER: [&str; 2] = [".taffrail.v1.AppendBatch", ".taffrail.v1.Record"];
 
 /// A message that is decoded apart from the request that it lies in, when there is room for it.
 const DECODED_LATER: &str = "GroupOffsets";
@@ -222,7 +223,7 @@ fn within(message: &DescriptorProto) -> Vec<Option<String>> {
     let mut names = Vec::new();
     for field in &message.field {
         let is_looked_at =
-            field.r#type() == Type::Message && field.type_name() != TAKEN_APART_LATER;
+            field.r#type() == Type::Message && !TAKEN_APART_LATER.contains(&field.type_name());
         names.push(is_looked_at.then(|| field.type_name().to_owned()));
     }
     names

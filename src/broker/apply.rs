@@ -135,6 +135,11 @@ impl Shared {
                 partition,
                 before,
             } => self.partitions.trim(*topic, *partition, *before),
+            Change::StartAt {
+                topic,
+                partition,
+                offset,
+            } => self.partitions.start_at(*topic, *partition, *offset),
             Change::AddPartitions { topic, partitions } => {
                 self.partitions
                     .open_added(*topic, *partitions, logs, counted)?;

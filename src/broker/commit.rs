@@ -460,7 +460,8 @@ impl Shared {
             };
             let topic = self.partitions.topics().find_by_id(*topic).cloned();
             if let Some(topic) = topic {
-                *topic.open.write() = true;
+                let planned = self.sequencer.planned().topics().get(topic.id).cloned();
+                *topic.open.write() = planned.map(|planned| planned.settings.appends);
             }
         }
     }

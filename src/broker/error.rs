@@ -5,7 +5,7 @@ mod texts;
 use texts::{conflict, distance, kind_of_group};
 
 use super::{
-    BackupRefused, FailedCondition, Shortage,
+    BackupRefused, FailedCondition, ImportRefused, Shortage,
     groups::{CommitFenced, GroupOffsetOutOfRange, nothing_committed, too_many},
 };
 use crate::{
@@ -305,6 +305,8 @@ pub(crate) enum Error {
     TooManyTokens,
     #[error(transparent)]
     Backup(#[from] BackupRefused),
+    #[error(transparent)]
+    Import(#[from] ImportRefused),
     #[error("there is no access token {token:?}")]
     UnknownToken { token: String },
     #[error("the broker has too much work waiting; try again in {retry_after_ms} ms")]
@@ -417,6 +419,7 @@ impl Error {
             | Self::ReadStalled { .. }
             | Self::ShuttingDown => Kind::Unavailable,
             Self::Backup(refused) => refused.kind(),
+            Self::Import(refused) => refused.kind(),
             Self::OutcomeUnknown => Kind::OutcomeUnknown,
         }
     }
@@ -434,7 +437,7 @@ impl Error {
     }
 
     /// All reasons for which a request can be refused; these include those of appends.
-    pub(crate) const REASONS: [&str; 51] = [
+    pub(crate) const REASONS: [&str; 52] = [
         "COMMIT_FENCED",
         "CONFLICT",
         "DAMAGED_RECORDS",
@@ -477,6 +480,7 @@ impl Error {
         "TOO_MANY_PRODUCERS",
         "TOO_MANY_TOPICS",
         "TOPIC_EXISTS",
+        "TOPIC_IMPORTING",
         "TOPIC_RECREATED",
         "UNKNOWN_ERASURE",
         "UNKNOWN_GROUP",
@@ -520,6 +524,7 @@ impl Error {
             Self::TooManyKeyTrims => "TOO_MANY_KEY_TRIMS",
             Self::TooManyTokens => "TOO_MANY_TOKENS",
             Self::Backup(refused) => refused.reason(),
+            Self::Import(refused) => refused.reason(),
             Self::UnknownToken { .. } => "UNKNOWN_TOKEN",
             Self::VersionOutOfRange { .. } => "VERSION_OUT_OF_RANGE",
             Self::UnknownErasure { .. } => "UNKNOWN_ERASURE",

@@ -39,6 +39,7 @@ mod fetched;
 mod groups;
 mod health;
 mod housekeeping;
+mod import;
 mod in_files;
 mod journal_room;
 mod key_trims;
@@ -102,6 +103,7 @@ pub(crate) use groups::{
     SessionStep,
 };
 pub(crate) use health::Shortage;
+pub(crate) use import::{Import, ImportBatch, ImportRefused};
 pub(crate) use memory::{Admission, Flow, Load};
 pub(crate) use offsets::FoundOffset;
 pub(crate) use open::OpenError;

@@ -196,6 +196,7 @@ impl Broker {
         shared.hide_all_trimmed();
         lock(&shared.maintenance.housekeeper).note_removed(dirs.removed);
         let replayed = shared.replay(&replay, &mode)?;
+        shared.partitions.open_to_appends();
         if checkpoint.clock.is_none() {
             let newest = || shared.newest_append_ms();
             shared.clock.go_on_from_newest(newest);

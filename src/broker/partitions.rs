@@ -142,7 +142,8 @@ impl Partitions {
             name: of.name.clone(),
             partitions: PartitionList::new(partitions),
             settings: RwLock::new(of.settings.clone()),
-            open: OrderedRwLock::new(true),
+            open: OrderedRwLock::new(Some(of.settings.appends)),
+            is_importing: AtomicBool::new(false),
             moved: watch::Sender::new(()),
             news: News::default(),
             notices: Notices::default(),
@@ -291,6 +292,28 @@ impl Partitions {
             found.topic.file_is_stale.store(true, Ordering::Relaxed);
         }
         self.health.make_room_soon();
+    }
+
+    /// Lets the log of a partition without records start and end at an offset.
+    pub(super) fn start_at(&self, topic: TopicId, partition: PartitionId, offset: Offset) {
+        let Some(found) = self.find_partition(topic, partition) else {
+            return;
+        };
+        let mut next = lock(&found.partition().next);
+        if lock(&found.partition().log).start_at(offset) {
+            next.offset = offset;
+            next.keys.start_at(offset);
+            next.keys.count_memory(&self.key_memory);
+            found.topic.file_is_stale.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets those append who may by the settings of the topics.
+    pub(super) fn open_to_appends(&self) {
+        for topic in self.all_topics() {
+            let appends = topic.settings().appends;
+            *topic.open.write() = Some(appends);
+        }
     }
 
     /// Notes that a partition has frames that no segment has.

@@ -194,7 +194,8 @@ impl Sequencer {
         Ok(pending)
     }
 
-    fn queue(&self, commit: Commit) -> Result<(), Error> {
+    /// Queues a commit without changes.
+    pub(super) fn queue(&self, commit: Commit) -> Result<(), Error> {
         self.queue.push_reserved(self.reserve()?, commit)
     }
 

@@ -22,7 +22,7 @@ use crate::{
         keys::{Files, hash::KeyHasher},
         log::{LogLock, Writer},
     },
-    types::{Keys, Offset, PartitionId, TopicId, TopicName, TopicSettings},
+    types::{AppendsFrom, Keys, Offset, PartitionId, TopicId, TopicName, TopicSettings},
 };
 
 /// All topics, by name and by id.
@@ -50,10 +50,13 @@ pub(super) struct Topic {
     pub(super) partitions: PartitionList,
     /// The settings in the applied catalog.
     pub(super) settings: RwLock<TopicSettings>,
-    /// Whether appends may be queued. An append holds this lock while it assigns offsets and
-    /// queues, so that nothing is queued behind the topic's deletion. The planned catalog knows of
-    /// the deletion too, but an append without a producer does not lock that.
-    pub(super) open: OrderedRwLock<bool, rank::Open>,
+    /// Whose appends may be queued; none's once the topic is about to be deleted. An append holds
+    /// this lock while it assigns offsets and queues, so that nothing is queued behind the topic's
+    /// deletion, or beside an import. The planned catalog knows of both too, but an append without
+    /// a producer does not lock that.
+    pub(super) open: OrderedRwLock<Option<AppendsFrom>, rank::Open>,
+    /// Whether an import is under way.
+    pub(super) is_importing: AtomicBool,
     /// Notified whenever records become visible, and when the topic is deleted.
     pub(super) moved: watch::Sender<()>,
     /// In which partitions records became visible.

@@ -146,7 +146,7 @@ impl Broker {
         let queued = shared
             .sequencer
             .plan_refusable(&mut planned, change, || Ok(()))?;
-        *open = false;
+        *open = None;
         Ok(queued)
     }
 
@@ -205,6 +205,8 @@ impl Broker {
         if let Ok(settings) = altered(&topic.settings(), set, reset) {
             shared.allow_compression(&settings)?;
         }
+        // Waits for appends that are being queued.
+        let mut open = topic.open.write();
         let mut planned = shared.sequencer.planned();
         let settings = match planned.decide_alter(topic.id, set, reset) {
             Ok(settings) => settings,
@@ -215,13 +217,22 @@ impl Broker {
             settings: settings.clone(),
             ..describe(&topic)
         };
+        let appends = settings.appends;
         let change = Change::Alter {
             topic: topic.id,
             settings,
         };
-        shared
+        if *open == Some(appends) {
+            return shared
+                .sequencer
+                .plan_refusable(&mut planned, change, move || Ok(described));
+        }
+        // Appends that are queued behind it rely on it.
+        let queued = shared
             .sequencer
-            .plan_refusable(&mut planned, change, move || Ok(described))
+            .plan(&mut planned, change, move || Ok(described))?;
+        *open = Some(appends);
+        Ok(queued)
     }
 
     /// Deletes the records of a partition before an offset, unless a group holds some of them;

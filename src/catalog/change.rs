@@ -30,6 +30,12 @@ pub(crate) enum Change {
         partition: PartitionId,
         before: Offset,
     },
+    /// The log of a partition without records starts and ends here, unless it ends later already.
+    StartAt {
+        topic: TopicId,
+        partition: PartitionId,
+        offset: Offset,
+    },
     /// A producer has this epoch; earlier epochs are fenced.
     OpenProducer {
         producer: ProducerId,

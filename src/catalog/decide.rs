@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::{Catalog, KeyTrim, Topic};
 use crate::types::{
-    Keys, SettingError, TOPIC_SETTINGS, TopicId, TopicName, TopicSetting, TopicSettings, limits,
+    AppendsFrom, Keys, SettingError, TOPIC_SETTINGS, TopicId, TopicName, TopicSetting,
+    TopicSettings, limits,
 };
 
 /// Why a request is refused.
@@ -92,6 +93,14 @@ impl Catalog {
         let mut fixed = TOPIC_SETTINGS.iter().filter(|setting| setting.is_fixed);
         if let Some(TopicSetting { name, .. }) = fixed.find(is_changed) {
             return Err(Refusal::Setting(SettingError::Fixed { name }));
+        }
+        let (before, after) = (current.appends, altered.appends);
+        if before == AppendsFrom::Clients && after == AppendsFrom::Import {
+            return Err(Refusal::Setting(SettingError::Together {
+                name: "appends",
+                value: "import".to_owned(),
+                reason: "clients may append to the topic already; an import sets this itself, in an empty topic",
+            }));
         }
         Ok(altered)
     }

@@ -138,6 +138,11 @@ impl Catalog {
                 topic,
                 partition,
                 before,
+            }
+            | Change::StartAt {
+                topic,
+                partition,
+                offset: before,
             } => self.topics.trim(*topic, *partition, *before),
             Change::OpenProducer {
                 producer,

@@ -16,10 +16,12 @@ mod consume;
 mod dashboard;
 mod entity;
 mod ephemeral;
+mod export;
 mod failure;
 mod flags;
 mod group;
 mod hints;
+mod import;
 mod inspect;
 mod listening;
 mod logging;
@@ -97,6 +99,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Token(flags) => run_async(token::run(flags)),
         Command::Clock(flags) => run_async(clock::run(flags)),
         Command::Backup(flags) => run_async(backup::run(flags, Env::system())),
+        Command::Export(flags) => run_async(export::run(flags)),
+        Command::Import(flags) => run_async(import::run(flags)),
         Command::Restore(flags) => backup::restore(&flags, &Env::system()),
         Command::Inspect(flags) => inspect::run(&flags),
         Command::Dashboard(flags) => dashboard::run(&flags),

@@ -58,6 +58,7 @@ mod conditions;
 mod entities;
 mod error;
 mod group;
+mod import;
 mod known;
 mod link;
 mod offsets;
@@ -101,6 +102,7 @@ pub use group::{
     GroupOffset, GroupPage, GroupPartition, GroupPartitionDescription, GroupRecord, GroupState,
     Groups, ListedGroup, Member, NewMember, NoOffset, OffsetGone, ResetGroup, ResetOffset, Revoked,
 };
+pub use import::{Import, ImportedRecord};
 pub use known::{KnownProducer, ProducerPage};
 pub use link::Token;
 pub use offsets::PartitionOffset;
@@ -118,8 +120,9 @@ pub use topics::{Compaction, NewTopic, Partition, Removal, Scrub, Topic, TopicPa
 use self::{link::Link, shared::SharedStream};
 use crate::{
     proto::{
-        broker_client::BrokerClient, entities_client::EntitiesClient, groups_client::GroupsClient,
-        log_client::LogClient, tokens_client::TokensClient, topics_client::TopicsClient,
+        admin_client::AdminClient, broker_client::BrokerClient, entities_client::EntitiesClient,
+        groups_client::GroupsClient, log_client::LogClient, tokens_client::TokensClient,
+        topics_client::TopicsClient,
     },
     types::limits,
 };
@@ -137,6 +140,7 @@ pub struct Client {
     broker: BrokerClient<Link>,
     groups: GroupsClient<Link>,
     tokens: TokensClient<Link>,
+    admin: AdminClient<Link>,
     appends: SharedStream,
     request_timeout: Duration,
 }
@@ -169,6 +173,7 @@ impl Client {
             broker: BrokerClient::new(link.clone()).max_decoding_message_size(MAX_RECEIVED_BYTES),
             groups: GroupsClient::new(link.clone()).max_decoding_message_size(MAX_RECEIVED_BYTES),
             tokens: TokensClient::new(link.clone()).max_decoding_message_size(MAX_RECEIVED_BYTES),
+            admin: AdminClient::new(link.clone()).max_decoding_message_size(MAX_RECEIVED_BYTES),
             topics: TopicsClient::new(link).max_decoding_message_size(MAX_RECEIVED_BYTES),
             appends: SharedStream::new(),
             request_timeout,

@@ -3,13 +3,22 @@
 use std::{future::pending, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use super::{auth::permit, broker::clock, status};
+use super::{
+    auth::permit,
+    broker::clock,
+    import::{self, ImportAnswers},
+    status,
+    stop::Stopping,
+};
 use crate::{
     broker::{Broker, Error},
     env::Ephemeral,
-    proto::{AdvanceRequest, AdvanceResponse, CrashRequest, CrashResponse, admin_server},
+    proto::{
+        AdvanceRequest, AdvanceResponse, CrashRequest, CrashResponse, admin_server,
+        wire::ImportRecordsRequest,
+    },
 };
 
 /// As far as time is moved at once: 100 years.
@@ -27,11 +36,16 @@ pub(crate) struct Trial {
 pub(super) struct AdminService {
     broker: Arc<Broker>,
     trial: Option<Trial>,
+    stopping: Stopping,
 }
 
 impl AdminService {
-    pub(super) fn new(broker: Arc<Broker>, trial: Option<Trial>) -> Self {
-        Self { broker, trial }
+    pub(super) fn new(broker: Arc<Broker>, trial: Option<Trial>, stopping: Stopping) -> Self {
+        Self {
+            broker,
+            trial,
+            stopping,
+        }
     }
 
     fn trial(&self) -> Result<&Trial, Status> {
@@ -41,6 +55,16 @@ impl AdminService {
 
 #[async_trait]
 impl admin_server::Admin for AdminService {
+    type ImportRecordsStream = ImportAnswers;
+
+    async fn import_records(
+        &self,
+        request: Request<Streaming<ImportRecordsRequest>>,
+    ) -> Result<Response<ImportAnswers>, Status> {
+        let answers = import::begin(&self.broker, request, &self.stopping).await?;
+        Ok(Response::new(answers))
+    }
+
     async fn crash(
         &self,
         request: Request<CrashRequest>,

@@ -319,6 +319,7 @@ pub(super) fn messages(path: &str) -> Allowed {
             ..Allowed::many(MAX_OTHER_REQUEST_BYTES)
         },
         "/taffrail.v1.Broker/Backup" => Allowed::many(4 << 20),
+        "/taffrail.v1.Admin/ImportRecords" => Allowed::many(MAX_REQUEST_BYTES),
         // A name. tonic keeps a buffer as large for as long as the call is open.
         path if path.starts_with(REFLECTION) => Allowed::many(SMALL_ANSWER_BYTES),
         _ => Allowed::one(MAX_OTHER_REQUEST_BYTES),
@@ -341,6 +342,10 @@ pub(super) const FEW_OFFSETS: usize = 512;
 /// sync takes only 50 us, and with 20 syncs during a round trip, this is more than a client can
 /// fill.
 pub(super) const MAX_APPENDS_IN_FLIGHT: usize = 256;
+
+/// The most messages of an import that are not durable when the next one is taken. Each has one
+/// sync of the journal; more of them would only take more memory.
+pub(super) const MAX_IMPORTS_IN_FLIGHT: usize = 16;
 
 /// The most commits of one member that wait for their response; the member's next requests are
 /// taken when the first have been answered.

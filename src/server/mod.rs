@@ -29,6 +29,7 @@ mod groups;
 mod health;
 mod http;
 mod http2;
+mod import;
 mod incoming;
 mod intake;
 pub(crate) mod limits;
@@ -353,7 +354,11 @@ impl Server {
             },
         );
 
-        let admin = AdminService::new(Arc::clone(&self.broker), self.trial.clone());
+        let admin = AdminService::new(
+            Arc::clone(&self.broker),
+            self.trial.clone(),
+            stopping.clone(),
+        );
 
         let mut routes = RoutesBuilder::default();
         routes

@@ -217,6 +217,18 @@ pub const MANY_RECORDS: usize = 8_192;
 /// Largest encoded append request. Its journal entry must fit one journal file.
 pub const MAX_REQUEST_BYTES: usize = 16 << 20;
 
+/// Offsets of an import are below this: far from where their arithmetic ends.
+pub const MAX_IMPORTED_OFFSET: u64 = 1 << 62;
+
+/// Most versions that may lack between records of the same keys which are imported together. Each
+/// takes four bytes in a key table; between two records of a key that compaction has left none
+/// lacks, unless it was damaged.
+pub const MAX_VERSIONS_MISSING: u64 = 1 << 20;
+
+/// How far an append time that is imported may be ahead of the broker's clock, in milliseconds: the
+/// clocks of two machines differ by less.
+pub const IMPORT_AHEAD_MS: i64 = 86_400_000;
+
 /// Most bytes of records in one read response, unless a single record is larger.
 pub const MAX_RESPONSE_BYTES: usize = 1 << 20;
 

@@ -27,8 +27,8 @@ pub use quantity::{QuantityError, parse_bytes, parse_millis};
 pub use record::{HeaderIter, MalformedRecord, RecordView, Records};
 pub(crate) use sequence::{Sequence, StoredBatch};
 pub use settings::{
-    CleanupPolicy, Compression, Durability, Keys, LimitPolicy, RetentionHold, SettingError,
-    TopicSettings,
+    AppendsFrom, CleanupPolicy, Compression, Durability, Keys, LimitPolicy, RetentionHold,
+    SettingError, TopicSettings,
 };
 pub(crate) use settings::{TOPIC_SETTINGS, TopicSetting, topic_settings_text};
 pub use topic_name::{TopicName, TopicNameError};

@@ -20,6 +20,428 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// A message of an import: its begin, its end, or records.
+type ImportRecordsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Begins the import, in the first message, which has nothing else.
+	Begin *ImportBegin `protobuf:"bytes,1,opt,name=begin,proto3" json:"begin,omitempty"`
+	// Ends the import, in the last message, which has nothing else.
+	End *ImportEnd `protobuf:"bytes,2,opt,name=end,proto3" json:"end,omitempty"`
+	// The partition of the records. Records with keys, in a topic with `keys=versioned`, belong in the one that their
+	// keys lead to, so the topic has as many partitions as the one that they are from. Default: 0.
+	Partition uint32 `protobuf:"varint,3,opt,name=partition,proto3" json:"partition,omitempty"`
+	// What the client calls the first of the records, such as the number of its line in a file; the others follow it
+	// one by one. Errors name records by it (`number`). Default: 0.
+	Number uint64 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
+	// The records, in the order of their offsets, each with the fields that a broker sets: offset, append time and
+	// timestamp; version, if it has or had a key in a topic with `keys=versioned`; `erased`, if it was erased. At least
+	// 1, at most 65,536.
+	Records       []*Record `protobuf:"bytes,15,rep,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportRecordsRequest) Reset() {
+	*x = ImportRecordsRequest{}
+	mi := &file_taffrail_v1_admin_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportRecordsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportRecordsRequest) ProtoMessage() {}
+
+func (x *ImportRecordsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_admin_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportRecordsRequest.ProtoReflect.Descriptor instead.
+func (*ImportRecordsRequest) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ImportRecordsRequest) GetBegin() *ImportBegin {
+	if x != nil {
+		return x.Begin
+	}
+	return nil
+}
+
+func (x *ImportRecordsRequest) GetEnd() *ImportEnd {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+func (x *ImportRecordsRequest) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *ImportRecordsRequest) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ImportRecordsRequest) GetRecords() []*Record {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+// Begins an import.
+type ImportBegin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The topic, which is there.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Where the logs of partitions start: the first offset that was not trimmed. Default: at 0.
+	Starts        []*ImportedPartition `protobuf:"bytes,2,rep,name=starts,proto3" json:"starts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportBegin) Reset() {
+	*x = ImportBegin{}
+	mi := &file_taffrail_v1_admin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportBegin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportBegin) ProtoMessage() {}
+
+func (x *ImportBegin) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_admin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportBegin.ProtoReflect.Descriptor instead.
+func (*ImportBegin) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ImportBegin) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *ImportBegin) GetStarts() []*ImportedPartition {
+	if x != nil {
+		return x.Starts
+	}
+	return nil
+}
+
+// Ends an import.
+type ImportEnd struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The offsets that the next records of partitions get, where that is not the one behind the last record: what was
+	// behind it is gone.
+	Ends          []*ImportedPartition `protobuf:"bytes,1,rep,name=ends,proto3" json:"ends,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportEnd) Reset() {
+	*x = ImportEnd{}
+	mi := &file_taffrail_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportEnd) ProtoMessage() {}
+
+func (x *ImportEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportEnd.ProtoReflect.Descriptor instead.
+func (*ImportEnd) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ImportEnd) GetEnds() []*ImportedPartition {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
+// An offset in a partition.
+type ImportedPartition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The partition. Default: 0.
+	Partition uint32 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	// The offset, below 2^62. Default: 0.
+	Offset        uint64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportedPartition) Reset() {
+	*x = ImportedPartition{}
+	mi := &file_taffrail_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportedPartition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportedPartition) ProtoMessage() {}
+
+func (x *ImportedPartition) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportedPartition.ProtoReflect.Descriptor instead.
+func (*ImportedPartition) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ImportedPartition) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *ImportedPartition) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+// An answer of an import.
+type ImportRecordsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it says. Exactly one is set.
+	//
+	// Types that are valid to be assigned to Message:
+	//
+	//	*ImportRecordsResponse_Begun
+	//	*ImportRecordsResponse_Done
+	Message       isImportRecordsResponse_Message `protobuf_oneof:"message"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportRecordsResponse) Reset() {
+	*x = ImportRecordsResponse{}
+	mi := &file_taffrail_v1_admin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportRecordsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportRecordsResponse) ProtoMessage() {}
+
+func (x *ImportRecordsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_admin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportRecordsResponse.ProtoReflect.Descriptor instead.
+func (*ImportRecordsResponse) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_admin_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ImportRecordsResponse) GetMessage() isImportRecordsResponse_Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *ImportRecordsResponse) GetBegun() *ImportBegun {
+	if x != nil {
+		if x, ok := x.Message.(*ImportRecordsResponse_Begun); ok {
+			return x.Begun
+		}
+	}
+	return nil
+}
+
+func (x *ImportRecordsResponse) GetDone() *ImportDone {
+	if x != nil {
+		if x, ok := x.Message.(*ImportRecordsResponse_Done); ok {
+			return x.Done
+		}
+	}
+	return nil
+}
+
+type isImportRecordsResponse_Message interface {
+	isImportRecordsResponse_Message()
+}
+
+type ImportRecordsResponse_Begun struct {
+	// The first answer: records may come.
+	Begun *ImportBegun `protobuf:"bytes,1,opt,name=begun,proto3,oneof"`
+}
+
+type ImportRecordsResponse_Done struct {
+	// The last answer: all of them are durable, and clients may append.
+	Done *ImportDone `protobuf:"bytes,2,opt,name=done,proto3,oneof"`
+}
+
+func (*ImportRecordsResponse_Begun) isImportRecordsResponse_Message() {}
+
+func (*ImportRecordsResponse_Done) isImportRecordsResponse_Message() {}
+
+// The import has begun, or goes on.
+type ImportBegun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of each partition the offset that its next record has at least. Records below it were imported before.
+	Next          []*ImportedPartition `protobuf:"bytes,1,rep,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportBegun) Reset() {
+	*x = ImportBegun{}
+	mi := &file_taffrail_v1_admin_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportBegun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportBegun) ProtoMessage() {}
+
+func (x *ImportBegun) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_admin_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportBegun.ProtoReflect.Descriptor instead.
+func (*ImportBegun) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_admin_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ImportBegun) GetNext() []*ImportedPartition {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+// The import is complete.
+type ImportDone struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many records came with this call.
+	Records       uint64 `protobuf:"varint,1,opt,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportDone) Reset() {
+	*x = ImportDone{}
+	mi := &file_taffrail_v1_admin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportDone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportDone) ProtoMessage() {}
+
+func (x *ImportDone) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_admin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportDone.ProtoReflect.Descriptor instead.
+func (*ImportDone) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_admin_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ImportDone) GetRecords() uint64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
 // Asks for a crash.
 type CrashRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -29,7 +451,7 @@ type CrashRequest struct {
 
 func (x *CrashRequest) Reset() {
 	*x = CrashRequest{}
-	mi := &file_taffrail_v1_admin_proto_msgTypes[0]
+	mi := &file_taffrail_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -41,7 +463,7 @@ func (x *CrashRequest) String() string {
 func (*CrashRequest) ProtoMessage() {}
 
 func (x *CrashRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_admin_proto_msgTypes[0]
+	mi := &file_taffrail_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -54,7 +476,7 @@ func (x *CrashRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrashRequest.ProtoReflect.Descriptor instead.
 func (*CrashRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_admin_proto_rawDescGZIP(), []int{0}
+	return file_taffrail_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 // Never sent: the connection breaks instead.
@@ -66,7 +488,7 @@ type CrashResponse struct {
 
 func (x *CrashResponse) Reset() {
 	*x = CrashResponse{}
-	mi := &file_taffrail_v1_admin_proto_msgTypes[1]
+	mi := &file_taffrail_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -78,7 +500,7 @@ func (x *CrashResponse) String() string {
 func (*CrashResponse) ProtoMessage() {}
 
 func (x *CrashResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_admin_proto_msgTypes[1]
+	mi := &file_taffrail_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -91,7 +513,7 @@ func (x *CrashResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrashResponse.ProtoReflect.Descriptor instead.
 func (*CrashResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_taffrail_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 // Asks for time to pass.
@@ -105,7 +527,7 @@ type AdvanceRequest struct {
 
 func (x *AdvanceRequest) Reset() {
 	*x = AdvanceRequest{}
-	mi := &file_taffrail_v1_admin_proto_msgTypes[2]
+	mi := &file_taffrail_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -117,7 +539,7 @@ func (x *AdvanceRequest) String() string {
 func (*AdvanceRequest) ProtoMessage() {}
 
 func (x *AdvanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_admin_proto_msgTypes[2]
+	mi := &file_taffrail_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -130,7 +552,7 @@ func (x *AdvanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceRequest.ProtoReflect.Descriptor instead.
 func (*AdvanceRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_taffrail_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AdvanceRequest) GetByMs() uint64 {
@@ -151,7 +573,7 @@ type AdvanceResponse struct {
 
 func (x *AdvanceResponse) Reset() {
 	*x = AdvanceResponse{}
-	mi := &file_taffrail_v1_admin_proto_msgTypes[3]
+	mi := &file_taffrail_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -163,7 +585,7 @@ func (x *AdvanceResponse) String() string {
 func (*AdvanceResponse) ProtoMessage() {}
 
 func (x *AdvanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_admin_proto_msgTypes[3]
+	mi := &file_taffrail_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -176,7 +598,7 @@ func (x *AdvanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceResponse.ProtoReflect.Descriptor instead.
 func (*AdvanceResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_taffrail_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AdvanceResponse) GetClock() *Clock {
@@ -190,16 +612,40 @@ var File_taffrail_v1_admin_proto protoreflect.FileDescriptor
 
 const file_taffrail_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x17taffrail/v1/admin.proto\x12\vtaffrail.v1\x1a\x18taffrail/v1/broker.proto\"\x0e\n" +
+	"\x17taffrail/v1/admin.proto\x12\vtaffrail.v1\x1a\x18taffrail/v1/broker.proto\x1a\x18taffrail/v1/record.proto\"\xd5\x01\n" +
+	"\x14ImportRecordsRequest\x12.\n" +
+	"\x05begin\x18\x01 \x01(\v2\x18.taffrail.v1.ImportBeginR\x05begin\x12(\n" +
+	"\x03end\x18\x02 \x01(\v2\x16.taffrail.v1.ImportEndR\x03end\x12\x1c\n" +
+	"\tpartition\x18\x03 \x01(\rR\tpartition\x12\x16\n" +
+	"\x06number\x18\x04 \x01(\x04R\x06number\x12-\n" +
+	"\arecords\x18\x0f \x03(\v2\x13.taffrail.v1.RecordR\arecords\"[\n" +
+	"\vImportBegin\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x126\n" +
+	"\x06starts\x18\x02 \x03(\v2\x1e.taffrail.v1.ImportedPartitionR\x06starts\"?\n" +
+	"\tImportEnd\x122\n" +
+	"\x04ends\x18\x01 \x03(\v2\x1e.taffrail.v1.ImportedPartitionR\x04ends\"I\n" +
+	"\x11ImportedPartition\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\"\x83\x01\n" +
+	"\x15ImportRecordsResponse\x120\n" +
+	"\x05begun\x18\x01 \x01(\v2\x18.taffrail.v1.ImportBegunH\x00R\x05begun\x12-\n" +
+	"\x04done\x18\x02 \x01(\v2\x17.taffrail.v1.ImportDoneH\x00R\x04doneB\t\n" +
+	"\amessage\"A\n" +
+	"\vImportBegun\x122\n" +
+	"\x04next\x18\x01 \x03(\v2\x1e.taffrail.v1.ImportedPartitionR\x04next\"&\n" +
+	"\n" +
+	"ImportDone\x12\x18\n" +
+	"\arecords\x18\x01 \x01(\x04R\arecords\"\x0e\n" +
 	"\fCrashRequest\"\x0f\n" +
 	"\rCrashResponse\"%\n" +
 	"\x0eAdvanceRequest\x12\x13\n" +
 	"\x05by_ms\x18\x01 \x01(\x04R\x04byMs\";\n" +
 	"\x0fAdvanceResponse\x12(\n" +
-	"\x05clock\x18\x01 \x01(\v2\x12.taffrail.v1.ClockR\x05clock2\x8d\x01\n" +
+	"\x05clock\x18\x01 \x01(\v2\x12.taffrail.v1.ClockR\x05clock2\xe9\x01\n" +
 	"\x05Admin\x12>\n" +
 	"\x05Crash\x12\x19.taffrail.v1.CrashRequest\x1a\x1a.taffrail.v1.CrashResponse\x12D\n" +
-	"\aAdvance\x12\x1b.taffrail.v1.AdvanceRequest\x1a\x1c.taffrail.v1.AdvanceResponseBv\n" +
+	"\aAdvance\x12\x1b.taffrail.v1.AdvanceRequest\x1a\x1c.taffrail.v1.AdvanceResponse\x12Z\n" +
+	"\rImportRecords\x12!.taffrail.v1.ImportRecordsRequest\x1a\".taffrail.v1.ImportRecordsResponse(\x010\x01Bv\n" +
 	"\x0fdev.taffrail.v1B\n" +
 	"AdminProtoP\x01Z*taffrail.dev/gen/go/taffrail/v1;taffrailv1\xaa\x02\vTaffrail.V1\xca\x02\vTaffrail\\V1\xea\x02\fTaffrail::V1b\x06proto3"
 
@@ -215,25 +661,43 @@ func file_taffrail_v1_admin_proto_rawDescGZIP() []byte {
 	return file_taffrail_v1_admin_proto_rawDescData
 }
 
-var file_taffrail_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_taffrail_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_taffrail_v1_admin_proto_goTypes = []any{
-	(*CrashRequest)(nil),    // 0: taffrail.v1.CrashRequest
-	(*CrashResponse)(nil),   // 1: taffrail.v1.CrashResponse
-	(*AdvanceRequest)(nil),  // 2: taffrail.v1.AdvanceRequest
-	(*AdvanceResponse)(nil), // 3: taffrail.v1.AdvanceResponse
-	(*Clock)(nil),           // 4: taffrail.v1.Clock
+	(*ImportRecordsRequest)(nil),  // 0: taffrail.v1.ImportRecordsRequest
+	(*ImportBegin)(nil),           // 1: taffrail.v1.ImportBegin
+	(*ImportEnd)(nil),             // 2: taffrail.v1.ImportEnd
+	(*ImportedPartition)(nil),     // 3: taffrail.v1.ImportedPartition
+	(*ImportRecordsResponse)(nil), // 4: taffrail.v1.ImportRecordsResponse
+	(*ImportBegun)(nil),           // 5: taffrail.v1.ImportBegun
+	(*ImportDone)(nil),            // 6: taffrail.v1.ImportDone
+	(*CrashRequest)(nil),          // 7: taffrail.v1.CrashRequest
+	(*CrashResponse)(nil),         // 8: taffrail.v1.CrashResponse
+	(*AdvanceRequest)(nil),        // 9: taffrail.v1.AdvanceRequest
+	(*AdvanceResponse)(nil),       // 10: taffrail.v1.AdvanceResponse
+	(*Record)(nil),                // 11: taffrail.v1.Record
+	(*Clock)(nil),                 // 12: taffrail.v1.Clock
 }
 var file_taffrail_v1_admin_proto_depIdxs = []int32{
-	4, // 0: taffrail.v1.AdvanceResponse.clock:type_name -> taffrail.v1.Clock
-	0, // 1: taffrail.v1.Admin.Crash:input_type -> taffrail.v1.CrashRequest
-	2, // 2: taffrail.v1.Admin.Advance:input_type -> taffrail.v1.AdvanceRequest
-	1, // 3: taffrail.v1.Admin.Crash:output_type -> taffrail.v1.CrashResponse
-	3, // 4: taffrail.v1.Admin.Advance:output_type -> taffrail.v1.AdvanceResponse
-	3, // [3:5] is the sub-list for method output_type
-	1, // [1:3] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	1,  // 0: taffrail.v1.ImportRecordsRequest.begin:type_name -> taffrail.v1.ImportBegin
+	2,  // 1: taffrail.v1.ImportRecordsRequest.end:type_name -> taffrail.v1.ImportEnd
+	11, // 2: taffrail.v1.ImportRecordsRequest.records:type_name -> taffrail.v1.Record
+	3,  // 3: taffrail.v1.ImportBegin.starts:type_name -> taffrail.v1.ImportedPartition
+	3,  // 4: taffrail.v1.ImportEnd.ends:type_name -> taffrail.v1.ImportedPartition
+	5,  // 5: taffrail.v1.ImportRecordsResponse.begun:type_name -> taffrail.v1.ImportBegun
+	6,  // 6: taffrail.v1.ImportRecordsResponse.done:type_name -> taffrail.v1.ImportDone
+	3,  // 7: taffrail.v1.ImportBegun.next:type_name -> taffrail.v1.ImportedPartition
+	12, // 8: taffrail.v1.AdvanceResponse.clock:type_name -> taffrail.v1.Clock
+	7,  // 9: taffrail.v1.Admin.Crash:input_type -> taffrail.v1.CrashRequest
+	9,  // 10: taffrail.v1.Admin.Advance:input_type -> taffrail.v1.AdvanceRequest
+	0,  // 11: taffrail.v1.Admin.ImportRecords:input_type -> taffrail.v1.ImportRecordsRequest
+	8,  // 12: taffrail.v1.Admin.Crash:output_type -> taffrail.v1.CrashResponse
+	10, // 13: taffrail.v1.Admin.Advance:output_type -> taffrail.v1.AdvanceResponse
+	4,  // 14: taffrail.v1.Admin.ImportRecords:output_type -> taffrail.v1.ImportRecordsResponse
+	12, // [12:15] is the sub-list for method output_type
+	9,  // [9:12] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_taffrail_v1_admin_proto_init() }
@@ -242,13 +706,18 @@ func file_taffrail_v1_admin_proto_init() {
 		return
 	}
 	file_taffrail_v1_broker_proto_init()
+	file_taffrail_v1_record_proto_init()
+	file_taffrail_v1_admin_proto_msgTypes[4].OneofWrappers = []any{
+		(*ImportRecordsResponse_Begun)(nil),
+		(*ImportRecordsResponse_Done)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taffrail_v1_admin_proto_rawDesc), len(file_taffrail_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -18,8 +18,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Admin_Crash_FullMethodName   = "/taffrail.v1.Admin/Crash"
-	Admin_Advance_FullMethodName = "/taffrail.v1.Admin/Advance"
+	Admin_Crash_FullMethodName         = "/taffrail.v1.Admin/Crash"
+	Admin_Advance_FullMethodName       = "/taffrail.v1.Admin/Advance"
+	Admin_ImportRecords_FullMethodName = "/taffrail.v1.Admin/ImportRecords"
 )
 
 // AdminClient is the client API for Admin service.
@@ -32,8 +33,8 @@ const (
 // nothing to lose, carries them out. Any other answers FAILED_PRECONDITION (NOT_EPHEMERAL), and nothing happens.
 //
 // Statuses carry details as described at `Log`. Any call: INVALID_ARGUMENT (MALFORMED_REQUEST: not protobuf),
-// RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE: over 4 MiB, encoded), PERMISSION_DENIED (PERMISSION_DENIED: it takes the
-// operation `admin`).
+// RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE: over 4 MiB, encoded; a message of `ImportRecords`: over 16 MiB),
+// PERMISSION_DENIED (PERMISSION_DENIED: it takes the operation `admin`).
 type AdminClient interface {
 	// Cuts the power: what was not synced is lost, every connection breaks, and the broker recovers from what is left, as
 	// after a power cut. What was acknowledged is there again, but for topics with `durability=os`, which may lose what
@@ -51,6 +52,32 @@ type AdminClient interface {
 	// Errors: FAILED_PRECONDITION (NOT_EPHEMERAL), INVALID_ARGUMENT (MALFORMED_REQUEST: more than 100 years),
 	// UNAVAILABLE (SHUTTING_DOWN).
 	Advance(ctx context.Context, in *AdvanceRequest, opts ...grpc.CallOption) (*AdvanceResponse, error)
+	// Stores records as they were in another topic, mostly of another broker: with their offsets, versions, append times
+	// and event ids. The topic has never had a record, or an import into it was broken off, and this one goes on.
+	//
+	// The client first sends `begin`. The answer `begun` says what the offset of the next record of each partition is: 0
+	// or where the partition is to start, if nothing was imported before. Then it sends records, in any number of
+	// messages, each for one partition. Along a partition offsets ascend, and so do the versions of each key; there may
+	// be gaps, where compaction, trims or erasures have removed records. Append times never decrease. Then it sends
+	// `end`. The answer `done` says that all of it is durable.
+	//
+	// From `begin` on the topic's setting `appends` is `import`: all other appends to it are refused
+	// (FAILED_PRECONDITION, TOPIC_IMPORTING). `end` takes that back. Each message is stored as a whole or not at all,
+	// and readers see it when it is durable. An import that breaks off leaves the topic with the setting, and in each
+	// partition a beginning of its records. Then somebody imports again, goes on, or deletes the topic, or takes it as
+	// it is by resetting the setting. A client that goes on has to send the same records as the one before.
+	//
+	// Erased records are imported as such. But the broker does not know their entities by their keys: one of which
+	// nothing but erased records is left begins at version 1 again, and so does one of which nothing is left at all.
+	// Groups, producers and erasures are not imported; a backup has all of them.
+	//
+	// Errors: NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION), FAILED_PRECONDITION (TOPIC_NOT_EMPTY; IMPORT_UNDER_WAY: by
+	// another call; IMPORT_ENDED: the setting was reset meanwhile; IMPORT_OF_OTHER: what was imported before starts
+	// elsewhere), INVALID_ARGUMENT (IMPORT_MALFORMED: a record that cannot be, with its `number`; MALFORMED_REQUEST: a
+	// message that has none of its parts, or several, or comes where it should not; or the client's side ends without
+	// `end`), RESOURCE_EXHAUSTED (OVERLOADED, DISK_FULL, PARTITION_FULL, REQUEST_TOO_LARGE: more than 65,536 records in
+	// a message), UNAVAILABLE (STORAGE_UNAVAILABLE, SHUTTING_DOWN), UNKNOWN (OUTCOME_UNKNOWN).
+	ImportRecords(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ImportRecordsRequest, ImportRecordsResponse], error)
 }
 
 type adminClient struct {
@@ -81,6 +108,19 @@ func (c *adminClient) Advance(ctx context.Context, in *AdvanceRequest, opts ...g
 	return out, nil
 }
 
+func (c *adminClient) ImportRecords(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ImportRecordsRequest, ImportRecordsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[0], Admin_ImportRecords_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ImportRecordsRequest, ImportRecordsResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_ImportRecordsClient = grpc.BidiStreamingClient[ImportRecordsRequest, ImportRecordsResponse]
+
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
@@ -91,8 +131,8 @@ func (c *adminClient) Advance(ctx context.Context, in *AdvanceRequest, opts ...g
 // nothing to lose, carries them out. Any other answers FAILED_PRECONDITION (NOT_EPHEMERAL), and nothing happens.
 //
 // Statuses carry details as described at `Log`. Any call: INVALID_ARGUMENT (MALFORMED_REQUEST: not protobuf),
-// RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE: over 4 MiB, encoded), PERMISSION_DENIED (PERMISSION_DENIED: it takes the
-// operation `admin`).
+// RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE: over 4 MiB, encoded; a message of `ImportRecords`: over 16 MiB),
+// PERMISSION_DENIED (PERMISSION_DENIED: it takes the operation `admin`).
 type AdminServer interface {
 	// Cuts the power: what was not synced is lost, every connection breaks, and the broker recovers from what is left, as
 	// after a power cut. What was acknowledged is there again, but for topics with `durability=os`, which may lose what
@@ -110,6 +150,32 @@ type AdminServer interface {
 	// Errors: FAILED_PRECONDITION (NOT_EPHEMERAL), INVALID_ARGUMENT (MALFORMED_REQUEST: more than 100 years),
 	// UNAVAILABLE (SHUTTING_DOWN).
 	Advance(context.Context, *AdvanceRequest) (*AdvanceResponse, error)
+	// Stores records as they were in another topic, mostly of another broker: with their offsets, versions, append times
+	// and event ids. The topic has never had a record, or an import into it was broken off, and this one goes on.
+	//
+	// The client first sends `begin`. The answer `begun` says what the offset of the next record of each partition is: 0
+	// or where the partition is to start, if nothing was imported before. Then it sends records, in any number of
+	// messages, each for one partition. Along a partition offsets ascend, and so do the versions of each key; there may
+	// be gaps, where compaction, trims or erasures have removed records. Append times never decrease. Then it sends
+	// `end`. The answer `done` says that all of it is durable.
+	//
+	// From `begin` on the topic's setting `appends` is `import`: all other appends to it are refused
+	// (FAILED_PRECONDITION, TOPIC_IMPORTING). `end` takes that back. Each message is stored as a whole or not at all,
+	// and readers see it when it is durable. An import that breaks off leaves the topic with the setting, and in each
+	// partition a beginning of its records. Then somebody imports again, goes on, or deletes the topic, or takes it as
+	// it is by resetting the setting. A client that goes on has to send the same records as the one before.
+	//
+	// Erased records are imported as such. But the broker does not know their entities by their keys: one of which
+	// nothing but erased records is left begins at version 1 again, and so does one of which nothing is left at all.
+	// Groups, producers and erasures are not imported; a backup has all of them.
+	//
+	// Errors: NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION), FAILED_PRECONDITION (TOPIC_NOT_EMPTY; IMPORT_UNDER_WAY: by
+	// another call; IMPORT_ENDED: the setting was reset meanwhile; IMPORT_OF_OTHER: what was imported before starts
+	// elsewhere), INVALID_ARGUMENT (IMPORT_MALFORMED: a record that cannot be, with its `number`; MALFORMED_REQUEST: a
+	// message that has none of its parts, or several, or comes where it should not; or the client's side ends without
+	// `end`), RESOURCE_EXHAUSTED (OVERLOADED, DISK_FULL, PARTITION_FULL, REQUEST_TOO_LARGE: more than 65,536 records in
+	// a message), UNAVAILABLE (STORAGE_UNAVAILABLE, SHUTTING_DOWN), UNKNOWN (OUTCOME_UNKNOWN).
+	ImportRecords(grpc.BidiStreamingServer[ImportRecordsRequest, ImportRecordsResponse]) error
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -125,6 +191,9 @@ func (UnimplementedAdminServer) Crash(context.Context, *CrashRequest) (*CrashRes
 }
 func (UnimplementedAdminServer) Advance(context.Context, *AdvanceRequest) (*AdvanceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Advance not implemented")
+}
+func (UnimplementedAdminServer) ImportRecords(grpc.BidiStreamingServer[ImportRecordsRequest, ImportRecordsResponse]) error {
+	return status.Error(codes.Unimplemented, "method ImportRecords not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -183,6 +252,13 @@ func _Admin_Advance_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_ImportRecords_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(AdminServer).ImportRecords(&grpc.GenericServerStream[ImportRecordsRequest, ImportRecordsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_ImportRecordsServer = grpc.BidiStreamingServer[ImportRecordsRequest, ImportRecordsResponse]
+
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -199,6 +275,13 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Admin_Advance_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ImportRecords",
+			Handler:       _Admin_ImportRecords_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "taffrail/v1/admin.proto",
 }

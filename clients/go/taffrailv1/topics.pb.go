@@ -1173,6 +1173,9 @@ func (x *Topic) GetLongestLifeMs() uint64 {
 //	                       those on disk
 //	compression.level      1 to 19, default 3: with compression=zstd: higher is smaller, and takes more CPU time to
 //	                       compress
+//	appends                clients (default), import: clients append; or only an import does, and all other appends
+//	                       are refused (TOPIC_IMPORTING): an import sets this in an empty topic and takes it back when
+//	                       it is complete. It can be set when a topic is created, and reset later, but not set later
 type Setting struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The setting's name.

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     broker::{
-        Actual, Admission, Broker, Error, Expected, FailedCondition, Pending, Shared,
+        Actual, Admission, Broker, Error, Expected, FailedCondition, ImportRefused, Pending,
+        Shared,
         commit::Commit,
         keys::{Looked, Wanted},
         lock,
@@ -33,7 +34,7 @@ use crate::{
         },
         keys::table::EntryId,
     },
-    types::{Durability, Offset, PartitionId, TopicId, Version},
+    types::{AppendsFrom, Durability, Offset, PartitionId, TopicId, Version},
 };
 
 /// The partitions of an append, in the order in which all appends lock them.
@@ -467,19 +468,21 @@ fn key(partition: &PartitionRef) -> (TopicId, PartitionId) {
 /// Keeps the topics from being deleted until the append is queued.
 fn hold_open(
     partitions: &[PartitionRef],
-) -> Result<Vec<Ordered<RwLockReadGuard<'_, bool>>>, Error> {
+) -> Result<Vec<Ordered<RwLockReadGuard<'_, Option<AppendsFrom>>>>, Error> {
     let mut held = Vec::new();
     for partition in partitions
         .chunk_by(|one, other| Arc::ptr_eq(&one.topic, &other.topic))
         .map(|of_one| &of_one[0])
     {
         let open = partition.topic.open.read();
-        if !*open {
-            return Err(Error::UnknownTopic {
-                topic: partition.topic.name.to_string(),
-            });
+        let topic = || partition.topic.name.to_string();
+        match *open {
+            Some(AppendsFrom::Clients) => held.push(open),
+            Some(AppendsFrom::Import) => {
+                return Err(ImportRefused::Importing { topic: topic() }.into());
+            }
+            None => return Err(Error::UnknownTopic { topic: topic() }),
         }
-        held.push(open);
     }
     Ok(held)
 }

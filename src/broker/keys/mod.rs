@@ -97,6 +97,11 @@ impl KeyIndex {
         log.change_index(|files| files.gaps.push(from..to));
     }
 
+    /// The partition has no records, and its next one gets this offset.
+    pub(in crate::broker) fn start_at(&mut self, offset: Offset) {
+        self.table = Table::new(offset);
+    }
+
     /// Counts the tables' memory as it is now.
     pub(in crate::broker) fn count_memory(&mut self, memory: &KeyMemory) {
         let now = self.table.bytes() + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes());

@@ -12,8 +12,8 @@
 //! `deadlines.rs` lets time pass with threads and without; `deleted.rs` deletes topics that are
 //! being read; `partition_count.rs` reaches the limit of partitions. `checkpoint.rs` counts the
 //! operations of a checkpoint, `journal_room.rs` tests which appends wait for one, and `backup.rs`
-//! takes backups and restores them; `inspected.rs` compares what `inspect` says with what a start
-//! finds.
+//! takes backups and restores them; `import` imports topics; `inspected.rs` compares what `inspect`
+//! says with what a start finds.
 //!
 //! `histories` checks what concurrent clients were told about versions. `groups` has members of
 //! groups; `group_calls.rs` makes the other calls on groups, and cuts the power during appends that
@@ -43,6 +43,7 @@ mod group_calls;
 mod groups;
 mod histories;
 mod idle;
+mod import;
 mod injected;
 mod inspected;
 mod journal_room;

@@ -10,6 +10,7 @@ mod backup;
 mod bench;
 mod connection;
 mod consume;
+mod export;
 mod group;
 mod produce;
 mod token;
@@ -19,6 +20,7 @@ pub(super) use backup::{BackupFlags, RestoreFlags};
 pub(super) use bench::{BenchCommand, BenchFlags, BenchKeys, LoadFlags};
 pub(super) use connection::ConnectionFlags;
 pub(super) use consume::ConsumeFlags;
+pub(super) use export::{ExportFlags, ImportFlags};
 pub(super) use group::{GroupCommand, GroupFlags, ResetFlags};
 pub(super) use produce::ProduceFlags;
 pub(super) use token::{TokenCommand, TokenFlags};
@@ -71,6 +73,10 @@ pub(super) enum Command {
     Backup(BackupFlags),
     /// Make a data directory of a backup, and check every byte of it
     Restore(RestoreFlags),
+    /// Print a topic as lines of JSON, with all that it takes to import it elsewhere
+    Export(ExportFlags),
+    /// Store what was exported: with the same offsets, versions, append times and event ids
+    Import(ImportFlags),
     /// Show and verify the data directory of a broker that is not running
     Inspect(InspectFlags),
     /// Print a dashboard for Grafana, or rules for Prometheus
@@ -100,6 +106,8 @@ impl Command {
             Self::Token(flags) => Some(&mut flags.connection),
             Self::Clock(flags) => Some(&mut flags.connection),
             Self::Backup(flags) => Some(&mut flags.connection),
+            Self::Export(flags) => Some(&mut flags.connection),
+            Self::Import(flags) => Some(&mut flags.connection),
             Self::Bench(flags) => Some(&mut flags.connection),
             Self::Serve(_)
             | Self::Inspect(_)

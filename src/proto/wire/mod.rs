@@ -19,9 +19,11 @@ use crate::types::limits::{
 
 mod backup;
 mod groups;
+mod import;
 
 pub(crate) use backup::backup_part_head;
 pub use groups::{ConsumeMessage, ConsumeResponse, Records};
+pub use import::ImportRecordsRequest;
 
 /// The field number of `records` wherever records are carried: in `AppendBatch`, in `ReadResponse`,
 /// in stored frames.

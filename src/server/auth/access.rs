@@ -70,7 +70,8 @@ impl Length {
             | "/taffrail.v1.Entities/ReadKey"
             | "/taffrail.v1.Entities/GetLatest"
             | "/taffrail.v1.Groups/Consume"
-            | "/taffrail.v1.Broker/Backup" => Self::Stream,
+            | "/taffrail.v1.Broker/Backup"
+            | "/taffrail.v1.Admin/ImportRecords" => Self::Stream,
             _ => Self::Short,
         }
     }
@@ -120,14 +121,14 @@ impl Access {
         Ok(())
     }
 
-    /// Refuses appends to the topic of the audit log: whoever can write there could hide what was
-    /// done.
+    /// Refuses appends to the topic of the audit log, and imports: whoever can write there could
+    /// hide what was done.
     fn keep_out(&self, topic: &TopicName, needs: &[Need<'_>]) -> Result<(), Status> {
         let append = Operations::of(Operation::Append);
-        let forges = |need: &&Need<'_>| {
-            let is_there =
-                matches!(&need.resource, Resource::Topic(name) if name == topic.as_str());
-            need.operations == append && is_there
+        let forges = |need: &&Need<'_>| match &need.resource {
+            Resource::Topic(name) => need.operations == append && name == topic.as_str(),
+            Resource::OfBroker("topic", name) => name == topic.as_str(),
+            _ => false,
         };
         match needs.iter().find(forges) {
             Some(need) => Err(self.denied(append, &need.resource)),

@@ -11,8 +11,8 @@ use crate::{
         CommitOffsets, CommitRequest, CompactRequest, CrashRequest, CreateTokenRequest,
         CreateTopicRequest, DeleteGroupRequest, DeleteTopicRequest, DescribeErasureRequest,
         DescribeGroupRequest, DescribeTopicRequest, EraseKeyRequest, FetchOffsetsRequest,
-        ForgetProducerRequest, ForkGroupRequest, GetClockRequest, GetLatestRequest, JoinGroup,
-        LimitsRequest, ListGroupsRequest, ListOffsetsRequest, ListProducersRequest,
+        ForgetProducerRequest, ForkGroupRequest, GetClockRequest, GetLatestRequest, ImportBegin,
+        JoinGroup, LimitsRequest, ListGroupsRequest, ListOffsetsRequest, ListProducersRequest,
         ListTokensRequest, ListTopicsRequest, OpenProducerRequest, ReadKeyRequest, ReadRequest,
         ResetGroupRequest, RevokeTokenRequest, StatusRequest, TrimKeyRequest, TrimRequest,
         forget_producer_request, reset_group_request::To, revoke_token_request,
@@ -212,6 +212,16 @@ impl Asks for ForgetProducerRequest {
 
     fn act(&self) -> Option<&'static str> {
         Some("forget a producer")
+    }
+}
+
+impl Asks for ImportBegin {
+    fn asks(&self) -> Vec<Need<'_>> {
+        of_broker("topic", &self.topic)
+    }
+
+    fn act(&self) -> Option<&'static str> {
+        Some("import records")
     }
 }
 

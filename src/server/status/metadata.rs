@@ -2,7 +2,7 @@
 
 use super::MAX_NEXT_OFFSETS_BYTES;
 use crate::{
-    broker::{CommitFenced, Error, GroupOffsetOutOfRange, Shortage},
+    broker::{CommitFenced, Error, GroupOffsetOutOfRange, ImportRefused, Shortage},
     types::{Offset, PartitionId, SettingError},
 };
 
@@ -53,6 +53,7 @@ pub(super) fn of(error: &Error) -> Vec<(&'static str, String)> {
             vec![("group", group.clone()), ("limit", most.to_string())]
         }
         Error::CommitFenced(fenced) => of_fenced(fenced),
+        Error::Import(refused) => of_import(refused),
         Error::NothingCommitted {
             group,
             topic,
@@ -187,6 +188,34 @@ fn of_fenced(fenced: &CommitFenced) -> Vec<(&'static str, String)> {
         ("partitions", fenced.partitions.to_string()),
         ("generation", fenced.current.unwrap_or_default().to_string()),
     ]
+}
+
+fn of_import(refused: &ImportRefused) -> Vec<(&'static str, String)> {
+    match refused {
+        ImportRefused::NotEmpty { topic }
+        | ImportRefused::UnderWay { topic }
+        | ImportRefused::Importing { topic }
+        | ImportRefused::Ended { topic } => vec![("topic", topic.clone())],
+        ImportRefused::Other {
+            topic, partition, ..
+        }
+        | ImportRefused::Partition {
+            topic, partition, ..
+        } => vec![
+            ("topic", topic.clone()),
+            ("partition", partition.to_string()),
+        ],
+        ImportRefused::Record {
+            topic,
+            partition,
+            number,
+            ..
+        } => vec![
+            ("topic", topic.clone()),
+            ("partition", partition.to_string()),
+            ("number", number.to_string()),
+        ],
+    }
 }
 
 fn of_places(error: &Error) -> Vec<(&'static str, String)> {

@@ -9,7 +9,7 @@ use tonic_types::StatusExt;
 use crate::{
     broker::{
         Actual, BackupRefused, CommitFenced, Condition, Error, Expected, FailedCondition,
-        GroupOffsetOutOfRange, Shortage,
+        GroupOffsetOutOfRange, ImportRefused, Shortage,
     },
     catalog::groups::{Generation, Many},
     proto::{self, Conflict},
@@ -35,6 +35,7 @@ fn every_error() -> Vec<Error> {
             Error::InvalidTopicName(_)
             | Error::TooManyTokens
             | Error::Backup(_)
+            | Error::Import(_)
             | Error::UnknownToken { .. }
             | Error::UnknownTopic { .. }
             | Error::UnknownPartition { .. }
@@ -287,6 +288,12 @@ fn of_requests() -> Vec<Error> {
         Error::TooManyTokens,
         Error::Backup(BackupRefused::UnderWay),
         Error::Backup(BackupRefused::Ended),
+        Error::Import(ImportRefused::Record {
+            topic: "t".to_owned(),
+            partition: PartitionId(1),
+            number: 17,
+            problem: "why".to_owned(),
+        }),
         Error::UnknownToken {
             token: "ci".to_owned(),
         },

@@ -3,12 +3,13 @@
 //! ```text
 //!  u8   kind: 1 create, 2 delete, 3 alter, 4 trim, 5 open producer, 6 forget producer, 7 erase, 8 erasure complete,
 //!       9 group, 10 add partitions, 11 trim an entity, 12 trims of entities are complete, 13 create an access token,
-//!       14 revoke an access token
+//!       14 revoke an access token, 15 a partition without records starts elsewhere
 //!  u64  topic; or the producer (5, 6); or the erasure (8); 0 (9, 13); or the token (14)
 //!  then, by kind:
 //!    create  u64 seed, u32 partitions, string name, settings
 //!    alter   settings
 //!    trim    u32 partition, u64 offset
+//!    start   u32 partition, u64 offset
 //!    open    u32 epoch, string name
 //!    erase   an erasure, see `erasure.rs`
 //!    group   string name, a change of the group, see `group.rs`
@@ -107,6 +108,15 @@ impl Change {
                 token.put(&mut out);
             }
             Self::RevokeToken { id } => put_kind(&mut out, 14, *id),
+            Self::StartAt {
+                topic,
+                partition,
+                offset,
+            } => {
+                put_kind(&mut out, 15, topic.0);
+                out.extend_from_slice(&partition.0.to_le_bytes());
+                out.extend_from_slice(&offset.0.to_le_bytes());
+            }
         }
         out
     }
@@ -183,6 +193,11 @@ impl Change {
                 token: AccessToken::take(&mut fields)?,
             },
             14 => Self::RevokeToken { id: subject },
+            15 => Self::StartAt {
+                topic,
+                partition: PartitionId(fields.u32()?),
+                offset: Offset(fields.u64()?),
+            },
             _ => return None,
         };
         fields.is_empty().then_some(change)

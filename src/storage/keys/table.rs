@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A key's entry in its table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct EntryId(u32);
 
 /// Stands for the offset of a lost record.
@@ -190,6 +190,14 @@ impl Table {
     #[inline]
     pub(crate) fn version(&self, id: EntryId) -> Version {
         self.entry(id).version()
+    }
+
+    /// The offset of a key's latest version; `None` if this table has no row of the key.
+    pub(crate) fn newest(&self, id: EntryId) -> Option<Offset> {
+        match self.entry(id).rows {
+            0 => None,
+            _ => Some(self.from.plus(u64::from(self.last(id)))),
+        }
     }
 
     /// Adds a key's next row and returns its version. Offsets must grow from call to call.

@@ -229,6 +229,17 @@ impl Log {
         }
     }
 
+    /// Lets a log without records start and end at `offset`; returns false if it ends there or later
+    /// already.
+    pub(crate) fn start_at(&mut self, offset: Offset) -> bool {
+        if self.end >= offset {
+            return false;
+        }
+        self.set_end(offset);
+        self.change_view(|view| view.start = offset);
+        true
+    }
+
     /// The state of the log for a checkpoint. Frames in the tail are not part of it.
     pub(crate) fn checkpoint(&self) -> checkpoint::Partition {
         checkpoint::Partition {

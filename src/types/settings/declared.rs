@@ -1,8 +1,8 @@
 //! The declarations: everything about each topic setting, declared once.
 
 use super::{
-    CleanupPolicy, Compression, Durability, Keys, LimitPolicy, RetentionHold, SettingError,
-    TopicSettings,
+    AppendsFrom, CleanupPolicy, Compression, Durability, Keys, LimitPolicy, RetentionHold,
+    SettingError, TopicSettings,
 };
 use crate::types::{
     limits::{
@@ -65,7 +65,7 @@ pub(super) enum Unit {
 }
 
 /// Every setting of a topic, in the order in which they are listed.
-pub(crate) static TOPIC_SETTINGS: [TopicSetting; 16] = [
+pub(crate) static TOPIC_SETTINGS: [TopicSetting; 17] = [
     TopicSetting {
         name: "keys",
         kind: Kind::Word {
@@ -294,6 +294,24 @@ pub(crate) static TOPIC_SETTINGS: [TopicSetting; 16] = [
         is_fixed: false,
         is_always_stored: false,
         meaning: "with compression=zstd: higher is smaller, and takes more CPU time to compress",
+    },
+    TopicSetting {
+        name: "appends",
+        kind: Kind::Word {
+            words: &["clients", "import"],
+            get: |settings| match settings.appends {
+                AppendsFrom::Clients => 0,
+                AppendsFrom::Import => 1,
+            },
+            put: |settings, word| {
+                settings.appends = [AppendsFrom::Clients, AppendsFrom::Import][word];
+            },
+        },
+        is_fixed: false,
+        is_always_stored: false,
+        meaning: "clients append; or only an import does, and all other appends are refused (TOPIC_IMPORTING): an \
+                  import sets this in an empty topic and takes it back when it is complete. It can be set when a \
+                  topic is created, and reset later, but not set later",
     },
 ];
 

@@ -78,6 +78,17 @@ pub enum Compression {
     Zstd,
 }
 
+/// Who appends to a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AppendsFrom {
+    /// Whoever may.
+    #[default]
+    Clients,
+    /// An import, and nobody else: the topic has no record yet, or an import has not come to its
+    /// end.
+    Import,
+}
+
 /// The settings of a topic, each within its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSettings {
@@ -115,6 +126,8 @@ pub struct TopicSettings {
     pub compression: Compression,
     /// `compression.level`: the level of Zstandard.
     pub compression_level: u64,
+    /// `appends`.
+    pub appends: AppendsFrom,
 }
 
 /// A setting that does not exist or a value that it cannot have.
@@ -194,6 +207,7 @@ impl Default for TopicSettings {
             max_compaction_lag_ms: 0,
             compression: Compression::default(),
             compression_level: 0,
+            appends: AppendsFrom::default(),
         };
         for declared in &TOPIC_SETTINGS {
             declared.put_default(&mut settings);

@@ -7,7 +7,7 @@ use crate::types::{
 };
 
 /// A value for every setting that differs from its default.
-const OTHERS: [(&str, &str); 16] = [
+const OTHERS: [(&str, &str); 17] = [
     ("keys", "plain"),
     ("durability", "os"),
     ("max.record.bytes", "2097152"),
@@ -24,6 +24,7 @@ const OTHERS: [(&str, &str); 16] = [
     ("max.compaction.lag.ms", "3600000"),
     ("compression", "zstd"),
     ("compression.level", "7"),
+    ("appends", "import"),
 ];
 
 #[test]
@@ -137,7 +138,7 @@ fn an_unknown_setting_is_refused_with_those_that_exist() {
         let names = "keys, durability, max.record.bytes, segment.bytes, segment.ms, retention.ms, \
                      retention.bytes, limit.policy, retention.hold, cleanup.policy, compaction.keep, \
                      delete.retention.ms, min.compaction.lag.ms, max.compaction.lag.ms, \
-                     compression, compression.level";
+                     compression, compression.level, appends";
         assert_eq!(
             error.to_string(),
             format!("\"retention\" is not a topic setting; there are: {names}")

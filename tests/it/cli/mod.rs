@@ -14,6 +14,7 @@ mod consume;
 mod dashboard;
 mod entity;
 mod ephemeral;
+mod export;
 mod failures;
 mod group;
 mod hints;

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from taffrail.v1 import broker_pb2 as taffrail_dot_v1_dot_broker__pb2
+from taffrail.v1 import record_pb2 as taffrail_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17taffrail/v1/admin.proto\x12\x0btaffrail.v1\x1a\x18taffrail/v1/broker.proto\"\x0e\n\x0c\x43rashRequest\"\x0f\n\rCrashResponse\"\x1f\n\x0e\x41\x64vanceRequest\x12\r\n\x05\x62y_ms\x18\x01 \x01(\x04\"4\n\x0f\x41\x64vanceResponse\x12!\n\x05\x63lock\x18\x01 \x01(\x0b\x32\x12.taffrail.v1.Clock2\x8d\x01\n\x05\x41\x64min\x12>\n\x05\x43rash\x12\x19.taffrail.v1.CrashRequest\x1a\x1a.taffrail.v1.CrashResponse\x12\x44\n\x07\x41\x64vance\x12\x1b.taffrail.v1.AdvanceRequest\x1a\x1c.taffrail.v1.AdvanceResponseBv\n\x0f\x64\x65v.taffrail.v1B\nAdminProtoP\x01Z*taffrail.dev/gen/go/taffrail/v1;taffrailv1\xaa\x02\x0bTaffrail.V1\xca\x02\x0bTaffrail\\V1\xea\x02\x0cTaffrail::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17taffrail/v1/admin.proto\x12\x0btaffrail.v1\x1a\x18taffrail/v1/broker.proto\x1a\x18taffrail/v1/record.proto\"\xad\x01\n\x14ImportRecordsRequest\x12\'\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x18.taffrail.v1.ImportBegin\x12#\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x16.taffrail.v1.ImportEnd\x12\x11\n\tpartition\x18\x03 \x01(\r\x12\x0e\n\x06number\x18\x04 \x01(\x04\x12$\n\x07records\x18\x0f \x03(\x0b\x32\x13.taffrail.v1.Record\"L\n\x0bImportBegin\x12\r\n\x05topic\x18\x01 \x01(\t\x12.\n\x06starts\x18\x02 \x03(\x0b\x32\x1e.taffrail.v1.ImportedPartition\"9\n\tImportEnd\x12,\n\x04\x65nds\x18\x01 \x03(\x0b\x32\x1e.taffrail.v1.ImportedPartition\"6\n\x11ImportedPartition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"v\n\x15ImportRecordsResponse\x12)\n\x05\x62\x65gun\x18\x01 \x01(\x0b\x32\x18.taffrail.v1.ImportBegunH\x00\x12\'\n\x04\x64one\x18\x02 \x01(\x0b\x32\x17.taffrail.v1.ImportDoneH\x00\x42\t\n\x07message\";\n\x0bImportBegun\x12,\n\x04next\x18\x01 \x03(\x0b\x32\x1e.taffrail.v1.ImportedPartition\"\x1d\n\nImportDone\x12\x0f\n\x07records\x18\x01 \x01(\x04\"\x0e\n\x0c\x43rashRequest\"\x0f\n\rCrashResponse\"\x1f\n\x0e\x41\x64vanceRequest\x12\r\n\x05\x62y_ms\x18\x01 \x01(\x04\"4\n\x0f\x41\x64vanceResponse\x12!\n\x05\x63lock\x18\x01 \x01(\x0b\x32\x12.taffrail.v1.Clock2\xe9\x01\n\x05\x41\x64min\x12>\n\x05\x43rash\x12\x19.taffrail.v1.CrashRequest\x1a\x1a.taffrail.v1.CrashResponse\x12\x44\n\x07\x41\x64vance\x12\x1b.taffrail.v1.AdvanceRequest\x1a\x1c.taffrail.v1.AdvanceResponse\x12Z\n\rImportRecords\x12!.taffrail.v1.ImportRecordsRequest\x1a\".taffrail.v1.ImportRecordsResponse(\x01\x30\x01\x42v\n\x0f\x64\x65v.taffrail.v1B\nAdminProtoP\x01Z*taffrail.dev/gen/go/taffrail/v1;taffrailv1\xaa\x02\x0bTaffrail.V1\xca\x02\x0bTaffrail\\V1\xea\x02\x0cTaffrail::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,14 +34,28 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'taffrail.v1.admin_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.taffrail.v1B\nAdminProtoP\001Z*taffrail.dev/gen/go/taffrail/v1;taffrailv1\252\002\013Taffrail.V1\312\002\013Taffrail\\V1\352\002\014Taffrail::V1'
-  _globals['_CRASHREQUEST']._serialized_start=66
-  _globals['_CRASHREQUEST']._serialized_end=80
-  _globals['_CRASHRESPONSE']._serialized_start=82
-  _globals['_CRASHRESPONSE']._serialized_end=97
-  _globals['_ADVANCEREQUEST']._serialized_start=99
-  _globals['_ADVANCEREQUEST']._serialized_end=130
-  _globals['_ADVANCERESPONSE']._serialized_start=132
-  _globals['_ADVANCERESPONSE']._serialized_end=184
-  _globals['_ADMIN']._serialized_start=187
-  _globals['_ADMIN']._serialized_end=328
+  _globals['_IMPORTRECORDSREQUEST']._serialized_start=93
+  _globals['_IMPORTRECORDSREQUEST']._serialized_end=266
+  _globals['_IMPORTBEGIN']._serialized_start=268
+  _globals['_IMPORTBEGIN']._serialized_end=344
+  _globals['_IMPORTEND']._serialized_start=346
+  _globals['_IMPORTEND']._serialized_end=403
+  _globals['_IMPORTEDPARTITION']._serialized_start=405
+  _globals['_IMPORTEDPARTITION']._serialized_end=459
+  _globals['_IMPORTRECORDSRESPONSE']._serialized_start=461
+  _globals['_IMPORTRECORDSRESPONSE']._serialized_end=579
+  _globals['_IMPORTBEGUN']._serialized_start=581
+  _globals['_IMPORTBEGUN']._serialized_end=640
+  _globals['_IMPORTDONE']._serialized_start=642
+  _globals['_IMPORTDONE']._serialized_end=671
+  _globals['_CRASHREQUEST']._serialized_start=673
+  _globals['_CRASHREQUEST']._serialized_end=687
+  _globals['_CRASHRESPONSE']._serialized_start=689
+  _globals['_CRASHRESPONSE']._serialized_end=704
+  _globals['_ADVANCEREQUEST']._serialized_start=706
+  _globals['_ADVANCEREQUEST']._serialized_end=737
+  _globals['_ADVANCERESPONSE']._serialized_start=739
+  _globals['_ADVANCERESPONSE']._serialized_end=791
+  _globals['_ADMIN']._serialized_start=794
+  _globals['_ADMIN']._serialized_end=1027
 # @@protoc_insertion_point(module_scope)

@@ -32,8 +32,8 @@ class AdminStub:
     nothing to lose, carries them out. Any other answers FAILED_PRECONDITION (NOT_EPHEMERAL), and nothing happens.
 
     Statuses carry details as described at `Log`. Any call: INVALID_ARGUMENT (MALFORMED_REQUEST: not protobuf),
-    RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE: over 4 MiB, encoded), PERMISSION_DENIED (PERMISSION_DENIED: it takes the
-    operation `admin`).
+    RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE: over 4 MiB, encoded; a message of `ImportRecords`: over 16 MiB),
+    PERMISSION_DENIED (PERMISSION_DENIED: it takes the operation `admin`).
     """
 
     def __init__(self, channel):
@@ -52,6 +52,11 @@ class AdminStub:
                 request_serializer=taffrail_dot_v1_dot_admin__pb2.AdvanceRequest.SerializeToString,
                 response_deserializer=taffrail_dot_v1_dot_admin__pb2.AdvanceResponse.FromString,
                 _registered_method=True)
+        self.ImportRecords = channel.stream_stream(
+                '/taffrail.v1.Admin/ImportRecords',
+                request_serializer=taffrail_dot_v1_dot_admin__pb2.ImportRecordsRequest.SerializeToString,
+                response_deserializer=taffrail_dot_v1_dot_admin__pb2.ImportRecordsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -61,8 +66,8 @@ class AdminServicer:
     nothing to lose, carries them out. Any other answers FAILED_PRECONDITION (NOT_EPHEMERAL), and nothing happens.
 
     Statuses carry details as described at `Log`. Any call: INVALID_ARGUMENT (MALFORMED_REQUEST: not protobuf),
-    RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE: over 4 MiB, encoded), PERMISSION_DENIED (PERMISSION_DENIED: it takes the
-    operation `admin`).
+    RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE: over 4 MiB, encoded; a message of `ImportRecords`: over 16 MiB),
+    PERMISSION_DENIED (PERMISSION_DENIED: it takes the operation `admin`).
     """
 
     def Crash(self, request, context):
@@ -91,6 +96,37 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportRecords(self, request_iterator, context):
+        """Stores records as they were in another topic, mostly of another broker: with their offsets, versions, append times
+        and event ids. The topic has never had a record, or an import into it was broken off, and this one goes on.
+
+        The client first sends `begin`. The answer `begun` says what the offset of the next record of each partition is: 0
+        or where the partition is to start, if nothing was imported before. Then it sends records, in any number of
+        messages, each for one partition. Along a partition offsets ascend, and so do the versions of each key; there may
+        be gaps, where compaction, trims or erasures have removed records. Append times never decrease. Then it sends
+        `end`. The answer `done` says that all of it is durable.
+
+        From `begin` on the topic's setting `appends` is `import`: all other appends to it are refused
+        (FAILED_PRECONDITION, TOPIC_IMPORTING). `end` takes that back. Each message is stored as a whole or not at all,
+        and readers see it when it is durable. An import that breaks off leaves the topic with the setting, and in each
+        partition a beginning of its records. Then somebody imports again, goes on, or deletes the topic, or takes it as
+        it is by resetting the setting. A client that goes on has to send the same records as the one before.
+
+        Erased records are imported as such. But the broker does not know their entities by their keys: one of which
+        nothing but erased records is left begins at version 1 again, and so does one of which nothing is left at all.
+        Groups, producers and erasures are not imported; a backup has all of them.
+
+        Errors: NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION), FAILED_PRECONDITION (TOPIC_NOT_EMPTY; IMPORT_UNDER_WAY: by
+        another call; IMPORT_ENDED: the setting was reset meanwhile; IMPORT_OF_OTHER: what was imported before starts
+        elsewhere), INVALID_ARGUMENT (IMPORT_MALFORMED: a record that cannot be, with its `number`; MALFORMED_REQUEST: a
+        message that has none of its parts, or several, or comes where it should not; or the client's side ends without
+        `end`), RESOURCE_EXHAUSTED (OVERLOADED, DISK_FULL, PARTITION_FULL, REQUEST_TOO_LARGE: more than 65,536 records in
+        a message), UNAVAILABLE (STORAGE_UNAVAILABLE, SHUTTING_DOWN), UNKNOWN (OUTCOME_UNKNOWN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -103,6 +139,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.Advance,
                     request_deserializer=taffrail_dot_v1_dot_admin__pb2.AdvanceRequest.FromString,
                     response_serializer=taffrail_dot_v1_dot_admin__pb2.AdvanceResponse.SerializeToString,
+            ),
+            'ImportRecords': grpc.stream_stream_rpc_method_handler(
+                    servicer.ImportRecords,
+                    request_deserializer=taffrail_dot_v1_dot_admin__pb2.ImportRecordsRequest.FromString,
+                    response_serializer=taffrail_dot_v1_dot_admin__pb2.ImportRecordsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -119,8 +160,8 @@ class Admin:
     nothing to lose, carries them out. Any other answers FAILED_PRECONDITION (NOT_EPHEMERAL), and nothing happens.
 
     Statuses carry details as described at `Log`. Any call: INVALID_ARGUMENT (MALFORMED_REQUEST: not protobuf),
-    RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE: over 4 MiB, encoded), PERMISSION_DENIED (PERMISSION_DENIED: it takes the
-    operation `admin`).
+    RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE: over 4 MiB, encoded; a message of `ImportRecords`: over 16 MiB),
+    PERMISSION_DENIED (PERMISSION_DENIED: it takes the operation `admin`).
     """
 
     @staticmethod
@@ -167,6 +208,33 @@ class Admin:
             '/taffrail.v1.Admin/Advance',
             taffrail_dot_v1_dot_admin__pb2.AdvanceRequest.SerializeToString,
             taffrail_dot_v1_dot_admin__pb2.AdvanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportRecords(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/taffrail.v1.Admin/ImportRecords',
+            taffrail_dot_v1_dot_admin__pb2.ImportRecordsRequest.SerializeToString,
+            taffrail_dot_v1_dot_admin__pb2.ImportRecordsResponse.FromString,
             options,
             channel_credentials,
             insecure,

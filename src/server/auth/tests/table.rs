@@ -15,7 +15,7 @@ use crate::{
         CreateTokenRequest, CreateTopicRequest, Credit, DeleteGroupRequest, DeleteTopicRequest,
         DescribeErasureRequest, DescribeGroupRequest, DescribeTopicRequest, Edge, EraseKeyRequest,
         FetchOffsetsRequest, ForgetProducerRequest, ForkGroupRequest, GetClockRequest,
-        GetLatestRequest, GroupOffset, JoinGroup, LimitsRequest, ListGroupsRequest,
+        GetLatestRequest, GroupOffset, ImportBegin, JoinGroup, LimitsRequest, ListGroupsRequest,
         ListOffsetsRequest, ListProducersRequest, ListTokensRequest, ListTopicsRequest,
         OpenProducerRequest, Position, ReadKeyRequest, ReadRequest, ResetGroupRequest,
         RevokeTokenRequest, StatusRequest, TrimKeyRequest, TrimRequest,
@@ -281,7 +281,15 @@ fn of_tokens() -> Vec<Row> {
 
 fn of_admin() -> Vec<Row> {
     let advance = AdvanceRequest::default();
+    let import = wire::ImportRecordsRequest {
+        begin: Some(ImportBegin {
+            topic: t(),
+            ..ImportBegin::default()
+        }),
+        ..wire::ImportRecordsRequest::default()
+    };
     vec![
+        row("/taffrail.v1.Admin/ImportRecords", &import, ADMINS),
         row("/taffrail.v1.Admin/Crash", &CrashRequest {}, ADMINS),
         row("/taffrail.v1.Admin/Advance", &advance, ADMINS),
     ]

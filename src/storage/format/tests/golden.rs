@@ -195,6 +195,7 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("change-group", change_of_group().encode()),
         ("change-group-instance", change_with_instance().encode()),
         ("change-add-partitions", golden::more_partitions().encode()),
+        ("change-start-at", golden::start_at().encode()),
         ("delta-head", golden::delta_head().encode()),
         (
             "delta",
@@ -412,6 +413,12 @@ fn a_checkpoint_without_a_directory_is_read() {
     };
     let stored = check("checkpoint-nameless", &nameless_encoded());
     assert_eq!(Checkpoint::decode(&stored), Some(nameless));
+}
+
+#[test]
+fn where_an_imported_partition_starts_is_what_it_was() {
+    let stored = check("change-start-at", &golden::start_at().encode());
+    assert_eq!(Change::decode(&stored), Some(golden::start_at()));
 }
 
 #[test]

@@ -337,6 +337,14 @@ pub(in super::super) fn more_partitions() -> Change {
     }
 }
 
+pub(in super::super) fn start_at() -> Change {
+    Change::StartAt {
+        topic: TOPIC,
+        partition: PartitionId(3),
+        offset: Offset(900),
+    }
+}
+
 pub(in super::super) fn group() -> GroupName {
     GroupName::new("invoices").expect("a valid name")
 }

@@ -35,5 +35,11 @@ pub(super) fn any_change() -> impl Strategy<Value = Change> {
             trims: complete,
         }
     });
-    prop_oneof![trim, complete]
+    let start = (id(), any::<u32>(), offset());
+    let start = start.prop_map(|(topic, partition, offset)| Change::StartAt {
+        topic,
+        partition: PartitionId(partition),
+        offset,
+    });
+    prop_oneof![trim, complete, start]
 }

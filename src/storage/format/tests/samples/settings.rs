@@ -3,7 +3,8 @@
 use proptest::{option, prelude::*};
 
 use crate::types::{
-    CleanupPolicy, Compression, Durability, Keys, LimitPolicy, RetentionHold, TopicSettings,
+    AppendsFrom, CleanupPolicy, Compression, Durability, Keys, LimitPolicy, RetentionHold,
+    TopicSettings,
 };
 
 pub(super) fn settings() -> impl Strategy<Value = TopicSettings> {
@@ -58,6 +59,10 @@ pub(super) fn settings() -> impl Strategy<Value = TopicSettings> {
                 delete_retention_ms: retention_ms,
                 min_compaction_lag_ms: segment_ms % 7,
                 max_compaction_lag_ms: segment_ms,
+                appends: match segment_ms % 2 {
+                    0 => AppendsFrom::Clients,
+                    _ => AppendsFrom::Import,
+                },
             },
         )
 }

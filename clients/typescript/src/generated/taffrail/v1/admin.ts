@@ -7,8 +7,10 @@ import {
   type CallOptions,
   type ChannelCredentials,
   Client,
+  type ClientDuplexStream,
   type ClientOptions,
   type ClientUnaryCall,
+  type handleBidiStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
@@ -16,6 +18,85 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Clock } from "./broker.js";
+import { Record } from "./record.js";
+
+/** A message of an import: its begin, its end, or records. */
+export interface ImportRecordsRequest {
+  /** Begins the import, in the first message, which has nothing else. */
+  begin:
+    | ImportBegin
+    | undefined;
+  /** Ends the import, in the last message, which has nothing else. */
+  end:
+    | ImportEnd
+    | undefined;
+  /**
+   * The partition of the records. Records with keys, in a topic with `keys=versioned`, belong in the one that their
+   * keys lead to, so the topic has as many partitions as the one that they are from. Default: 0.
+   */
+  partition: number;
+  /**
+   * What the client calls the first of the records, such as the number of its line in a file; the others follow it
+   * one by one. Errors name records by it (`number`). Default: 0.
+   */
+  number: bigint;
+  /**
+   * The records, in the order of their offsets, each with the fields that a broker sets: offset, append time and
+   * timestamp; version, if it has or had a key in a topic with `keys=versioned`; `erased`, if it was erased. At least
+   * 1, at most 65,536.
+   */
+  records: Record[];
+}
+
+/** Begins an import. */
+export interface ImportBegin {
+  /** The topic, which is there. */
+  topic: string;
+  /** Where the logs of partitions start: the first offset that was not trimmed. Default: at 0. */
+  starts: ImportedPartition[];
+}
+
+/** Ends an import. */
+export interface ImportEnd {
+  /**
+   * The offsets that the next records of partitions get, where that is not the one behind the last record: what was
+   * behind it is gone.
+   */
+  ends: ImportedPartition[];
+}
+
+/** An offset in a partition. */
+export interface ImportedPartition {
+  /** The partition. Default: 0. */
+  partition: number;
+  /** The offset, below 2^62. Default: 0. */
+  offset: bigint;
+}
+
+/** An answer of an import. */
+export interface ImportRecordsResponse {
+  /** What it says. Exactly one is set. */
+  message:
+    | //
+    /** The first answer: records may come. */
+    { $case: "begun"; value: ImportBegun }
+    | //
+    /** The last answer: all of them are durable, and clients may append. */
+    { $case: "done"; value: ImportDone }
+    | undefined;
+}
+
+/** The import has begun, or goes on. */
+export interface ImportBegun {
+  /** Of each partition the offset that its next record has at least. Records below it were imported before. */
+  next: ImportedPartition[];
+}
+
+/** The import is complete. */
+export interface ImportDone {
+  /** How many records came with this call. */
+  records: bigint;
+}
 
 /** Asks for a crash. */
 export interface CrashRequest {
@@ -36,6 +117,500 @@ export interface AdvanceResponse {
   /** What time it is for the broker now. */
   clock: Clock | undefined;
 }
+
+function createBaseImportRecordsRequest(): ImportRecordsRequest {
+  return { begin: undefined, end: undefined, partition: 0, number: 0n, records: [] };
+}
+
+export const ImportRecordsRequest: MessageFns<ImportRecordsRequest> = {
+  encode(message: ImportRecordsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.begin !== undefined) {
+      ImportBegin.encode(message.begin, writer.uint32(10).fork()).join();
+    }
+    if (message.end !== undefined) {
+      ImportEnd.encode(message.end, writer.uint32(18).fork()).join();
+    }
+    if (message.partition !== 0) {
+      writer.uint32(24).uint32(message.partition);
+    }
+    if (message.number !== 0n) {
+      if (BigInt.asUintN(64, message.number) !== message.number) {
+        throw new globalThis.Error("value provided for field message.number of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.number);
+    }
+    for (const v of message.records) {
+      Record.encode(v!, writer.uint32(122).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportRecordsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportRecordsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.begin = ImportBegin.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.end = ImportEnd.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.number = reader.uint64() as bigint;
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.records.push(Record.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImportRecordsRequest>): ImportRecordsRequest {
+    return ImportRecordsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImportRecordsRequest>): ImportRecordsRequest {
+    const message = createBaseImportRecordsRequest();
+    message.begin = (object.begin !== undefined && object.begin !== null)
+      ? ImportBegin.fromPartial(object.begin)
+      : undefined;
+    message.end = (object.end !== undefined && object.end !== null) ? ImportEnd.fromPartial(object.end) : undefined;
+    message.partition = object.partition ?? 0;
+    message.number = (object.number !== undefined && object.number !== null) ? BigInt(object.number) : 0n;
+    message.records = object.records?.map((e) => Record.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseImportBegin(): ImportBegin {
+  return { topic: "", starts: [] };
+}
+
+export const ImportBegin: MessageFns<ImportBegin> = {
+  encode(message: ImportBegin, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.topic !== "") {
+      writer.uint32(10).string(message.topic);
+    }
+    for (const v of message.starts) {
+      ImportedPartition.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportBegin {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportBegin();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.topic = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.starts.push(ImportedPartition.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImportBegin>): ImportBegin {
+    return ImportBegin.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImportBegin>): ImportBegin {
+    const message = createBaseImportBegin();
+    message.topic = object.topic ?? "";
+    message.starts = object.starts?.map((e) => ImportedPartition.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseImportEnd(): ImportEnd {
+  return { ends: [] };
+}
+
+export const ImportEnd: MessageFns<ImportEnd> = {
+  encode(message: ImportEnd, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.ends) {
+      ImportedPartition.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportEnd {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportEnd();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.ends.push(ImportedPartition.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImportEnd>): ImportEnd {
+    return ImportEnd.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImportEnd>): ImportEnd {
+    const message = createBaseImportEnd();
+    message.ends = object.ends?.map((e) => ImportedPartition.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseImportedPartition(): ImportedPartition {
+  return { partition: 0, offset: 0n };
+}
+
+export const ImportedPartition: MessageFns<ImportedPartition> = {
+  encode(message: ImportedPartition, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.partition !== 0) {
+      writer.uint32(8).uint32(message.partition);
+    }
+    if (message.offset !== 0n) {
+      if (BigInt.asUintN(64, message.offset) !== message.offset) {
+        throw new globalThis.Error("value provided for field message.offset of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.offset);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportedPartition {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportedPartition();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.offset = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImportedPartition>): ImportedPartition {
+    return ImportedPartition.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImportedPartition>): ImportedPartition {
+    const message = createBaseImportedPartition();
+    message.partition = object.partition ?? 0;
+    message.offset = (object.offset !== undefined && object.offset !== null) ? BigInt(object.offset) : 0n;
+    return message;
+  },
+};
+
+function createBaseImportRecordsResponse(): ImportRecordsResponse {
+  return { message: undefined };
+}
+
+export const ImportRecordsResponse: MessageFns<ImportRecordsResponse> = {
+  encode(message: ImportRecordsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.message?.$case) {
+      case "begun":
+        ImportBegun.encode(message.message.value, writer.uint32(10).fork()).join();
+        break;
+      case "done":
+        ImportDone.encode(message.message.value, writer.uint32(18).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportRecordsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportRecordsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.message = { $case: "begun", value: ImportBegun.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.message = { $case: "done", value: ImportDone.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImportRecordsResponse>): ImportRecordsResponse {
+    return ImportRecordsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImportRecordsResponse>): ImportRecordsResponse {
+    const message = createBaseImportRecordsResponse();
+    switch (object.message?.$case) {
+      case "begun": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "begun", value: ImportBegun.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "done": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "done", value: ImportDone.fromPartial(object.message.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseImportBegun(): ImportBegun {
+  return { next: [] };
+}
+
+export const ImportBegun: MessageFns<ImportBegun> = {
+  encode(message: ImportBegun, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.next) {
+      ImportedPartition.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportBegun {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportBegun();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.next.push(ImportedPartition.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImportBegun>): ImportBegun {
+    return ImportBegun.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImportBegun>): ImportBegun {
+    const message = createBaseImportBegun();
+    message.next = object.next?.map((e) => ImportedPartition.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseImportDone(): ImportDone {
+  return { records: 0n };
+}
+
+export const ImportDone: MessageFns<ImportDone> = {
+  encode(message: ImportDone, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.records !== 0n) {
+      if (BigInt.asUintN(64, message.records) !== message.records) {
+        throw new globalThis.Error("value provided for field message.records of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.records);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportDone {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportDone();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.records = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImportDone>): ImportDone {
+    return ImportDone.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImportDone>): ImportDone {
+    const message = createBaseImportDone();
+    message.records = (object.records !== undefined && object.records !== null) ? BigInt(object.records) : 0n;
+    return message;
+  },
+};
 
 function createBaseCrashRequest(): CrashRequest {
   return {};
@@ -243,8 +818,8 @@ export const AdvanceResponse: MessageFns<AdvanceResponse> = {
  * nothing to lose, carries them out. Any other answers FAILED_PRECONDITION (NOT_EPHEMERAL), and nothing happens.
  *
  * Statuses carry details as described at `Log`. Any call: INVALID_ARGUMENT (MALFORMED_REQUEST: not protobuf),
- * RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE: over 4 MiB, encoded), PERMISSION_DENIED (PERMISSION_DENIED: it takes the
- * operation `admin`).
+ * RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE: over 4 MiB, encoded; a message of `ImportRecords`: over 16 MiB),
+ * PERMISSION_DENIED (PERMISSION_DENIED: it takes the operation `admin`).
  */
 export type AdminService = typeof AdminService;
 export const AdminService = {
@@ -284,6 +859,43 @@ export const AdminService = {
     responseSerialize: (value: AdvanceResponse): Buffer => Buffer.from(AdvanceResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): AdvanceResponse => AdvanceResponse.decode(value),
   },
+  /**
+   * Stores records as they were in another topic, mostly of another broker: with their offsets, versions, append times
+   * and event ids. The topic has never had a record, or an import into it was broken off, and this one goes on.
+   *
+   * The client first sends `begin`. The answer `begun` says what the offset of the next record of each partition is: 0
+   * or where the partition is to start, if nothing was imported before. Then it sends records, in any number of
+   * messages, each for one partition. Along a partition offsets ascend, and so do the versions of each key; there may
+   * be gaps, where compaction, trims or erasures have removed records. Append times never decrease. Then it sends
+   * `end`. The answer `done` says that all of it is durable.
+   *
+   * From `begin` on the topic's setting `appends` is `import`: all other appends to it are refused
+   * (FAILED_PRECONDITION, TOPIC_IMPORTING). `end` takes that back. Each message is stored as a whole or not at all,
+   * and readers see it when it is durable. An import that breaks off leaves the topic with the setting, and in each
+   * partition a beginning of its records. Then somebody imports again, goes on, or deletes the topic, or takes it as
+   * it is by resetting the setting. A client that goes on has to send the same records as the one before.
+   *
+   * Erased records are imported as such. But the broker does not know their entities by their keys: one of which
+   * nothing but erased records is left begins at version 1 again, and so does one of which nothing is left at all.
+   * Groups, producers and erasures are not imported; a backup has all of them.
+   *
+   * Errors: NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION), FAILED_PRECONDITION (TOPIC_NOT_EMPTY; IMPORT_UNDER_WAY: by
+   * another call; IMPORT_ENDED: the setting was reset meanwhile; IMPORT_OF_OTHER: what was imported before starts
+   * elsewhere), INVALID_ARGUMENT (IMPORT_MALFORMED: a record that cannot be, with its `number`; MALFORMED_REQUEST: a
+   * message that has none of its parts, or several, or comes where it should not; or the client's side ends without
+   * `end`), RESOURCE_EXHAUSTED (OVERLOADED, DISK_FULL, PARTITION_FULL, REQUEST_TOO_LARGE: more than 65,536 records in
+   * a message), UNAVAILABLE (STORAGE_UNAVAILABLE, SHUTTING_DOWN), UNKNOWN (OUTCOME_UNKNOWN).
+   */
+  importRecords: {
+    path: "/taffrail.v1.Admin/ImportRecords" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: ImportRecordsRequest): Buffer => Buffer.from(ImportRecordsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ImportRecordsRequest => ImportRecordsRequest.decode(value),
+    responseSerialize: (value: ImportRecordsResponse): Buffer =>
+      Buffer.from(ImportRecordsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ImportRecordsResponse => ImportRecordsResponse.decode(value),
+  },
 } as const;
 
 export interface AdminServer extends UntypedServiceImplementation {
@@ -307,6 +919,34 @@ export interface AdminServer extends UntypedServiceImplementation {
    * UNAVAILABLE (SHUTTING_DOWN).
    */
   advance: handleUnaryCall<AdvanceRequest, AdvanceResponse>;
+  /**
+   * Stores records as they were in another topic, mostly of another broker: with their offsets, versions, append times
+   * and event ids. The topic has never had a record, or an import into it was broken off, and this one goes on.
+   *
+   * The client first sends `begin`. The answer `begun` says what the offset of the next record of each partition is: 0
+   * or where the partition is to start, if nothing was imported before. Then it sends records, in any number of
+   * messages, each for one partition. Along a partition offsets ascend, and so do the versions of each key; there may
+   * be gaps, where compaction, trims or erasures have removed records. Append times never decrease. Then it sends
+   * `end`. The answer `done` says that all of it is durable.
+   *
+   * From `begin` on the topic's setting `appends` is `import`: all other appends to it are refused
+   * (FAILED_PRECONDITION, TOPIC_IMPORTING). `end` takes that back. Each message is stored as a whole or not at all,
+   * and readers see it when it is durable. An import that breaks off leaves the topic with the setting, and in each
+   * partition a beginning of its records. Then somebody imports again, goes on, or deletes the topic, or takes it as
+   * it is by resetting the setting. A client that goes on has to send the same records as the one before.
+   *
+   * Erased records are imported as such. But the broker does not know their entities by their keys: one of which
+   * nothing but erased records is left begins at version 1 again, and so does one of which nothing is left at all.
+   * Groups, producers and erasures are not imported; a backup has all of them.
+   *
+   * Errors: NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION), FAILED_PRECONDITION (TOPIC_NOT_EMPTY; IMPORT_UNDER_WAY: by
+   * another call; IMPORT_ENDED: the setting was reset meanwhile; IMPORT_OF_OTHER: what was imported before starts
+   * elsewhere), INVALID_ARGUMENT (IMPORT_MALFORMED: a record that cannot be, with its `number`; MALFORMED_REQUEST: a
+   * message that has none of its parts, or several, or comes where it should not; or the client's side ends without
+   * `end`), RESOURCE_EXHAUSTED (OVERLOADED, DISK_FULL, PARTITION_FULL, REQUEST_TOO_LARGE: more than 65,536 records in
+   * a message), UNAVAILABLE (STORAGE_UNAVAILABLE, SHUTTING_DOWN), UNKNOWN (OUTCOME_UNKNOWN).
+   */
+  importRecords: handleBidiStreamingCall<ImportRecordsRequest, ImportRecordsResponse>;
 }
 
 export interface AdminClient extends Client {
@@ -358,6 +998,39 @@ export interface AdminClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: AdvanceResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * Stores records as they were in another topic, mostly of another broker: with their offsets, versions, append times
+   * and event ids. The topic has never had a record, or an import into it was broken off, and this one goes on.
+   *
+   * The client first sends `begin`. The answer `begun` says what the offset of the next record of each partition is: 0
+   * or where the partition is to start, if nothing was imported before. Then it sends records, in any number of
+   * messages, each for one partition. Along a partition offsets ascend, and so do the versions of each key; there may
+   * be gaps, where compaction, trims or erasures have removed records. Append times never decrease. Then it sends
+   * `end`. The answer `done` says that all of it is durable.
+   *
+   * From `begin` on the topic's setting `appends` is `import`: all other appends to it are refused
+   * (FAILED_PRECONDITION, TOPIC_IMPORTING). `end` takes that back. Each message is stored as a whole or not at all,
+   * and readers see it when it is durable. An import that breaks off leaves the topic with the setting, and in each
+   * partition a beginning of its records. Then somebody imports again, goes on, or deletes the topic, or takes it as
+   * it is by resetting the setting. A client that goes on has to send the same records as the one before.
+   *
+   * Erased records are imported as such. But the broker does not know their entities by their keys: one of which
+   * nothing but erased records is left begins at version 1 again, and so does one of which nothing is left at all.
+   * Groups, producers and erasures are not imported; a backup has all of them.
+   *
+   * Errors: NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION), FAILED_PRECONDITION (TOPIC_NOT_EMPTY; IMPORT_UNDER_WAY: by
+   * another call; IMPORT_ENDED: the setting was reset meanwhile; IMPORT_OF_OTHER: what was imported before starts
+   * elsewhere), INVALID_ARGUMENT (IMPORT_MALFORMED: a record that cannot be, with its `number`; MALFORMED_REQUEST: a
+   * message that has none of its parts, or several, or comes where it should not; or the client's side ends without
+   * `end`), RESOURCE_EXHAUSTED (OVERLOADED, DISK_FULL, PARTITION_FULL, REQUEST_TOO_LARGE: more than 65,536 records in
+   * a message), UNAVAILABLE (STORAGE_UNAVAILABLE, SHUTTING_DOWN), UNKNOWN (OUTCOME_UNKNOWN).
+   */
+  importRecords(): ClientDuplexStream<ImportRecordsRequest, ImportRecordsResponse>;
+  importRecords(options: Partial<CallOptions>): ClientDuplexStream<ImportRecordsRequest, ImportRecordsResponse>;
+  importRecords(
+    metadata: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientDuplexStream<ImportRecordsRequest, ImportRecordsResponse>;
 }
 
 export const AdminClient = makeGenericClientConstructor(AdminService, "taffrail.v1.Admin") as unknown as {
