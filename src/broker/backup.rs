@@ -7,9 +7,13 @@
 //! there. Its room on the disk is not given back meanwhile, so there is one backup at a time, it
 //! ends when the disk is short of room, and whoever takes it must not stall.
 
-use std::sync::{Arc, Mutex, Weak};
+use std::{
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use tokio::sync::{Notify, futures::Notified};
 
 use super::{Broker, Error, Kind, Shared, health::Health, lock};
 use crate::{
@@ -23,10 +27,21 @@ use crate::{
 
 /// Which backup is under way, if one is.
 #[derive(Default)]
-pub(super) struct Backups(Mutex<Weak<Pinned>>);
+pub(super) struct Backups {
+    under_way: Mutex<Weak<Pinned>>,
+    ended: Arc<Notify>,
+}
 
 /// Held by the backup that is under way.
-struct Pinned;
+struct Pinned {
+    ended: Arc<Notify>,
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.ended.notify_waiters();
+    }
+}
 
 /// The data directory at one journal entry, whose files stay as long as this is there.
 pub(crate) struct Backup {
@@ -72,15 +87,17 @@ impl BackupRefused {
 impl Backups {
     /// Whether the files of deleted topics are to stay.
     pub(super) fn is_any_under_way(&self) -> bool {
-        lock(&self.0).strong_count() > 0
+        lock(&self.under_way).strong_count() > 0
     }
 
     fn begin(&self) -> Result<Arc<Pinned>, Error> {
-        let mut under_way = lock(&self.0);
+        let mut under_way = lock(&self.under_way);
         if under_way.strong_count() > 0 {
             return Err(BackupRefused::UnderWay.into());
         }
-        let pinned = Arc::new(Pinned);
+        let pinned = Arc::new(Pinned {
+            ended: Arc::clone(&self.ended),
+        });
         *under_way = Arc::downgrade(&pinned);
         Ok(pinned)
     }
@@ -104,6 +121,21 @@ impl Broker {
             health: Arc::clone(&shared.health),
             _pinned: pinned,
         })
+    }
+}
+
+impl Broker {
+    /// Resolves when the backup that is under way, if one is, has ended.
+    pub(crate) fn backup_ended(&self) -> Notified<'_> {
+        self.shared.maintenance.backups.ended.notified()
+    }
+
+    /// For how long there has been no backup: since the last one was taken that was sent to its
+    /// end, or since the start.
+    pub(crate) fn backup_age(&self) -> Duration {
+        let taken = Duration::from_millis(self.shared.counts.backup.begun_ms.get());
+        let since = taken.max(self.opened_at);
+        self.shared.env.clock.elapsed().saturating_sub(since)
     }
 }
 

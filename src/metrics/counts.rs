@@ -21,6 +21,7 @@ pub(crate) struct Counts {
     pub(crate) appends: Appends,
     pub(crate) journal: Journal,
     pub(crate) checkpoint: Checkpoint,
+    pub(crate) backup: Backup,
     pub(crate) scrub: Scrub,
     pub(crate) compaction: Compaction,
     /// The size of compressed segments before they were compressed, in bytes.
@@ -71,6 +72,19 @@ pub(crate) struct Checkpoint {
     pub(crate) at_ms: Gauge,
     /// The last journal entry that it covers.
     pub(crate) covered: Gauge,
+}
+
+/// The backups that were sent to their end, and the last of them.
+#[derive(Debug, Default)]
+pub(crate) struct Backup {
+    count: Counter,
+    /// When it was begun, by the clock of the environment.
+    pub(crate) begun_ms: Gauge,
+    /// When it was taken, in milliseconds since 1970.
+    taken_ms: Gauge,
+    bytes: Gauge,
+    sent: Gauge,
+    took_ms: Gauge,
 }
 
 /// Counts of background verification.
@@ -126,6 +140,32 @@ impl Checkpoint {
     }
 }
 
+impl Backup {
+    /// Counts a backup that was taken at `taken_ms`, was begun at `begun` on the environment's
+    /// clock, took this long, and has so many bytes, of which so many were sent.
+    pub(crate) fn note(&self, taken_ms: i64, (begun, took): (Duration, Duration), bytes: [u64; 2]) {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.begun_ms.set(millis(begun));
+        self.taken_ms.set(u64::try_from(taken_ms).unwrap_or(0));
+        self.took_ms.set(millis(took));
+        self.bytes.set(bytes[0]);
+        self.sent.set(bytes[1]);
+        self.count.add(1);
+    }
+
+    fn show(&self, page: &mut Page) {
+        page.set(Metric::Backups, self.count.get());
+        if self.count.get() == 0 {
+            return;
+        }
+        let seconds = |ms: &Gauge| ms.get() as f64 / 1e3;
+        page.set(Metric::BackupTaken, seconds(&self.taken_ms));
+        page.set(Metric::BackupTime, seconds(&self.took_ms));
+        page.set(Metric::BackupBytes, self.bytes.get());
+        page.set(Metric::BackupSent, self.sent.get());
+    }
+}
+
 impl Refusals {
     fn new(reasons: &[&'static str]) -> Self {
         let count = |reason: &&'static str| (*reason, Counter::default());
@@ -158,6 +198,7 @@ impl Counts {
             },
             journal: Journal::default(),
             checkpoint: Checkpoint::default(),
+            backup: Backup::default(),
             scrub: Scrub::default(),
             compaction: Compaction::default(),
             compressed: Counter::default(),
@@ -199,6 +240,7 @@ impl Counts {
     fn show_background(&self, page: &mut Page) {
         let took = self.checkpoint.took.distribution();
         page.set(Metric::CheckpointTime, took);
+        self.backup.show(page);
         page.set(Metric::ScrubBytes, self.scrub.bytes.get());
         page.set(Metric::ScrubRounds, self.scrub.rounds.get());
         page.set(Metric::Compactions, self.compaction.passes.get());

@@ -262,6 +262,20 @@ metrics! {
         "For how long there has been something in the journal that no checkpoint covers.";
     CheckpointTime: Histogram "taffrail_checkpoint_duration" Seconds,
         "How long it took to write each checkpoint, with the segments that it covers.";
+    Backups: Counter "taffrail_backups" Numbers,
+        "Backups that were sent to their end.";
+    BackupAge: Gauge "taffrail_backup_age" Seconds,
+        "How long ago the last backup was begun that was sent to its end; the time since the start \
+            of the broker, if none was.";
+    BackupTaken: Gauge "taffrail_backup_last_timestamp" Seconds,
+        "What the last of them is as of, in seconds since 1970; it and what follows have no value \
+            before the first since the start.";
+    BackupTime: Gauge "taffrail_backup_last_duration" Seconds,
+        "How long the last of them took.";
+    BackupBytes: Gauge "taffrail_backup_last" Bytes,
+        "Bytes of the files of the last of them.";
+    BackupSent: Gauge "taffrail_backup_last_sent" Bytes,
+        "Bytes that were sent for the last of them: what its client did not have.";
     ScrubBytes: Counter "taffrail_scrub" Bytes,
         "Bytes of sealed segments that were verified.";
     ScrubRounds: Counter "taffrail_scrub_rounds" Numbers,

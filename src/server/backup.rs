@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -15,7 +15,7 @@ use tonic::Status;
 
 use super::{
     answers::Source, blocking::blocking, incoming::Incoming, limits::RETRY_AFTER_MS, status,
-    stop::Stopped,
+    stop::Stopped, turns::Long,
 };
 use crate::{
     broker::{Backup, BackupRefused, Broker, Error},
@@ -103,6 +103,30 @@ impl Had {
                 ends: file.ends_checksum,
             };
             self.files.insert(file.path.into(), had);
+        }
+    }
+}
+
+/// Begins a backup. One that is under way may be that of a client that is gone and of which the
+/// broker is about to hear, so its end is waited for, within `patience`.
+pub(super) async fn begin(
+    broker: &Broker,
+    long: &Long,
+    patience: Duration,
+) -> Result<Backup, Error> {
+    let mut patience = pin!(sleep(patience));
+    loop {
+        let ended = broker.backup_ended();
+        let turn = long.turn().await;
+        let begun = blocking(|| broker.begin_backup());
+        drop(turn);
+        match begun {
+            Err(Error::Backup(BackupRefused::UnderWay)) => {}
+            begun => return begun,
+        }
+        tokio::select! {
+            () = ended => {}
+            () = &mut patience => return Err(BackupRefused::UnderWay.into()),
         }
     }
 }
@@ -204,6 +228,9 @@ pub(super) struct BackupAnswers {
     had: Had,
     next: Next,
     last: Last,
+    /// When it was begun, by the clock of the environment, and how many bytes were sent.
+    begun: Duration,
+    sent: u64,
     pace: Pace,
     /// Resolves when the client has taken nothing for too long.
     stalled: Pin<Box<Sleep>>,
@@ -230,6 +257,8 @@ impl BackupAnswers {
                 position: 0,
                 len: 0,
             },
+            begun: broker.system_clock().elapsed(),
+            sent: 0,
             pace: Pace::new(pace.rate, broker),
             stalled: Box::pin(sleep(pace.patience)),
             patience: pace.patience,
@@ -256,7 +285,14 @@ impl BackupAnswers {
                 Ok(Some(vec![self.keep(Message::Begun(begun))]))
             }
             Next::File(at, _) if at == files => {
-                let commit = image.commit();
+                let (commit, taken_ms) = (image.commit(), image.taken_ms());
+                let bytes = [image.bytes(), self.sent];
+                let broker = &self.pace.broker;
+                let took = broker.system_clock().elapsed().saturating_sub(self.begun);
+                broker
+                    .counts()
+                    .backup
+                    .note(taken_ms, (self.begun, took), bytes);
                 self.next = Next::Done;
                 Ok(Some(vec![self.keep(Message::Done(BackupDone { commit }))]))
             }
@@ -318,6 +354,7 @@ impl BackupAnswers {
             true => Next::File(at + 1, None),
             false => Next::File(at, Some(from + len)),
         };
+        self.sent += len;
         self.pace.sent(len);
         Ok(vec![self.last.head.clone(), bytes])
     }

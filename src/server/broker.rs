@@ -7,11 +7,11 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use super::{
     answers::{Elsewhere, respond},
     auth::{access, permit},
-    backup::{BackupAnswers, Had, Limits},
+    backup::{self, BackupAnswers, Had, Limits},
     blocking::blocking,
     bounds::{self, Bound, Configured},
     incoming::Incoming,
-    limits::ADMIN_CONNECTIONS,
+    limits::{ADMIN_CONNECTIONS, BACKUP_PATIENCE},
     peer,
     reads::Reads,
     stop::Stopping,
@@ -85,9 +85,7 @@ impl broker_server::Broker for BrokerService {
         let requests = Incoming::of(request.extensions());
         drop(request);
         let had = Had::take(requests, &memory, stopping.stopped()).await?;
-        let turn = long.turn().await;
-        let backup = blocking(|| self.broker.begin_backup())?;
-        drop(turn);
+        let backup = backup::begin(&self.broker, &long, BACKUP_PATIENCE).await?;
         let (broker, limits) = (Arc::clone(&self.broker), Limits::at_rate(*rate));
         let answers = BackupAnswers::new(backup, had, broker, limits, stopping.stopped());
         Ok(respond(answers, reads, shares)?)

@@ -343,6 +343,10 @@ pub(super) const FEW_OFFSETS: usize = 512;
 /// fill.
 pub(super) const MAX_APPENDS_IN_FLIGHT: usize = 256;
 
+/// How long a backup waits for the end of another one. The broker hears within milliseconds that a
+/// client was killed.
+pub(super) const BACKUP_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The most messages of an import that are not durable when the next one is taken. Each has one
 /// sync of the journal; more of them would only take more memory.
 pub(super) const MAX_IMPORTS_IN_FLIGHT: usize = 16;

@@ -66,8 +66,8 @@ type BrokerClient interface {
 	// producers, groups, erasures, tokens, settings of topics. What is sent are the files of a data directory that was
 	// left by a clean stop. The broker goes on meanwhile; it removes no file that is to be sent yet, so that the room of
 	// what is trimmed, compacted or deleted, and the bytes of what is erased, stay for as long. A broker has one backup
-	// at a time; one whose client takes nothing for 60 s is ended. While others append, no more is sent in a second than
-	// the setting `backup.rate` says.
+	// at a time, and another one waits 2 s for its end; one whose client takes nothing for 60 s is ended. While others
+	// append, no more is sent in a second than the setting `backup.rate` says.
 	//
 	// The client first says which files it has, in any number of messages, and ends its side. What is the same is not
 	// sent again: a file of the same path, length and ends; and the beginning of one that has grown. So a backup that was
@@ -200,8 +200,8 @@ type BrokerServer interface {
 	// producers, groups, erasures, tokens, settings of topics. What is sent are the files of a data directory that was
 	// left by a clean stop. The broker goes on meanwhile; it removes no file that is to be sent yet, so that the room of
 	// what is trimmed, compacted or deleted, and the bytes of what is erased, stay for as long. A broker has one backup
-	// at a time; one whose client takes nothing for 60 s is ended. While others append, no more is sent in a second than
-	// the setting `backup.rate` says.
+	// at a time, and another one waits 2 s for its end; one whose client takes nothing for 60 s is ended. While others
+	// append, no more is sent in a second than the setting `backup.rate` says.
 	//
 	// The client first says which files it has, in any number of messages, and ends its side. What is the same is not
 	// sent again: a file of the same path, length and ends; and the beginning of one that has grown. So a backup that was

@@ -33,7 +33,11 @@ const NOT_THE_CLIENTS: [&str; 5] = [
 /// The rules, as a file for Prometheus.
 pub(super) fn rules() -> String {
     let mut text = String::from("groups:\n  - name: taffrail\n    rules:\n");
-    let alerts = storage().into_iter().chain(room()).chain(work());
+    let alerts = storage()
+        .into_iter()
+        .chain(room())
+        .chain(work())
+        .chain(copies());
     for alert in alerts {
         write(&mut text, &alert);
     }
@@ -239,6 +243,18 @@ fn work() -> Vec<Alert> {
             why.",
         },
     ]
+}
+
+fn copies() -> Vec<Alert> {
+    vec![Alert {
+        name: "TaffrailBackupOld",
+        query: format!("{} > 172800", Metric::BackupAge.series()),
+        lasts: "1h",
+        severity: WARNING,
+        summary: "No backup of {{ $labels.instance }} was taken for two days",
+        description: "The last one that was sent to its end was begun {{ $value }} s ago, or none \
+            was since the broker was started so long ago. Look at what takes them.",
+    }]
 }
 
 /// More than this share of a limit is used.

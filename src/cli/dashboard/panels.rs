@@ -142,6 +142,7 @@ fn rows() -> Vec<Row> {
         row("Topics", topics()),
         row("Room", room()),
         row("Background", background()),
+        row("Backups", backups()),
     ]
 }
 
@@ -359,6 +360,29 @@ fn background() -> Vec<Panel> {
             "Partitions that cannot be compacted",
             "short",
             [(value(Metric::CompactionsHindered), "")],
+        ),
+    ]
+}
+
+fn backups() -> Vec<Panel> {
+    vec![
+        panel(
+            "Since the last backup was begun",
+            "s",
+            [(value(Metric::BackupAge), "")],
+        ),
+        panel(
+            "Bytes of the last backup",
+            "bytes",
+            [
+                (value(Metric::BackupBytes), "all"),
+                (value(Metric::BackupSent), "sent"),
+            ],
+        ),
+        panel(
+            "Duration of the last backup",
+            "s",
+            [(value(Metric::BackupTime), "")],
         ),
     ]
 }

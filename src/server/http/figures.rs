@@ -145,6 +145,7 @@ fn broker(page: &mut Page, broker: &Broker) {
     page.set(Metric::JournalFiles, files);
     page.set(Metric::JournalFilesLimit, limit);
     page.set(Metric::CheckpointAge, broker.checkpoint_age().as_secs_f64());
+    page.set(Metric::BackupAge, broker.backup_age().as_secs_f64());
     page.set(Metric::CompactionsHindered, status.hindered_compactions);
 }
 

@@ -11,15 +11,18 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::{
-    broker::{Broker, Options},
+    broker::{BackupRefused, Broker, Error, Options},
+    budget::Name,
     env::{
         Env,
         sim::{SimClock, SimDisk, SimRandom},
     },
+    metrics::{Format, Page},
     proto::{BackupFile, BackupRequest, BackupResponse, backup_response::Message},
     server::{
         answers::Source,
-        backup::{BackupAnswers, Had, Limits},
+        backup::{self, BackupAnswers, Had, Limits},
+        turns::Lanes,
     },
 };
 
@@ -176,5 +179,53 @@ async fn a_backup_goes_on_at_its_rate_while_others_append_and_without_one_where_
     let took = clock.elapsed().saturating_sub(began);
     assert!(took >= Duration::from_millis(499), "{took:?}");
     drop(beside_appends);
+    broker.close().expect("nothing fails");
+}
+
+#[tokio::test]
+async fn a_backup_waits_for_a_moment_for_the_end_of_the_one_before() {
+    let broker = broker();
+    let long = Lanes::new().long(broker.budget().part(Name::Reads).holder());
+    let first = broker.begin_backup().expect("nothing fails");
+    let refused = backup::begin(&broker, &long, Duration::from_millis(20)).await;
+    assert!(matches!(
+        refused.err(),
+        Some(Error::Backup(BackupRefused::UnderWay))
+    ));
+    let second = backup::begin(&broker, &long, Duration::from_secs(600));
+    let mut second = Box::pin(second);
+    let polled = poll_fn(|cx| Poll::Ready(second.as_mut().poll(cx).is_pending())).await;
+    assert!(polled, "the first is under way");
+    drop(first);
+    drop(second.await.expect("the first has ended"));
+    broker.close().expect("nothing fails");
+}
+
+#[tokio::test]
+async fn what_is_shown_of_backups_is_of_the_last_that_was_sent_to_its_end() {
+    let broker = broker();
+    let shown = |name: &str| {
+        let mut page = Page::new();
+        broker.counts().show(&mut page);
+        let text = page.text(Format::Prometheus);
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("{name} ")));
+        line.map(|line| line[name.len() + 1..].parse::<f64>().expect("a number"))
+    };
+    let mut cut_off = answers(&broker, had(&[]));
+    next(&mut cut_off).await.expect("it begins");
+    drop(cut_off);
+    assert_eq!(shown("taffrail_backups_total"), Some(0.0));
+    assert_eq!(shown("taffrail_backup_last_bytes"), None);
+    let files = all(&mut answers(&broker, had(&[]))).await;
+    let bytes: usize = files.iter().map(|(.., bytes)| bytes.len()).sum();
+    assert_eq!(shown("taffrail_backups_total"), Some(1.0));
+    assert_eq!(shown("taffrail_backup_last_bytes"), Some(bytes as f64));
+    assert_eq!(shown("taffrail_backup_last_sent_bytes"), Some(bytes as f64));
+    assert_eq!(
+        shown("taffrail_backup_last_timestamp_seconds"),
+        Some(1_700_000_000.0)
+    );
     broker.close().expect("nothing fails");
 }
