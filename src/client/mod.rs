@@ -34,6 +34,7 @@
 //! | read fast | [`Reading::next_batch`] | records borrowed from the received bytes |
 //! | share the work of reading | [`Client::member`] | the broker assigns partitions and keeps how far they have come |
 //! | read one entity | [`Entities::read`] | its records by version, without looking at any other |
+//! | store a topic as it was elsewhere | [`Client::import`] | offsets, versions and times stay what they were |
 //! | see how entities are now | [`Entities::latest`] | the last record of up to 1,000, at one moment |
 //!
 //! # Errors

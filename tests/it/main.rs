@@ -15,6 +15,7 @@ mod exactly_once;
 mod groups;
 mod grpc;
 mod http2;
+mod imports;
 #[path = "../../src/server/auth/tests/issuer.rs"]
 mod issuer;
 mod liveness;
