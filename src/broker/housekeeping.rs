@@ -43,8 +43,9 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// clock, the age of segments.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How often what was appended meanwhile is moved to segments before a journal entry is held. Each
-/// round leaves what came while it lasted, which is less than what it moved.
+/// How many times new records are moved to segments before appends are stopped at a journal entry.
+/// Each round leaves only what was appended during it, so the last move, for which appends wait, is
+/// small.
 const ROUNDS_BEFORE_AN_ENTRY: usize = 2;
 
 /// When the first round is due.

@@ -25,10 +25,10 @@ pub(super) enum Manner {
     JsonLog = 2,
 }
 
-/// That of this process.
+/// The manner in which this process says things.
 static MANNER: AtomicU8 = AtomicU8::new(Manner::Text as u8);
 
-/// Whatever is said from now on is said so.
+/// Everything is said in this manner from now on.
 pub(super) fn speak(manner: Manner) {
     MANNER.store(manner as u8, Relaxed);
 }

@@ -1,5 +1,5 @@
-//! How the file descriptors that a process may have are divided: files first, because an open that
-//! fails is in the way of everybody, and a connection that is not taken only of one client.
+//! Divides the process' file descriptors between files and connections. Files come first: a file
+//! that cannot be opened stops every client, a connection that is refused stops one.
 
 /// Journal, lock, checkpoint, indexes that are written, directories that are synced, the runtime's
 /// own, and files that are opened to be mapped and closed again: 64. The administrators' socket and

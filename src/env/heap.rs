@@ -10,8 +10,8 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const ARENAS: i32 = 2;
 
-/// Smaller blocks are not mapped but taken from an arena. This is the most that glibc allows, and
-/// twice the largest request.
+/// Blocks of at least this size are mapped by themselves; smaller ones come from an arena. It is
+/// glibc's maximum, and twice the largest request.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MAPPED_FROM: i32 = 32 << 20;
 

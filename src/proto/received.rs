@@ -11,7 +11,7 @@ pub struct ReceivedBatch {
     pub topic: String,
     /// The partition to append to; `None` if the broker chooses.
     pub partition: Option<u32>,
-    /// The batch's number among its producer's for this topic and partition.
+    /// The batch's sequence number, which its producer counts for each topic and partition.
     pub sequence: Option<u64>,
     /// The id of the intended topic, unchecked; empty for whichever topic has the name.
     pub topic_id: String,

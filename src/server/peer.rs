@@ -95,7 +95,7 @@ pub(super) struct Peer {
     pub(super) entrance: Entrance,
     /// The client's identity by its certificate.
     certificate: Option<Arc<Certificate>>,
-    /// Who the client was by the JWT that came last.
+    /// What the JWT that came last on this connection says of the client.
     verified: Arc<Verified>,
     /// Whose connection it counts as, where there are quotas.
     slot: Arc<ConnectionSlot>,
@@ -138,7 +138,7 @@ impl Peer {
         }
     }
 
-    /// Who the client was by the JWT that came last.
+    /// What the JWT that came last on this connection says of the client.
     pub(super) fn verified(&self) -> &Verified {
         &self.verified
     }
@@ -275,8 +275,8 @@ impl Peers {
         }
     }
 
-    /// Those of the listener for HTTP, which take turns with those of the port. How many there are
-    /// is counted elsewhere.
+    /// The clients of the listener for HTTP, which take turns with those of the port. How many they
+    /// are is counted elsewhere.
     pub(super) fn over_http(&self) -> Self {
         Self {
             tally: Arc::default(),

@@ -28,7 +28,7 @@ pub(crate) enum Meaning {
     Fatal,
 }
 
-/// The meaning of this error of an action.
+/// What it means for the broker that `action` failed with `error`.
 pub(crate) fn meaning(action: Action, error: &io::Error) -> Meaning {
     match action {
         Action::Open

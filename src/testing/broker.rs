@@ -198,7 +198,7 @@ struct Running {
     broker: Arc<Broker>,
     serving: JoinHandle<()>,
     shutdown: Option<oneshot::Sender<()>>,
-    /// It has crashed or stopped, so that there is nothing left to do when it is dropped.
+    /// Whether it has crashed or stopped, so that nothing is left to do when it is dropped.
     ended: bool,
 }
 

@@ -14,8 +14,9 @@ use super::{
 };
 use crate::budget::Name;
 
-/// Journal files, in bytes: the largest request fits. Small where the disk is memory.
+/// Bytes of a journal file. The largest request (16 MiB) fits.
 const JOURNAL_FILE_BYTES: u64 = 32 << 20;
+/// Smaller, because the simulated disk is in memory. What does not fit is refused.
 const SIMULATED_JOURNAL_FILE_BYTES: u64 = 4 << 20;
 
 /// Bytes waiting to be put into segments: twice the largest request.

@@ -41,7 +41,7 @@ async fn records_in(client: &Client, topic: &str) -> Result<u64, Error> {
     Ok(ends.iter().map(|end| end.high_watermark.0).sum())
 }
 
-/// What of the conditions did not hold.
+/// The conditions that did not hold.
 fn failed<T: std::fmt::Debug>(answer: Result<T, Error>) -> Vec<FailedCondition> {
     match answer {
         Err(Error::Conflict { failed, .. }) => failed,

@@ -371,8 +371,8 @@ impl Live {
         self.woken.send_replace(());
     }
 
-    /// Notes a committed offset of one of its partitions. Wakes the session only if it can continue
-    /// because of it, because commits are many.
+    /// Notes that an offset of one of this session's partitions was committed. Commits are many, so
+    /// the session is woken only if this one lets it continue.
     fn tell_committed(&self, place: Place, next: Offset, now: Duration) {
         let mut state = lock(&self.state);
         if state.placing.remove(&place).is_some() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{GroupChange, Groups, KnownTopics, MemberId, Place, Refused, State};
 use crate::types::GroupName;
 
-/// Such a member. Not durable.
+/// A member that the broker has ended with an error. Not durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failed {
     pub(crate) member: MemberId,

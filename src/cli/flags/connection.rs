@@ -76,7 +76,7 @@ impl ConnectionFlags {
     }
 }
 
-/// Those of [`ConnectionFlags`] that have a value.
+/// The flags of [`ConnectionFlags`] that take a value.
 const WITH_VALUE: [&str; 6] = [
     "--server",
     "--tls-ca",

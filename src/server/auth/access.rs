@@ -21,7 +21,7 @@ use crate::{
     types::TopicName,
 };
 
-/// Of how many things that an act is on the audit log has the names.
+/// How many of the resources of one act the audit log names.
 const MOST_SHOWN: usize = 20;
 
 /// Who makes a call, and what they may do. Travels with the request; clones are the same call's.
@@ -78,7 +78,8 @@ impl Length {
 }
 
 impl Access {
-    /// That of a caller who came in there, from this address.
+    /// The access of `caller`, who connected through `entrance` from `address`, for a call of this
+    /// length.
     pub(super) fn new(
         authority: &Arc<Authority>,
         caller: Caller,

@@ -29,7 +29,8 @@ pub(in crate::server) struct Authority {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// A caller, and for how long it is known as such.
+/// The principal that makes a call, its roles, and the proof on which that rests and with which it
+/// expires.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) principal: Principal,
@@ -69,7 +70,8 @@ impl Authority {
         Arc::clone(&self.auth.grants.borrow())
     }
 
-    /// Who sends this as `authorization`, by a connection of which this is known.
+    /// The caller whose call has this `authorization`. `known` is what the connection has verified
+    /// before.
     pub(super) fn caller(
         &self,
         authorization: &[u8],
@@ -168,7 +170,7 @@ impl Verified {
 }
 
 impl Caller {
-    /// One who has shown nothing in this call.
+    /// A caller without a token: only the connection says who it is.
     pub(super) fn unproven(principal: Principal) -> Self {
         Self {
             principal,

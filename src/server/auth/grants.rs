@@ -132,7 +132,7 @@ pub(crate) struct Grant {
     pub(crate) producers: Vec<NamePattern>,
 }
 
-/// All that is granted. Without any, everything is allowed.
+/// All grants of the configuration. If there is none, everybody may do everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Grants(Vec<Arc<Grant>>);
 

@@ -40,7 +40,8 @@ pub(in crate::server) enum Entrance {
 }
 
 impl Entrance {
-    /// That of a client at this address. What is no address of a network is on this machine.
+    /// The entrance of a client at this address. What is no network address, such as a socket's, is
+    /// on this machine.
     pub(in crate::server) fn from(address: &str) -> Self {
         match address.parse::<SocketAddr>() {
             Ok(address) if !address.ip().to_canonical().is_loopback() => Self::Elsewhere,

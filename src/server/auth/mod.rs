@@ -71,7 +71,7 @@ pub(crate) enum Exposure {
 pub(crate) struct Auth {
     grants: watch::Sender<Arc<Grants>>,
     exposure: Exposure,
-    /// Who callers with a certificate are.
+    /// How callers with a certificate are named.
     certificates: CertificateNames,
     /// Whose JWTs are taken, if any are.
     issuer: Option<Arc<Issuer>>,

@@ -26,7 +26,7 @@ pub(super) struct Client {
     pub(super) local: Option<SocketAddr>,
     /// Where it is.
     address: String,
-    /// Who it is by its certificate, if it has shown one.
+    /// The client's identity by its certificate, if it has shown one.
     identity: OnceLock<PeerIdentity>,
     /// What it has of what all clients share, from its first call on; and of which broker.
     peer: Mutex<Option<(u64, Peer)>>,
@@ -45,7 +45,7 @@ impl Client {
         })
     }
 
-    /// It has shown this certificate.
+    /// Notes the certificate that the client has shown.
     pub(super) fn known_by(&self, identity: PeerIdentity) {
         self.identity.get_or_init(|| identity);
     }
@@ -57,14 +57,16 @@ impl Client {
         {
             return peer.clone();
         }
-        // Of a broker that is on trial there may be another one by now.
+        // An ephemeral broker may have been replaced by `Admin.Crash`; then this client is
+        // registered with the new one.
         let peer = api.connected(&self.address);
         let peer = peer.known_by(self.identity.get().cloned());
         *known = Some((api.number(), peer.clone()));
         peer
     }
 
-    /// It has a call, and may take nothing of its answer for so long.
+    /// Notes that the client has a call under way, of whose answer it may take nothing for at most
+    /// `patience`.
     pub(super) fn begin_call(&self, patience: Duration) {
         self.place.busy();
         self.patience.set(patience);

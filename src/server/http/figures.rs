@@ -27,7 +27,7 @@ const OTHERS_BYTES: usize = 256 << 10;
 /// How many metrics a topic has, and a group, and a partition; none has more.
 const METRICS_OF_EACH: usize = 7;
 
-/// Who knows the figures.
+/// Where `/metrics` gets its figures from.
 pub(in crate::server) struct Sources {
     pub(in crate::server) broker: Arc<Broker>,
     pub(in crate::server) tallies: Tallies,

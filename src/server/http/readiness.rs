@@ -54,7 +54,7 @@ impl Readiness {
         lock(&self.api).clone()
     }
 
-    /// Who knows the figures, while the broker is open.
+    /// Where `/metrics` gets its figures from; `None` while the broker is not open.
     pub(super) fn sources(&self) -> Option<Arc<Sources>> {
         lock(&self.open).clone()
     }

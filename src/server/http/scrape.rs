@@ -56,7 +56,7 @@ pub(super) enum NoPage {
     Starting,
     /// The memory for answers is used up.
     NoMemory,
-    /// There is no such topic.
+    /// The topic that was asked for does not exist.
     NoTopic,
 }
 

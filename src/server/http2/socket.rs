@@ -36,7 +36,7 @@ pub(in crate::server) struct Traffic {
     taken: AtomicU64,
     /// The window that the client was granted.
     granted: AtomicUsize,
-    /// The memory of ended calls whose end h2 has, but has not written.
+    /// Memory of calls that have ended, kept until h2 has written their last frame to the socket.
     ended: Mutex<Vec<Arc<Held>>>,
     flood: Mutex<Option<Notice>>,
 }

@@ -44,7 +44,7 @@ impl World {
         Self::waiting(LONG, LONG)
     }
 
-    /// One that waits so long for a header, and for a client that does not read.
+    /// A listener that waits this long for a header, and for a client that does not read.
     fn waiting(header: Duration, stall: Duration) -> Self {
         let rules = HttpApi {
             calls: CALLS,

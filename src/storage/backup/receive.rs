@@ -70,7 +70,7 @@ pub(crate) struct Summary {
 struct Known {
     len: u64,
     checksum: u32,
-    /// It has come since the backup before.
+    /// Whether it has come since the backup before.
     is_incoming: bool,
 }
 

@@ -45,7 +45,7 @@ pub(super) fn read(env: &Env, dir: &Path) -> Result<Vec<Slot>, FileError> {
     Ok(blocks(&bytes).map(decode).collect())
 }
 
-/// The note of the journal file with this number in its name.
+/// The note about `FILE.journal`, where FILE is `file`; `Unknown` if there is none.
 pub(super) fn of(slots: &[Slot], file: u32) -> Slot {
     let at = usize::try_from(file).ok().and_then(|at| at.checked_sub(1));
     at.and_then(|at| slots.get(at))

@@ -58,7 +58,8 @@ fn join_by_prefix() -> JoinGroup {
     }
 }
 
-/// A topic `t` of one partition, and one of too many for the journal.
+/// A topic `t` with one partition, and a topic `many` with so many that giving each an owner does
+/// not fit in a journal file.
 fn world() -> World {
     let world = World::with_topic("t", 1);
     create(world.broker(), "many", MANY);

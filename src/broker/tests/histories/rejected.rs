@@ -150,8 +150,8 @@ fn a_conflict_with_a_version_that_was_never_current_during_the_call_is_rejected(
     // The read is before the append that it overlaps, or after it.
     told(2).accepted(&[1, 2, 3, 5], &[]);
     told(3).accepted(&[1, 2, 3, 5], &[]);
-    // No conflict is possible with the expected version, with a version long past, with a later
-    // one, and with one that is never reached.
+    // A conflict cannot report 1, the version that was expected; 0, which was over before the call;
+    // 4, which came after it; or 5, which never was.
     for actual in [1, 0, 4, 5] {
         told(actual).rejected(&[1, 2, 3, 5], &[]);
     }

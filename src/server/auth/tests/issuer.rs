@@ -7,7 +7,7 @@ use ring::{
 };
 use serde_json::{Value, json};
 
-/// One that signs with two keys: `ec` for ES256, `ed` for EdDSA.
+/// An issuer of JWTs that signs with two keys: `ec` for ES256, `ed` for EdDSA.
 pub(crate) struct Issuer {
     random: SystemRandom,
     ec: EcdsaKeyPair,

@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// What of a request goes on with the call that is made of it.
+/// The headers of a request that go on with the call that is made of it.
 const PASSED_ON: [&str; 2] = ["traceparent", "tracestate"];
 
 /// A message to the services, in slices that lie behind each other.
@@ -141,7 +141,7 @@ impl http_body::Body for OneMessage {
     }
 }
 
-/// There is no room for a call, or for its answer.
+/// The error where there is no room for a call, or for its answer.
 pub(super) fn overloaded() -> Error {
     Error::Overloaded {
         retry_after_ms: RETRY_AFTER_MS,

@@ -78,7 +78,7 @@ impl From<Error> for Problem {
 }
 
 impl Problem {
-    /// One that gRPC does not have.
+    /// A problem of HTTP itself, which gRPC does not have.
     pub(super) fn of_http(
         http_status: StatusCode,
         code: Code,

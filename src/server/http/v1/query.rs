@@ -36,7 +36,7 @@ pub(super) fn decoded(text: &str) -> Option<Vec<u8>> {
 }
 
 impl Query {
-    /// Those of a request, if it has no others than these.
+    /// The parameters of a request; a problem if it has others than the `known` ones.
     pub(super) fn of(query: Option<&str>, known: &[&str]) -> Result<Self, Problem> {
         let mut parameters = Vec::new();
         for pair in query.unwrap_or_default().split('&') {

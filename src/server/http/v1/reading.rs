@@ -59,7 +59,7 @@ pub(super) enum Kind {
         places: Option<Places>,
         heartbeats: bool,
     },
-    /// Those of an entity.
+    /// The records of an entity.
     Entity,
 }
 

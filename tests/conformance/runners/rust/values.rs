@@ -9,7 +9,7 @@ use taffrail::{
 
 use super::Failure;
 
-/// What of a record to append has to be kept, so that the record can borrow it.
+/// The parts of a record to append that must be kept, because the record borrows them.
 pub(crate) struct Owned {
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
