@@ -506,10 +506,9 @@ type GroupOffsets struct {
 	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	// At most 10,000 in the request (REQUEST_TOO_LARGE).
 	Offsets []*GroupOffset `protobuf:"bytes,2,rep,name=offsets,proto3" json:"offsets,omitempty"`
-	// The member that has read up to these offsets: `Joined.member_id` of its stream, else MALFORMED_REQUEST. If a
-	// partition is another member's, nothing is appended (COMMIT_FENCED). Default: empty, and then only the generations
-	// are checked, in which other members may have got other partitions: a program that mixes up partitions is not found
-	// out. A member's commits in its own stream are always checked for that.
+	// The member that has read up to these offsets: `Joined.member_id` of its stream. Empty, or no id of a member:
+	// MALFORMED_REQUEST. If a partition is another member's, nothing is appended (COMMIT_FENCED), also where both were
+	// assigned in one generation.
 	MemberId      string `protobuf:"bytes,3,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -164,10 +164,18 @@ fn group_offsets(encoded: &Bytes) -> Result<(String, Vec<GroupOffset>), Error> {
         codec::decode(encoded.clone()).map_err(|status| Error::MalformedRequest {
             reason: status.message().to_owned(),
         })?;
-    let member = groups::member_id(&group.member_id)?.map(|(id, _)| id);
+    let Some((member, _)) = groups::member_id(&group.member_id)? else {
+        return Err(Error::MalformedRequest {
+            reason: format!(
+                "the offsets of group {:?} have no member_id: an append commits what was assigned to a member, whose \
+                 id is told in `joined`",
+                group.group
+            ),
+        });
+    };
     let mut offsets = groups::offsets::group_offsets(group.offsets)?;
     for offset in &mut offsets {
-        offset.member = member;
+        offset.member = Some(member);
     }
     Ok((group.group, offsets))
 }

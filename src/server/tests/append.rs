@@ -11,16 +11,16 @@ use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    broker::{Broker, Flow, Options},
+    broker::{Broker, Error, Flow, Options},
     budget::{Name, Sizes},
     env::{
         Env,
         sim::{OpKind, SimClock, SimDisk, SimRandom},
     },
-    proto::{Record, wire},
+    proto::{GroupOffset, GroupOffsets, Record, wire},
     server::{
         auth::tests::access_of_everybody,
-        log::append::{answer, take},
+        log::append::{Refused, answer, take},
     },
 };
 
@@ -129,4 +129,33 @@ fn other_calls_go_on_while_an_append_waits_for_a_file() {
     drop(hold);
     assert_eq!(runtime.block_on(appended).expect("it does not panic"), 2);
     broker.close().expect("nothing fails");
+}
+
+#[test]
+fn an_append_commits_no_offset_without_the_member_that_has_read_up_to_it() {
+    let runtime = runtime();
+    let disk = SimDisk::new(1);
+    let broker = open(&disk, 1);
+    let commits = GroupOffsets {
+        group: "g".to_owned(),
+        offsets: vec![GroupOffset {
+            topic: "t".to_owned(),
+            generation: 1,
+            ..GroupOffset::default()
+        }],
+        member_id: String::new(),
+    };
+    let append = wire::AppendRequest {
+        group_offsets: vec![prost::Message::encode_to_vec(&commits).into()],
+        ..request(0)
+    };
+    let access = access_of_everybody();
+    let taken = runtime.block_on(take(&broker, &Flow::default(), None, &access, append));
+    match taken {
+        Err(Refused::ByBroker(Error::MalformedRequest { reason })) => {
+            assert!(reason.contains("member_id"), "{reason}");
+        }
+        Err(refused) => panic!("{refused:?}"),
+        Ok(_) => panic!("it is taken"),
+    }
 }

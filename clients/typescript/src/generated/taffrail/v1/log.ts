@@ -134,10 +134,9 @@ export interface GroupOffsets {
   /** At most 10,000 in the request (REQUEST_TOO_LARGE). */
   offsets: GroupOffset[];
   /**
-   * The member that has read up to these offsets: `Joined.member_id` of its stream, else MALFORMED_REQUEST. If a
-   * partition is another member's, nothing is appended (COMMIT_FENCED). Default: empty, and then only the generations
-   * are checked, in which other members may have got other partitions: a program that mixes up partitions is not found
-   * out. A member's commits in its own stream are always checked for that.
+   * The member that has read up to these offsets: `Joined.member_id` of its stream. Empty, or no id of a member:
+   * MALFORMED_REQUEST. If a partition is another member's, nothing is appended (COMMIT_FENCED), also where both were
+   * assigned in one generation.
    */
   memberId: string;
 }
