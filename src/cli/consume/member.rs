@@ -42,7 +42,6 @@ pub(super) async fn run(
         left: flags.max,
         printed: 0,
         without_value: WithoutValue::default(),
-        out: Vec::new(),
     };
     let mut unread = pin!(output::unread());
     let stopped_by = loop {
@@ -63,7 +62,16 @@ pub(super) async fn run(
             }
             break None;
         };
-        let handled = match printer.print(&batch) {
+        let printed = tokio::select! {
+            biased;
+            printed = printer.print(&batch) => printed,
+            // Nobody reads what is printed. What has been written of it comes again.
+            signal = stop.told() => {
+                member.handled_only(beginning(&batch));
+                break Some(signal);
+            }
+        };
+        let handled = match printed {
             Ok(handled) => handled,
             Err(failure) => {
                 // Others get its partitions at once; what comes of that is told to nobody any more.
@@ -198,37 +206,38 @@ struct Printer {
     left: Option<u64>,
     printed: u64,
     without_value: WithoutValue,
-    out: Vec<u8>,
 }
 
 impl Printer {
-    /// Writes out records, and says up to where.
-    fn print(&mut self, batch: &GroupBatch) -> Result<GroupOffset, Failure> {
-        self.out.clear();
+    /// Writes out records, and says up to where. Given up, nothing of them counts as printed.
+    async fn print(&mut self, batch: &GroupBatch) -> Result<GroupOffset, Failure> {
+        let mut out = Vec::new();
+        let (mut printed, mut left) = (0, self.left);
+        let mut without_value = WithoutValue::default();
         let mut next = batch.next.clone();
         for record in batch.records() {
             let record = record.map_err(Error::from)?;
-            if self.left == Some(0) {
+            if left == Some(0) {
                 next.next_offset = Offset(record.offset.unwrap_or_default());
                 break;
             }
-            if self
-                .format
-                .render(&mut self.out, batch.next.partition, &record)
-            {
-                self.printed += 1;
-                self.left = self.left.map(|left| left - 1);
+            if self.format.render(&mut out, batch.next.partition, &record) {
+                printed += 1;
+                left = left.map(|left| left - 1);
             } else {
-                self.without_value.count(&record);
+                without_value.count(&record);
             }
         }
-        let out = &self.out;
-        // The connection goes on meanwhile, on another thread.
-        tokio::task::block_in_place(|| {
+        // On another thread: it may wait for a reader for ever.
+        let writing = tokio::task::spawn_blocking(move || {
             let mut stdout = io::stdout();
-            stdout.write_all(out)?;
+            stdout.write_all(&out)?;
             stdout.flush()
-        })?;
+        });
+        writing.await.expect("writing does not panic")?;
+        self.printed += printed;
+        self.left = left;
+        self.without_value.add(&without_value);
         Ok(next)
     }
 }

@@ -47,6 +47,9 @@ pub(super) async fn run(flags: ConsumeFlags, env: Env) -> Result<(), Failure> {
         (None, true) => Format::Json,
         (None, false) => Format::Value,
     };
+    if flags.group.is_some() {
+        check_takes_all(&flags)?;
+    }
     if flags.max == Some(0) {
         return Ok(());
     }
@@ -66,6 +69,25 @@ pub(super) async fn run(flags: ConsumeFlags, env: Env) -> Result<(), Failure> {
         _ => failure,
     })?;
     consumer.conclude()
+}
+
+/// Members of a group get all records of its topic.
+fn check_takes_all(flags: &ConsumeFlags) -> Result<(), Failure> {
+    let filters = [
+        ("--key", !flags.key.is_empty()),
+        ("--type", !flags.event_type.is_empty()),
+        ("--partition", !flags.partition.is_empty()),
+    ];
+    for (flag, is_given) in filters {
+        if is_given {
+            return Err(Failure::Usage(format!(
+                "{flag}: a member of a group gets all records of the partitions that it is given, and what it commits \
+                 none of the group gets again, so nothing can be left out; leave {flag} out and pass over what is \
+                 not wanted where the records are handled, or leave --group out"
+            )));
+        }
+    }
+    Ok(())
 }
 
 struct Consumer<W> {
@@ -200,6 +222,11 @@ impl WithoutValue {
             None => &mut self.tombstones,
         };
         *kind += 1;
+    }
+
+    fn add(&mut self, more: &Self) {
+        self.tombstones += more.tombstones;
+        self.erased += more.erased;
     }
 
     fn tell(&self) {

@@ -45,28 +45,13 @@ pub(in crate::cli) struct ConsumeFlags {
     #[arg(long, value_name = "N", conflicts_with_all = ["from", "group"])]
     pub(in crate::cli) last: Option<u64>,
     /// Only records with this key, or another one that is given
-    #[arg(
-        long,
-        value_name = "K",
-        allow_hyphen_values = true,
-        conflicts_with = "group"
-    )]
+    #[arg(long, value_name = "K", allow_hyphen_values = true)]
     pub(in crate::cli) key: Vec<OsString>,
     /// Only records of this type, or another one that is given
-    #[arg(
-        long = "type",
-        value_name = "T",
-        allow_hyphen_values = true,
-        conflicts_with = "group"
-    )]
+    #[arg(long = "type", value_name = "T", allow_hyphen_values = true)]
     pub(in crate::cli) event_type: Vec<String>,
     /// The partition, or another one that is given [default: all]
-    #[arg(
-        long,
-        value_name = "P",
-        value_delimiter = ',',
-        conflicts_with = "group"
-    )]
+    #[arg(long, value_name = "P", value_delimiter = ',')]
     pub(in crate::cli) partition: Vec<u32>,
     /// Read as a member of this group; --from then says where to begin where nothing is committed
     #[arg(long, value_name = "NAME")]

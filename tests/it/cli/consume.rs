@@ -72,6 +72,20 @@ fn damaged_records_are_told_and_all_others_are_printed() {
 }
 
 #[test]
+fn a_member_of_a_group_takes_all_records_and_is_told_what_to_do() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    for flag in ["--key", "--type", "--partition"] {
+        let refused = broker.run(&["consume", "t", "--group", "g", flag, "0"]);
+        assert_fails(&refused, 2, &[flag, "leave --group out"]);
+    }
+    assert_eq!(
+        broker.json(&["group", "list"])["groups"],
+        Value::from([(); 0])
+    );
+}
+
+#[test]
 fn a_consumer_that_comes_back_to_another_topic_of_the_name_says_so_and_ends() {
     let (dir, broker) = started();
     broker.succeed(&["topic", "create", "t"], b"");

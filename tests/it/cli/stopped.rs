@@ -1,6 +1,6 @@
 //! Commands that are told to stop, by Ctrl-C or by whoever started them.
 
-use std::{fs, io::Write, path::Path, process::Child, thread};
+use std::{fs, io::Write, path::Path, process::Child, thread, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -128,5 +128,45 @@ fn bench_leaves_nothing_behind() {
         let output = measuring.wait_with_output().expect("it was started here");
         assert_fails(&output, code, &["interrupted"]);
         assert_eq!(entries(dir.path()), 0, "after {signal:?}");
+    }
+}
+
+/// More than this is in a pipe only if it is full.
+const NEARLY_FULL: u64 = 60_000;
+
+#[test]
+fn a_member_whose_output_nobody_reads_leaves_when_it_is_told_to_stop() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(
+        &["produce", "t"],
+        &b"a line of some length\n".repeat(20_000),
+    );
+    for (signal, code) in SIGNALS {
+        let mut consuming = binary()
+            .args(["consume", "t", "--group", "g", "--follow"])
+            .args(["--server", &broker.url])
+            .spawn()
+            .expect("the binary is there");
+        let pipe = consuming.stdout.as_ref().expect("it is piped");
+        while rustix::io::ioctl_fionread(pipe).expect("it is a pipe") < NEARLY_FULL {
+            thread::yield_now();
+        }
+        tell(&consuming, signal);
+        let mut ended = None;
+        for _ in 0..3_000 {
+            ended = consuming.try_wait().expect("it was started here");
+            if ended.is_some() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let Some(ended) = ended else {
+            consuming.kill().expect("it runs");
+            panic!("it waits for a reader after {signal:?}");
+        };
+        assert_eq!(ended.code(), Some(code));
+        let group = broker.json(&["group", "list"]);
+        assert_eq!(group["groups"][0]["members"], 0, "{group}");
     }
 }
