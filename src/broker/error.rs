@@ -9,7 +9,7 @@ use super::{
     groups::{CommitFenced, GroupOffsetOutOfRange, nothing_committed, too_many},
 };
 use crate::{
-    catalog::groups::Many,
+    catalog::groups::{Many, MemberId},
     types::{
         GroupNameError, MalformedRecord, Offset, PartitionId, ProducerId, SettingError, TopicId,
         TopicNameError, Version, limits,
@@ -199,7 +199,8 @@ pub(crate) enum Error {
     #[error("there is no erasure {id:016x}, or it was complete so long ago that it is forgotten")]
     UnknownErasure { id: u64 },
     #[error(
-        "another stream has joined group {group:?} as this member: this one is over; do not join again by yourself"
+        "another stream has joined group {group:?} as this member, or it was removed: this one is over; do not join \
+         again by yourself"
     )]
     MemberFenced { group: String },
     #[error(
@@ -219,6 +220,12 @@ pub(crate) enum Error {
     InvalidGroupName(#[from] GroupNameError),
     #[error("there is no group {group:?}")]
     UnknownGroup { group: String },
+    #[error(
+        "group {group:?} has no member with the id {:016x}: it has left, or another client has joined with its name; \
+         `describe` says who is in the group",
+        member.0
+    )]
+    UnknownMember { group: String, member: MemberId },
     #[error("group {group:?} exists already")]
     GroupExists { group: String },
     #[error(
@@ -382,6 +389,7 @@ impl Error {
             | Self::UnknownProducer { .. }
             | Self::NoProducerNamed { .. }
             | Self::UnknownGroup { .. }
+            | Self::UnknownMember { .. }
             | Self::UnknownToken { .. }
             | Self::UnknownErasure { .. } => Kind::NotFound,
             Self::Conflict { .. } => Kind::Conflict,
@@ -437,7 +445,7 @@ impl Error {
     }
 
     /// All reasons for which a request can be refused; these include those of appends.
-    pub(crate) const REASONS: [&str; 52] = [
+    pub(crate) const REASONS: [&str; 53] = [
         "COMMIT_FENCED",
         "CONFLICT",
         "DAMAGED_RECORDS",
@@ -484,6 +492,7 @@ impl Error {
         "TOPIC_RECREATED",
         "UNKNOWN_ERASURE",
         "UNKNOWN_GROUP",
+        "UNKNOWN_MEMBER",
         "UNKNOWN_PARTITION",
         "UNKNOWN_PRODUCER",
         "UNKNOWN_TOPIC",
@@ -533,6 +542,7 @@ impl Error {
             Self::NoOffset { .. } | Self::NothingCommitted { .. } => "NO_OFFSET",
             Self::InvalidGroupName(_) => "INVALID_GROUP_NAME",
             Self::UnknownGroup { .. } => "UNKNOWN_GROUP",
+            Self::UnknownMember { .. } => "UNKNOWN_MEMBER",
             Self::GroupExists { .. } => "GROUP_EXISTS",
             Self::GroupHasMembers { .. } => "GROUP_HAS_MEMBERS",
             Self::GroupKind { .. } => "GROUP_KIND",

@@ -3124,6 +3124,98 @@ func (*ForkGroupResponse) Descriptor() ([]byte, []int) {
 	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{35}
 }
 
+// A member to remove.
+type RemoveMemberRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The group. Required.
+	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	// The member: `GroupMember.member_id` of `Describe`. Required.
+	MemberId      string `protobuf:"bytes,2,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMemberRequest) Reset() {
+	*x = RemoveMemberRequest{}
+	mi := &file_taffrail_v1_groups_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMemberRequest) ProtoMessage() {}
+
+func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_groups_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
+func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *RemoveMemberRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *RemoveMemberRequest) GetMemberId() string {
+	if x != nil {
+		return x.MemberId
+	}
+	return ""
+}
+
+// The member is removed.
+type RemoveMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMemberResponse) Reset() {
+	*x = RemoveMemberResponse{}
+	mi := &file_taffrail_v1_groups_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMemberResponse) ProtoMessage() {}
+
+func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_groups_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
+func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{37}
+}
+
 // A group to delete.
 type DeleteGroupRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3135,7 +3227,7 @@ type DeleteGroupRequest struct {
 
 func (x *DeleteGroupRequest) Reset() {
 	*x = DeleteGroupRequest{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[36]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3147,7 +3239,7 @@ func (x *DeleteGroupRequest) String() string {
 func (*DeleteGroupRequest) ProtoMessage() {}
 
 func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[36]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3160,7 +3252,7 @@ func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGroupRequest.ProtoReflect.Descriptor instead.
 func (*DeleteGroupRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{36}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DeleteGroupRequest) GetGroup() string {
@@ -3179,7 +3271,7 @@ type DeleteGroupResponse struct {
 
 func (x *DeleteGroupResponse) Reset() {
 	*x = DeleteGroupResponse{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[37]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3191,7 +3283,7 @@ func (x *DeleteGroupResponse) String() string {
 func (*DeleteGroupResponse) ProtoMessage() {}
 
 func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[37]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3204,7 +3296,7 @@ func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGroupResponse.ProtoReflect.Descriptor instead.
 func (*DeleteGroupResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{37}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{39}
 }
 
 var File_taffrail_v1_groups_proto protoreflect.FileDescriptor
@@ -3438,7 +3530,11 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1b\n" +
 	"\tnew_group\x18\x02 \x01(\tR\bnewGroup\x12\x16\n" +
 	"\x06replay\x18\x03 \x01(\bR\x06replay\"\x13\n" +
-	"\x11ForkGroupResponse\"*\n" +
+	"\x11ForkGroupResponse\"H\n" +
+	"\x13RemoveMemberRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1b\n" +
+	"\tmember_id\x18\x02 \x01(\tR\bmemberId\"\x16\n" +
+	"\x14RemoveMemberResponse\"*\n" +
 	"\x12DeleteGroupRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\"\x15\n" +
 	"\x13DeleteGroupResponse*q\n" +
@@ -3462,7 +3558,7 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"\x11GROUP_STATE_EMPTY\x10\x01\x12\x16\n" +
 	"\x12GROUP_STATE_STABLE\x10\x02\x12\x16\n" +
 	"\x12GROUP_STATE_MOVING\x10\x03\x12\x17\n" +
-	"\x13GROUP_STATE_WAITING\x10\x042\xe4\x04\n" +
+	"\x13GROUP_STATE_WAITING\x10\x042\xb9\x05\n" +
 	"\x06Groups\x12H\n" +
 	"\aConsume\x12\x1b.taffrail.v1.ConsumeRequest\x1a\x1c.taffrail.v1.ConsumeResponse(\x010\x01\x12A\n" +
 	"\x06Commit\x12\x1a.taffrail.v1.CommitRequest\x1a\x1b.taffrail.v1.CommitResponse\x12S\n" +
@@ -3470,7 +3566,8 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"\x04List\x12\x1e.taffrail.v1.ListGroupsRequest\x1a\x1f.taffrail.v1.ListGroupsResponse\x12Q\n" +
 	"\bDescribe\x12!.taffrail.v1.DescribeGroupRequest\x1a\".taffrail.v1.DescribeGroupResponse\x12H\n" +
 	"\x05Reset\x12\x1e.taffrail.v1.ResetGroupRequest\x1a\x1f.taffrail.v1.ResetGroupResponse\x12E\n" +
-	"\x04Fork\x12\x1d.taffrail.v1.ForkGroupRequest\x1a\x1e.taffrail.v1.ForkGroupResponse\x12K\n" +
+	"\x04Fork\x12\x1d.taffrail.v1.ForkGroupRequest\x1a\x1e.taffrail.v1.ForkGroupResponse\x12S\n" +
+	"\fRemoveMember\x12 .taffrail.v1.RemoveMemberRequest\x1a!.taffrail.v1.RemoveMemberResponse\x12K\n" +
 	"\x06Delete\x12\x1f.taffrail.v1.DeleteGroupRequest\x1a .taffrail.v1.DeleteGroupResponseBw\n" +
 	"\x0fdev.taffrail.v1B\vGroupsProtoP\x01Z*taffrail.dev/gen/go/taffrail/v1;taffrailv1\xaa\x02\vTaffrail.V1\xca\x02\vTaffrail\\V1\xea\x02\fTaffrail::V1b\x06proto3"
 
@@ -3487,7 +3584,7 @@ func file_taffrail_v1_groups_proto_rawDescGZIP() []byte {
 }
 
 var file_taffrail_v1_groups_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_taffrail_v1_groups_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_taffrail_v1_groups_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_taffrail_v1_groups_proto_goTypes = []any{
 	(OffsetGone)(0),                   // 0: taffrail.v1.OffsetGone
 	(CommitOutcome)(0),                // 1: taffrail.v1.CommitOutcome
@@ -3528,12 +3625,14 @@ var file_taffrail_v1_groups_proto_goTypes = []any{
 	(*ResetOffset)(nil),               // 36: taffrail.v1.ResetOffset
 	(*ForkGroupRequest)(nil),          // 37: taffrail.v1.ForkGroupRequest
 	(*ForkGroupResponse)(nil),         // 38: taffrail.v1.ForkGroupResponse
-	(*DeleteGroupRequest)(nil),        // 39: taffrail.v1.DeleteGroupRequest
-	(*DeleteGroupResponse)(nil),       // 40: taffrail.v1.DeleteGroupResponse
-	(*Position)(nil),                  // 41: taffrail.v1.Position
-	(*GroupOffset)(nil),               // 42: taffrail.v1.GroupOffset
-	(*ErasedEntity)(nil),              // 43: taffrail.v1.ErasedEntity
-	(*Record)(nil),                    // 44: taffrail.v1.Record
+	(*RemoveMemberRequest)(nil),       // 39: taffrail.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),      // 40: taffrail.v1.RemoveMemberResponse
+	(*DeleteGroupRequest)(nil),        // 41: taffrail.v1.DeleteGroupRequest
+	(*DeleteGroupResponse)(nil),       // 42: taffrail.v1.DeleteGroupResponse
+	(*Position)(nil),                  // 43: taffrail.v1.Position
+	(*GroupOffset)(nil),               // 44: taffrail.v1.GroupOffset
+	(*ErasedEntity)(nil),              // 45: taffrail.v1.ErasedEntity
+	(*Record)(nil),                    // 46: taffrail.v1.Record
 }
 var file_taffrail_v1_groups_proto_depIdxs = []int32{
 	4,  // 0: taffrail.v1.ConsumeRequest.join:type_name -> taffrail.v1.JoinGroup
@@ -3548,8 +3647,8 @@ var file_taffrail_v1_groups_proto_depIdxs = []int32{
 	5,  // 9: taffrail.v1.JoinGroup.partition_credit:type_name -> taffrail.v1.Credit
 	6,  // 10: taffrail.v1.JoinGroup.no_offset:type_name -> taffrail.v1.NoOffset
 	0,  // 11: taffrail.v1.JoinGroup.offset_gone:type_name -> taffrail.v1.OffsetGone
-	41, // 12: taffrail.v1.NoOffset.start:type_name -> taffrail.v1.Position
-	42, // 13: taffrail.v1.CommitOffsets.offsets:type_name -> taffrail.v1.GroupOffset
+	43, // 12: taffrail.v1.NoOffset.start:type_name -> taffrail.v1.Position
+	44, // 13: taffrail.v1.CommitOffsets.offsets:type_name -> taffrail.v1.GroupOffset
 	9,  // 14: taffrail.v1.Partitions.partitions:type_name -> taffrail.v1.GroupPartition
 	9,  // 15: taffrail.v1.StillWorking.partitions:type_name -> taffrail.v1.GroupPartition
 	13, // 16: taffrail.v1.ConsumeResponse.joined:type_name -> taffrail.v1.Joined
@@ -3562,13 +3661,13 @@ var file_taffrail_v1_groups_proto_depIdxs = []int32{
 	15, // 23: taffrail.v1.Assigned.partitions:type_name -> taffrail.v1.AssignedPartition
 	26, // 24: taffrail.v1.AssignedPartition.committed:type_name -> taffrail.v1.CommittedOffset
 	8,  // 25: taffrail.v1.Revoked.partitions:type_name -> taffrail.v1.Partitions
-	42, // 26: taffrail.v1.Records.next:type_name -> taffrail.v1.GroupOffset
+	44, // 26: taffrail.v1.Records.next:type_name -> taffrail.v1.GroupOffset
 	5,  // 27: taffrail.v1.Records.cost:type_name -> taffrail.v1.Credit
-	43, // 28: taffrail.v1.Records.erased:type_name -> taffrail.v1.ErasedEntity
-	44, // 29: taffrail.v1.Records.records:type_name -> taffrail.v1.Record
+	45, // 28: taffrail.v1.Records.erased:type_name -> taffrail.v1.ErasedEntity
+	46, // 29: taffrail.v1.Records.records:type_name -> taffrail.v1.Record
 	19, // 30: taffrail.v1.Committed.results:type_name -> taffrail.v1.CommitResult
 	1,  // 31: taffrail.v1.CommitResult.outcome:type_name -> taffrail.v1.CommitOutcome
-	42, // 32: taffrail.v1.CommitRequest.offsets:type_name -> taffrail.v1.GroupOffset
+	44, // 32: taffrail.v1.CommitRequest.offsets:type_name -> taffrail.v1.GroupOffset
 	19, // 33: taffrail.v1.CommitResponse.results:type_name -> taffrail.v1.CommitResult
 	26, // 34: taffrail.v1.FetchOffsetsResponse.offsets:type_name -> taffrail.v1.CommittedOffset
 	29, // 35: taffrail.v1.ListGroupsResponse.groups:type_name -> taffrail.v1.ListedGroup
@@ -3577,7 +3676,7 @@ var file_taffrail_v1_groups_proto_depIdxs = []int32{
 	32, // 38: taffrail.v1.DescribeGroupResponse.members:type_name -> taffrail.v1.GroupMember
 	33, // 39: taffrail.v1.DescribeGroupResponse.partitions:type_name -> taffrail.v1.GroupPartitionDescription
 	5,  // 40: taffrail.v1.GroupMember.credit_left:type_name -> taffrail.v1.Credit
-	41, // 41: taffrail.v1.ResetGroupRequest.position:type_name -> taffrail.v1.Position
+	43, // 41: taffrail.v1.ResetGroupRequest.position:type_name -> taffrail.v1.Position
 	7,  // 42: taffrail.v1.ResetGroupRequest.offsets:type_name -> taffrail.v1.CommitOffsets
 	36, // 43: taffrail.v1.ResetGroupResponse.offsets:type_name -> taffrail.v1.ResetOffset
 	3,  // 44: taffrail.v1.Groups.Consume:input_type -> taffrail.v1.ConsumeRequest
@@ -3587,17 +3686,19 @@ var file_taffrail_v1_groups_proto_depIdxs = []int32{
 	30, // 48: taffrail.v1.Groups.Describe:input_type -> taffrail.v1.DescribeGroupRequest
 	34, // 49: taffrail.v1.Groups.Reset:input_type -> taffrail.v1.ResetGroupRequest
 	37, // 50: taffrail.v1.Groups.Fork:input_type -> taffrail.v1.ForkGroupRequest
-	39, // 51: taffrail.v1.Groups.Delete:input_type -> taffrail.v1.DeleteGroupRequest
-	12, // 52: taffrail.v1.Groups.Consume:output_type -> taffrail.v1.ConsumeResponse
-	23, // 53: taffrail.v1.Groups.Commit:output_type -> taffrail.v1.CommitResponse
-	25, // 54: taffrail.v1.Groups.FetchOffsets:output_type -> taffrail.v1.FetchOffsetsResponse
-	28, // 55: taffrail.v1.Groups.List:output_type -> taffrail.v1.ListGroupsResponse
-	31, // 56: taffrail.v1.Groups.Describe:output_type -> taffrail.v1.DescribeGroupResponse
-	35, // 57: taffrail.v1.Groups.Reset:output_type -> taffrail.v1.ResetGroupResponse
-	38, // 58: taffrail.v1.Groups.Fork:output_type -> taffrail.v1.ForkGroupResponse
-	40, // 59: taffrail.v1.Groups.Delete:output_type -> taffrail.v1.DeleteGroupResponse
-	52, // [52:60] is the sub-list for method output_type
-	44, // [44:52] is the sub-list for method input_type
+	39, // 51: taffrail.v1.Groups.RemoveMember:input_type -> taffrail.v1.RemoveMemberRequest
+	41, // 52: taffrail.v1.Groups.Delete:input_type -> taffrail.v1.DeleteGroupRequest
+	12, // 53: taffrail.v1.Groups.Consume:output_type -> taffrail.v1.ConsumeResponse
+	23, // 54: taffrail.v1.Groups.Commit:output_type -> taffrail.v1.CommitResponse
+	25, // 55: taffrail.v1.Groups.FetchOffsets:output_type -> taffrail.v1.FetchOffsetsResponse
+	28, // 56: taffrail.v1.Groups.List:output_type -> taffrail.v1.ListGroupsResponse
+	31, // 57: taffrail.v1.Groups.Describe:output_type -> taffrail.v1.DescribeGroupResponse
+	35, // 58: taffrail.v1.Groups.Reset:output_type -> taffrail.v1.ResetGroupResponse
+	38, // 59: taffrail.v1.Groups.Fork:output_type -> taffrail.v1.ForkGroupResponse
+	40, // 60: taffrail.v1.Groups.RemoveMember:output_type -> taffrail.v1.RemoveMemberResponse
+	42, // 61: taffrail.v1.Groups.Delete:output_type -> taffrail.v1.DeleteGroupResponse
+	53, // [53:62] is the sub-list for method output_type
+	44, // [44:53] is the sub-list for method input_type
 	44, // [44:44] is the sub-list for extension type_name
 	44, // [44:44] is the sub-list for extension extendee
 	0,  // [0:44] is the sub-list for field type_name
@@ -3648,7 +3749,7 @@ func file_taffrail_v1_groups_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taffrail_v1_groups_proto_rawDesc), len(file_taffrail_v1_groups_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   38,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

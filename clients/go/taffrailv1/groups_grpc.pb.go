@@ -25,6 +25,7 @@ const (
 	Groups_Describe_FullMethodName     = "/taffrail.v1.Groups/Describe"
 	Groups_Reset_FullMethodName        = "/taffrail.v1.Groups/Reset"
 	Groups_Fork_FullMethodName         = "/taffrail.v1.Groups/Fork"
+	Groups_RemoveMember_FullMethodName = "/taffrail.v1.Groups/RemoveMember"
 	Groups_Delete_FullMethodName       = "/taffrail.v1.Groups/Delete"
 )
 
@@ -59,12 +60,12 @@ type GroupsClient interface {
 	// more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
 	// TOO_MANY_GROUPS, TOO_MANY_TOPICS; TOO_MANY_PARTITIONS: members of all groups have as many as they may; GROUPS_FULL:
 	// groups take up half of `memory.catalog_bytes`; REQUEST_TOO_LARGE), FAILED_PRECONDITION (FENCED: another stream has
-	// joined with this member's name or id; do not join again by yourself. GROUP_KIND: the group is ephemeral, and this
-	// member does not say so, or the other way round. RECORD_EXCEEDS_RESPONSE, as in `Log.Read`), OUT_OF_RANGE
-	// (NO_OFFSET: nothing is committed for a partition, and `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the committed
-	// offset is trimmed, or above the end), DATA_LOSS (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join` did not
-	// come in time; SHUTTING_DOWN: join again, with `member_id`; SESSION_ENDED: no heartbeat came in the session's time;
-	// READ_STALLED: what was being sent has been erased or trimmed meanwhile: join again).
+	// joined with this member's name or id, or it was removed; do not join again by yourself. GROUP_KIND: the group is
+	// ephemeral, and this member does not say so, or the other way round. RECORD_EXCEEDS_RESPONSE, as in `Log.Read`),
+	// OUT_OF_RANGE (NO_OFFSET: nothing is committed for a partition, and `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the
+	// committed offset is trimmed, or above the end), DATA_LOSS (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join`
+	// did not come in time; SHUTTING_DOWN: join again, with `member_id`; SESSION_ENDED: no heartbeat came in the
+	// session's time; READ_STALLED: what was being sent has been erased or trimmed meanwhile: join again).
 	Consume(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConsumeRequest, ConsumeResponse], error)
 	// Commits offsets from outside of the group's streams: for a client that assigns partitions itself, for tools, to
 	// move over from elsewhere. Refused while the group has members, unless `force` is given: then offsets are only
@@ -89,6 +90,11 @@ type GroupsClient interface {
 	// Makes a group that is where another one is, or that begins anew and is told which records the other one has had.
 	// Errors: NOT_FOUND (UNKNOWN_GROUP), ALREADY_EXISTS (GROUP_EXISTS).
 	Fork(ctx context.Context, in *ForkGroupRequest, opts ...grpc.CallOption) (*ForkGroupResponse, error)
+	// Removes a member, as if it had left: others get its partitions at once. For one that is gone while its session's
+	// time is long, or that has a name and does not come back. Where its stream is open after all, that ends with FENCED.
+	// Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_MEMBER: it is not in the group, or another client has joined with its
+	// name since).
+	RemoveMember(ctx context.Context, in *RemoveMemberRequest, opts ...grpc.CallOption) (*RemoveMemberResponse, error)
 	// Deletes a group and its offsets. Errors: NOT_FOUND (UNKNOWN_GROUP), FAILED_PRECONDITION (GROUP_HAS_MEMBERS).
 	Delete(ctx context.Context, in *DeleteGroupRequest, opts ...grpc.CallOption) (*DeleteGroupResponse, error)
 }
@@ -174,6 +180,16 @@ func (c *groupsClient) Fork(ctx context.Context, in *ForkGroupRequest, opts ...g
 	return out, nil
 }
 
+func (c *groupsClient) RemoveMember(ctx context.Context, in *RemoveMemberRequest, opts ...grpc.CallOption) (*RemoveMemberResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveMemberResponse)
+	err := c.cc.Invoke(ctx, Groups_RemoveMember_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *groupsClient) Delete(ctx context.Context, in *DeleteGroupRequest, opts ...grpc.CallOption) (*DeleteGroupResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DeleteGroupResponse)
@@ -215,12 +231,12 @@ type GroupsServer interface {
 	// more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
 	// TOO_MANY_GROUPS, TOO_MANY_TOPICS; TOO_MANY_PARTITIONS: members of all groups have as many as they may; GROUPS_FULL:
 	// groups take up half of `memory.catalog_bytes`; REQUEST_TOO_LARGE), FAILED_PRECONDITION (FENCED: another stream has
-	// joined with this member's name or id; do not join again by yourself. GROUP_KIND: the group is ephemeral, and this
-	// member does not say so, or the other way round. RECORD_EXCEEDS_RESPONSE, as in `Log.Read`), OUT_OF_RANGE
-	// (NO_OFFSET: nothing is committed for a partition, and `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the committed
-	// offset is trimmed, or above the end), DATA_LOSS (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join` did not
-	// come in time; SHUTTING_DOWN: join again, with `member_id`; SESSION_ENDED: no heartbeat came in the session's time;
-	// READ_STALLED: what was being sent has been erased or trimmed meanwhile: join again).
+	// joined with this member's name or id, or it was removed; do not join again by yourself. GROUP_KIND: the group is
+	// ephemeral, and this member does not say so, or the other way round. RECORD_EXCEEDS_RESPONSE, as in `Log.Read`),
+	// OUT_OF_RANGE (NO_OFFSET: nothing is committed for a partition, and `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the
+	// committed offset is trimmed, or above the end), DATA_LOSS (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join`
+	// did not come in time; SHUTTING_DOWN: join again, with `member_id`; SESSION_ENDED: no heartbeat came in the
+	// session's time; READ_STALLED: what was being sent has been erased or trimmed meanwhile: join again).
 	Consume(grpc.BidiStreamingServer[ConsumeRequest, ConsumeResponse]) error
 	// Commits offsets from outside of the group's streams: for a client that assigns partitions itself, for tools, to
 	// move over from elsewhere. Refused while the group has members, unless `force` is given: then offsets are only
@@ -245,6 +261,11 @@ type GroupsServer interface {
 	// Makes a group that is where another one is, or that begins anew and is told which records the other one has had.
 	// Errors: NOT_FOUND (UNKNOWN_GROUP), ALREADY_EXISTS (GROUP_EXISTS).
 	Fork(context.Context, *ForkGroupRequest) (*ForkGroupResponse, error)
+	// Removes a member, as if it had left: others get its partitions at once. For one that is gone while its session's
+	// time is long, or that has a name and does not come back. Where its stream is open after all, that ends with FENCED.
+	// Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_MEMBER: it is not in the group, or another client has joined with its
+	// name since).
+	RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberResponse, error)
 	// Deletes a group and its offsets. Errors: NOT_FOUND (UNKNOWN_GROUP), FAILED_PRECONDITION (GROUP_HAS_MEMBERS).
 	Delete(context.Context, *DeleteGroupRequest) (*DeleteGroupResponse, error)
 	mustEmbedUnimplementedGroupsServer()
@@ -277,6 +298,9 @@ func (UnimplementedGroupsServer) Reset(context.Context, *ResetGroupRequest) (*Re
 }
 func (UnimplementedGroupsServer) Fork(context.Context, *ForkGroupRequest) (*ForkGroupResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Fork not implemented")
+}
+func (UnimplementedGroupsServer) RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveMember not implemented")
 }
 func (UnimplementedGroupsServer) Delete(context.Context, *DeleteGroupRequest) (*DeleteGroupResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Delete not implemented")
@@ -417,6 +441,24 @@ func _Groups_Fork_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Groups_RemoveMember_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveMemberRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GroupsServer).RemoveMember(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Groups_RemoveMember_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GroupsServer).RemoveMember(ctx, req.(*RemoveMemberRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Groups_Delete_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeleteGroupRequest)
 	if err := dec(in); err != nil {
@@ -465,6 +507,10 @@ var Groups_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Fork",
 			Handler:    _Groups_Fork_Handler,
+		},
+		{
+			MethodName: "RemoveMember",
+			Handler:    _Groups_RemoveMember_Handler,
 		},
 		{
 			MethodName: "Delete",

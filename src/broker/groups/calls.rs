@@ -1,5 +1,5 @@
 //! Calls about groups from outside their members' streams: committing and listing offsets, forking
-//! and deleting groups. Commits of members and of appends are checked here too.
+//! and deleting groups, and removing members. Commits of members and of appends are checked here too.
 
 use std::collections::BTreeSet;
 
@@ -14,8 +14,8 @@ use crate::{
     catalog::{
         Change, Planned, Settled,
         groups::{
-            Commit, Committed, Fence, Generation, GroupChange, Groups, KnownTopics, MemberId,
-            Outcome, Place, Refused,
+            Commit, Committed, Fence, Generation, GroupChange, Groups, Instance, KnownTopics,
+            MemberId, Outcome, Place, Refused,
         },
     },
     types::{GroupName, Offset, PartitionId, TopicId, TopicName, limits},
@@ -116,6 +116,35 @@ impl Broker {
             Ok(change) => shared.plan_group(&mut planned, &to, change, || Ok(())),
             Err(Refused::UnknownGroup) => shared.sequencer.refuse_durably(unknown(&from)),
             Err(error) => shared.sequencer.refuse_durably(refused(&to, error)),
+        }
+    }
+
+    /// Removes a member, as if it had left. A stream that has it is fenced.
+    pub(crate) fn remove_member(
+        &self,
+        group: &str,
+        member: MemberId,
+        instance: Instance,
+    ) -> Result<Pending<()>, Error> {
+        let group = GroupName::new(group)?;
+        let shared = &self.shared;
+        shared.health.check_running()?;
+        let mut planned = shared.sequencer.planned();
+        let removed = shared.decide_on_groups(&planned, |groups, topics| {
+            groups.decide_remove(&group, (member, instance), topics)
+        });
+        match removed {
+            Ok(change) => {
+                // Before it is applied, so that its session does not take itself for one that was
+                // away for too long, and its client does not come back by itself.
+                shared.sessions.remove(&group, member);
+                shared.plan_group(&mut planned, &group, change, || Ok(()))
+            }
+            Err(Refused::UnknownMember) => shared.sequencer.refuse_durably(Error::UnknownMember {
+                group: group.to_string(),
+                member,
+            }),
+            Err(error) => shared.sequencer.refuse_durably(refused(&group, error)),
         }
     }
 

@@ -213,6 +213,13 @@ impl Sessions {
         }
     }
 
+    /// Fences all sessions of a member that is removed.
+    pub(super) fn remove(&self, group: &GroupName, member: MemberId) {
+        for live in self.of_member(group, member) {
+            live.end(Ended::Fenced);
+        }
+    }
+
     /// Notifies all sessions that assignments may have changed.
     pub(in crate::broker) fn tell_all(&self) {
         for live in self.all() {

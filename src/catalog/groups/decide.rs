@@ -141,6 +141,20 @@ impl Groups {
         Ok(group.without(&[member], &[], topics, &mut self.room_for_owned()))
     }
 
+    /// Decides that a member is removed, as it is when this client has it.
+    pub(crate) fn decide_remove(
+        &self,
+        group: &GroupName,
+        (member, instance): (MemberId, Instance),
+        topics: &dyn KnownTopics,
+    ) -> Result<GroupChange, Refused> {
+        let known = self.find_member(group, member)?.state.members.get(&member);
+        if known.is_none_or(|known| known.instance != instance) {
+            return Err(Refused::UnknownMember);
+        }
+        self.decide_leave(group, member, topics)
+    }
+
     /// Decides that a member has handed these partitions over. Ignores partitions that it does not
     /// own, or was not told to hand over.
     pub(crate) fn decide_drained(

@@ -45,6 +45,15 @@ pub(in crate::cli) enum GroupCommand {
         #[arg(long)]
         replay: bool,
     },
+    /// Remove a member that does not come back, so that others get its partitions at once
+    ///
+    /// One that is still there ends, and does not join again by itself.
+    RemoveMember {
+        /// The group's name
+        name: String,
+        /// The member's own name, or its id, as group describe shows them
+        member: String,
+    },
     /// Delete a group without members, and how far it has come
     ///
     /// On a terminal it asks first.

@@ -28,6 +28,9 @@ pub(super) async fn run(flags: GroupFlags, env: Env) -> Result<(), Failure> {
             new_name,
             replay,
         } => fork(&groups, &name, &new_name, replay, json).await,
+        GroupCommand::RemoveMember { name, member } => {
+            remove_member(&groups, &name, &member, json).await
+        }
         GroupCommand::Delete { name, yes } => delete(&groups, &name, yes, json).await,
     }
 }
@@ -75,6 +78,26 @@ async fn fork(
         false => format!("{name} is"),
     };
     Ok(output::line(format_args!("{new_name} {place} {rest}"))?)
+}
+
+async fn remove_member(
+    groups: &Groups,
+    name: &str,
+    member: &str,
+    json: bool,
+) -> Result<(), Failure> {
+    let members = groups.describe(name).await?.members;
+    let named = members.iter().find(|known| known.name == member);
+    // The broker says it where there is no member with this id.
+    let id = named.map_or(member, |known| &known.member_id);
+    groups.remove_member(name, id).await?;
+    if json {
+        return Ok(output::json(&json!({ "removed": id, "group": name }))?);
+    }
+    Ok(output::line(format_args!(
+        "removed member {} from group {name}",
+        output::printable(member)
+    ))?)
 }
 
 async fn delete(groups: &Groups, name: &str, yes: bool, json: bool) -> Result<(), Failure> {

@@ -233,6 +233,23 @@ impl Groups {
         Ok(())
     }
 
+    /// Removes a member that is not to come back: others get its partitions at once. `member_id` is
+    /// [`GroupMember::member_id`](super::GroupMember::member_id).
+    ///
+    /// # Errors
+    ///
+    /// `UNKNOWN_GROUP`, `UNKNOWN_MEMBER`.
+    pub async fn remove_member(&self, group: &str, member_id: &str) -> Result<(), Error> {
+        let request = proto::RemoveMemberRequest {
+            group: group.to_owned(),
+            member_id: member_id.to_owned(),
+        };
+        let mut calls = self.calls.clone();
+        self.answer(AtStake::Change, calls.remove_member(request))
+            .await?;
+        Ok(())
+    }
+
     /// Deletes a group without members, and its offsets.
     ///
     /// # Errors

@@ -14,8 +14,8 @@ use crate::{
         ForgetProducerRequest, ForkGroupRequest, GetClockRequest, GetLatestRequest, ImportBegin,
         JoinGroup, LimitsRequest, ListGroupsRequest, ListOffsetsRequest, ListProducersRequest,
         ListTokensRequest, ListTopicsRequest, OpenProducerRequest, ReadKeyRequest, ReadRequest,
-        ResetGroupRequest, RevokeTokenRequest, StatusRequest, TrimKeyRequest, TrimRequest,
-        forget_producer_request, reset_group_request::To, revoke_token_request,
+        RemoveMemberRequest, ResetGroupRequest, RevokeTokenRequest, StatusRequest, TrimKeyRequest,
+        TrimRequest, forget_producer_request, reset_group_request::To, revoke_token_request,
     },
     types::ProducerId,
 };
@@ -131,6 +131,7 @@ one_need! {
     AddPartitionsRequest => TopicAdmin topic topic, "add partitions";
     CompactRequest => TopicAdmin topic topic, "compact a topic";
     DescribeGroupRequest => Group group group;
+    RemoveMemberRequest => Group group group, "remove a member";
     DeleteGroupRequest => Group group group, "delete a group";
 }
 

@@ -68,6 +68,13 @@ pub(super) fn id_text(id: MemberId, instance: Instance) -> String {
     }
 }
 
+/// As [`member_id`], which must not be empty.
+pub(super) fn required_member_id(text: &str) -> Result<(MemberId, Instance), Error> {
+    member_id(text)?.ok_or_else(|| Error::MalformedRequest {
+        reason: "`member_id` is empty; `describe` tells those of a group".to_owned(),
+    })
+}
+
 /// The member of an id as it was told, and the client; none of an empty one.
 pub(in crate::server) fn member_id(text: &str) -> Result<Option<(MemberId, Instance)>, Error> {
     if text.is_empty() {

@@ -31,8 +31,8 @@ use crate::{
         self, CommitRequest, CommitResponse, ConsumeRequest, DeleteGroupRequest,
         DeleteGroupResponse, DescribeGroupRequest, DescribeGroupResponse, FetchOffsetsRequest,
         FetchOffsetsResponse, ForkGroupRequest, ForkGroupResponse, ListGroupsRequest,
-        ListGroupsResponse, ResetGroupRequest, ResetGroupResponse, consume_request::Message,
-        groups_server::Groups, wire::ConsumeResponse,
+        ListGroupsResponse, RemoveMemberRequest, RemoveMemberResponse, ResetGroupRequest,
+        ResetGroupResponse, consume_request::Message, groups_server::Groups, wire::ConsumeResponse,
     },
 };
 
@@ -181,6 +181,17 @@ impl Groups for GroupsService {
         } = request.into_inner();
         self.broker.fork_group(&group, &new_group, replay)?.await?;
         Ok(Response::new(ForkGroupResponse {}))
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<RemoveMemberRequest>,
+    ) -> Result<Response<RemoveMemberResponse>, Status> {
+        permit(&request)?;
+        let RemoveMemberRequest { group, member_id } = request.into_inner();
+        let (member, instance) = join::required_member_id(&member_id)?;
+        self.broker.remove_member(&group, member, instance)?.await?;
+        Ok(Response::new(RemoveMemberResponse {}))
     }
 
     async fn delete(

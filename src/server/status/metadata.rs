@@ -3,6 +3,7 @@
 use super::MAX_NEXT_OFFSETS_BYTES;
 use crate::{
     broker::{CommitFenced, Error, GroupOffsetOutOfRange, ImportRefused, Shortage},
+    catalog::groups::MemberId,
     types::{Offset, PartitionId, SettingError},
 };
 
@@ -46,6 +47,7 @@ pub(super) fn of(error: &Error) -> Vec<(&'static str, String)> {
         | Error::UnknownGroup { group }
         | Error::GroupExists { group }
         | Error::GroupKind { group, .. } => vec![("group", group.clone())],
+        Error::UnknownMember { group, member } => of_member(group, *member),
         Error::GroupHasMembers { group, members } => {
             vec![("group", group.clone()), ("members", members.to_string())]
         }
@@ -376,6 +378,13 @@ fn of_producers(error: &Error) -> Vec<(&'static str, String)> {
         ],
         _ => Vec::new(),
     }
+}
+
+fn of_member(group: &str, member: MemberId) -> Vec<(&'static str, String)> {
+    vec![
+        ("group", group.to_owned()),
+        ("member", format!("{:016x}", member.0)),
+    ]
 }
 
 fn disk_full(shortage: Shortage) -> Vec<(&'static str, String)> {

@@ -11,7 +11,7 @@ use crate::{
         Actual, BackupRefused, CommitFenced, Condition, Error, Expected, FailedCondition,
         GroupOffsetOutOfRange, ImportRefused, Shortage,
     },
-    catalog::groups::{Generation, Many},
+    catalog::groups::{Generation, Many, MemberId},
     proto::{self, Conflict},
     server::status::{of_undecoded, too_large},
     types::{
@@ -83,6 +83,7 @@ fn every_error() -> Vec<Error> {
             | Error::NoOffset { .. }
             | Error::InvalidGroupName(_)
             | Error::UnknownGroup { .. }
+            | Error::UnknownMember { .. }
             | Error::GroupExists { .. }
             | Error::GroupHasMembers { .. }
             | Error::GroupKind { .. }
@@ -236,6 +237,10 @@ fn of_groups() -> Vec<Error> {
     vec![
         Error::InvalidGroupName(GroupName::new("").unwrap_err()),
         Error::UnknownGroup { group: group() },
+        Error::UnknownMember {
+            group: group(),
+            member: MemberId(7),
+        },
         Error::GroupExists { group: group() },
         Error::GroupHasMembers {
             group: group(),

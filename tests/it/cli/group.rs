@@ -363,6 +363,37 @@ fn a_partition_s_line_tells_the_member_s_name_from_its_id_and_what_the_group_doe
 }
 
 #[test]
+fn a_member_that_was_killed_is_removed_by_its_name_or_its_id() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(&["produce", "t"], b"one\n");
+    for by_name in [true, false] {
+        let args = ["consume", "t", "--group", "g", "--follow", "--member", "me"];
+        let member = binary().args(args).args(["--server", &broker.url]).spawn();
+        let mut member = member.expect("the binary is there");
+        let id = loop {
+            let described = broker.run(&["group", "describe", "g", "--json"]);
+            let rows = json_lines(&text(&described.stdout));
+            let of_first = rows.first().and_then(|row| row["member_id"].as_str());
+            if let Some(id) = of_first.filter(|id| !id.is_empty()) {
+                break id.to_owned();
+            }
+        };
+        member.kill().expect("it runs");
+        member.wait().expect("it was started here");
+        let which: &str = if by_name { "me" } else { &id };
+        let said = told(&broker, &["group", "remove-member", "g", which]);
+        assert_eq!(said, format!("removed member {which} from group g\n"));
+        let rows = json_lines(&told(&broker, &["group", "describe", "g", "--json"]));
+        assert_eq!(rows[0]["members"], 0);
+        let again = broker.run(&["group", "remove-member", "g", &id]);
+        assert_fails(&again, 4, &["no member with the id"]);
+    }
+    let no_id = broker.run(&["group", "remove-member", "g", "somebody"]);
+    assert_fails(&no_id, 4, &["\"somebody\" is no id of a member"]);
+}
+
+#[test]
 fn a_reset_from_a_file_tells_which_partitions_it_leaves_as_they_are() {
     let (dir, broker) = started();
     broker.succeed(&["topic", "create", "t", "--partitions", "2"], b"");

@@ -73,6 +73,11 @@ class GroupsStub:
                 request_serializer=taffrail_dot_v1_dot_groups__pb2.ForkGroupRequest.SerializeToString,
                 response_deserializer=taffrail_dot_v1_dot_groups__pb2.ForkGroupResponse.FromString,
                 _registered_method=True)
+        self.RemoveMember = channel.unary_unary(
+                '/taffrail.v1.Groups/RemoveMember',
+                request_serializer=taffrail_dot_v1_dot_groups__pb2.RemoveMemberRequest.SerializeToString,
+                response_deserializer=taffrail_dot_v1_dot_groups__pb2.RemoveMemberResponse.FromString,
+                _registered_method=True)
         self.Delete = channel.unary_unary(
                 '/taffrail.v1.Groups/Delete',
                 request_serializer=taffrail_dot_v1_dot_groups__pb2.DeleteGroupRequest.SerializeToString,
@@ -110,12 +115,12 @@ class GroupsServicer:
         more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
         TOO_MANY_GROUPS, TOO_MANY_TOPICS; TOO_MANY_PARTITIONS: members of all groups have as many as they may; GROUPS_FULL:
         groups take up half of `memory.catalog_bytes`; REQUEST_TOO_LARGE), FAILED_PRECONDITION (FENCED: another stream has
-        joined with this member's name or id; do not join again by yourself. GROUP_KIND: the group is ephemeral, and this
-        member does not say so, or the other way round. RECORD_EXCEEDS_RESPONSE, as in `Log.Read`), OUT_OF_RANGE
-        (NO_OFFSET: nothing is committed for a partition, and `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the committed
-        offset is trimmed, or above the end), DATA_LOSS (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join` did not
-        come in time; SHUTTING_DOWN: join again, with `member_id`; SESSION_ENDED: no heartbeat came in the session's time;
-        READ_STALLED: what was being sent has been erased or trimmed meanwhile: join again).
+        joined with this member's name or id, or it was removed; do not join again by yourself. GROUP_KIND: the group is
+        ephemeral, and this member does not say so, or the other way round. RECORD_EXCEEDS_RESPONSE, as in `Log.Read`),
+        OUT_OF_RANGE (NO_OFFSET: nothing is committed for a partition, and `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the
+        committed offset is trimmed, or above the end), DATA_LOSS (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join`
+        did not come in time; SHUTTING_DOWN: join again, with `member_id`; SESSION_ENDED: no heartbeat came in the
+        session's time; READ_STALLED: what was being sent has been erased or trimmed meanwhile: join again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,6 +179,16 @@ class GroupsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RemoveMember(self, request, context):
+        """Removes a member, as if it had left: others get its partitions at once. For one that is gone while its session's
+        time is long, or that has a name and does not come back. Where its stream is open after all, that ends with FENCED.
+        Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_MEMBER: it is not in the group, or another client has joined with its
+        name since).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Delete(self, request, context):
         """Deletes a group and its offsets. Errors: NOT_FOUND (UNKNOWN_GROUP), FAILED_PRECONDITION (GROUP_HAS_MEMBERS).
         """
@@ -218,6 +233,11 @@ def add_GroupsServicer_to_server(servicer, server):
                     servicer.Fork,
                     request_deserializer=taffrail_dot_v1_dot_groups__pb2.ForkGroupRequest.FromString,
                     response_serializer=taffrail_dot_v1_dot_groups__pb2.ForkGroupResponse.SerializeToString,
+            ),
+            'RemoveMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveMember,
+                    request_deserializer=taffrail_dot_v1_dot_groups__pb2.RemoveMemberRequest.FromString,
+                    response_serializer=taffrail_dot_v1_dot_groups__pb2.RemoveMemberResponse.SerializeToString,
             ),
             'Delete': grpc.unary_unary_rpc_method_handler(
                     servicer.Delete,
@@ -418,6 +438,33 @@ class Groups:
             '/taffrail.v1.Groups/Fork',
             taffrail_dot_v1_dot_groups__pb2.ForkGroupRequest.SerializeToString,
             taffrail_dot_v1_dot_groups__pb2.ForkGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taffrail.v1.Groups/RemoveMember',
+            taffrail_dot_v1_dot_groups__pb2.RemoveMemberRequest.SerializeToString,
+            taffrail_dot_v1_dot_groups__pb2.RemoveMemberResponse.FromString,
             options,
             channel_credentials,
             insecure,

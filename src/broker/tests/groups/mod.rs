@@ -3,8 +3,8 @@
 //! `world.rs` has the broker, and members that check what they are told. `sessions.rs` tests a
 //! single session, `handing_over.rs` partitions that move between members, `offsets.rs` where a
 //! group begins and continues, `time.rs` how long everyone waits, `joining.rs` a member that joins
-//! a large group, and `bounds.rs` what is too large. `chaos.rs` does all of that at random, and
-//! `rules.rs` has the rules that must hold meanwhile.
+//! a large group, `removed.rs` one that is removed, and `bounds.rs` what is too large. `chaos.rs`
+//! does all of that at random, and `rules.rs` has the rules that must hold meanwhile.
 
 mod bounds;
 mod chaos;
@@ -14,6 +14,7 @@ mod entity_trims;
 mod handing_over;
 mod joining;
 mod offsets;
+mod removed;
 mod rules;
 mod sessions;
 mod shown;

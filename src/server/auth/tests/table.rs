@@ -17,8 +17,8 @@ use crate::{
         FetchOffsetsRequest, ForgetProducerRequest, ForkGroupRequest, GetClockRequest,
         GetLatestRequest, GroupOffset, ImportBegin, JoinGroup, LimitsRequest, ListGroupsRequest,
         ListOffsetsRequest, ListProducersRequest, ListTokensRequest, ListTopicsRequest,
-        OpenProducerRequest, Position, ReadKeyRequest, ReadRequest, ResetGroupRequest,
-        RevokeTokenRequest, StatusRequest, TrimKeyRequest, TrimRequest,
+        OpenProducerRequest, Position, ReadKeyRequest, ReadRequest, RemoveMemberRequest,
+        ResetGroupRequest, RevokeTokenRequest, StatusRequest, TrimKeyRequest, TrimRequest,
         append_stream_response::Outcome, consume_request, health::HealthCheckRequest, position,
         reset_group_request, wire,
     },
@@ -233,6 +233,10 @@ fn of_groups() -> Vec<Row> {
     let describe = DescribeGroupRequest {
         group: group.clone(),
     };
+    let remove = RemoveMemberRequest {
+        group: group.clone(),
+        member_id: "1".to_owned(),
+    };
     let delete = DeleteGroupRequest { group };
     let list = ListGroupsRequest::default();
     vec![
@@ -243,6 +247,7 @@ fn of_groups() -> Vec<Row> {
         row("/taffrail.v1.Groups/Describe", &describe, OF_THE_GROUP),
         row("/taffrail.v1.Groups/Reset", &reset, MEMBERS),
         row("/taffrail.v1.Groups/Fork", &fork, OF_THE_GROUP),
+        row("/taffrail.v1.Groups/RemoveMember", &remove, OF_THE_GROUP),
         row("/taffrail.v1.Groups/Delete", &delete, OF_THE_GROUP),
     ]
 }

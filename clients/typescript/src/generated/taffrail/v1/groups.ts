@@ -688,6 +688,18 @@ export interface ForkGroupRequest {
 export interface ForkGroupResponse {
 }
 
+/** A member to remove. */
+export interface RemoveMemberRequest {
+  /** The group. Required. */
+  group: string;
+  /** The member: `GroupMember.member_id` of `Describe`. Required. */
+  memberId: string;
+}
+
+/** The member is removed. */
+export interface RemoveMemberResponse {
+}
+
 /** A group to delete. */
 export interface DeleteGroupRequest {
   /** The group. Required. */
@@ -4362,6 +4374,116 @@ export const ForkGroupResponse: MessageFns<ForkGroupResponse> = {
   },
 };
 
+function createBaseRemoveMemberRequest(): RemoveMemberRequest {
+  return { group: "", memberId: "" };
+}
+
+export const RemoveMemberRequest: MessageFns<RemoveMemberRequest> = {
+  encode(message: RemoveMemberRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.group !== "") {
+      writer.uint32(10).string(message.group);
+    }
+    if (message.memberId !== "") {
+      writer.uint32(18).string(message.memberId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveMemberRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveMemberRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.group = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.memberId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RemoveMemberRequest>): RemoveMemberRequest {
+    return RemoveMemberRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RemoveMemberRequest>): RemoveMemberRequest {
+    const message = createBaseRemoveMemberRequest();
+    message.group = object.group ?? "";
+    message.memberId = object.memberId ?? "";
+    return message;
+  },
+};
+
+function createBaseRemoveMemberResponse(): RemoveMemberResponse {
+  return {};
+}
+
+export const RemoveMemberResponse: MessageFns<RemoveMemberResponse> = {
+  encode(_: RemoveMemberResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveMemberResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveMemberResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RemoveMemberResponse>): RemoveMemberResponse {
+    return RemoveMemberResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<RemoveMemberResponse>): RemoveMemberResponse {
+    const message = createBaseRemoveMemberResponse();
+    return message;
+  },
+};
+
 function createBaseDeleteGroupRequest(): DeleteGroupRequest {
   return { group: "" };
 }
@@ -4491,12 +4613,12 @@ export const GroupsService = {
    * more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
    * TOO_MANY_GROUPS, TOO_MANY_TOPICS; TOO_MANY_PARTITIONS: members of all groups have as many as they may; GROUPS_FULL:
    * groups take up half of `memory.catalog_bytes`; REQUEST_TOO_LARGE), FAILED_PRECONDITION (FENCED: another stream has
-   * joined with this member's name or id; do not join again by yourself. GROUP_KIND: the group is ephemeral, and this
-   * member does not say so, or the other way round. RECORD_EXCEEDS_RESPONSE, as in `Log.Read`), OUT_OF_RANGE
-   * (NO_OFFSET: nothing is committed for a partition, and `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the committed
-   * offset is trimmed, or above the end), DATA_LOSS (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join` did not
-   * come in time; SHUTTING_DOWN: join again, with `member_id`; SESSION_ENDED: no heartbeat came in the session's time;
-   * READ_STALLED: what was being sent has been erased or trimmed meanwhile: join again).
+   * joined with this member's name or id, or it was removed; do not join again by yourself. GROUP_KIND: the group is
+   * ephemeral, and this member does not say so, or the other way round. RECORD_EXCEEDS_RESPONSE, as in `Log.Read`),
+   * OUT_OF_RANGE (NO_OFFSET: nothing is committed for a partition, and `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the
+   * committed offset is trimmed, or above the end), DATA_LOSS (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join`
+   * did not come in time; SHUTTING_DOWN: join again, with `member_id`; SESSION_ENDED: no heartbeat came in the
+   * session's time; READ_STALLED: what was being sent has been erased or trimmed meanwhile: join again).
    */
   consume: {
     path: "/taffrail.v1.Groups/Consume" as const,
@@ -4586,6 +4708,22 @@ export const GroupsService = {
     responseSerialize: (value: ForkGroupResponse): Buffer => Buffer.from(ForkGroupResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ForkGroupResponse => ForkGroupResponse.decode(value),
   },
+  /**
+   * Removes a member, as if it had left: others get its partitions at once. For one that is gone while its session's
+   * time is long, or that has a name and does not come back. Where its stream is open after all, that ends with FENCED.
+   * Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_MEMBER: it is not in the group, or another client has joined with its
+   * name since).
+   */
+  removeMember: {
+    path: "/taffrail.v1.Groups/RemoveMember" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RemoveMemberRequest): Buffer => Buffer.from(RemoveMemberRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RemoveMemberRequest => RemoveMemberRequest.decode(value),
+    responseSerialize: (value: RemoveMemberResponse): Buffer =>
+      Buffer.from(RemoveMemberResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RemoveMemberResponse => RemoveMemberResponse.decode(value),
+  },
   /** Deletes a group and its offsets. Errors: NOT_FOUND (UNKNOWN_GROUP), FAILED_PRECONDITION (GROUP_HAS_MEMBERS). */
   delete: {
     path: "/taffrail.v1.Groups/Delete" as const,
@@ -4622,12 +4760,12 @@ export interface GroupsServer extends UntypedServiceImplementation {
    * more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
    * TOO_MANY_GROUPS, TOO_MANY_TOPICS; TOO_MANY_PARTITIONS: members of all groups have as many as they may; GROUPS_FULL:
    * groups take up half of `memory.catalog_bytes`; REQUEST_TOO_LARGE), FAILED_PRECONDITION (FENCED: another stream has
-   * joined with this member's name or id; do not join again by yourself. GROUP_KIND: the group is ephemeral, and this
-   * member does not say so, or the other way round. RECORD_EXCEEDS_RESPONSE, as in `Log.Read`), OUT_OF_RANGE
-   * (NO_OFFSET: nothing is committed for a partition, and `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the committed
-   * offset is trimmed, or above the end), DATA_LOSS (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join` did not
-   * come in time; SHUTTING_DOWN: join again, with `member_id`; SESSION_ENDED: no heartbeat came in the session's time;
-   * READ_STALLED: what was being sent has been erased or trimmed meanwhile: join again).
+   * joined with this member's name or id, or it was removed; do not join again by yourself. GROUP_KIND: the group is
+   * ephemeral, and this member does not say so, or the other way round. RECORD_EXCEEDS_RESPONSE, as in `Log.Read`),
+   * OUT_OF_RANGE (NO_OFFSET: nothing is committed for a partition, and `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the
+   * committed offset is trimmed, or above the end), DATA_LOSS (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join`
+   * did not come in time; SHUTTING_DOWN: join again, with `member_id`; SESSION_ENDED: no heartbeat came in the
+   * session's time; READ_STALLED: what was being sent has been erased or trimmed meanwhile: join again).
    */
   consume: handleBidiStreamingCall<ConsumeRequest, ConsumeResponse>;
   /**
@@ -4659,6 +4797,13 @@ export interface GroupsServer extends UntypedServiceImplementation {
    * Errors: NOT_FOUND (UNKNOWN_GROUP), ALREADY_EXISTS (GROUP_EXISTS).
    */
   fork: handleUnaryCall<ForkGroupRequest, ForkGroupResponse>;
+  /**
+   * Removes a member, as if it had left: others get its partitions at once. For one that is gone while its session's
+   * time is long, or that has a name and does not come back. Where its stream is open after all, that ends with FENCED.
+   * Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_MEMBER: it is not in the group, or another client has joined with its
+   * name since).
+   */
+  removeMember: handleUnaryCall<RemoveMemberRequest, RemoveMemberResponse>;
   /** Deletes a group and its offsets. Errors: NOT_FOUND (UNKNOWN_GROUP), FAILED_PRECONDITION (GROUP_HAS_MEMBERS). */
   delete: handleUnaryCall<DeleteGroupRequest, DeleteGroupResponse>;
 }
@@ -4687,12 +4832,12 @@ export interface GroupsClient extends Client {
    * more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
    * TOO_MANY_GROUPS, TOO_MANY_TOPICS; TOO_MANY_PARTITIONS: members of all groups have as many as they may; GROUPS_FULL:
    * groups take up half of `memory.catalog_bytes`; REQUEST_TOO_LARGE), FAILED_PRECONDITION (FENCED: another stream has
-   * joined with this member's name or id; do not join again by yourself. GROUP_KIND: the group is ephemeral, and this
-   * member does not say so, or the other way round. RECORD_EXCEEDS_RESPONSE, as in `Log.Read`), OUT_OF_RANGE
-   * (NO_OFFSET: nothing is committed for a partition, and `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the committed
-   * offset is trimmed, or above the end), DATA_LOSS (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join` did not
-   * come in time; SHUTTING_DOWN: join again, with `member_id`; SESSION_ENDED: no heartbeat came in the session's time;
-   * READ_STALLED: what was being sent has been erased or trimmed meanwhile: join again).
+   * joined with this member's name or id, or it was removed; do not join again by yourself. GROUP_KIND: the group is
+   * ephemeral, and this member does not say so, or the other way round. RECORD_EXCEEDS_RESPONSE, as in `Log.Read`),
+   * OUT_OF_RANGE (NO_OFFSET: nothing is committed for a partition, and `no_offset` is to fail; OFFSET_OUT_OF_RANGE: the
+   * committed offset is trimmed, or above the end), DATA_LOSS (DAMAGED_RECORDS), UNAVAILABLE (REQUEST_STALLED: `join`
+   * did not come in time; SHUTTING_DOWN: join again, with `member_id`; SESSION_ENDED: no heartbeat came in the
+   * session's time; READ_STALLED: what was being sent has been erased or trimmed meanwhile: join again).
    */
   consume(): ClientDuplexStream<ConsumeRequest, ConsumeResponse>;
   consume(options: Partial<CallOptions>): ClientDuplexStream<ConsumeRequest, ConsumeResponse>;
@@ -4809,6 +4954,27 @@ export interface GroupsClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ForkGroupResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Removes a member, as if it had left: others get its partitions at once. For one that is gone while its session's
+   * time is long, or that has a name and does not come back. Where its stream is open after all, that ends with FENCED.
+   * Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_MEMBER: it is not in the group, or another client has joined with its
+   * name since).
+   */
+  removeMember(
+    request: RemoveMemberRequest,
+    callback: (error: ServiceError | null, response: RemoveMemberResponse) => void,
+  ): ClientUnaryCall;
+  removeMember(
+    request: RemoveMemberRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RemoveMemberResponse) => void,
+  ): ClientUnaryCall;
+  removeMember(
+    request: RemoveMemberRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RemoveMemberResponse) => void,
   ): ClientUnaryCall;
   /** Deletes a group and its offsets. Errors: NOT_FOUND (UNKNOWN_GROUP), FAILED_PRECONDITION (GROUP_HAS_MEMBERS). */
   delete(
