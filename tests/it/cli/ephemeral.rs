@@ -90,7 +90,9 @@ async fn what_was_acknowledged_is_there_after_a_crash_at_the_same_address() {
             .expect("synced");
         all.push(value);
 
-        let mut follow = client.read("t").follow().open().await.expect("it is there");
+        // One that does not go on by itself.
+        let follow = client.read("t").follow().retry_for(Duration::ZERO);
+        let mut follow = follow.open().await.expect("it is there");
         for _ in 0..all.len() {
             let next = follow.next_record().await.expect("nothing has broken");
             next.expect("a follow does not end");
