@@ -67,6 +67,7 @@ mod sequencer;
 mod shared;
 mod state;
 mod status;
+mod topic_filter;
 mod topics;
 mod turns;
 mod wakeup;
@@ -113,6 +114,7 @@ pub(crate) use read::{Read, ReadBatch, Reader, Step};
 pub(crate) use response_limit::ResponseLimit;
 pub(crate) use retention::Removal;
 pub(crate) use scrub::Scrubbed;
+pub(crate) use topic_filter::TopicFilter;
 pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 
 use crate::{

@@ -75,6 +75,13 @@ impl Broker {
         })
     }
 
+    /// The name of a producer; none if it has none, or is not known.
+    pub(crate) fn producer_name(&self, id: ProducerId) -> Option<String> {
+        let planned = self.shared.sequencer.planned();
+        let name = planned.producers.name(id)?;
+        Some(name.to_owned())
+    }
+
     /// Opens a producer. A known name keeps its id and gets the next epoch; without a name the
     /// producer is new. If there is no room for another, some are forgotten: see
     /// `catalog/producers/room.rs`.

@@ -221,6 +221,14 @@ pub(super) fn is_short(path: &str) -> bool {
     )
 }
 
+/// Whether a connection keeps its place for a call. Streams about the broker's health and its
+/// descriptors are open to everybody, and would keep others out.
+pub(super) fn keeps_place(path: &str) -> bool {
+    let is_open_to_all =
+        path.starts_with("/grpc.health.v1.") || path.starts_with("/grpc.reflection.");
+    !is_open_to_all
+}
+
 /// The allowance for small frames that wait to be taken out of h2, which charges 256 bytes for
 /// each, less its content. They wait for one turn at most, the last read of which may bring as much
 /// as the largest frame; the smallest frame with any content has ten bytes. So the allowance is

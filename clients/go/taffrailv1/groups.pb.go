@@ -2744,8 +2744,9 @@ type ResetGroupRequest struct {
 	//	*ResetGroupRequest_FromGroup
 	//	*ResetGroupRequest_Offsets
 	To isResetGroupRequest_To `protobuf_oneof:"to"`
-	// Only in these topics. Default: none, all topics of which the group has an assignment or a committed offset, or that
-	// it is to replay; a group that has none needs them, unless `from_group` or `offsets` is given (MALFORMED_REQUEST).
+	// Only in these topics. Default: none, all topics that the caller may read of which the group has an assignment or a
+	// committed offset, or that it is to replay; a group that has none needs them, unless `from_group` or `offsets` is
+	// given (MALFORMED_REQUEST).
 	Topics []string `protobuf:"bytes,6,rep,name=topics,proto3" json:"topics,omitempty"`
 	// Only in these partitions, of the one topic that `topics` then names, each once (MALFORMED_REQUEST). Default: none,
 	// all.

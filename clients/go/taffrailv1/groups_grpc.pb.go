@@ -87,7 +87,8 @@ type GroupsClient interface {
 	// one to take offsets from, or to shift), OUT_OF_RANGE (OFFSET_OUT_OF_RANGE; NO_OFFSET: nothing is committed in a
 	// topic or partition that is named, by which to set it).
 	Reset(ctx context.Context, in *ResetGroupRequest, opts ...grpc.CallOption) (*ResetGroupResponse, error)
-	// Makes a group that is where another one is, or that begins anew and is told which records the other one has had.
+	// Makes a group that is where another one is, or that begins anew and is told which records the other one has had; in
+	// the topics that the caller may read.
 	// Errors: NOT_FOUND (UNKNOWN_GROUP), ALREADY_EXISTS (GROUP_EXISTS).
 	Fork(ctx context.Context, in *ForkGroupRequest, opts ...grpc.CallOption) (*ForkGroupResponse, error)
 	// Removes a member, as if it had left: others get its partitions at once. For one that is gone while its session's
@@ -258,7 +259,8 @@ type GroupsServer interface {
 	// one to take offsets from, or to shift), OUT_OF_RANGE (OFFSET_OUT_OF_RANGE; NO_OFFSET: nothing is committed in a
 	// topic or partition that is named, by which to set it).
 	Reset(context.Context, *ResetGroupRequest) (*ResetGroupResponse, error)
-	// Makes a group that is where another one is, or that begins anew and is told which records the other one has had.
+	// Makes a group that is where another one is, or that begins anew and is told which records the other one has had; in
+	// the topics that the caller may read.
 	// Errors: NOT_FOUND (UNKNOWN_GROUP), ALREADY_EXISTS (GROUP_EXISTS).
 	Fork(context.Context, *ForkGroupRequest) (*ForkGroupResponse, error)
 	// Removes a member, as if it had left: others get its partitions at once. For one that is gone while its session's

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use super::texts::{Asked, GroupOffsetOutOfRange};
 use crate::{
     broker::{
-        Broker, Error, Meant, Pending, Shared, commit::Commit as Queued, sequencer::commit,
-        state::PartitionRef,
+        Broker, Error, Meant, Pending, Shared, TopicFilter, commit::Commit as Queued,
+        sequencer::commit, state::PartitionRef,
     },
     catalog::{
         Change, Planned, Settled,
@@ -103,6 +103,7 @@ impl Broker {
         from: &str,
         to: &str,
         replay: bool,
+        among: &TopicFilter,
     ) -> Result<Pending<()>, Error> {
         let (from, to) = (GroupName::new(from)?, GroupName::new(to)?);
         let shared = &self.shared;
@@ -111,6 +112,14 @@ impl Broker {
         let mut planned = shared.sequencer.planned();
         let forked = shared.decide_on_groups(&planned, |groups, topics| {
             groups.decide_fork(&from, &to, replay, topics, at_ms)
+        });
+        let forked = forked.map(|mut change| {
+            let topics = shared.partitions.topics();
+            change.retain(|(id, _)| {
+                let topic = topics.find_by_id(id);
+                topic.is_some_and(|topic| among.has(topic.name.as_str()))
+            });
+            change
         });
         match forked {
             Ok(change) => shared.plan_group(&mut planned, &to, change, || Ok(())),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     broker::{
-        Broker, Error, Pending, Shared,
+        Broker, Error, Pending, Shared, TopicFilter,
         state::{PartitionRef, Topic},
     },
     catalog::{
@@ -33,6 +33,8 @@ pub(crate) struct ResetGroup {
     pub(crate) topics: Vec<String>,
     /// The partitions, if exactly one topic is named; empty for all.
     pub(crate) partitions: Vec<PartitionId>,
+    /// Where no topics are named, only these count.
+    pub(crate) among: TopicFilter,
     /// Whether only to report what would be set.
     pub(crate) dry_run: bool,
 }
@@ -221,8 +223,11 @@ impl Shared {
             let places = read.chain(found.state().replay_until.keys());
             ids.extend(places.map(|place| place.0));
         }
-        let found = ids.iter().filter_map(|id| topics.find_by_id(*id));
-        let found: Vec<Arc<Topic>> = found.cloned().collect();
+        let mut found: Vec<Arc<Topic>> = Vec::new();
+        for id in &ids {
+            found.extend(topics.find_by_id(*id).cloned());
+        }
+        found.retain(|topic| reset.among.has(topic.name.as_str()));
         if found.is_empty() {
             let group = group.as_str();
             let reason = format!(
@@ -261,7 +266,7 @@ impl Shared {
     ) -> Result<Targets, Error> {
         let state = state(planned, other)?;
         let all = match reset.topics.is_empty() {
-            true => self.all_committed(state),
+            true => self.all_committed(state, &reset.among),
             false => self.chosen(planned, group, reset)?,
         };
         let mut committed = Named::of(other, reset);
@@ -275,12 +280,13 @@ impl Shared {
         Ok(targets)
     }
 
-    /// The partitions in which a group has committed offsets.
-    fn all_committed(&self, state: &State) -> Vec<PartitionRef> {
+    /// The partitions of these topics in which a group has committed offsets.
+    fn all_committed(&self, state: &State, among: &TopicFilter) -> Vec<PartitionRef> {
         let mut all = Vec::with_capacity(state.offsets.len());
         for place in state.offsets.keys() {
             all.extend(self.partitions.find_partition(place.0, place.1));
         }
+        all.retain(|at| among.has(at.topic.name.as_str()));
         all
     }
 

@@ -223,6 +223,12 @@ impl Producers {
         Some(self.listed(id, self.known.get(&id)?))
     }
 
+    /// The name of the producer with an id, if it has one.
+    pub(crate) fn name(&self, id: ProducerId) -> Option<&str> {
+        let name = self.known.get(&id)?.name.as_ref();
+        Some(name).filter(|name| !name.is_empty())
+    }
+
     fn listed(&self, id: ProducerId, incarnation: &Incarnation) -> Listed {
         Listed {
             id,

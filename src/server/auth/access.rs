@@ -7,13 +7,14 @@ use tonic::{Code, Extensions, Request, Status, body::Body};
 
 use super::{
     Exposure, Grants, Operation, Operations, Principal,
-    asks::{Asks, Need, appends},
+    asks::{self, Asks, Need},
     audit::{self, Came, Told},
     authority::{Authority, Caller},
     grants::{Resource, Rights},
     identify::Entrance,
 };
 use crate::{
+    broker::{Broker, Producer, TopicFilter},
     server::{
         quotas::Meter,
         status::{self, shortened},
@@ -71,7 +72,9 @@ impl Length {
             | "/taffrail.v1.Entities/GetLatest"
             | "/taffrail.v1.Groups/Consume"
             | "/taffrail.v1.Broker/Backup"
-            | "/taffrail.v1.Admin/ImportRecords" => Self::Stream,
+            | "/taffrail.v1.Admin/ImportRecords"
+            | "/grpc.health.v1.Health/Watch" => Self::Stream,
+            _ if path.starts_with("/grpc.reflection.") => Self::Stream,
             _ => Self::Short,
         }
     }
@@ -97,14 +100,17 @@ impl Access {
             metered: Mutex::default(),
             length,
             asked: Mutex::new(Asked {
-                needs: (length == Length::Appends).then(|| vec![appends()]),
+                needs: (length == Length::Appends).then(|| vec![asks::appends()]),
                 act: None,
             }),
         }))
     }
 
     /// Refuses what is not allowed, with all that is in it.
+    ///
+    /// The caller was known when the call began; its message may have come much later.
     pub(crate) fn permit(&self, request: &impl Asks) -> Result<(), Status> {
+        self.authority().still_knows(&self.0.caller)?;
         let rights = self.rights();
         let is_all = matches!(rights, Rights::Everything);
         let kept = self.authority().auth.trail.topic();
@@ -119,7 +125,33 @@ impl Access {
         if act.is_some() || self.0.length == Length::Stream {
             self.keep(request, act);
         }
+        if self.0.length != Length::Short {
+            self.note(&Came::Begun);
+        }
         Ok(())
+    }
+
+    /// Refuses appends of a producer whose name is not granted to the caller. Nothing is looked up
+    /// for those who may do everything.
+    pub(in crate::server) fn permit_producer(
+        &self,
+        broker: &Broker,
+        producer: Option<Producer>,
+    ) -> Result<(), Status> {
+        let rights = self.rights();
+        let (Some(producer), Rights::Granted(_)) = (producer, &rights) else {
+            return Ok(());
+        };
+        let Some(name) = broker.producer_name(producer.id) else {
+            return Ok(());
+        };
+        let need = asks::appends_as(&name);
+        if rights.allow(need.operations, &need.resource) {
+            return Ok(());
+        }
+        // The caller has named the id alone.
+        let shown = Resource::Producer(producer.id.to_string().into());
+        Err(self.denied(need.operations, &shown))
     }
 
     /// Refuses appends to the topic of the audit log, and imports: whoever can write there could
@@ -160,6 +192,17 @@ impl Access {
         let operations = Operations::of(Operation::Group);
         let resource = Resource::Group(name.into());
         self.rights().allow(operations, &resource)
+    }
+
+    /// The topics that the caller may read.
+    pub(in crate::server) fn readable(&self) -> TopicFilter {
+        match self.rights() {
+            Rights::Everything => TopicFilter::default(),
+            rights => TopicFilter::new(move |name| {
+                let resource = Resource::Topic(name.into());
+                rights.allow(Operations::of(Operation::Read), &resource)
+            }),
+        }
     }
 
     /// Whether entities of a topic may be erased.

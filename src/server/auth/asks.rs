@@ -52,6 +52,11 @@ pub(super) fn appends() -> Need<'static> {
     may(Operation::Append, Resource::AnyTopic)
 }
 
+/// What an append asks for whose producer has this name.
+pub(super) fn appends_as(producer: &str) -> Need<'_> {
+    may(Operation::Append, Resource::Producer(producer.into()))
+}
+
 fn topic(name: &str) -> Resource<'_> {
     Resource::Topic(name.into())
 }
@@ -270,11 +275,10 @@ shows_what_may_be_seen! {
 
 impl Asks for OpenProducerRequest {
     fn asks(&self) -> Vec<Need<'_>> {
-        let resource = match self.name.is_empty() {
-            true => Resource::AnyTopic,
-            false => Resource::Producer(self.name.as_str().into()),
-        };
-        vec![may(Operation::Append, resource)]
+        match self.name.is_empty() {
+            true => vec![appends()],
+            false => vec![appends_as(&self.name)],
+        }
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) fn denied(trail: &Trail, told: &Told<'_>) {
 /// What has come of an act.
 pub(super) enum Came {
     Done,
+    /// The act goes on: what comes of it is known to its caller alone.
+    Begun,
     Failed(Status),
     /// The call was given up before it was answered: what it asked for may happen all the same.
     Unknown,
@@ -47,6 +49,7 @@ pub(super) enum Came {
 pub(super) fn acted(trail: &Trail, told: &Told<'_>, came: &Came) {
     let (outcome, cause) = match came {
         Came::Done => ("done", None),
+        Came::Begun => ("begun", None),
         Came::Failed(status) => ("failed", Some(status.message())),
         Came::Unknown => ("unknown", None),
     };

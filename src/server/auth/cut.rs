@@ -50,6 +50,14 @@ pub(super) fn cut(access: Access, place: Option<StreamPlace>) -> Cut {
     })
 }
 
+/// Never resolves: ends nothing, and has this place until the call ends.
+pub(super) fn held_open(place: Option<StreamPlace>) -> Cut {
+    Box::pin(async move {
+        let _place = place;
+        std::future::pending().await
+    })
+}
+
 /// Resolves when the issuer of tokens has other keys.
 async fn other_keys(keys: &mut Option<watch::Receiver<Arc<Keys>>>) {
     match keys {

@@ -17,7 +17,7 @@ use super::{
     Access, Principal,
     access::{Length, UnderWay},
     authority::{Authority, Caller},
-    cut::{cut, end_with},
+    cut::{cut, end_with, held_open},
     usage::Begun,
 };
 use crate::server::{
@@ -146,7 +146,8 @@ impl From<Unauthenticated> for Status {
 }
 
 /// Whether it is asked for the broker's health, which everybody may, whatever they show: what looks
-/// after the broker must not end it because of a token.
+/// after the broker must not end it because of a token. Only what stays open, a `Watch`, counts for
+/// quotas.
 fn is_of_health(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.Health/")
 }
@@ -175,11 +176,16 @@ impl<S> Identify<S> {
     fn access(&self, request: &Request<Body>) -> Result<Access, Unauthenticated> {
         let peer = request.extensions().get::<Peer>();
         let entrance = peer.map_or_else(Entrance::default, |peer| peer.entrance);
-        let address = peer.map_or_else(Arc::default, Peer::address);
         let caller = self.caller(request.headers(), entrance, peer)?;
+        Ok(self.access_of(caller, request))
+    }
+
+    fn access_of(&self, caller: Caller, request: &Request<Body>) -> Access {
+        let peer = request.extensions().get::<Peer>();
+        let entrance = peer.map_or_else(Entrance::default, |peer| peer.entrance);
+        let address = peer.map_or_else(Arc::default, Peer::address);
         let length = Length::of(request.uri().path());
-        let at = (entrance, address);
-        Ok(Access::new(&self.authority, caller, at, length))
+        Access::new(&self.authority, caller, (entrance, address), length)
     }
 
     /// Who calls: a token says more than the certificate of the connection that it comes by.
@@ -208,6 +214,33 @@ impl<S> Identify<S> {
     }
 }
 
+type Answering<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
+
+impl<S> Identify<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    /// Answers a question for the broker's health.
+    fn of_health(&mut self, request: Request<Body>) -> Answering<S::Error> {
+        if Length::of(request.uri().path()) == Length::Short {
+            return Box::pin(self.services.call(request));
+        }
+        let access = self.access(&request).unwrap_or_else(|_| {
+            let caller = Caller::unproven(Principal::anonymous());
+            self.access_of(caller, &request)
+        });
+        let peer = request.extensions().get::<Peer>();
+        let place = match access.begin_watch(peer.map(Peer::slot)) {
+            Ok(place) => place,
+            Err(status) => return Box::pin(ready(Ok(status.into_http()))),
+        };
+        let answer = self.services.call(request);
+        Box::pin(async move { Ok(end_with(held_open(place), access, answer.await?)) })
+    }
+}
+
 impl<S> Service<Request<Body>> for Identify<S>
 where
     S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
@@ -216,7 +249,7 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+    type Future = Answering<S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.services.poll_ready(cx)
@@ -224,7 +257,7 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if is_of_health(request.uri().path()) {
-            return Box::pin(self.services.call(request));
+            return self.of_health(request);
         }
         let access = match self.access(&request) {
             Ok(access) => access,
@@ -255,7 +288,7 @@ fn answered<E: Send + 'static>(
     access: Access,
     place: Option<StreamPlace>,
     answer: impl Future<Output = Result<Response<Body>, E>> + Send + 'static,
-) -> Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>> {
+) -> Answering<E> {
     match access.length() {
         Length::Short => Box::pin(async move {
             let under_way = UnderWay::new(access);

@@ -53,6 +53,20 @@ impl Access {
         Ok(Begun { wait, place })
     }
 
+    /// Counts a `Watch` of the broker's health, by a connection with this slot.
+    pub(super) fn begin_watch(
+        &self,
+        connection: Option<&ConnectionSlot>,
+    ) -> Result<Option<StreamPlace>, Status> {
+        let Some(meter) = self.meter() else {
+            return Ok(None);
+        };
+        if let Some(slot) = connection {
+            self.within(take_connection(&meter, slot))?;
+        }
+        self.within(meter.stream()).map(Some)
+    }
+
     /// Waits until so many bytes may be appended, and counts them.
     pub(in crate::server) async fn append(&self, bytes: usize) -> Result<(), Status> {
         let Some(meter) = self.meter() else {

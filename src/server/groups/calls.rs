@@ -125,7 +125,10 @@ pub(super) fn describe(
     Ok(described(group))
 }
 
-pub(super) fn reset_request(request: ResetGroupRequest) -> Result<ResetGroup, Error> {
+pub(super) fn reset_request(
+    request: ResetGroupRequest,
+    access: &Access,
+) -> Result<ResetGroup, Error> {
     let to = match request.to {
         Some(To::Position(place)) => ResetTo::Position(position::position(Some(place))?),
         Some(To::Shift(records)) => ResetTo::Shift(records),
@@ -141,6 +144,7 @@ pub(super) fn reset_request(request: ResetGroupRequest) -> Result<ResetGroup, Er
         group: request.group,
         to,
         topics: request.topics,
+        among: access.readable(),
         partitions: request.partitions.into_iter().map(PartitionId).collect(),
         dry_run: request.dry_run,
     })

@@ -162,7 +162,7 @@ impl Groups for GroupsService {
     ) -> Result<Response<ResetGroupResponse>, Status> {
         let access = permit(&request)?;
         let mut turn = peer::long(request.extensions(), &self.broker).turn().await;
-        let reset = calls::reset_request(request.into_inner())?;
+        let reset = calls::reset_request(request.into_inner(), &access)?;
         let reset = blocking(|| self.broker.reset_group(reset))?.await?;
         turn.count(reset.len())?;
         let response = calls::reset_response(reset);
@@ -173,13 +173,14 @@ impl Groups for GroupsService {
         &self,
         request: Request<ForkGroupRequest>,
     ) -> Result<Response<ForkGroupResponse>, Status> {
-        permit(&request)?;
+        let among = permit(&request)?.readable();
         let ForkGroupRequest {
             group,
             new_group,
             replay,
         } = request.into_inner();
-        self.broker.fork_group(&group, &new_group, replay)?.await?;
+        let forked = self.broker.fork_group(&group, &new_group, replay, &among)?;
+        forked.await?;
         Ok(Response::new(ForkGroupResponse {}))
     }
 

@@ -104,6 +104,8 @@ pub(in crate::server) struct Open {
     pub(super) alive: Alive,
     /// The traffic of the call's connection.
     traffic: Arc<Traffic>,
+    /// Kept by a call for which its connection keeps its place.
+    _working: Option<Entered>,
 }
 
 /// A status until h2 has taken it into its connection's buffer. From then on its call counts until
@@ -128,12 +130,17 @@ impl Drop for StatusValue {
 }
 
 impl Open {
-    pub(in crate::server) fn new(active: Entered, held: Held, traffic: Arc<Traffic>) -> Self {
+    pub(in crate::server) fn new(
+        (active, working): (Entered, Option<Entered>),
+        held: Held,
+        traffic: Arc<Traffic>,
+    ) -> Self {
         Self {
             active,
             held: Arc::new(held),
             alive: Alive::default(),
             traffic,
+            _working: working,
         }
     }
 

@@ -183,6 +183,8 @@ struct Connection<'a, IO, S> {
     /// All other calls, each of which is its own task.
     calls: JoinSet<()>,
     active: Active,
+    /// The calls for which the connection keeps its place.
+    working: Active,
     keep_alive: KeepAlive,
     /// Set while the client has the most calls open that it may have: their number, and until when
     /// nothing is read from the connection.
@@ -193,6 +195,8 @@ struct Connection<'a, IO, S> {
     place: Place,
     /// Resolves when another connection needs the place.
     wanted: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Whether it was told to end because of that.
+    is_wanted: bool,
     is_idle: bool,
     /// Set once told to stop: when to check next whether anything still makes progress.
     draining: Option<Pin<Box<Sleep>>>,
@@ -232,12 +236,14 @@ where
             short_calls: ShortCalls::default(),
             calls: JoinSet::new(),
             active: Active::default(),
+            working: Active::default(),
             keep_alive: KeepAlive::new(pings, pulse),
             full: None,
             unread_until: None,
             stopped,
             place,
             wanted,
+            is_wanted: false,
             is_idle: true,
             draining: None,
         }
@@ -333,7 +339,9 @@ where
     }
 
     fn is_told_to_end(&mut self, cx: &mut Context<'_>) -> bool {
-        self.stopped.as_mut().poll(cx).is_ready() || self.wanted.as_mut().poll(cx).is_ready()
+        let is_stopped = self.stopped.as_mut().poll(cx).is_ready();
+        self.is_wanted = !is_stopped && self.wanted.as_mut().poll(cx).is_ready();
+        is_stopped || self.is_wanted
     }
 
     fn open_calls(&self) -> usize {
@@ -367,7 +375,7 @@ where
     /// Marks whether the connection is idle: another one may take the place of a connection that
     /// was idle for long.
     fn look_for_calls(&mut self) {
-        if self.is_idle != (self.open_calls() == 0) {
+        if self.is_idle != (self.working.count() == 0) {
             self.is_idle = !self.is_idle;
             match self.is_idle {
                 true => self.place.idle(),
@@ -406,6 +414,7 @@ where
         parts.extensions.insert(self.peer.clone());
         let path = parts.uri.path();
         let (kind, is_short) = (limits::requests(path), limits::is_short(path));
+        let keeps_place = limits::keeps_place(path);
         let (mut feed, body) =
             request::body(stream, kind, Arc::clone(&self.traffic), &self.arrivals);
         if self.draining.is_some() {
@@ -414,7 +423,9 @@ where
         let request = Request::from_parts(parts, Body::new(body));
         let service = self.service.clone();
         // Counted from here on, so that a call counts before its first turn.
-        let open = Open::new(self.active.enter(), held, Arc::clone(&self.traffic));
+        let working = keeps_place.then(|| self.working.enter());
+        let entered = (self.active.enter(), working);
+        let open = Open::new(entered, held, Arc::clone(&self.traffic));
         let unread = self.unread.clone();
         let call: Call = Box::pin(answer(service, request, respond, open, unread));
         if is_short {
@@ -438,7 +449,8 @@ where
                 .filter(|feed| feed.has_not_begun())
                 .count();
             let progressed = self.traffic.has_progressed();
-            if self.active.count() <= not_begun && !progressed {
+            let has_no_work = self.is_wanted && self.working.count() == 0;
+            if (self.active.count() <= not_begun || has_no_work) && !progressed {
                 debug!("a client that does nothing is not waited for");
                 return Poll::Ready(());
             }

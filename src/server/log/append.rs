@@ -112,6 +112,7 @@ pub(in crate::server) async fn take(
     };
     access
         .permit(&append)
+        .and_then(|()| access.permit_producer(broker, append.producer))
         .map_err(|denied| Refused::Denied(Box::new(denied)))?;
     Ok(store(broker, append, admission).await?)
 }

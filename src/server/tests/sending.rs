@@ -181,7 +181,11 @@ impl Calls {
         };
         let sending = async move {
             let call = Arc::new(Part::new(Name::Calls, 1)).holder().count(1);
-            let open = Open::new(Active::default().enter(), call, Arc::new(Traffic::new()));
+            let open = Open::new(
+                (Active::default().enter(), None),
+                call,
+                Arc::new(Traffic::new()),
+            );
             // The client ends it.
             send(parts, stream, &open).await.ok();
         };

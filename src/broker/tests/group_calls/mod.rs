@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::world::{append_of, create, encode_record, now, open, read_all, send};
 use crate::{
     broker::{
-        Append, Broker, Error, Pending,
+        Append, Broker, Error, Pending, TopicFilter,
         groups::{CommitOutcome, GroupOffset, ResetGroup, ResetOffset, ResetTo},
     },
     catalog::{
@@ -80,6 +80,7 @@ fn reset(to: ResetTo) -> ResetGroup {
         group: GROUP.to_owned(),
         to,
         topics: Vec::new(),
+        among: TopicFilter::default(),
         partitions: Vec::new(),
         dry_run: false,
     }
@@ -243,7 +244,12 @@ fn refusals_name_the_group_and_the_topic_and_say_what_to_do() {
 fn a_fork_is_one_commit_and_a_deleted_group_is_gone() {
     let broker = broker();
     commit(&broker, vec![offset("t", 0, 5), offset("t", 1, 6)]).expect("it may be");
-    let fork = |from, to, replay| settled(&broker, broker.fork_group(from, to, replay));
+    let fork = |from, to, replay| {
+        settled(
+            &broker,
+            broker.fork_group(from, to, replay, &TopicFilter::default()),
+        )
+    };
     fork(GROUP, "same", false).expect("it may be");
     let same = broker.committed_offsets("same", None).expect("it is there");
     let nexts: Vec<u64> = same

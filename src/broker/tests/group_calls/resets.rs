@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{GROUP, at, broker, commit, committed, do_reset, join, offset, reset, settled};
 use crate::{
     broker::{
-        Error,
+        Error, TopicFilter,
         groups::{CommitOutcome, GroupOffset, ResetGroup, ResetTo},
         tests::world::create,
     },
@@ -219,7 +219,11 @@ fn a_group_that_reads_nothing_is_not_reset_without_a_topic() {
 fn a_group_that_is_to_replay_is_reset_in_the_topics_that_it_replays() {
     let broker = broker();
     commit(&broker, vec![offset("t", 0, 5)]).expect("it may be");
-    settled(&broker, broker.fork_group(GROUP, "again", true)).expect("it may be");
+    settled(
+        &broker,
+        broker.fork_group(GROUP, "again", true, &TopicFilter::default()),
+    )
+    .expect("it may be");
     let latest = ResetGroup {
         group: "again".to_owned(),
         ..reset(ResetTo::Position(Position::Latest))

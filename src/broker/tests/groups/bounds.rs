@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     broker::{
-        Error, Pending,
+        Error, Pending, TopicFilter,
         groups::{GroupOffset, JoinGroup, ResetGroup, ResetTo},
     },
     budget::Name,
@@ -76,6 +76,7 @@ fn what_a_journal_file_does_not_hold_is_refused_and_nothing_stored() {
         group: "g".to_owned(),
         to: ResetTo::Position(Position::Earliest),
         topics: vec!["many".to_owned()],
+        among: TopicFilter::default(),
         partitions: Vec::new(),
         dry_run: false,
     };

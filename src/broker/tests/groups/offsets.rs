@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     broker::{
-        Error, Meant,
+        Error, Meant, TopicFilter,
         groups::{
             Asked, CommitOutcome, GroupOffset, GroupOffsetOutOfRange, JoinGroup, NoOffset,
             OffsetGone,
@@ -202,7 +202,9 @@ fn what_is_to_be_replayed_begins_at_the_earliest_record_whatever_a_member_says()
         world.reset(world.place("t", 0), Offset(2));
         // The new group has committed nothing for this partition.
         let others = world.append("t", 1, 2);
-        let forked = world.broker().fork_group("g", "new", true);
+        let forked = world
+            .broker()
+            .fork_group("g", "new", true, &TopicFilter::default());
         world.broker().commit_all();
         drop(forked.expect("it may be"));
         let mut member = world.join(JoinGroup {
@@ -341,7 +343,9 @@ fn a_partition_that_comes_behind_a_fork_with_replay_is_read_from_its_beginning()
     world.create_plain("t", 1);
     let mut ids = world.append("t", 0, 3);
     world.reset(world.place("t", 0), Offset(2));
-    let forked = world.broker().fork_group("g", "new", true);
+    let forked = world
+        .broker()
+        .fork_group("g", "new", true, &TopicFilter::default());
     world.broker().commit_all();
     drop(forked.expect("it may be"));
     let added = world.broker().add_partitions(Meant::from("t"), 2);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::{Kept, PARTITION, TOPIC};
 use crate::{
-    broker::{Error, GroupOffset, Pending, ResetGroup, ResetTo, tests::world::now},
+    broker::{Error, GroupOffset, Pending, ResetGroup, ResetTo, TopicFilter, tests::world::now},
     types::{Offset, Position},
 };
 
@@ -79,6 +79,7 @@ fn the_group_that_has_come_least_far_counts_and_a_deleted_one_does_not() {
         group: GROUP.to_owned(),
         to: ResetTo::Position(Position::Latest),
         topics: Vec::new(),
+        among: TopicFilter::default(),
         partitions: Vec::new(),
         dry_run: false,
     };

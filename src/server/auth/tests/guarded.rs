@@ -6,6 +6,7 @@ use bytes::{Buf, BufMut};
 use http::uri::PathAndQuery;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio_stream::Stream;
 use tonic::{
     Request, Status,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
@@ -58,6 +59,11 @@ impl Guarded {
 
     /// The same, where this decides.
     pub(super) async fn start_with(auth: Auth, topics: &[&str]) -> Self {
+        Self::start_within(Options::default(), auth, topics).await
+    }
+
+    /// The same within these limits.
+    pub(super) async fn start_within(limits: Options, auth: Auth, topics: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("there is room for a directory");
         let mut options = broker::Options::new(dir.path().to_owned());
         options.disk_reserve_bytes = 0;
@@ -68,7 +74,7 @@ impl Guarded {
         let address = listener.local_addr().expect("it is bound");
         let url = format!("http://{address}");
         let (stop, told_to_stop) = oneshot::channel::<()>();
-        let server = Server::new(Arc::clone(&broker), Options::default());
+        let server = Server::new(Arc::clone(&broker), limits);
         let server = server.with_auth(Arc::clone(&auth));
         let told_to_stop = async move { drop(told_to_stop.await) };
         let ended = tokio::spawn(server.run(server::tcp(listener), told_to_stop));
@@ -126,10 +132,11 @@ impl Guarded {
         self.make(path, request).await
     }
 
-    async fn make(
+    /// Makes any call with these requests.
+    pub(super) async fn make(
         &self,
         path: &'static str,
-        requests: Request<tokio_stream::Once<Vec<u8>>>,
+        requests: Request<impl Stream<Item = Vec<u8>> + Send + 'static>,
     ) -> Result<Option<Vec<u8>>, Status> {
         let mut grpc = tonic::client::Grpc::new(self.channel.clone());
         grpc.ready().await.expect("it stands");

@@ -1,5 +1,6 @@
 //! Who calls, and what they may do.
 
+mod bystanders;
 mod certificates;
 mod grants;
 mod guarded;

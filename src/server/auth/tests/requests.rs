@@ -139,6 +139,106 @@ async fn a_member_that_commits_in_a_topic_that_it_may_not_read_is_ended() {
     guarded.stop().await;
 }
 
+fn next(topic: &str, offset: u64) -> GroupOffset {
+    GroupOffset {
+        topic: topic.to_owned(),
+        topic_id: None,
+        partition: PartitionId(0),
+        next_offset: Offset(offset),
+        metadata: bytes::Bytes::new(),
+        generation: None,
+        member: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resets_and_forks_leave_topics_alone_that_their_caller_may_not_read() {
+    let guarded = Guarded::start(&["open", "secret"]).await;
+    let client = guarded.client().await;
+    for topic in ["open", "secret"] {
+        let appended = client.append(Batch::of(topic, [Record::new().value("x")]));
+        appended.await.expect("everybody may");
+    }
+    for (group, in_secret) in [("g", 1), ("other", 0)] {
+        let offsets = vec![next("open", 1), next("secret", in_secret)];
+        let committed = guarded.broker.commit_offsets(group, offsets, false);
+        committed.expect("it is queued").await.expect("it is made");
+    }
+    let committed = |group: &str| {
+        let fetched = guarded.broker.committed_offsets(group, None);
+        let mut offsets = Vec::new();
+        for one in fetched.expect("it is there") {
+            offsets.push((one.topic.to_string(), one.committed.next.0));
+        }
+        offsets.sort();
+        offsets
+    };
+    let at = |open, secret| vec![("open".to_owned(), open), ("secret".to_owned(), secret)];
+    guarded.grant([
+        grant("anonymous", &[Group], &["g", "other", "new"]),
+        grant("anonymous", &[Read], &["open"]),
+    ]);
+    let reset = |to| proto::ResetGroupRequest {
+        group: "g".to_owned(),
+        to: Some(to),
+        ..proto::ResetGroupRequest::default()
+    };
+    use proto::reset_group_request::To::{FromGroup, Shift};
+    let path = "/taffrail.v1.Groups/Reset";
+    let back = guarded.call(path, reset(Shift(-1)).encode_to_vec()).await;
+    back.expect("it may be");
+    assert_eq!(committed("g"), at(0, 1));
+    let from = FromGroup("other".to_owned());
+    let from = guarded.call(path, reset(from).encode_to_vec()).await;
+    from.expect("it may be");
+    assert_eq!(committed("g"), at(1, 1));
+    let fork = proto::ForkGroupRequest {
+        group: "g".to_owned(),
+        new_group: "new".to_owned(),
+        replay: false,
+    };
+    let fork = guarded.call("/taffrail.v1.Groups/Fork", fork.encode_to_vec());
+    fork.await.expect("it may be");
+    assert_eq!(committed("new"), [("open".to_owned(), 1)]);
+    drop(client);
+    guarded.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_with_a_name_is_used_by_those_alone_who_may_open_it() {
+    let guarded = Guarded::start(&["a"]).await;
+    let opened = guarded.broker.open_producer("orders", None);
+    let named = opened.expect("it is queued").await.expect("there is room");
+    let opened = guarded.broker.open_producer("", None);
+    let nameless = opened.expect("it is queued").await.expect("there is room");
+    let append = |producer: crate::broker::Producer| {
+        let batch = wire::AppendBatch {
+            topic: "a".to_owned(),
+            sequence: Some(0),
+            partition: Some(0),
+            records: vec![Vec::new().into()],
+            ..wire::AppendBatch::default()
+        };
+        let append = wire::AppendRequest {
+            batches: vec![batch.encode_to_vec().into()],
+            producer: Some(proto::Producer {
+                id: producer.id.0,
+                epoch: producer.epoch,
+            }),
+            ..wire::AppendRequest::default()
+        };
+        guarded.call("/taffrail.v1.Log/Append", append.encode_to_vec())
+    };
+    guarded.grant([grant("anonymous", &[Append], &["a"])]);
+    let refused = append(named).await.expect_err("its name is not granted");
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert!(!refused.message().contains("orders"), "{refused:?}");
+    append(nameless).await.expect("it belongs to nobody");
+    guarded.grant([grant("anonymous", &[Append], &["a", "orders"])]);
+    append(named).await.expect("its name is granted");
+    guarded.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_grant_counts_from_the_next_call_on() {
     let guarded = Guarded::start(&["a"]).await;

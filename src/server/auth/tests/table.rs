@@ -1,7 +1,7 @@
 //! Every call of the API, made by everybody: each is allowed to those whose grants have what it
 //! takes, and to nobody else.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use prost::Message;
 use prost_types::FileDescriptorSet;
@@ -22,7 +22,8 @@ use crate::{
         append_stream_response::Outcome, consume_request, health::HealthCheckRequest, position,
         reset_group_request, wire,
     },
-    server::auth::{Grant, Operation},
+    server::auth::{Auth, Exposure, Grant, Grants, Operation},
+    types::TopicName,
 };
 
 /// Whose calls are made: each has one operation on the names that are asked for, but for those with
@@ -351,6 +352,64 @@ fn is_denied(path: &str, answer: Result<Option<Vec<u8>>, Status>) -> bool {
         }
         Ok(_) => false,
     }
+}
+
+/// The calls that change nothing but logs and offsets.
+const NO_ACTS: [&str; 23] = [
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/List",
+    "/grpc.health.v1.Health/Watch",
+    "/taffrail.v1.Broker/GetClock",
+    "/taffrail.v1.Broker/Limits",
+    "/taffrail.v1.Broker/ListProducers",
+    "/taffrail.v1.Broker/Status",
+    "/taffrail.v1.Entities/DescribeErasure",
+    "/taffrail.v1.Entities/GetLatest",
+    "/taffrail.v1.Entities/ReadKey",
+    "/taffrail.v1.Groups/Commit",
+    "/taffrail.v1.Groups/Consume",
+    "/taffrail.v1.Groups/Describe",
+    "/taffrail.v1.Groups/FetchOffsets",
+    "/taffrail.v1.Groups/List",
+    "/taffrail.v1.Log/Append",
+    "/taffrail.v1.Log/AppendStream",
+    "/taffrail.v1.Log/ListOffsets",
+    "/taffrail.v1.Log/OpenProducer",
+    "/taffrail.v1.Log/Read",
+    "/taffrail.v1.Tokens/List",
+    "/taffrail.v1.Topics/Describe",
+    "/taffrail.v1.Topics/List",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_act_is_in_the_audit_log() {
+    let topic = TopicName::new("audit").expect("it is a name");
+    let auth = Auth::new(Grants::default(), Exposure::Loopback).with_audit_topic(Some(topic));
+    let guarded = Guarded::start_with(auth, &["t"]).await;
+    let mut acts = 0;
+    for (path, request, _) in table() {
+        if !NO_ACTS.contains(&path) {
+            acts += 1;
+            // What comes of it does not matter.
+            guarded.call(path, request).await.ok();
+        }
+    }
+    let client = guarded.client().await;
+    let mut told = BTreeSet::new();
+    let read = async {
+        let read = client.read("audit").from(crate::types::Position::Earliest);
+        let mut reading = read.follow().open().await.expect("it may be read");
+        while told.len() < acts {
+            let record = reading.next_record().await.expect("it is read");
+            let value = record.and_then(|record| record.value).expect("it has one");
+            let value: serde_json::Value = serde_json::from_slice(&value).expect("it is JSON");
+            told.insert(value["operation"].to_string());
+        }
+    };
+    let read = tokio::time::timeout(Duration::from_secs(60), read).await;
+    read.unwrap_or_else(|_| panic!("{acts} acts, and only these: {told:?}"));
+    drop(client);
+    guarded.stop().await;
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use prost::Message;
-use tokio::time::timeout;
-use tokio_stream::StreamExt;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::{Code, Request, Status, Streaming};
 use tonic_types::StatusExt;
 
@@ -12,9 +12,9 @@ use super::guarded::{Guarded, grant};
 use crate::{
     broker::WhichTokens,
     proto::{
-        AppendStreamResponse, ConsumeRequest, Credit, DescribeTopicRequest, JoinGroup, Position,
-        ReadRequest, consume_request, groups_client::GroupsClient, health::HealthCheckRequest,
-        log_client::LogClient, position, wire,
+        AppendStreamResponse, ConsumeRequest, CreateTokenRequest, Credit, DescribeTopicRequest,
+        JoinGroup, Position, ReadRequest, consume_request, groups_client::GroupsClient,
+        health::HealthCheckRequest, log_client::LogClient, position, wire,
     },
     server::auth::Operation::{Append, Group, Read},
 };
@@ -28,7 +28,7 @@ const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 impl Guarded {
     /// Makes a token that counts for so long.
-    async fn token(&self, name: &str, life: Duration) -> String {
+    pub(super) async fn token(&self, name: &str, life: Duration) -> String {
         let created = self.broker.create_access_token(name, life);
         created
             .expect("it is queued")
@@ -37,7 +37,7 @@ impl Guarded {
             .0
     }
 
-    async fn revoke(&self, name: &str) {
+    pub(super) async fn revoke(&self, name: &str) {
         let which = WhichTokens::Name(name.to_owned());
         let revoked = self.broker.revoke_access_tokens(&which);
         revoked.expect("it is queued").await.expect("it is there");
@@ -69,7 +69,7 @@ impl Guarded {
     }
 }
 
-fn with<T>(token: &str, message: T) -> Request<T> {
+pub(super) fn with<T>(token: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     let value = format!("Bearer {token}").parse().expect("it is text");
     request.metadata_mut().insert("authorization", value);
@@ -249,6 +249,57 @@ async fn a_token_that_is_revoked_loses_its_streams_and_no_other_does() {
         {}
     };
     timeout(PATIENCE, told).await.expect("it is told");
+    guarded.stop().await;
+}
+
+/// Makes a call whose message comes only when this has resolved.
+async fn late(
+    guarded: &Guarded,
+    token: &str,
+    (path, message): (&'static str, Vec<u8>),
+    before: impl Future<Output = ()>,
+) -> Result<Option<Vec<u8>>, Status> {
+    let (sender, messages) = mpsc::channel(1);
+    let call = guarded.make(path, with(token, ReceiverStream::new(messages)));
+    let send = async {
+        // The call is there before this one, which comes by the same connection.
+        let shown = format!("Bearer {token}");
+        guarded.describe("a", &shown).await.expect("it counts");
+        before.await;
+        sender.send(message).await.expect("it is waited for");
+        drop(sender);
+    };
+    tokio::join!(call, send).0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_message_comes_when_its_token_was_revoked_does_nothing() {
+    let guarded = Guarded::start(&["a"]).await;
+    let create = CreateTokenRequest {
+        name: "mine".to_owned(),
+        ..CreateTokenRequest::default()
+    };
+    let batch = wire::AppendBatch {
+        topic: "a".to_owned(),
+        records: vec![Vec::new().into()],
+        ..wire::AppendBatch::default()
+    };
+    let append = wire::AppendRequest {
+        batches: vec![batch.encode_to_vec().into()],
+        ..wire::AppendRequest::default()
+    };
+    for (path, message) in [
+        ("/taffrail.v1.Tokens/Create", create.encode_to_vec()),
+        ("/taffrail.v1.Log/Append", append.encode_to_vec()),
+        ("/taffrail.v1.Broker/Status", Vec::new()),
+    ] {
+        let token = guarded.token("one", YEAR).await;
+        let late = late(&guarded, &token, (path, message), guarded.revoke("one")).await;
+        let refused = late.expect_err("it was revoked");
+        assert_eq!(reason(&refused), unauthenticated("TOKEN_UNKNOWN"), "{path}");
+    }
+    let described = guarded.broker.describe_topic("a").expect("it is there");
+    assert_eq!(described.1[0].high_watermark.0, 0);
     guarded.stop().await;
 }
 

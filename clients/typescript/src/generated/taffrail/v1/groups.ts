@@ -635,8 +635,9 @@ export interface ResetGroupRequest {
     { $case: "offsets"; value: CommitOffsets }
     | undefined;
   /**
-   * Only in these topics. Default: none, all topics of which the group has an assignment or a committed offset, or that
-   * it is to replay; a group that has none needs them, unless `from_group` or `offsets` is given (MALFORMED_REQUEST).
+   * Only in these topics. Default: none, all topics that the caller may read of which the group has an assignment or a
+   * committed offset, or that it is to replay; a group that has none needs them, unless `from_group` or `offsets` is
+   * given (MALFORMED_REQUEST).
    */
   topics: string[];
   /**
@@ -4696,7 +4697,8 @@ export const GroupsService = {
     responseDeserialize: (value: Buffer): ResetGroupResponse => ResetGroupResponse.decode(value),
   },
   /**
-   * Makes a group that is where another one is, or that begins anew and is told which records the other one has had.
+   * Makes a group that is where another one is, or that begins anew and is told which records the other one has had; in
+   * the topics that the caller may read.
    * Errors: NOT_FOUND (UNKNOWN_GROUP), ALREADY_EXISTS (GROUP_EXISTS).
    */
   fork: {
@@ -4793,7 +4795,8 @@ export interface GroupsServer extends UntypedServiceImplementation {
    */
   reset: handleUnaryCall<ResetGroupRequest, ResetGroupResponse>;
   /**
-   * Makes a group that is where another one is, or that begins anew and is told which records the other one has had.
+   * Makes a group that is where another one is, or that begins anew and is told which records the other one has had; in
+   * the topics that the caller may read.
    * Errors: NOT_FOUND (UNKNOWN_GROUP), ALREADY_EXISTS (GROUP_EXISTS).
    */
   fork: handleUnaryCall<ForkGroupRequest, ForkGroupResponse>;
@@ -4937,7 +4940,8 @@ export interface GroupsClient extends Client {
     callback: (error: ServiceError | null, response: ResetGroupResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Makes a group that is where another one is, or that begins anew and is told which records the other one has had.
+   * Makes a group that is where another one is, or that begins anew and is told which records the other one has had; in
+   * the topics that the caller may read.
    * Errors: NOT_FOUND (UNKNOWN_GROUP), ALREADY_EXISTS (GROUP_EXISTS).
    */
   fork(
