@@ -1,5 +1,7 @@
 /** What grpc-js does: one connection, calls with one answer, and streams of them. */
 
+import { isIPv4 } from "node:net";
+
 import {
   Client,
   credentials,
@@ -28,6 +30,8 @@ export interface ClientOptions {
   tls?: boolean | { ca?: Buffer; certificate?: Buffer; key?: Buffer; serverName?: string };
   /** Sent along with every call as `authorization: Bearer TOKEN`; a function is asked before each. */
   token?: string | (() => string | Promise<string>);
+  /** Send the token without TLS to other machines, too. */
+  tokenWithoutEncryption?: boolean;
   /** How long to wait for an answer. Default: 30 s. Reads and members are not bounded by it. */
   timeoutMs?: number;
   /** Options of grpc-js, over those that are set here. */
@@ -63,15 +67,24 @@ export class Connection {
   readonly #calls = new Set<{ cancel(): void }>();
   #isClosed = false;
 
-  constructor(address: string, { tls, token, timeoutMs = 30_000, channelOptions }: ClientOptions) {
+  constructor(address: string, options: ClientOptions) {
+    const { tls, token, tokenWithoutEncryption = false, timeoutMs = 30_000, channelOptions } = options;
     const isSecure = tls ?? address.startsWith("https://");
     const target = address.replace(/^https?:\/\//, "").replace(/(?<=^[^/]*)\/$/, "");
+    if (token !== undefined && !isSecure && !tokenWithoutEncryption && !isHere(target)) {
+      throw new TypeError(
+        `the token would go to ${address} without encryption; use TLS, or allow it with tokenWithoutEncryption`,
+      );
+    }
+    if (typeof token === "string") checkToken(token);
     const { ca, key, certificate, serverName } = typeof isSecure === "object" ? isSecure : {};
     const named: ChannelOptions = serverName === undefined ? {} : { "grpc.ssl_target_name_override": serverName };
     const secured: ChannelCredentials = isSecure
       ? credentials.createSsl(ca, key, certificate)
       : credentials.createInsecure();
-    this.#grpc = new Client(target, secured, { ...DEFAULTS, ...named, ...channelOptions });
+    // A proxy of the environment is for what leaves the network, with TLS through it; it need not reach a broker that is near.
+    const direct: ChannelOptions = isSecure ? {} : { "grpc.enable_http_proxy": 0 };
+    this.#grpc = new Client(target, secured, { ...DEFAULTS, ...direct, ...named, ...channelOptions });
     this.#token = token;
     this.#timeoutMs = timeoutMs;
   }
@@ -137,7 +150,10 @@ export class Connection {
     signal?.throwIfAborted();
     const metadata = new Metadata();
     const token = typeof this.#token === "function" ? await this.#token() : this.#token;
-    if (token !== undefined) metadata.set("authorization", `Bearer ${token}`);
+    if (token !== undefined) {
+      checkToken(token);
+      metadata.set("authorization", `Bearer ${token}`);
+    }
     if (this.#isClosed) throw new TaffrailError("the client was closed");
     return metadata;
   }
@@ -151,6 +167,21 @@ export class Connection {
       signal?.removeEventListener("abort", cancel);
     });
   }
+}
+
+function checkToken(token: string): void {
+  if (/^[!-~]+$/.test(token)) return;
+  throw new TypeError("that is no token: it is empty, or has signs in it that no token has");
+}
+
+/** Whether nothing that goes there leaves this machine. */
+function isHere(target: string): boolean {
+  if (/^unix(-abstract)?:/.test(target)) return true;
+  const host = target
+    .replace(/^(dns|ipv4|ipv6):(\/\/\/)?/, "")
+    .replace(/:\d+$/, "")
+    .replace(/^\[(.*)\]$/, "$1");
+  return host === "localhost" || host === "::1" || (isIPv4(host) && host.startsWith("127."));
 }
 
 /** The responses of a call, as they are asked for: what is not taken is not sent. */

@@ -75,3 +75,41 @@ void test("a token is sent along with every call, and asked for before each", as
   const token = async () => `token-${number++}`;
   assert.deepEqual(await listed(false, { token }), ["Bearer token-0", "Bearer token-1"]);
 });
+
+void test("a token stays on this machine without encryption, unless that is allowed", async () => {
+  const token = "secret";
+  const elsewhere = ["broker.example:9640", "http://10.0.0.1:9640", "dns:///broker:1", "ipv4:127.0.0.1:1,10.0.0.1:1"];
+  for (const address of [
+    ...elsewhere,
+    "127.example:1",
+    "localhost.example:1",
+    "[::2]:1",
+    "dns://10.0.0.1/localhost:1",
+  ]) {
+    for (const asked of [token, () => token]) {
+      assert.throws(() => new Client(address, { token: asked }), { name: "TypeError", message: /without encryption/ });
+    }
+    new Client(address, { token, tokenWithoutEncryption: true }).close();
+    new Client(address, { token, tls: true }).close();
+  }
+  new Client("https://broker.example:9640", { token }).close();
+  for (const here of ["127.1.2.3:1", "http://localhost:1/", "dns:///localhost:1", "[::1]:1", "unix:/data"]) {
+    new Client(here, { token }).close();
+  }
+});
+
+void test("what is no token is not sent", async () => {
+  for (const token of ["", "two words", "line\n", "übel"]) {
+    assert.throws(() => new Client("localhost:1", { token }), /no token/);
+    await assert.rejects(listed(false, { token: () => token }), /no token/);
+  }
+});
+
+void test("a proxy that the environment names is not used without TLS", async () => {
+  process.env["grpc_proxy"] = "http://127.0.0.1:1";
+  try {
+    assert.deepEqual(await listed(false, { token: "secret" }), ["Bearer secret", "Bearer secret"]);
+  } finally {
+    delete process.env["grpc_proxy"];
+  }
+});
