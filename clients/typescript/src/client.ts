@@ -206,7 +206,7 @@ export class Client implements AsyncDisposable {
 
   /** The latest record and version of up to 1,000 entities, in order, as they were at one moment. */
   async getLatest(topic: string, keys: readonly Bytes[], options?: CallOptions): Promise<Entity[]> {
-    const request = { topic, keys: keys.map(toBytes), maxResponseBytes: MAX_RESPONSE_BYTES };
+    const request = { topic, keys: keys.map((key) => toBytes(key, "a key")), maxResponseBytes: MAX_RESPONSE_BYTES };
     const responses = await this.connection.read(EntitiesService.getLatest, request, options?.signal);
     const entities: Entity[] = [];
     for (let response; (response = await responses.next());) {
@@ -220,7 +220,11 @@ export class Client implements AsyncDisposable {
 
   /** Erases an entity: when this resolves, no read returns its keys, values and headers any more. */
   async erase(topic: string, key: Bytes, options?: CallOptions): Promise<Erasure> {
-    const { erasure } = await this.connection.change(EntitiesService.eraseKey, { topic, key: toBytes(key) }, options);
+    const { erasure } = await this.connection.change(
+      EntitiesService.eraseKey,
+      { topic, key: toBytes(key, "a key") },
+      options,
+    );
     return erasure as Erasure;
   }
 

@@ -115,7 +115,7 @@ export class Producer {
   }
 
   #partitionOf({ key }: NewRecord): number {
-    return key === undefined ? this.#rotating : partitionOfKey(toBytes(key), this.topic.partitionCount);
+    return key === undefined ? this.#rotating : partitionOfKey(toBytes(key, "a key"), this.topic.partitionCount);
   }
 
   /** Sends a request until it is answered. */

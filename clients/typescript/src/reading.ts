@@ -51,7 +51,8 @@ export async function openRead(connection: Connection, topic: string, options: R
     const isEarliest = (chosen.get(partition) ?? start) === "earliest";
     return { partition, position: positionToWire(isEarliest ? "earliest" : offset) };
   });
-  const filter = keys.length + types.length > 0 ? { keys: keys.map(toBytes), types: [...types] } : undefined;
+  const filter =
+    keys.length + types.length > 0 ? { keys: keys.map((key) => toBytes(key, "a key")), types: [...types] } : undefined;
   return new Reading(
     connection,
     {
@@ -219,7 +220,7 @@ export class KeyReading implements AsyncIterable<StoredRecord>, AsyncDisposable 
 
   static async open(connection: Connection, topic: string, key: Bytes, options: KeyOptions): Promise<KeyReading> {
     const { fromVersion = 0n, backward = false, maxRecords = 0n, signal } = options;
-    const place = { topic, key: toBytes(key), fromVersion, backward };
+    const place = { topic, key: toBytes(key, "a key"), fromVersion, backward };
     const request = { ...place, maxRecords, maxResponseBytes: MAX_RESPONSE_BYTES };
     const responses = await connection.read(EntitiesService.readKey, request, signal);
     const first = await responses.next();

@@ -1,5 +1,7 @@
 /** Records, places and conditions as a program has them, and on the wire. Offsets, versions and times have 64 bits: bigint. */
 
+import { inspect, types } from "node:util";
+
 import { Record as WireRecord, type Header } from "./generated/taffrail/v1/record.js";
 import {
   Condition as WireCondition,
@@ -64,20 +66,41 @@ export type Condition = { topic?: string } & (
   | { partition: number; nextOffset: bigint }
 );
 
-export function toBytes(bytes: Bytes): Buffer {
+export function toBytes(bytes: Bytes, what: string): Buffer {
   if (typeof bytes === "string") return Buffer.from(bytes);
+  if (!ArrayBuffer.isView(bytes)) throw new TypeError(`${what} is bytes or a text, not ${kindOf(bytes)}`);
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** It is said of what a program gives: the values themselves may be nobody else's business. */
+function kindOf(given: unknown): string {
+  return given === null ? "null" : typeof given;
+}
+
+function check(given: unknown, kind: "string" | "bigint" | "number", what: string): void {
+  if (typeof given !== kind) throw new TypeError(`${what} is a ${kind}, not ${kindOf(given)}`);
 }
 
 export function recordToWire({ key, value, type, headers, timestampMs, eventId }: NewRecord): WireRecord {
   const record = WireRecord.create();
-  if (key !== undefined) record.key = toBytes(key);
-  if (value !== undefined) record.value = toBytes(value);
-  if (type !== undefined) record.type = type;
-  if (headers !== undefined) record.headers = headers.map(({ name, value }) => ({ name, value: toBytes(value) }));
-  if (timestampMs !== undefined) record.timestampMs = timestampMs;
-  if (eventId !== undefined) record.eventId = toBytes(eventId);
+  if (key !== undefined) record.key = toBytes(key, "a key");
+  if (value !== undefined) record.value = toBytes(value, "a value");
+  if (type !== undefined) {
+    check(type, "string", "a type");
+    record.type = type;
+  }
+  if (headers !== undefined) record.headers = headers.map(headerToWire);
+  if (timestampMs !== undefined) {
+    check(timestampMs, "bigint", "timestampMs");
+    record.timestampMs = timestampMs;
+  }
+  if (eventId !== undefined) record.eventId = toBytes(eventId, "an eventId");
   return record;
+}
+
+function headerToWire({ name, value }: { name: string; value: Bytes }): Header {
+  check(name, "string", "the name of a header");
+  return { name, value: toBytes(value, "the value of a header") };
 }
 
 export function recordFromWire(topic: string, partition: number, wire: WireRecord, replayedBelow = 0n): StoredRecord {
@@ -101,8 +124,12 @@ export function recordFromWire(topic: string, partition: number, wire: WireRecor
 
 export function positionToWire(position: Position): WirePosition {
   if (typeof position === "bigint") return { at: { $case: "offset", value: position } };
-  if (position instanceof Date) return { at: { $case: "timestampMs", value: BigInt(position.getTime()) } };
-  return { at: { $case: "edge", value: position === "latest" ? Edge.EDGE_LATEST : Edge.EDGE_EARLIEST } };
+  if (types.isDate(position) && !Number.isNaN(position.getTime())) {
+    return { at: { $case: "timestampMs", value: BigInt(position.getTime()) } };
+  }
+  if (position === "latest") return { at: { $case: "edge", value: Edge.EDGE_LATEST } };
+  if (position === "earliest") return { at: { $case: "edge", value: Edge.EDGE_EARLIEST } };
+  throw new TypeError(`a position is "earliest", "latest", an offset as a bigint or a Date, not ${inspect(position)}`);
 }
 
 export function conditionToWire(condition: Condition, topic: string | undefined): WireCondition {
@@ -111,17 +138,36 @@ export function conditionToWire(condition: Condition, topic: string | undefined)
   return { topic: named, topicId: "", about: aboutOf(condition) };
 }
 
+/** A condition that is none of the forms would be another one on the wire, which may hold where the one that is meant does not. */
 function aboutOf(condition: Condition): WireCondition["about"] {
-  if ("partition" in condition) {
-    const { partition, nextOffset } = condition;
-    return { $case: "partition", value: { partition, nextOffset } };
+  const given = new Map<string, unknown>(Object.entries(condition).filter(([, value]) => value !== undefined));
+  given.delete("topic");
+  if ("partition" in condition && isOf(given, "nextOffset", "partition")) {
+    check(condition.partition, "number", "the partition of a condition");
+    check(condition.nextOffset, "bigint", "the nextOffset of a condition");
+    return { $case: "partition", value: { partition: condition.partition, nextOffset: condition.nextOffset } };
   }
-  return { $case: "key", value: { key: toBytes(condition.key), state: stateOf(condition) } };
+  const state = stateOf(given);
+  if (!("key" in condition) || state === undefined) {
+    const forms = "{ key, version }, { key, absent: true }, { key, exists: true } or { partition, nextOffset }";
+    const names = [...given].map(([name, value]) => (typeof value === "boolean" ? `${name}: ${value}` : name));
+    throw new TypeError(`a condition is ${forms}, not { ${names.join(", ")} }`);
+  }
+  return { $case: "key", value: { key: toBytes(condition.key, "the key of a condition"), state } };
 }
 
-function stateOf(condition: Exclude<Condition, { partition: number }>): KeyCondition["state"] {
-  if ("version" in condition) return { $case: "version", value: condition.version };
-  return "absent" in condition ? { $case: "absent", value: true } : { $case: "exists", value: true };
+function stateOf(given: Map<string, unknown>): KeyCondition["state"] {
+  if (isOf(given, "key", "version")) {
+    check(given.get("version"), "bigint", "the version of a condition");
+    return { $case: "version", value: given.get("version") as bigint };
+  }
+  if (isOf(given, "absent", "key") && given.get("absent") === true) return { $case: "absent", value: true };
+  if (isOf(given, "exists", "key") && given.get("exists") === true) return { $case: "exists", value: true };
+  return undefined;
+}
+
+function isOf(given: Map<string, unknown>, ...names: string[]): boolean {
+  return given.size === names.length && names.every((name) => given.has(name));
 }
 
 /** The partition that the broker puts a key in, which is where Kafka's Java client does. */

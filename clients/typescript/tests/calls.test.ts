@@ -82,6 +82,58 @@ test("a conflict says what does not hold and the actual version", async ({ clien
   assert.equal(appended.ranges[0]?.firstOffset, 2n);
 });
 
+test("a condition that is none of the forms is refused before it is sent", async ({ client }) => {
+  await client.createTopic("t");
+  await client.append("t", [{ key: "x", value: "1" }]);
+  const spoilt = [
+    [{ key: "x", verson: 0n }, /verson/],
+    [{ key: "x" }, /not { key }/],
+    [{ key: "x", version: undefined }, /not { key }/],
+    [{ key: "x", absent: false }, /absent: false/],
+    [{ key: "x", exists: false }, /exists: false/],
+    [{ key: "x", version: 0n, exists: true }, /version, exists: true/],
+    [{ key: "x", version: 0 }, /version of a condition is a bigint, not number/],
+    [{ key: null, version: 0n }, /key of a condition is bytes or a text, not null/],
+    [{ partition: 0 }, /not { partition }/],
+    [{ partition: 0, nextOffset: 1 }, /nextOffset of a condition is a bigint/],
+    [{ partition: "0", nextOffset: 1n }, /partition of a condition is a number/],
+    [{ version: 0n }, /not { version }/],
+  ] as const;
+  for (const [condition, message] of spoilt) {
+    const append = client.append("t", [{ key: "x", value: "2" }], { conditions: [condition as unknown as Condition] });
+    await assert.rejects(append, { name: "TypeError", message });
+  }
+  const left = { key: "x", version: 1n, topic: undefined, exists: undefined } as unknown as Condition;
+  await client.append("t", [{ key: "x", value: "2" }], { conditions: [left] });
+});
+
+test("what is no part of a record is named", async ({ client }) => {
+  await client.createTopic("t");
+  const producer = await client.producer("t");
+  const spoilt = [
+    [{ value: null }, /a value is bytes or a text, not null/],
+    [{ value: { a: 1 } }, /a value is bytes or a text, not object/],
+    [{ key: 1 }, /a key is bytes or a text, not number/],
+    [{ type: 1 }, /a type is a string, not number/],
+    [{ timestampMs: 1 }, /timestampMs is a bigint, not number/],
+    [{ eventId: 1n }, /an eventId is bytes or a text, not bigint/],
+    [{ headers: [{ value: "v" }] }, /the name of a header is a string, not undefined/],
+    [{ headers: [{ name: "n" }] }, /the value of a header is bytes or a text, not undefined/],
+  ] as const;
+  for (const [record, message] of spoilt) {
+    for (const appender of [client.append("t", [record as unknown as NewRecord]), producer.append([record as never])]) {
+      await assert.rejects(appender, { name: "TypeError", message });
+    }
+  }
+  await producer.append([{ value: "right" }]);
+  for (const key of [null, undefined, 1] as unknown as string[]) {
+    const message = /a key is bytes or a text/;
+    await assert.rejects(client.getLatest("t", [key]), { name: "TypeError", message });
+    await assert.rejects(client.readKey("t", key), { name: "TypeError", message });
+    await assert.rejects(client.erase("t", key), { name: "TypeError", message });
+  }
+});
+
 test("an append to several topics is one", async (world) => {
   const { client } = world;
   await client.createTopic("a");

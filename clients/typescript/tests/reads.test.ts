@@ -242,3 +242,16 @@ void nodeTest("what came ahead of an error is given before it", async () => {
   client.close();
   server.close();
 });
+
+test("a place to start at that is none is refused", async ({ client }) => {
+  await client.createTopic("t");
+  for (const start of [2, 1700000000000, "lastest", null, new Date(NaN), {}] as unknown as bigint[]) {
+    const refusal = {
+      name: "TypeError",
+      message: /a position is "earliest", "latest", an offset as a bigint or a Date/,
+    };
+    await assert.rejects(client.read("t", { start }), refusal);
+    await assert.rejects(client.read("t", { partitions: new Map([[0, start]]) }), refusal);
+    await assert.rejects(client.join("g", { topics: ["t"], start: start as unknown as Date }), refusal);
+  }
+});
