@@ -136,6 +136,33 @@ func TestKeysValuesAndHeadersAreAnyBytesAndNumbersHave64Bits(t *testing.T) {
 	equal(w, told(w, err).Reason, "MALFORMED_RECORD")
 }
 
+func TestTextThatIsNotUTF8IsRefusedAndTheProducerGoesOn(t *testing.T) {
+	w := newWorld(t)
+	w.create("t", 1)
+	producer, err := w.client.Producer(w.ctx, "t", taffrail.ProducerOptions{})
+	w.check(err)
+	for _, record := range []taffrail.Record{{Type: "\xff"}, {Headers: []taffrail.Header{{Name: "\xff"}}}} {
+		_, err := producer.Append(w.ctx, record)
+		expect(w, err, taffrail.ErrRefused)
+		_, err = w.client.Append(w.ctx, "t", []taffrail.Record{record})
+		expect(w, err, taffrail.ErrRefused)
+	}
+	_, err = w.client.CreateTopic(w.ctx, "\xff", 1, nil)
+	expect(w, err, taffrail.ErrRefused)
+	appended, err := producer.Append(w.ctx, numbered(1)...)
+	w.check(err)
+	equal(w, appended.Ranges[0].FirstOffset, 0)
+}
+
+func TestAConditionThatSaysNothingIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.create("t", 1)
+	for _, condition := range []taffrail.Condition{{}, taffrail.Condition{}.Of("t")} {
+		_, err := w.client.Append(w.ctx, "t", numbered(1), condition)
+		expect(w, err, taffrail.ErrRefused)
+	}
+}
+
 func TestAnEntityIsReadByVersionAndErased(t *testing.T) {
 	w := newWorld(t)
 	w.create("t", 4)

@@ -55,6 +55,7 @@ func New(address string, options ...grpc.DialOption) (*Client, error) {
 	// grpc-go refuses responses above 4 MiB, of which a topic with larger records has some; waits up to two minutes before
 	// it connects again; does not notice a connection that is there on one side only; and writes and reads 32 KiB at a time.
 	own := []grpc.DialOption{
+		grpc.WithChainUnaryInterceptor(refuseUnencodable),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponseBytes)),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -249,7 +250,7 @@ func (a Append) toWire() *pb.AppendRequest {
 		})
 	}
 	for _, condition := range a.Conditions {
-		if condition.wire.Topic == "" && len(topics) == 1 {
+		if condition.wire.GetTopic() == "" && len(topics) == 1 {
 			condition = condition.Of(a.Batches[0].Topic)
 		}
 		request.Conditions = append(request.Conditions, condition.wire)

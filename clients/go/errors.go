@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	pb "taffrail.dev/go/taffrailv1"
 )
@@ -181,6 +183,22 @@ func refusal(code codes.Code) error {
 		return ErrDamagedRecords
 	}
 	return ErrRefused
+}
+
+// refuseUnencodable says that what cannot be encoded, as text that is not UTF-8, was not sent: grpc-go answers INTERNAL,
+// which leaves open whether it was carried out.
+func refuseUnencodable(
+	ctx context.Context, method string, request, response any, conn *grpc.ClientConn, call grpc.UnaryInvoker, options ...grpc.CallOption,
+) error {
+	err := call(ctx, method, request, response, conn, options...)
+	message, isMessage := request.(proto.Message)
+	if status.Code(err) != codes.Internal || !isMessage {
+		return err
+	}
+	if _, unencodable := proto.Marshal(message); unencodable != nil {
+		return status.Error(codes.InvalidArgument, "the request cannot be encoded: "+unencodable.Error())
+	}
+	return err
 }
 
 func failedConditions(conflict *pb.Conflict) []FailedCondition {

@@ -105,7 +105,7 @@ func onKey(about *pb.KeyCondition) Condition {
 // Of is the condition about another topic than the one that is appended to; in an append to several topics each condition
 // needs it.
 func (c Condition) Of(topic string) Condition {
-	return Condition{&pb.Condition{Topic: topic, About: c.wire.About}}
+	return Condition{&pb.Condition{Topic: topic, About: c.wire.GetAbout()}}
 }
 
 // Batch is records for one topic.
