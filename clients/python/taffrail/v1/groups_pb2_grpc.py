@@ -172,7 +172,8 @@ class GroupsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Fork(self, request, context):
-        """Makes a group that is where another one is, or that begins anew and is told which records the other one has had.
+        """Makes a group that is where another one is, or that begins anew and is told which records the other one has had; in
+        the topics that the caller may read.
         Errors: NOT_FOUND (UNKNOWN_GROUP), ALREADY_EXISTS (GROUP_EXISTS).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
