@@ -57,6 +57,9 @@ class OutcomeUnknown(TaffrailError):
 class Cancelled(OutcomeUnknown):
     """The program has cancelled the call. If it asked for a change, that was made, or not."""
 
+    #: False: it was cancelled before it was sent, and nothing was changed.
+    was_sent = True
+
 
 class Refused(TaffrailError):
     """The broker refused. Nothing was stored or changed."""

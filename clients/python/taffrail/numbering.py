@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from taffrail.errors import OutcomeUnknown, TaffrailError
+from taffrail.errors import Cancelled, OutcomeUnknown, TaffrailError
 from taffrail.model import Appended, Record, Topic, appended_from_wire, record_to_wire
 from taffrail.v1 import log_pb2
 
@@ -59,7 +59,7 @@ class Numbering:
         self._was_in_doubt, self._is_in_doubt = self._is_in_doubt, True
 
     def failed(self, error: TaffrailError) -> None:
-        if not isinstance(error, OutcomeUnknown):
+        if not isinstance(error, OutcomeUnknown) or isinstance(error, Cancelled) and not error.was_sent:
             self._is_in_doubt = self._was_in_doubt
         if error.reason in _FINAL:
             self._ended = error
@@ -70,6 +70,8 @@ class Numbering:
             # Nothing of it is stored, and its numbers are free again.
             self.unresolved = None
             return error
+        if isinstance(error, Cancelled) and not error.was_sent:
+            return Cancelled("the append was cancelled, and may have been sent before", code=error.code)
         if error is self._ended or isinstance(error, OutcomeUnknown):
             return error
         return OutcomeUnknown(f"an attempt to append was not answered, and the last one failed: {error.message}")

@@ -21,14 +21,18 @@ _DEFAULTS: Mapping[str, Any] = {
     "grpc.keepalive_time_ms": 20_000,
     "grpc.keepalive_timeout_ms": 10_000,
     "grpc.http2.max_pings_without_data": 0,
+    # Otherwise all channels of a process share one connection, and the 256 calls that it may have.
+    "grpc.use_local_subchannel_pool": 1,
     "grpc.primary_user_agent": f"taffrail-python/{VERSION}",
 }
 
 
-def channel_options(address: str, own: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def channel_options(address: str, is_encrypted: bool, own: Mapping[str, Any]) -> list[tuple[str, Any]]:
     # grpcio names the host of a socket by its path, which HTTP/2 does not take for a name.
     socket = {"grpc.default_authority": "localhost"} if address.startswith("unix:") else {}
-    return list({**_DEFAULTS, **socket, **own}.items())
+    # grpcio would send everything, tokens too, to the proxy of the environment, also what is for this machine.
+    direct = {} if is_encrypted else {"grpc.enable_http_proxy": 0}
+    return list({**_DEFAULTS, **socket, **direct, **own}.items())
 
 
 def target(address: str) -> str:

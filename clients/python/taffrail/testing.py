@@ -47,6 +47,8 @@ class Broker:
 
     def start(self) -> None:
         """Starts it, and waits until it can be connected to."""
+        if self._process is not None and self._process.poll() is None:
+            raise RuntimeError("it is running")
         if self._process is not None and self.data_dir is None:
             raise RuntimeError("its data was in memory: use crash instead of kill and start, or Broker(on_disk=True)")
         command = [self._binary, "serve", "--listen", self.address]

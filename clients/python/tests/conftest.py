@@ -88,6 +88,11 @@ class Proxy:
         self._passes.set()
         threading.Thread(target=self._accept, daemon=True).start()
 
+    @property
+    def connections(self) -> int:
+        """How many have come since the last cut."""
+        return len(self._sockets) // 2
+
     def hold_answers(self) -> None:
         """Passes nothing on that the broker says from now on."""
         self._passes.clear()

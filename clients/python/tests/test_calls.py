@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import grpc
 import pytest
 from conftest import PATIENCE, Proxy, beside, numbered, values, wait_until
@@ -17,6 +19,32 @@ def test_a_broker_is_reached_by_its_url_and_by_its_socket(broker: Broker) -> Non
     for address in (f"http://{broker.address}", f"unix:{broker.data_dir}/admin.sock"):
         with taffrail.Client(address) as client:
             assert list(client.topics()) == []
+
+
+def test_a_broker_is_reached_past_the_proxy_of_the_environment(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    for name in ("http_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+    for host in ("127.0.0.1", "localhost"):
+        with taffrail.Client(f"{host}:{broker.address.rpartition(':')[2]}") as client:
+            assert list(client.topics()) == []
+
+
+def test_each_client_has_a_connection_of_its_own(client: taffrail.Client, proxy: Proxy) -> None:
+    with taffrail.Client(proxy.address) as one, taffrail.Client(proxy.address) as other:
+        assert list(one.topics()) == list(other.topics()) == []
+        assert proxy.connections == 2
+
+
+@pytest.mark.on_disk
+def test_a_broker_for_tests_that_runs_is_not_started_again(broker: Broker) -> None:
+    with pytest.raises(RuntimeError, match="is running"):
+        broker.start()
+    broker.kill()
+    broker.start()
 
 
 def test_topics_are_created_listed_altered_trimmed_and_deleted(client: taffrail.Client) -> None:
@@ -211,6 +239,15 @@ def test_a_producer_that_is_cancelled_does_not_try_again(client: taffrail.Client
         wait_until(lambda: client.describe_topic("t").partitions[0].high_watermark == 1)
         cancellation.cancel()
         assert isinstance(appending.exception(PATIENCE), taffrail.Cancelled)
+        proxy.release()
+        resent = producer.resend()
+        assert resent is not None and resent.ranges[0].first_offset == 0
+        with pytest.raises(taffrail.Cancelled) as caught:
+            producer.append(numbered(2))
+        # It was never sent, and there is nothing to find out.
+        assert not caught.value.was_sent
+        assert producer.resend() is None
+    assert values(list(client.read("t"))) == [b"1"]
 
 
 def test_a_producer_that_gave_up_finds_out_what_became_of_its_append(client: taffrail.Client, proxy: Proxy) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import queue
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 
 import grpc
 import pytest
@@ -31,6 +33,17 @@ def test_what_was_handled_is_committed_and_nothing_else(client: taffrail.Client)
     client.delete_group("g")
     with pytest.raises(taffrail.NotFound):
         client.committed("g")
+
+
+def test_a_member_that_cannot_be_made_leaves_nothing_to_close(
+    client: taffrail.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ignored: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    with pytest.raises(ValueError):
+        client.join("g", ["t"], start=datetime(2000, 1, 1))
+    gc.collect()
+    assert not ignored
 
 
 def test_a_member_commits_by_itself_when_there_is_nothing_else_to_do(client: taffrail.Client) -> None:

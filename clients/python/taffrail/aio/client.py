@@ -74,6 +74,8 @@ class Client:
             metadata = (*metadata, ("authorization", f"Bearer {token}"))
         self._metadata = tuple(metadata)
         self._connect_stubs()
+        # What became of an append can be found out also after it was cancelled.
+        self._resend = self._log.Append
 
     def _connect_stubs(self) -> None:
         # The generated stubs take either kind of channel, which their types do not say.
@@ -200,7 +202,8 @@ class Client:
         described = await self.describe_topic(topic)
         opened = await self._change(self._log.OpenProducer, log_pb2.OpenProducerRequest(name=name))
         append = lambda request: self._change(self._log.Append, request)  # noqa: E731
-        return Producer(append, described, opened.producer, give_up_after, return_versions)
+        resend = lambda request: self._change(self._resend, request)  # noqa: E731
+        return Producer(append, resend, described, opened.producer, give_up_after, return_versions)
 
     # Reads
 

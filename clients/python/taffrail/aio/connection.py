@@ -22,7 +22,7 @@ sleep = asyncio.sleep
 
 
 def open_channel(address: str, credentials: grpc.ChannelCredentials | None, options: dict[str, Any]) -> Channel:
-    arguments = channel_options(address, options)
+    arguments = channel_options(address, credentials is not None, options)
     if credentials is None:
         return grpc.aio.insecure_channel(target(address), arguments)
     return grpc.aio.secure_channel(target(address), credentials, arguments)

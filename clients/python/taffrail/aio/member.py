@@ -53,6 +53,7 @@ class Member:
         timeout: float,
         metadata: Any,
     ) -> None:
+        self._stream: MemberStream | None = None
         if start is not EARLIEST:
             join.no_offset.start.CopyFrom(position_to_wire(start))
         self._consume = consume
@@ -62,7 +63,6 @@ class Member:
         self._retries = Retries(give_up_after)
         self._timeout = timeout
         self._metadata = metadata
-        self._stream: MemberStream | None = None
         #: Why the last stream ended.
         self._lost: TaffrailError | None = None
         #: Why it does not join again.

@@ -22,12 +22,14 @@ class Producer:
     def __init__(
         self,
         append: Callable[[log_pb2.AppendRequest], Awaitable[log_pb2.AppendResponse]],
+        resend: Callable[[log_pb2.AppendRequest], Awaitable[log_pb2.AppendResponse]],
         topic: Topic,
         producer: log_pb2.Producer,
         give_up_after: float,
         return_versions: bool,
     ) -> None:
         self._append = append
+        self._resend = resend
         self._numbering = Numbering(topic, producer, return_versions)
         self._give_up_after = give_up_after
         self._lock = Lock()
@@ -41,23 +43,25 @@ class Producer:
         """
         async with self._lock:
             self._numbering.begin(records, partition)
-            return await self._deliver()
+            return await self._deliver(self._append)
 
     async def resend(self) -> Appended | None:
         """Sends the append again whose outcome is not known, with its number: it is stored once, whatever became of it
         before. None if there is no such append."""
         async with self._lock:
             self._numbering.check_ended()
-            return await self._deliver() if self._numbering.unresolved is not None else None
+            return await self._deliver(self._resend) if self._numbering.unresolved is not None else None
 
-    async def _deliver(self) -> Appended:
+    async def _deliver(
+        self, send: Callable[[log_pb2.AppendRequest], Awaitable[log_pb2.AppendResponse]]
+    ) -> Appended:
         retries = Retries(self._give_up_after)
         while True:
             request = self._numbering.unresolved
             assert request is not None
             self._numbering.sending()
             try:
-                response = await self._append(request)
+                response = await send(request)
             except TaffrailError as error:
                 self._numbering.failed(error)
                 failure = error

@@ -26,7 +26,8 @@ class Cancellation:
         self._under_way: set[grpc.Future[Any]] = set()
 
     def client(self, client: Client) -> Client:
-        """The same connection; its calls that have one answer can be cancelled, also the appends of its producers.
+        """The same connection; its calls that have one answer can be cancelled, also the appends of its producers,
+        whose `resend` goes on all the same.
 
         A read or a member is closed instead.
         """
@@ -46,7 +47,9 @@ class Cancellation:
     def _call(self, method: Any, request: Any, **named: Any) -> Any:
         with self._lock:
             if self._is_cancelled:
-                raise Cancelled("the call was cancelled before it was sent", code=grpc.StatusCode.CANCELLED)
+                unsent = Cancelled("the call was cancelled before it was sent", code=grpc.StatusCode.CANCELLED)
+                unsent.was_sent = False
+                raise unsent
             call: grpc.Future[Any] = method.future(request, **named)
             self._under_way.add(call)
         try:

@@ -23,7 +23,7 @@ sleep = time.sleep
 
 
 def open_channel(address: str, credentials: grpc.ChannelCredentials | None, options: dict[str, Any]) -> Channel:
-    arguments = channel_options(address, options)
+    arguments = channel_options(address, credentials is not None, options)
     if credentials is None:
         return grpc.insecure_channel(target(address), arguments)
     return grpc.secure_channel(target(address), credentials, arguments)
