@@ -154,6 +154,42 @@ func TestTextThatIsNotUTF8IsRefusedAndTheProducerGoesOn(t *testing.T) {
 	equal(w, appended.Ranges[0].FirstOffset, 0)
 }
 
+func TestWhatAClosedClientIsAskedEndsFinally(t *testing.T) {
+	w := newWorld(t)
+	w.create("t", 1)
+	client := w.connect(w.broker.Address)
+	following := w.follow(client, "t", taffrail.ReadOptions{GiveUpAfter: -1})
+	member, err := client.Join(w.ctx, "g", taffrail.JoinOptions{Topics: []string{"t"}, GiveUpAfter: -1})
+	w.check(err)
+	producer, err := client.Producer(w.ctx, "t", taffrail.ProducerOptions{})
+	w.check(err)
+	ends := make(chan error)
+	go func() {
+		_, err := following.Next()
+		ends <- err
+	}()
+	go func() {
+		_, err := member.Next(w.ctx)
+		ends <- err
+	}()
+	w.check(client.Close())
+	for range 2 {
+		expect(w, <-ends, taffrail.ErrClosed)
+	}
+	_, err = member.Next(w.ctx)
+	expect(w, err, taffrail.ErrClosed)
+	_, err = client.Append(w.ctx, "t", numbered(1))
+	expect(w, err, taffrail.ErrClosed)
+	for range 2 {
+		// Nothing is in doubt.
+		_, err = producer.Append(w.ctx, numbered(1)...)
+		expect(w, err, taffrail.ErrClosed)
+	}
+	if errors.Is(err, taffrail.ErrOutcomeUnknown) || errors.Is(err, taffrail.ErrRefused) {
+		t.Error(err)
+	}
+}
+
 func TestAConditionThatSaysNothingIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.create("t", 1)

@@ -16,6 +16,7 @@ import (
 	"io"
 	"iter"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -41,6 +42,7 @@ const maxResponseBytes = 16 << 20
 // How long a call may take is said by its context. One that ends leaves the outcome of a change open.
 type Client struct {
 	conn     *grpc.ClientConn
+	isClosed *atomic.Bool
 	topics   pb.TopicsClient
 	log      pb.LogClient
 	entities pb.EntitiesClient
@@ -54,8 +56,10 @@ type Client struct {
 func New(address string, options ...grpc.DialOption) (*Client, error) {
 	// grpc-go refuses responses above 4 MiB, of which a topic with larger records has some; waits up to two minutes before
 	// it connects again; does not notice a connection that is there on one side only; and writes and reads 32 KiB at a time.
+	isClosed := new(atomic.Bool)
 	own := []grpc.DialOption{
-		grpc.WithChainUnaryInterceptor(refuseUnencodable),
+		grpc.WithChainUnaryInterceptor(refuseClosed(isClosed), refuseUnencodable),
+		grpc.WithChainStreamInterceptor(refuseClosedStream(isClosed)),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponseBytes)),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -76,6 +80,7 @@ func New(address string, options ...grpc.DialOption) (*Client, error) {
 	}
 	return &Client{
 		conn:     conn,
+		isClosed: isClosed,
 		topics:   pb.NewTopicsClient(conn),
 		log:      pb.NewLogClient(conn),
 		entities: pb.NewEntitiesClient(conn),
@@ -84,8 +89,12 @@ func New(address string, options ...grpc.DialOption) (*Client, error) {
 	}, nil
 }
 
-// Close ends every call that is under way.
-func (c *Client) Close() error { return c.conn.Close() }
+// Close ends every call that is under way. Reads, members and producers go on no more: what they are asked is ErrClosed, but
+// for a change that was sent, whose outcome is unknown.
+func (c *Client) Close() error {
+	c.isClosed.Store(true)
+	return c.conn.Close()
+}
 
 // Conn is the connection, for the clients of taffrailv1.
 func (c *Client) Conn() *grpc.ClientConn { return c.conn }

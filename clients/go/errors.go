@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -24,6 +25,8 @@ var (
 	ErrUnavailable = errors.New("the broker is not available")
 	// ErrOutcomeUnknown: the answer to a change was lost: it was made, or not. Read to find out.
 	ErrOutcomeUnknown = errors.New("the outcome is unknown")
+	// ErrClosed: the client was closed before the call was sent. Final.
+	ErrClosed = errors.New("the client was closed")
 	// ErrRefused: the broker refused. Nothing was stored or changed. All that follow are this too.
 	ErrRefused = errors.New("refused")
 	// ErrNotFound: there is no such topic, partition, group or erasure.
@@ -79,7 +82,7 @@ func (e *Error) Error() string {
 
 // Is says whether the error is of this kind.
 func (e *Error) Is(kind error) bool {
-	isRefused := e.kind != ErrUnavailable && e.kind != ErrOutcomeUnknown
+	isRefused := e.kind != ErrUnavailable && e.kind != ErrOutcomeUnknown && e.kind != ErrClosed
 	return kind == e.kind || kind == ErrRefused && isRefused
 }
 
@@ -156,6 +159,9 @@ func kindOf(err *Error, lost error) error {
 }
 
 func kindWithoutReason(err *Error, lost error) error {
+	if err.Code == codes.Canceled && err.Message == closedMessage {
+		return ErrClosed
+	}
 	// Then it was never sent. Where grpc-go says it in other words, the outcome of a change counts as unknown, which is
 	// never wrong.
 	if strings.Contains(err.Message, "Error while dialing") {
@@ -183,6 +189,35 @@ func refusal(code codes.Code) error {
 		return ErrDamagedRecords
 	}
 	return ErrRefused
+}
+
+const closedMessage = "the call was not sent"
+
+var errClosed = status.Error(codes.Canceled, closedMessage)
+
+// refuseClosed tells what comes after Close from what was under way then, which grpc-go does not.
+func refuseClosed(isClosed *atomic.Bool) grpc.UnaryClientInterceptor {
+	return func(
+		ctx context.Context, method string, request, response any, conn *grpc.ClientConn, call grpc.UnaryInvoker,
+		options ...grpc.CallOption,
+	) error {
+		if isClosed.Load() {
+			return errClosed
+		}
+		return call(ctx, method, request, response, conn, options...)
+	}
+}
+
+func refuseClosedStream(isClosed *atomic.Bool) grpc.StreamClientInterceptor {
+	return func(
+		ctx context.Context, stream *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer,
+		options ...grpc.CallOption,
+	) (grpc.ClientStream, error) {
+		if isClosed.Load() {
+			return nil, errClosed
+		}
+		return open(ctx, stream, conn, method, options...)
+	}
 }
 
 // refuseUnencodable says that what cannot be encoded, as text that is not UTF-8, was not sent: grpc-go answers INTERNAL,

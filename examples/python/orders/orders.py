@@ -39,10 +39,10 @@ def sold(client: Client, article: str) -> tuple[int, int]:
 def project(client: Client, group: str) -> None:
     """Goes on where its group has come to: counts the orders, and thanks for each, once."""
     pieces: Counter[bytes | None] = Counter()
-    next_offsets: Counter[int] = Counter()
     thanked = 0
     ends = client.describe_topic(TOPIC).partitions
     with client.join(group, [TOPIC]) as member:  # what was handled is committed
+        next_offsets = Counter({partition: offset for (_, partition), offset in client.committed(group).items()})
         for end in ends:
             while next_offsets[end.partition] < end.high_watermark:
                 placed = next(member)
