@@ -10,6 +10,7 @@
 from taffrail.errors import (
     AlreadyExists,
     Cancelled,
+    Closed,
     Conflict,
     DamagedRecords,
     Fenced,
@@ -63,6 +64,7 @@ __all__ = [
     "Client",
     "CommitOutcome",
     "Condition",
+    "Closed",
     "Conflict",
     "DamagedRecords",
     "Edge",

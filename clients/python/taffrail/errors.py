@@ -61,6 +61,13 @@ class Cancelled(OutcomeUnknown):
     was_sent = True
 
 
+class Closed(TaffrailError):
+    """The client was closed. Nothing was changed, and nothing more comes."""
+
+    def __init__(self) -> None:
+        super().__init__("the client was closed", code=grpc.StatusCode.CANCELLED)
+
+
 class Refused(TaffrailError):
     """The broker refused. Nothing was stored or changed."""
 
@@ -159,6 +166,14 @@ def is_worth_another_try(error: TaffrailError) -> bool:
     if isinstance(error, Cancelled):
         return False
     return isinstance(error, (Unavailable, OutcomeUnknown)) or error.reason in _TRIED_AGAIN
+
+
+def ended_by_close(changes: bool) -> TaffrailError:
+    """The error of a call that was under way when the client was closed."""
+    if not changes:
+        return Closed()
+    message = "the client was closed before the answer came"
+    return OutcomeUnknown(message, code=grpc.StatusCode.CANCELLED)
 
 
 def from_rpc(error: grpc.RpcError, changes: bool) -> TaffrailError:

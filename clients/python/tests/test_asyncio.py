@@ -215,3 +215,31 @@ def test_a_deadline_of_the_users_own_is_a_cancellation(broker: Broker, proxy: Pr
                 await client.with_timeout(0.1).append("t", numbered(0))
 
     run(test)
+
+
+def test_what_a_closed_client_is_asked_ends_finally(broker: Broker, proxy: Proxy) -> None:
+    async def test() -> None:
+        async with aio.Client(broker.address) as client:
+            await client.create_topic("t")
+            behind = aio.Client(proxy.address)
+            reading = await behind.read("t", follow=True, give_up_after=None)
+            member = await behind.join("g", ["t"], give_up_after=None)
+            following, consuming = asyncio.create_task(anext(reading)), asyncio.create_task(anext(member))
+            await until(lambda: has_calls(broker, 3))
+            proxy.hold_answers()
+            appending = asyncio.create_task(behind.append("t", numbered(1)))
+            await until(lambda: at_end(client, 1))
+            await behind.close()
+            for waiting in (following, consuming):
+                with pytest.raises(taffrail.Closed):
+                    await waiting
+            with pytest.raises(taffrail.OutcomeUnknown):
+                await appending
+            with pytest.raises(taffrail.Closed):
+                await anext(member)
+            with pytest.raises(taffrail.Closed):
+                await behind.append("t", numbered(2))
+            with pytest.raises(taffrail.Closed):
+                await behind.join("g", ["t"])
+
+    run(test)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 import grpc
 import pytest
@@ -227,6 +228,34 @@ def test_another_thread_can_cancel_an_append_and_the_connection_goes_on(client: 
         proxy.release()
         behind.append("t", numbered(3))
     assert values(list(client.read("t"))) == [b"1", b"3"]
+
+
+def test_what_a_closed_client_is_asked_ends_finally(client: taffrail.Client, proxy: Proxy) -> None:
+    client.create_topic("t")
+    behind = taffrail.Client(proxy.address)
+    producer = behind.producer("t")
+    reading = behind.read("t", follow=True, give_up_after=None)
+    member = behind.join("g", ["t"], give_up_after=None)
+    waiting = [beside(lambda: next(reading)), beside(lambda: next(member))]
+    proxy.hold_answers()
+    appending = [beside(lambda: behind.append("t", numbered(1))), beside(lambda: producer.append(numbered(2)))]
+    wait_until(lambda: client.describe_topic("t").partitions[0].high_watermark == 2)
+    behind.close()
+    for each in waiting:
+        assert isinstance(each.exception(PATIENCE), taffrail.Closed)
+    for sent in appending:
+        assert isinstance(sent.exception(PATIENCE), taffrail.OutcomeUnknown)
+    calls: list[Callable[[], object]] = [
+        lambda: next(member),
+        lambda: behind.append("t", numbered(3)),
+        lambda: behind.read("t"),
+        lambda: behind.read_key("t", b"key"),
+        lambda: behind.get_latest("t", [b"key"]),
+        lambda: behind.join("g", ["t"]),
+    ]
+    for call in calls:
+        with pytest.raises(taffrail.Closed):
+            call()
 
 
 def test_a_producer_that_is_cancelled_does_not_try_again(client: taffrail.Client, proxy: Proxy) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, TypeVar
 
 import grpc
 import grpc.aio
 
-from taffrail.errors import TaffrailError, Unavailable, from_rpc
+from taffrail.errors import Closed, TaffrailError, Unavailable, ended_by_close, from_rpc
 from taffrail.options import channel_options, target
 from taffrail.v1 import groups_pb2 as pb
 
@@ -18,6 +19,7 @@ Response = TypeVar("Response")
 
 Channel = grpc.aio.Channel
 Lock = asyncio.Lock
+Flag = threading.Event
 sleep = asyncio.sleep
 
 
@@ -28,13 +30,41 @@ def open_channel(address: str, credentials: grpc.ChannelCredentials | None, opti
     return grpc.aio.secure_channel(target(address), credentials, arguments)
 
 
+async def call(closed: Flag, method: Any, request: Any, changes: bool, **named: Any) -> Any:
+    """Makes a call that has one answer."""
+    if closed.is_set():
+        raise Closed
+    try:
+        return await method(request, **named)
+    except grpc.RpcError as error:
+        raise from_rpc(error, changes) from error
+    except asyncio.CancelledError:
+        if is_cancelled_by_close(closed):
+            raise ended_by_close(changes) from None
+        raise
+
+
+def open_stream(closed: Flag, method: Any, request: Any, **named: Any) -> Any:
+    """Begins a call that has many."""
+    if closed.is_set():
+        raise Closed
+    return method(request, **named)
+
+
+def is_cancelled_by_close(closed: Flag) -> bool:
+    """grpcio says to whoever waits for a call of a channel that is closed that the task was cancelled."""
+    task = asyncio.current_task()
+    return closed.is_set() and (task is None or not task.cancelling())
+
+
 class Responses(Generic[Response]):
     """The responses of a call. The call ends with `close`, or when this is dropped."""
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Any, closed: Flag) -> None:
         self._call = call
         self._iterator = call.__aiter__()
         self._is_closed = False
+        self._closed = closed
 
     async def next(self) -> Response | None:
         """The next one; None at the end, and once it is closed."""
@@ -47,6 +77,8 @@ class Responses(Generic[Response]):
             # The call was cancelled, not the task that waits for it.
             if self._is_closed:
                 return None
+            if is_cancelled_by_close(self._closed):
+                raise Closed from None
             raise
 
     def close(self) -> None:
@@ -64,7 +96,7 @@ class MemberStream:
         self._heartbeat = heartbeat
         self._up: asyncio.Queue[pb.ConsumeRequest | None] = asyncio.Queue()
         self.send(pb.ConsumeRequest(join=join))
-        self._responses = Responses[pb.ConsumeResponse](consume(self._requests(), metadata=metadata))
+        self._responses: Responses[pb.ConsumeResponse] = consume(self._requests(), metadata=metadata)
         self._came: asyncio.Queue[pb.ConsumeResponse | TaffrailError] = asyncio.Queue()
         self._reader = asyncio.create_task(self._read())
 
@@ -109,3 +141,9 @@ class MemberStream:
             self._came.put_nowait(Unavailable("the broker has ended the stream"))
         except grpc.RpcError as error:
             self._came.put_nowait(from_rpc(error, changes=False))
+        except Closed as error:
+            self._came.put_nowait(error)
+        except asyncio.CancelledError:
+            # Whoever waits still is to hear of it.
+            self._came.put_nowait(Unavailable("the stream was closed"))
+            raise

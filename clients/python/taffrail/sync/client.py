@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from taffrail.sync.connection import Responses, open_channel
+from taffrail.sync.connection import Flag, Responses, call, open_channel, open_stream
 from taffrail.sync.member import Member
 from taffrail.sync.producer import Producer
 from taffrail.sync.reading import KeyReading, Reading
@@ -69,6 +69,7 @@ class Client:
         :param options: grpcio's channel arguments, over those that this client sets.
         """
         self._channel = open_channel(address, credentials, dict(options or {}))
+        self._closed = Flag()
         self._timeout = timeout
         if token is not None:
             check_token(token, address, credentials is not None or token_without_encryption)
@@ -88,7 +89,9 @@ class Client:
         self._broker = broker_pb2_grpc.BrokerStub(channel)
 
     def close(self) -> None:
-        """Ends every call that is under way."""
+        """Ends every call that is under way: it raises Closed, or OutcomeUnknown if it asked for a change, and so do reads,
+        members and producers, which go on no more."""
+        self._closed.set()
         self._channel.close()
 
     def __enter__(self) -> Client:
@@ -241,7 +244,7 @@ class Client:
         return reading
 
     def _open_read(self, request: log_pb2.ReadRequest) -> Responses[log_pb2.ReadResponse]:
-        return Responses(self._log.Read(request, metadata=self._metadata))
+        return Responses(open_stream(self._closed, self._log.Read, request, metadata=self._metadata), self._closed)
 
     # Entities
 
@@ -258,7 +261,7 @@ class Client:
             max_response_bytes=MAX_RESPONSE_BYTES,
         )
         responses = Responses[entities_pb2.ReadKeyResponse](
-            self._entities.ReadKey(request, metadata=self._metadata)
+            open_stream(self._closed, self._entities.ReadKey, request, metadata=self._metadata), self._closed
         )
         reading = KeyReading(topic, responses)
         reading.open()
@@ -268,7 +271,10 @@ class Client:
         """The latest record and version of up to 1,000 entities, in order, as they were at one moment."""
         request = entities_pb2.GetLatestRequest(topic=topic, keys=keys, max_response_bytes=MAX_RESPONSE_BYTES)
         responses = Responses[entities_pb2.GetLatestResponse](
-            self._entities.GetLatest(request, timeout=self._timeout, metadata=self._metadata)
+            open_stream(
+                self._closed, self._entities.GetLatest, request, timeout=self._timeout, metadata=self._metadata
+            ),
+            self._closed,
         )
         found: list[entities_pb2.LatestRecord] = []
         try:
@@ -331,7 +337,9 @@ class Client:
             client=client,
         )
         member = Member(
-            lambda requests, **more: self._groups.Consume(requests, **more),
+            lambda requests, **more: Responses(
+                open_stream(self._closed, self._groups.Consume, requests, **more), self._closed
+            ),
             join,
             start,
             on_assigned,
@@ -370,7 +378,4 @@ class Client:
         return self._call(method, request, changes=True)
 
     def _call(self, method: Any, request: Any, changes: bool) -> Any:
-        try:
-            return method(request, timeout=self._timeout, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise from_rpc(error, changes) from error
+        return call(self._closed, method, request, changes, timeout=self._timeout, metadata=self._metadata)

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 
-from taffrail.errors import TaffrailError, Unavailable, from_rpc
+from taffrail.errors import Closed, TaffrailError, Unavailable, ended_by_close, from_rpc
 from taffrail.options import channel_options, target
 from taffrail.v1 import groups_pb2 as pb
 
@@ -19,6 +19,7 @@ Response = TypeVar("Response")
 
 Channel = grpc.Channel
 Lock = threading.Lock
+Flag = threading.Event
 sleep = time.sleep
 
 
@@ -29,12 +30,36 @@ def open_channel(address: str, credentials: grpc.ChannelCredentials | None, opti
     return grpc.secure_channel(target(address), credentials, arguments)
 
 
+def call(closed: Flag, method: Any, request: Any, changes: bool, **named: Any) -> Any:
+    """Makes a call that has one answer."""
+    try:
+        return open_stream(closed, method, request, **named)
+    except grpc.RpcError as error:
+        if closed.is_set() and error.code() is grpc.StatusCode.CANCELLED:
+            raise ended_by_close(changes) from error
+        raise from_rpc(error, changes) from error
+
+
+def open_stream(closed: Flag, method: Any, request: Any, **named: Any) -> Any:
+    """Begins a call."""
+    if closed.is_set():
+        raise Closed
+    try:
+        return method(request, **named)
+    except ValueError:
+        # What grpcio says where the channel was closed in this moment.
+        if closed.is_set():
+            raise Closed from None
+        raise
+
+
 class Responses(Generic[Response]):
     """The responses of a call. The call ends with `close`, or when this is dropped."""
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Any, closed: Flag) -> None:
         self._call = call
         self._is_closed = False
+        self._closed = closed
 
     def next(self) -> Response | None:
         """The next one; None at the end, and once it is closed."""
@@ -46,6 +71,8 @@ class Responses(Generic[Response]):
         except grpc.RpcError:
             if self._is_closed:
                 return None
+            if self._closed.is_set():
+                raise Closed from None
             raise
 
     def close(self) -> None:
@@ -63,7 +90,7 @@ class MemberStream:
         self._heartbeat = heartbeat
         self._up: queue.SimpleQueue[pb.ConsumeRequest | None] = queue.SimpleQueue()
         self.send(pb.ConsumeRequest(join=join))
-        self._responses = Responses[pb.ConsumeResponse](consume(self._requests(), metadata=metadata))
+        self._responses: Responses[pb.ConsumeResponse] = consume(self._requests(), metadata=metadata)
         self._came: queue.SimpleQueue[pb.ConsumeResponse | TaffrailError] = queue.SimpleQueue()
         threading.Thread(target=self._read, name="taffrail-member", daemon=True).start()
 
@@ -109,3 +136,5 @@ class MemberStream:
             self._came.put(Unavailable("the broker has ended the stream"))
         except grpc.RpcError as error:
             self._came.put(from_rpc(error, changes=False))
+        except Closed as error:
+            self._came.put(error)
