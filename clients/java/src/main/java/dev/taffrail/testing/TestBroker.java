@@ -43,6 +43,7 @@ public final class TestBroker implements AutoCloseable {
   private final Thread atExit = new Thread(this::kill);
   private String address = "127.0.0.1:0";
   private Process process;
+  private boolean isClosed;
 
   private TestBroker(Path folder, boolean isOnDisk) {
     this.folder = folder;
@@ -64,12 +65,18 @@ public final class TestBroker implements AutoCloseable {
   }
 
   private static TestBroker run(boolean isOnDisk) {
+    TestBroker broker;
     try {
-      TestBroker broker = new TestBroker(Files.createTempDirectory("taffrail-"), isOnDisk);
-      broker.serve();
-      return broker;
+      broker = new TestBroker(Files.createTempDirectory("taffrail-"), isOnDisk);
     } catch (IOException error) {
       throw new UncheckedIOException(error);
+    }
+    try {
+      broker.serve();
+      return broker;
+    } catch (RuntimeException error) {
+      broker.close();
+      throw error;
     }
   }
 
@@ -87,6 +94,9 @@ public final class TestBroker implements AutoCloseable {
   public void start() {
     if (!isOnDisk) {
       throw new IllegalStateException("its data was in memory: use crash instead of kill and start, or runOnDisk");
+    }
+    if (isClosed || process != null) {
+      throw new IllegalStateException(isClosed ? "its data was removed: it is closed" : "it runs: kill or stop it first");
     }
     serve();
   }
@@ -173,9 +183,13 @@ public final class TestBroker implements AutoCloseable {
     return Files.readString(folder.resolve("log"));
   }
 
-  /** Kills it, and removes its data. */
+  /** Kills it, and removes its data. To close it again does nothing. */
   @Override
   public void close() {
+    if (isClosed) {
+      return;
+    }
+    isClosed = true;
     kill();
     Runtime.getRuntime().removeShutdownHook(atExit);
     try (Stream<Path> files = Files.walk(folder)) {
