@@ -2,6 +2,8 @@ package dev.taffrail;
 
 import com.google.protobuf.Descriptors;
 import com.google.protobuf.Message;
+import dev.taffrail.TaffrailException.Closed;
+import dev.taffrail.TaffrailException.Unavailable;
 import dev.taffrail.v1.*;
 import io.grpc.CallOptions;
 import io.grpc.Context;
@@ -40,10 +42,16 @@ final class Calls {
 
   final ManagedChannel channel;
   private final Duration timeout;
+  private volatile boolean isClosed;
 
   Calls(ManagedChannel channel, Duration timeout) {
     this.channel = channel;
     this.timeout = timeout;
+  }
+
+  void close() {
+    isClosed = true;
+    channel.shutdownNow();
   }
 
   /** A call that changes nothing. */
@@ -57,6 +65,10 @@ final class Calls {
   }
 
   <Q, R> R unary(MethodDescriptor<Q, R> method, Q request, Duration within, boolean isChange) {
+    if (isClosed) {
+      // It is not sent, so that there is no doubt about what becomes of it.
+      throw new Closed(null);
+    }
     CallOptions options = CallOptions.DEFAULT.withDeadlineAfter(within.toNanos(), TimeUnit.NANOSECONDS);
     try {
       return ClientCalls.blockingUnaryCall(channel, method, options, request);
@@ -86,7 +98,10 @@ final class Calls {
 
   TaffrailException failure(Throwable error, boolean isChange) {
     TaffrailException failure = TaffrailException.of(error, isChange);
-    if (failure instanceof TaffrailException.Unavailable) {
+    if (failure instanceof Unavailable) {
+      if (isClosed) {
+        return new Closed(failure);
+      }
       // grpc-java waits up to two minutes before it connects again, which cannot be set: whoever asks again has waited.
       channel.resetConnectBackoff();
     }

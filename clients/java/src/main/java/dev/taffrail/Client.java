@@ -24,6 +24,7 @@ import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 
 /**
@@ -41,6 +42,11 @@ public final class Client implements AutoCloseable {
   /** What a read may be sent ahead: four of the broker's responses. */
   private static final int WINDOW_BYTES = 4 << 20;
 
+  /** Targets whose traffic does not leave this machine: sockets and the loopback. */
+  private static final Pattern HERE =
+      Pattern.compile(
+          "unix:.*|(dns:(///)?)?(localhost|\\[::1]|127(\\.(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3})(:[0-9]+)?");
+
   /** The largest response that is taken, and asked for where a request does not say another. */
   static final int MAX_RESPONSE_BYTES = 16 << 20;
 
@@ -52,6 +58,7 @@ public final class Client implements AutoCloseable {
     private ChannelCredentials credentials;
     private Duration timeout = Duration.ofSeconds(30);
     private String token;
+    private boolean mayTokenGoUnencrypted;
     private boolean isCompressed;
 
     private Builder(String address) {
@@ -64,9 +71,21 @@ public final class Client implements AutoCloseable {
       return this;
     }
 
-    /** Sent along with every call as {@code authorization: Bearer TOKEN}. */
+    /**
+     * Sent along with every call as {@code authorization: Bearer TOKEN}. To another machine it goes with TLS only, unless
+     * {@link #tokenWithoutEncryption} is said.
+     */
     public Builder token(String token) {
+      if (token != null && !token.matches("[!-~]+")) {
+        throw new IllegalArgumentException("that is no token: it is empty, or has signs in it that no token has");
+      }
       this.token = token;
+      return this;
+    }
+
+    /** Sends the token without TLS to other machines, too. */
+    public Builder tokenWithoutEncryption() {
+      mayTokenGoUnencrypted = true;
       return this;
     }
 
@@ -82,14 +101,23 @@ public final class Client implements AutoCloseable {
       return this;
     }
 
+    /**
+     * @throws IllegalArgumentException the token would go to another machine without encryption
+     */
     public Client connect() {
-      boolean isSecure = address.startsWith("https://");
       String target = address.replaceFirst("^https?://", "").replaceFirst("(?<=:[0-9]{1,5})/$", "");
-      ChannelCredentials own = isSecure ? TlsChannelCredentials.create() : InsecureChannelCredentials.create();
+      boolean isUrlOfTls = address.startsWith("https://");
+      ChannelCredentials own = isUrlOfTls ? TlsChannelCredentials.create() : InsecureChannelCredentials.create();
+      ChannelCredentials chosen = credentials == null ? own : credentials;
+      boolean isEncrypted = !(chosen instanceof InsecureChannelCredentials);
+      if (token != null && !isEncrypted && !mayTokenGoUnencrypted && !HERE.matcher(target).matches()) {
+        throw new IllegalArgumentException(
+            "the token would go to " + address + " without encryption; use TLS, or allow it with tokenWithoutEncryption()");
+      }
       // grpc-java refuses responses above 4 MiB, of which a topic with larger records has some, and errors with more than
       // 8 KiB of details; and does not notice a connection that is there on one side only.
       ManagedChannelBuilder<?> channel =
-          Grpc.newChannelBuilder(target, credentials == null ? own : credentials)
+          Grpc.newChannelBuilder(target, chosen)
               .maxInboundMessageSize(MAX_RESPONSE_BYTES)
               .maxInboundMetadataSize(64 << 10)
               .keepAliveTime(20, TimeUnit.SECONDS)
@@ -98,6 +126,10 @@ public final class Client implements AutoCloseable {
       if (channel instanceof NettyChannelBuilder netty) {
         // It would ask time and again how much is on the way, and read less at once.
         netty.flowControlWindow(WINDOW_BYTES);
+      }
+      if (!isEncrypted) {
+        // A proxy of the machine is for what leaves the network; it need not reach a broker that is near.
+        channel.proxyDetector(to -> null);
       }
       if (token != null) {
         Metadata headers = new Metadata();
@@ -136,10 +168,13 @@ public final class Client implements AutoCloseable {
     return calls.channel;
   }
 
-  /** Ends every call that is under way. */
+  /**
+   * Ends every call that is under way. Whoever waits for records gets {@link TaffrailException.Closed}, as every call after it
+   * does; what becomes of a change that was sent is not known.
+   */
   @Override
   public void close() {
-    calls.channel.shutdownNow();
+    calls.close();
   }
 
   public Topic createTopic(String name) {

@@ -81,6 +81,15 @@ public class TaffrailException extends RuntimeException {
     }
   }
 
+  /** The client was closed. Nothing was sent, or what was asked is not answered any more. Final. */
+  public static final class Closed extends TaffrailException {
+    private static final long serialVersionUID = 1;
+
+    Closed(Throwable cause) {
+      super(new Told(Status.Code.CANCELLED, "the client was closed", cause));
+    }
+  }
+
   /** The answer to a change was lost: it was made, or not. Read to find out. */
   public static final class OutcomeUnknown extends TaffrailException {
     private static final long serialVersionUID = 1;

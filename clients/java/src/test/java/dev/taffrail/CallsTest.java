@@ -13,6 +13,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.protobuf.ByteString;
 import dev.taffrail.TaffrailException.AlreadyExists;
+import dev.taffrail.TaffrailException.Closed;
 import dev.taffrail.TaffrailException.ConditionFailed;
 import dev.taffrail.TaffrailException.Fenced;
 import dev.taffrail.TaffrailException.NotFound;
@@ -327,6 +328,31 @@ class CallsTest {
     assertEquals(7, partitions.size());
     AppendResponse appended = producer.appendTo(3, List.of(Record.newBuilder().setValue(KEY).build()));
     assertEquals(3, appended.getBatches(0).getRanges(0).getPartition());
+  }
+
+  @Test
+  void aClientThatWasClosedSendsNothingMoreAndSaysSo() throws Exception {
+    client.createTopic("t");
+    Proxy proxy = world.proxy();
+    Client own = world.connect(proxy.address());
+    Producer producer = own.producer("t");
+    Producer other = own.producer("t");
+    proxy.holdAnswers();
+    CompletableFuture<?> sent = beside(() -> producer.append(numbered(1)));
+    until(() -> world.end("t") == 1);
+    own.close();
+    failureOf(sent, OutcomeUnknown.class);
+    assertThrows(OutcomeUnknown.class, producer::resend);
+    Closed closed = assertThrows(Closed.class, () -> other.append(numbered(2)));
+    assertEquals("the client was closed", closed.getMessage());
+    assertThrows(Closed.class, () -> own.append("t", numbered(2)));
+    assertThrows(Closed.class, () -> own.topics(""));
+    assertThrows(Closed.class, () -> own.read("t"));
+    assertThrows(Closed.class, () -> own.readKey(ReadKeyRequest.newBuilder().setTopic("t").setKey(KEY).build()));
+    assertThrows(Closed.class, () -> own.getLatest("t", List.of(KEY)));
+    assertThrows(Closed.class, () -> own.join("g", new Member.Options().topics("t")));
+    assertEquals(1, world.end("t"));
+    own.close();
   }
 
   @Test

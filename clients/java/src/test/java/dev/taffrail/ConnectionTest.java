@@ -2,11 +2,13 @@ package dev.taffrail;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.taffrail.TaffrailException.Unavailable;
 import dev.taffrail.v1.ListTopicsRequest;
 import dev.taffrail.v1.ListTopicsResponse;
 import io.grpc.Grpc;
+import io.grpc.InsecureChannelCredentials;
 import io.grpc.InsecureServerCredentials;
 import io.grpc.Metadata;
 import io.grpc.Server;
@@ -19,6 +21,12 @@ import io.grpc.TlsChannelCredentials;
 import io.grpc.TlsServerCredentials;
 import io.grpc.stub.ServerCalls;
 import java.io.File;
+import java.io.IOException;
+import java.net.InetSocketAddress;
+import java.net.Proxy;
+import java.net.ProxySelector;
+import java.net.SocketAddress;
+import java.net.URI;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -97,5 +105,53 @@ class ConnectionTest {
   @Test
   void aTokenIsSentAlongWithEveryCall() throws Exception {
     assertEquals(List.of("Bearer secret"), listed(InsecureServerCredentials.create(), builder -> builder.token("secret")));
+  }
+
+  @Test
+  void aTokenStaysOnThisMachineWithoutEncryptionUnlessThatIsAllowed() {
+    List<String> elsewhere =
+        List.of("broker.example:9640", "http://10.0.0.1:9640", "dns:///broker:1", "127.example:1", "127.0.0.1.example:1",
+            "localhost.example:1", "[::2]:1", "dns://10.0.0.1/localhost:1");
+    for (String address : elsewhere) {
+      var refusal = assertThrows(IllegalArgumentException.class, () -> Client.to(address).token("secret").connect());
+      assertTrue(refusal.getMessage().contains("without encryption"), refusal.getMessage());
+      var plain = Client.to(address).token("secret").credentials(InsecureChannelCredentials.create());
+      assertThrows(IllegalArgumentException.class, plain::connect);
+      Client.to(address).token("secret").tokenWithoutEncryption().connect().close();
+      Client.to(address).token("secret").credentials(TlsChannelCredentials.create()).connect().close();
+    }
+    Client.to("https://broker.example:9640").token("secret").connect().close();
+    for (String here : List.of("127.1.2.3:1", "http://localhost:1/", "dns:///localhost:1", "[::1]:1")) {
+      Client.to(here).token("secret").connect().close();
+    }
+  }
+
+  @Test
+  void whatIsNoTokenIsRefused() {
+    for (String token : List.of("", "two words", "line\n", "\u00fcbel")) {
+      assertThrows(IllegalArgumentException.class, () -> Client.to("localhost:1").token(token));
+    }
+  }
+
+  /** Says of every address that it is reached through a proxy, which is not there. */
+  private static final class Detour extends ProxySelector {
+    @Override
+    public List<Proxy> select(URI uri) {
+      return List.of(new Proxy(Proxy.Type.HTTP, new InetSocketAddress("127.0.0.1", 1)));
+    }
+
+    @Override
+    public void connectFailed(URI uri, SocketAddress address, IOException error) {}
+  }
+
+  @Test
+  void aProxyOfTheMachineIsNotUsedWithoutTls() throws Exception {
+    ProxySelector before = ProxySelector.getDefault();
+    ProxySelector.setDefault(new Detour());
+    try {
+      assertEquals(1, listed(InsecureServerCredentials.create(), builder -> builder).size());
+    } finally {
+      ProxySelector.setDefault(before);
+    }
   }
 }

@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.taffrail.TaffrailException.Closed;
 import dev.taffrail.TaffrailException.AlreadyExists;
 import dev.taffrail.TaffrailException.Fenced;
 import dev.taffrail.TaffrailException.NotFound;
@@ -302,6 +303,22 @@ class GroupsTest {
               return member.commit();
             });
     failureOf(committing, OutcomeUnknown.class);
+  }
+
+  @Test
+  void aMemberWhoseClientIsClosedSaysSo() throws Exception {
+    client.createTopic("t");
+    world.append("t", 0);
+    Client own = world.connect(world.broker.address());
+    Member member = own.join("g", options().topics("t"));
+    assertEquals(List.of("0"), take(member, 1));
+    CompletableFuture<?> waiting = beside(member::next);
+    until(() -> world.committed().equals(Map.of("t/0", 1L)));
+    own.close();
+    failureOf(waiting, Closed.class);
+    assertThrows(Closed.class, member::next);
+    assertThrows(Closed.class, member::commit);
+    member.close();
   }
 
   @Test

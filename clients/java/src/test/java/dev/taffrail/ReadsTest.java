@@ -10,6 +10,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.protobuf.ByteString;
+import dev.taffrail.TaffrailException.Closed;
 import dev.taffrail.TaffrailException.NotFound;
 import dev.taffrail.TaffrailException.OffsetOutOfRange;
 import dev.taffrail.TaffrailException.Unavailable;
@@ -246,6 +247,18 @@ class ReadsTest {
     failureOf(waiting, Unavailable.class);
     interrupted.close();
     until(() -> calls() == 1);
+  }
+
+  @Test
+  void aFollowWhoseClientIsClosedSaysSo() throws Exception {
+    client.createTopic("t");
+    Client own = world.connect(world.broker.address());
+    Reading reading = follow(own);
+    CompletableFuture<Boolean> following = beside(reading::hasNext);
+    until(() -> calls() == 2);
+    own.close();
+    failureOf(following, Closed.class);
+    assertThrows(Closed.class, reading::hasNext);
   }
 
   @Test
