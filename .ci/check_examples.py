@@ -1,4 +1,5 @@
-"""The order service of examples/ with each client, on a broker of its own: all print what examples/README.md says.
+"""The order service of examples/ with each client, on a broker of its own: all print what examples/README.md says, and
+a projection that is run again goes on where it had come to.
 
 Usage: check_examples.py BINARY PYTHON DIR, with a Python that has grpcio. DIR is made anew. In clients/typescript `npm ci`
 has been run. Java is left out where there is no Maven.
@@ -28,13 +29,36 @@ def main():
         if not shutil.which(run("")[0]):
             say(f"SKIPPED: the example in {language}: there is no {run('')[0]}")
             continue
-        for command in prepare:
-            execute(command, language)
-        with Broker(binary, scratch / language) as broker:
-            printed = execute(run(broker.address), language)
-            broker.stop()
+        folder = EXAMPLES / language / "orders"
+        printed = started(binary, scratch / language, folder, prepare, run)
         check(printed == expected, f"the example in {language} printed:\n{printed}and not:\n{expected}")
+        again = projecting_again(scratch / "again", folder, source)
+        printed = started(binary, scratch / f"{language}-again", again, prepare[-1:], run)
+        more = expected + "totals-2: lamps 0, chairs 0, thanked 0\n"
+        check(printed == more, f"with its projection run again {language} printed:\n{printed}and not:\n{more}")
         say(f"{language}: {lines} lines")
+
+
+def projecting_again(tree, folder, source):
+    """A copy of the example, in a tree like that of the repository, that runs its last projection twice."""
+    copy = tree / folder.relative_to(ROOT)
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("node_modules", "build", "target"))
+    if not (tree / "clients").exists():
+        (tree / "clients").symlink_to(CLIENTS)
+    text = (copy / source).read_text()
+    (last,) = re.findall(r"^.*\bproject\(.*\"totals-2\"\).*\n", text, re.MULTILINE)
+    (copy / source).write_text(text.replace(last, last + last))
+    return copy
+
+
+def started(binary, data_dir, folder, prepare, run):
+    """What the example prints on a broker of its own."""
+    for command in prepare:
+        execute(command, folder)
+    with Broker(binary, data_dir) as broker:
+        printed = execute(run(broker.address), folder)
+        broker.stop()
+    return printed
 
 
 def languages(python):
@@ -57,10 +81,9 @@ def languages(python):
     )
 
 
-def execute(command, language):
+def execute(command, folder):
     environment = {**os.environ, "PYTHONPATH": str(CLIENTS / "python"), "GOFLAGS": "-mod=readonly"}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    folder = EXAMPLES / language / "orders"
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     both = result.stdout + result.stderr
     check(result.returncode == 0, f"`{' '.join(command)}` ended with code {result.returncode}:\n{both}")

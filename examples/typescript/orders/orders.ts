@@ -40,10 +40,11 @@ async function project(client: Client, group: string): Promise<void> {
     ["lamp", 0],
     ["chair", 0],
   ]);
-  const nextOffsets = new Map<number, bigint>();
   let thanked = 0;
   const { partitions } = await client.describeTopic(TOPIC);
   const member = await client.join(group, { topics: [TOPIC] });
+  const committed = await client.committed(group);
+  const nextOffsets = new Map(committed.map(({ partition, nextOffset }) => [partition, nextOffset]));
   for (const { partition, highWatermark } of partitions) {
     while ((nextOffsets.get(partition) ?? 0n) < highWatermark) {
       const { value: placed } = await member.next();

@@ -53,6 +53,7 @@ public class Orders {
     int thanked = 0;
     List<Partition> ends = client.describeTopic(TOPIC).getPartitionsList();
     try (Member member = client.join(group, new Member.Options().topics(TOPIC))) {
+      client.committed(group).forEach(each -> nextOffsets.put(each.getPartition(), each.getNextOffset()));
       for (Partition end : ends) {
         while (nextOffsets.getOrDefault(end.getPartition(), 0L) < end.getHighWatermark()) {
           StoredRecord placed = member.next();
