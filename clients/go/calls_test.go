@@ -149,6 +149,12 @@ func TestTextThatIsNotUTF8IsRefusedAndTheProducerGoesOn(t *testing.T) {
 	}
 	_, err = w.client.CreateTopic(w.ctx, "\xff", 1, nil)
 	expect(w, err, taffrail.ErrRefused)
+	reading, err := w.client.Read(w.ctx, "t", taffrail.ReadOptions{Types: []string{"\xff"}})
+	w.check(err)
+	_, err = reading.Next()
+	expect(w, err, taffrail.ErrRefused)
+	_, err = w.client.Join(w.ctx, "\xff", taffrail.JoinOptions{Topics: []string{"t"}})
+	expect(w, err, taffrail.ErrRefused)
 	appended, err := producer.Append(w.ctx, numbered(1)...)
 	w.check(err)
 	equal(w, appended.Ranges[0].FirstOffset, 0)

@@ -208,6 +208,7 @@ func refuseClosed(isClosed *atomic.Bool) grpc.UnaryClientInterceptor {
 	}
 }
 
+// refuseClosedStream is the same for streams, what is sent on them included.
 func refuseClosedStream(isClosed *atomic.Bool) grpc.StreamClientInterceptor {
 	return func(
 		ctx context.Context, stream *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer,
@@ -216,8 +217,19 @@ func refuseClosedStream(isClosed *atomic.Bool) grpc.StreamClientInterceptor {
 		if isClosed.Load() {
 			return nil, errClosed
 		}
-		return open(ctx, stream, conn, method, options...)
+		opened, err := open(ctx, stream, conn, method, options...)
+		if err != nil {
+			return nil, err
+		}
+		return encodableStream{opened}, nil
 	}
+}
+
+// encodableStream says of its messages what refuseUnencodable says of requests.
+type encodableStream struct{ grpc.ClientStream }
+
+func (s encodableStream) SendMsg(message any) error {
+	return orUnencodable(message, s.ClientStream.SendMsg(message))
 }
 
 // refuseUnencodable says that what cannot be encoded, as text that is not UTF-8, was not sent: grpc-go answers INTERNAL,
@@ -225,15 +237,24 @@ func refuseClosedStream(isClosed *atomic.Bool) grpc.StreamClientInterceptor {
 func refuseUnencodable(
 	ctx context.Context, method string, request, response any, conn *grpc.ClientConn, call grpc.UnaryInvoker, options ...grpc.CallOption,
 ) error {
-	err := call(ctx, method, request, response, conn, options...)
+	return orUnencodable(request, call(ctx, method, request, response, conn, options...))
+}
+
+func orUnencodable(request any, err error) error {
 	message, isMessage := request.(proto.Message)
-	if status.Code(err) != codes.Internal || !isMessage {
-		return err
-	}
-	if _, unencodable := proto.Marshal(message); unencodable != nil {
-		return status.Error(codes.InvalidArgument, "the request cannot be encoded: "+unencodable.Error())
+	if status.Code(err) == codes.Internal && isMessage {
+		if unencodable := checkEncoding(message); unencodable != nil {
+			return unencodable
+		}
 	}
 	return err
+}
+
+func checkEncoding(message proto.Message) error {
+	if _, err := proto.Marshal(message); err != nil {
+		return status.Error(codes.InvalidArgument, "the request cannot be encoded: "+err.Error())
+	}
+	return nil
 }
 
 func failedConditions(conflict *pb.Conflict) []FailedCondition {

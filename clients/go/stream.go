@@ -57,6 +57,10 @@ func openMemberStream(groups pb.GroupsClient, join *pb.JoinGroup, heartbeat time
 	stream := &memberStream{up: newMailbox[*pb.ConsumeRequest](), down: newMailbox[arrival](), cancel: cancel}
 	// The member's own gets an id while this is being sent.
 	first := proto.Clone(join).(*pb.JoinGroup)
+	if err := checkEncoding(first); err != nil {
+		stream.down.put(arrival{err: err})
+		return stream
+	}
 	stream.up.put(&pb.ConsumeRequest{Message: &pb.ConsumeRequest_Join{Join: first}})
 	go func() {
 		calls, err := groups.Consume(ctx)
