@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 
 import { credentials, Metadata, status } from "@grpc/grpc-js";
-import type { ChannelCredentials, Client, ServiceError } from "@grpc/grpc-js";
+import type { ChannelCredentials, ChannelOptions, Client, ServiceError } from "@grpc/grpc-js";
 
 import * as v1 from "./generated/v1.js";
 
@@ -63,6 +63,9 @@ export class Broker implements AsyncDisposable {
   async start(): Promise<void> {
     if (this.dataDir === undefined) {
       throw new Error("its data was in memory: use crash instead of kill and start, or onDisk");
+    }
+    if (this.#process !== undefined && this.#process.exitCode === null && this.#process.signalCode === null) {
+      throw new Error("it runs: kill or stop it first");
     }
     await this.#serve();
   }
@@ -132,10 +135,10 @@ export class Broker implements AsyncDisposable {
   }
 
   async #call<C extends Client>(
-    kind: new (address: string, credentials: ChannelCredentials) => C,
+    kind: new (address: string, credentials: ChannelCredentials, options: ChannelOptions) => C,
     call: (client: C) => Promise<unknown>,
   ): Promise<void> {
-    const client = new kind(this.address, credentials.createInsecure());
+    const client = new kind(this.address, credentials.createInsecure(), { "grpc.enable_http_proxy": 0 });
     try {
       await call(client);
     } finally {

@@ -11,6 +11,7 @@ import { ServerCredentials, type sendUnaryData, type ServerUnaryCall } from "@gr
 
 import { Client, Unavailable, type ClientOptions } from "../src/index.js";
 import { TopicsService, type ListTopicsRequest, type ListTopicsResponse } from "../src/generated/taffrail/v1/topics.js";
+import { Broker } from "../src/testing.js";
 import { serve } from "./fake.js";
 import { rejected } from "./world.js";
 
@@ -109,7 +110,18 @@ void test("a proxy that the environment names is not used without TLS", async ()
   process.env["grpc_proxy"] = "http://127.0.0.1:1";
   try {
     assert.deepEqual(await listed(false, { token: "secret" }), ["Bearer secret", "Bearer secret"]);
+    await using broker = await Broker.start();
+    await broker.advance(3_600_000);
   } finally {
     delete process.env["grpc_proxy"];
   }
+});
+
+void test("a broker of a test is not started while it runs", async () => {
+  await using broker = await Broker.start({ onDisk: true });
+  await assert.rejects(broker.start(), /it runs/);
+  await broker.stop();
+  await broker.start();
+  await using client = new Client(broker.address);
+  assert.equal((await client.topics().next()).done, true);
 });

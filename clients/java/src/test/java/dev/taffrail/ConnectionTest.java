@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.taffrail.TaffrailException.Unavailable;
+import dev.taffrail.testing.TestBroker;
 import dev.taffrail.v1.ListTopicsRequest;
 import dev.taffrail.v1.ListTopicsResponse;
 import io.grpc.Grpc;
@@ -150,6 +151,9 @@ class ConnectionTest {
     ProxySelector.setDefault(new Detour());
     try {
       assertEquals(1, listed(InsecureServerCredentials.create(), builder -> builder).size());
+      try (TestBroker broker = TestBroker.run()) {
+        broker.advance(Duration.ofHours(1));
+      }
     } finally {
       ProxySelector.setDefault(before);
     }

@@ -145,7 +145,8 @@ public final class TestBroker implements AutoCloseable {
   }
 
   private void on(Consumer<ManagedChannel> calls) {
-    ManagedChannel channel = Grpc.newChannelBuilder(address, InsecureChannelCredentials.create()).build();
+    ManagedChannel channel =
+        Grpc.newChannelBuilder(address, InsecureChannelCredentials.create()).proxyDetector(to -> null).build();
     try {
       calls.accept(channel);
     } finally {
