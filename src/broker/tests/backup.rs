@@ -13,7 +13,7 @@ use super::{
 use crate::{
     broker::{Backup, BackupRefused, Broker, Error, Options},
     env::{
-        FileSystem,
+        FileSystem, Open,
         sim::{CrashMode, SimClock, SimDisk, SimRandom},
     },
     storage::{
@@ -378,4 +378,42 @@ fn what_a_later_backup_knows_as_erased_does_not_come_back_with_an_earlier_one() 
         served.keep_house(true);
     }
     assert!(count_files_with(&target, RESTORED, key) > 0);
+}
+
+/// Puts a file there that no backup knows.
+fn put(disk: &SimDisk, path: &str) {
+    let path = Path::new(path);
+    let parent = path.parent().expect("it has one");
+    if !disk.exists(parent).expect("nothing fails") {
+        disk.create_dir(parent).expect("nothing fails");
+    }
+    disk.open(path, Open::Create).expect("nothing fails");
+}
+
+#[test]
+fn what_somebody_else_has_put_beside_a_backup_or_a_restore_stays() {
+    let mut life = Life::begin(&SimDisk::new(1), 1).expect("nothing fails");
+    life.live(40);
+    let target = SimDisk::new(2);
+    let (mut begun, _) = begin_in(&life);
+    copy(&mut begun, &target).expect("nothing fails");
+    drop(begun);
+    let (notes, foreign) = (
+        format!("{BACKUP}/notes"),
+        format!("{RESTORED}.restoring/mine"),
+    );
+    put(&target, &notes);
+    put(&target, &foreign);
+    life.live(40);
+    let (mut begun, _) = begin_in(&life);
+    copy(&mut begun, &target).expect("nothing fails");
+    drop(begun);
+    assert!(target.exists(Path::new(&notes)).expect("nothing fails"));
+    let refused = restore(&target, Path::new(BACKUP), Path::new(RESTORED), None);
+    let refused = refused.expect_err("there is something");
+    assert!(
+        matches!(refused, backup::Error::Occupied { .. }),
+        "{refused}"
+    );
+    assert!(target.exists(Path::new(&foreign)).expect("nothing fails"));
 }

@@ -11,7 +11,7 @@ use super::{Error, Found, Had, INCOMING, MARK, checksum_of, ends_checksum, find,
 use crate::{
     env::{File, FileSystem, LockGuard, Open, ToSync},
     storage::{
-        files::{Action, FileError, ensure_dir, remove_file, remove_tree, replace_file},
+        files::{Action, FileError, ensure_dir, read_file, remove_file, remove_tree, replace_file},
         format::{
             RunningCrc32,
             backup_mark::{BackupMark, MarkedFile},
@@ -427,7 +427,7 @@ fn settle(files: &dyn FileSystem, root: &Path, mark: &BackupMark) -> Result<(), 
                 .map_err(FileError::when(Action::Rename, &to))?;
         }
     }
-    remove_others(files, root, "", mark)?;
+    remove_old(files, root, mark)?;
     // Where names are first, and then where they were: a file that was moved is never in neither.
     sync_places(files, root)?;
     sync_tree(files, &incoming)?;
@@ -445,30 +445,16 @@ fn sync_places(files: &dyn FileSystem, root: &Path) -> Result<(), FileError> {
     sync_dir(files, root)
 }
 
-/// Removes what is below the top and not in the mark.
-fn remove_others(
-    files: &dyn FileSystem,
-    root: &Path,
-    below: &str,
-    mark: &BackupMark,
-) -> Result<(), FileError> {
-    let dir = root.join(below);
-    let entries = files
-        .read_dir(&dir)
-        .map_err(FileError::when(Action::List, &dir))?;
-    for entry in entries {
-        let path = match below {
-            "" => entry.name.clone(),
-            _ => format!("{below}/{}", entry.name),
-        };
-        let is_own = below.is_empty() && OWN_NAMES.contains(&&*entry.name);
-        if is_own || (below.is_empty() && entry.name == "lost+found") {
-            continue;
-        }
-        if entry.is_dir {
-            remove_others(files, root, &path, mark)?;
-        } else if find_marked(mark, &path).is_none() {
-            remove_file(files, &root.join(&path))?;
+/// Removes the files of the backup before that the new one has not. What is there beside them is
+/// somebody else's.
+fn remove_old(files: &dyn FileSystem, root: &Path, mark: &BackupMark) -> Result<(), FileError> {
+    let old = read_file(files, &root.join(MARK))?;
+    let Some(old) = old.and_then(|bytes| BackupMark::decode(&bytes)) else {
+        return Ok(());
+    };
+    for file in &old.files {
+        if is_proper(&file.path) && find_marked(mark, &file.path).is_none() {
+            remove_file(files, &root.join(&file.path))?;
         }
     }
     Ok(())

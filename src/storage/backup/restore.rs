@@ -15,7 +15,7 @@ use crate::{
     env::{File, FileSystem, Lock, LockGuard, Open, ToSync},
     storage::{
         checkpoint,
-        files::{Action, FileError, ensure_dir, read_file, remove_tree, replace_file},
+        files::{Action, FileError, ensure_dir, read_file, remove_file, remove_tree, replace_file},
         format::{RunningCrc32, backup_mark::MarkedFile, checkpoint::Checkpoint, crc32},
     },
     types::Offset,
@@ -26,6 +26,9 @@ const CHECKPOINT: &str = "checkpoint";
 
 /// What a directory is called behind its name while it is being restored.
 const UNFINISHED: &str = ".restoring";
+
+/// A file in it that says who has made it.
+const BEGUN: &str = ".restoring";
 
 /// Files are synced together, as many, or with so many bytes.
 const SYNCED_TOGETHER: usize = 256;
@@ -65,8 +68,7 @@ pub(crate) fn restore(
     };
     refuse_occupied(files, to)?;
     let unfinished = unfinished(to);
-    remove_tree(files, &unfinished)?;
-    ensure_dir(files, &unfinished)?;
+    begin(files, &unfinished)?;
     let mut copying = Copying {
         files,
         unsynced: Vec::new(),
@@ -108,6 +110,8 @@ pub(crate) fn restore(
         .rename(&unfinished, to)
         .map_err(FileError::when(Action::Rename, to))?;
     sync_dir(files, parent_of(to))?;
+    remove_file(files, &to.join(BEGUN))?;
+    sync_dir(files, to)?;
     Ok(restored)
 }
 
@@ -242,6 +246,32 @@ fn refuse_occupied(files: &dyn FileSystem, to: &Path) -> Result<(), Error> {
             path: to.to_owned(),
         }),
     }
+}
+
+/// Makes the directory that is restored to. What an attempt before has left of it is removed, and
+/// nothing that somebody else has put there.
+fn begin(files: &dyn FileSystem, unfinished: &Path) -> Result<(), Error> {
+    let begun = unfinished.join(BEGUN);
+    let is_ours = files
+        .exists(&begun)
+        .map_err(FileError::when(Action::LookFor, &begun))?;
+    if !is_ours {
+        refuse_occupied(files, unfinished)?;
+        ensure_dir(files, unfinished)?;
+        let made = files.open(&begun, Open::Create);
+        made.map_err(FileError::when(Action::Create, &begun))?;
+    } else {
+        let entries = files.read_dir(unfinished);
+        for entry in entries.map_err(FileError::when(Action::List, unfinished))? {
+            let path = unfinished.join(&entry.name);
+            match entry.is_dir {
+                true => remove_tree(files, &path)?,
+                false if entry.name == BEGUN => {}
+                false => remove_file(files, &path)?,
+            }
+        }
+    }
+    Ok(sync_dir(files, unfinished)?)
 }
 
 fn unfinished(to: &Path) -> PathBuf {
