@@ -10,10 +10,10 @@
 )]
 
 use std::{
-    fs::{self, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, OpenOptions, TryLockError},
     io::{self, IoSlice},
     os::unix::{
-        fs::{FileExt, OpenOptionsExt},
+        fs::{DirBuilderExt, FileExt, OpenOptionsExt},
         net::UnixListener,
     },
     path::{Path, PathBuf},
@@ -34,6 +34,11 @@ use super::{
     socket,
 };
 
+/// Only their owner may read files and look into directories: records and hashes of tokens are in
+/// them.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
+
 /// How many slices one gathered write may have (`IOV_MAX` of Linux and the BSDs).
 const SLICES_PER_WRITE: usize = 1024;
 
@@ -53,6 +58,7 @@ impl FileSystem for Disk {
                 .read(true)
                 .write(true)
                 .create_new(true)
+                .mode(FILE_MODE)
                 .open(path)?,
             Open::Direct => return Ok(Arc::new(open_direct(path)?)),
         };
@@ -64,7 +70,7 @@ impl FileSystem for Disk {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir(path)
+        DirBuilder::new().mode(DIRECTORY_MODE).create(path)
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
@@ -116,6 +122,7 @@ impl FileSystem for Disk {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(FILE_MODE)
             .open(path)?;
         lock_file(file, Lock::Exclusive)
     }

@@ -8,14 +8,14 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use rustix::fs::OFlags;
 
 use crate::env::{
-    AlignedBuffer, Env, File,
+    AlignedBuffer, Env, File, Open,
     disk::{DiskFile, available, write_all},
 };
 
@@ -30,6 +30,21 @@ fn room_is_taken_by_writing_zeros_where_it_cannot_be_reserved() {
     assert!(content[3..].iter().all(|&byte| byte == 0));
     file.write_zeros(600_000, 5).unwrap();
     assert_eq!(file.len().unwrap(), 600_000);
+}
+
+#[test]
+fn only_their_owner_may_read_what_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = Env::system().files;
+    let (inner, file) = (dir.path().join("inner"), dir.path().join("inner/file"));
+    let lock = dir.path().join("lock");
+    files.create_dir(&inner).unwrap();
+    files.open(&file, Open::Create).unwrap();
+    files.lock(&lock).unwrap();
+    for path in [inner, file, lock] {
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", path.display());
+    }
 }
 
 /// How many writes with direct I/O were refused.
