@@ -11,8 +11,11 @@ use toml::{
 };
 
 use super::{Error, quotas};
-use crate::server::{
-    CertificateName, Grant, Grants, NamePattern, Operation, Operations, Principal, Rules,
+use crate::{
+    server::{
+        CertificateName, Grant, Grants, NamePattern, Operation, Operations, Principal, Rules,
+    },
+    types::{GroupName, TopicName},
 };
 
 /// The tables that are no settings.
@@ -183,6 +186,27 @@ impl Source<'_> {
         Ok(patterns)
     }
 
+    /// Patterns of names, each of which something can have.
+    fn names(
+        &self,
+        fields: &DeTable<'_>,
+        field: &str,
+        is_name: impl Fn(&str) -> bool,
+    ) -> Result<Vec<NamePattern>, Error> {
+        for (at, text) in self.texts(fields, field)? {
+            let may_be = match text.strip_suffix('*') {
+                // A name may go on with a letter, whatever it begins with.
+                Some(prefix) => is_name(prefix) || is_name(&format!("{prefix}a")),
+                None => is_name(text),
+            };
+            if !may_be && !text.is_empty() && !text.trim_end_matches('*').contains('*') {
+                let problem = format!("{text:?} in {field} is a name that none of them can have");
+                return Err(self.wrong(at, problem));
+            }
+        }
+        self.patterns(fields, field)
+    }
+
     fn operations(&self, fields: &DeTable<'_>) -> Result<Vec<Operation>, Error> {
         let mut operations = Vec::new();
         for (at, text) in self.texts(fields, "operations")? {
@@ -223,8 +247,8 @@ impl Source<'_> {
         let grant = Grant {
             principals,
             operations,
-            topics: self.patterns(fields, "topics")?,
-            groups: self.patterns(fields, "groups")?,
+            topics: self.names(fields, "topics", |name| TopicName::new(name).is_ok())?,
+            groups: self.names(fields, "groups", |name| GroupName::new(name).is_ok())?,
             producers: self.patterns(fields, "producers")?,
         };
         useful(&grant).map_err(|problem| self.wrong(table, problem))?;
@@ -236,7 +260,7 @@ impl Source<'_> {
 fn principal(text: &str) -> Result<NamePattern, String> {
     if text == Principal::LOCAL_ADMIN {
         return Err(format!(
-            "{text} may do everything and needs no grant; leave it out"
+            "{text} may do everything, without grants and quotas; leave it out"
         ));
     }
     if let Some(name) = text.strip_prefix(Principal::CERTIFICATE) {

@@ -86,3 +86,13 @@ pub(super) fn claim(text: &str) -> Result<String, String> {
         false => Ok(text.to_owned()),
     }
 }
+
+/// The name of a claim, or a JSON pointer to one; empty for none.
+pub(super) fn roles_claim(text: &str) -> Result<String, String> {
+    let mut behind_tildes = text.split('~').skip(1);
+    let is_pointer = behind_tildes.all(|rest| rest.starts_with(['0', '1']));
+    match text.starts_with('/') && !is_pointer {
+        true => Err("it is no JSON pointer: behind each ~ comes 0, for ~, or 1, for /".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}

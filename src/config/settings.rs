@@ -124,7 +124,7 @@ pub(super) const SETTINGS: [Setting; 49] = [
     },
     Setting {
         name: "jwt.roles_claim",
-        set: |config, text| set(&mut config.jwt.roles_claim, Ok(text.to_owned())),
+        set: |config, text| set(&mut config.jwt.roles_claim, jwt::roles_claim(text)),
     },
     Setting {
         name: "audit.topic",

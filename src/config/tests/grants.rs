@@ -201,6 +201,14 @@ fn what_is_wrong_is_told_with_its_line_and_what_to_do() {
             "line 4: there is no role \"x\"; begin one with [[role]]",
         ),
         (
+            grant("topics = [\"a b/\"]\noperations = [\"read\"]"),
+            "line 4: \"a b/\" in topics is a name that none of them can have",
+        ),
+        (
+            grant("topics = [\"orders*\", \"a b/*\"]\noperations = [\"read\"]"),
+            "line 4: \"a b/*\" in topics is a name that none of them can have",
+        ),
+        (
             grant(""),
             "line 2: the grant allows nothing; it needs operations",
         ),
@@ -218,7 +226,7 @@ fn what_is_wrong_is_told_with_its_line_and_what_to_do() {
         ),
         (
             "[[grant]]\nprincipals = [\"local-admin\"]\noperations = [\"admin\"]".to_owned(),
-            "line 2: local-admin may do everything and needs no grant",
+            "line 2: local-admin may do everything, without grants and quotas",
         ),
         (
             "[grant]\nprincipals = [\"*\"]".to_owned(),

@@ -117,7 +117,11 @@ fn read(disk: &dyn FileSystem, rules: &JwtRules) -> Result<Vec<u8>, UnusableKeys
 }
 
 fn parse(text: &[u8], rules: &JwtRules) -> Result<Keys, UnusableKeys> {
-    Keys::parse(text).map_err(|problem| UnusableKeys {
+    let keys = Keys::parse(text).and_then(|keys| match keys.are_for_any(&rules.algorithms) {
+        true => Ok(keys),
+        false => Err("it has no key for any of jwt.algorithms".to_owned()),
+    });
+    keys.map_err(|problem| UnusableKeys {
         path: rules.keys.clone(),
         problem,
     })

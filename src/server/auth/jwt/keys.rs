@@ -58,6 +58,11 @@ impl Keys {
                 Err(why) => unused.push(format!("key {} {why}", nth + 1)),
             }
         }
+        if let Some(id) = twice(&keys) {
+            return Err(format!(
+                "two keys of one algorithm have the id {id:?} (kid)"
+            ));
+        }
         match keys.is_empty() {
             true => Err(format!(
                 "there is no key in it that signatures are checked with: {}",
@@ -86,10 +91,32 @@ impl Keys {
         self.0.iter().any(|one| one.jwk == key.jwk)
     }
 
+    /// Whether there is a key for any of these.
+    pub(super) fn are_for_any(&self, algorithms: &[JwtAlgorithm]) -> bool {
+        let mut keys = self.0.iter();
+        keys.any(|key| algorithms.contains(&key.algorithm))
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
+}
+
+/// An id that two keys have which are for one algorithm.
+fn twice(keys: &[Arc<Key>]) -> Option<&str> {
+    for (nth, key) in keys.iter().enumerate() {
+        let Some(id) = key.jwk.common.key_id.as_deref() else {
+            continue;
+        };
+        let is_same = |other: &Arc<Key>| {
+            other.algorithm == key.algorithm && other.jwk.common.key_id.as_deref() == Some(id)
+        };
+        if keys[..nth].iter().any(is_same) {
+            return Some(id);
+        }
+    }
+    None
 }
 
 impl Key {

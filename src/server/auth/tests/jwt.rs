@@ -258,6 +258,7 @@ fn files_without_a_key_that_can_be_used_are_refused_with_the_reason() {
     let mut encrypts = issuer.keys();
     encrypts.truncate(1);
     encrypts[0]["use"] = json!("enc");
+    let twice = [issuer.keys(), issuer.keys()].concat();
     for (text, expected) in [
         ("{".to_owned(), "it is no JWK set, which is JSON"),
         ("{}".to_owned(), "there is no list \"keys\" in it"),
@@ -266,6 +267,10 @@ fn files_without_a_key_that_can_be_used_are_refused_with_the_reason() {
         (
             json!({ "keys": short }).to_string(),
             "key 1 does not have the size",
+        ),
+        (
+            json!({ "keys": twice }).to_string(),
+            "two keys of one algorithm have the id",
         ),
         (
             json!({ "keys": encrypts }).to_string(),
@@ -291,6 +296,15 @@ fn files_without_a_key_that_can_be_used_are_refused_with_the_reason() {
     let mixed = json!({ "keys": mixed }).to_string();
     let token = issuer.token("ES256", &claims());
     verify(&mixed, rules(), &token).expect("what is new is left out");
+    let mut keys = issuer.keys();
+    keys.retain(|key| key["kty"] != "EC");
+    let keys = json!({ "keys": keys }).to_string();
+    let other = JwtRules {
+        algorithms: vec![JwtAlgorithm::Es256],
+        ..rules()
+    };
+    let refused = World::new(&keys).load(other).err().expect("it has none");
+    assert!(refused.contains("no key for any of jwt.algorithms"));
 }
 
 #[test]
