@@ -109,12 +109,14 @@ pub(crate) enum Error {
         limit: u64,
     },
     #[error(
-        "group {group:?} has still to read partition {partition} of topic {topic:?} from offset {from} on \
-         (retention.hold=groups): let it go on, reset or delete it, or trim with force"
+        "{} has still to read partition {partition} of topic {topic:?} from offset {from} on \
+         (retention.hold=groups): let it go on, reset or delete it, or trim with force",
+        shown_group(.group)
     )]
     RetentionHeld {
         topic: String,
         partition: PartitionId,
+        /// Empty where it is not shown to the caller.
         group: String,
         from: Offset,
     },
@@ -570,5 +572,12 @@ impl Error {
             Self::ShuttingDown => "SHUTTING_DOWN",
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
         }
+    }
+}
+
+fn shown_group(group: &str) -> String {
+    match group.is_empty() {
+        true => "a group that you may not see".to_owned(),
+        false => format!("group {group:?}"),
     }
 }

@@ -13,6 +13,11 @@ impl TopicFilter {
         Self(Some(Arc::new(has)))
     }
 
+    /// Whether it has all topics, whatever their names.
+    pub(crate) fn is_all(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub(crate) fn has(&self, topic: &str) -> bool {
         match &self.0 {
             Some(has) => has(topic),
@@ -23,7 +28,7 @@ impl TopicFilter {
 
 impl fmt::Debug for TopicFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_all = self.0.is_none();
+        let is_all = self.is_all();
         f.debug_struct("TopicFilter")
             .field("is_all", &is_all)
             .finish()

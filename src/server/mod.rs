@@ -207,7 +207,7 @@ impl Server {
         let authority = Authority::new(Arc::clone(&self.auth), Arc::clone(&self.broker));
         let routes = self.routes(health, &reads, Arc::clone(&notices), &stopping, &tallies);
         let services = Identify::new(routes.prepare(), Arc::new(authority), Arc::clone(&notices));
-        let service = Calls::new(services, intake.clone(), tallies.clone());
+        let service = Calls::new(services.clone(), intake.clone(), tallies.clone());
         let service = service.logged(self.broker.system_clock());
         let peers = Peers::new(
             self.broker.budget(),
@@ -216,7 +216,8 @@ impl Server {
             &self.options,
         );
         let over_http = peers.over_http();
-        let api = Api::new(service.clone(), over_http, intake, &self.options, &stopping);
+        let called = (service.clone(), services);
+        let api = Api::new(called, over_http, intake, &self.options, &stopping);
         self.be_seen(&tallies, &reads, api);
         let mut administrators = Connections::of_administrators(
             service.clone(),

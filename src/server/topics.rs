@@ -148,7 +148,7 @@ impl Topics for TopicsService {
     }
 
     async fn trim(&self, request: Request<TrimRequest>) -> Result<Response<TrimResponse>, Status> {
-        permit(&request)?;
+        let access = permit(&request)?;
         let long = peer::long(request.extensions(), &self.broker);
         let TrimRequest {
             topic,
@@ -165,7 +165,11 @@ impl Topics for TopicsService {
         let (partition, before) = (PartitionId(partition), Offset(before_offset));
         if dry_run {
             let _turn = long.turn().await;
-            let would_go = blocking(|| self.broker.preview_trim(meant, partition, before))?;
+            let would_go = blocking(|| self.broker.preview_trim(meant, partition, before));
+            let mut would_go = would_go?;
+            would_go
+                .groups
+                .retain(|(group, _)| access.sees_group(group.as_str()));
             return Ok(Response::new(TrimResponse {
                 earliest: would_go.before.0,
                 would_remove: Some(removal(would_go)),
@@ -175,7 +179,11 @@ impl Topics for TopicsService {
             true => self.broker.force_trim(meant, partition, before),
             false => self.broker.trim(meant, partition, before),
         };
-        let earliest = trimmed?.await?;
+        let earliest = match trimmed {
+            Ok(pending) => pending.await,
+            Err(error) => Err(error),
+        };
+        let earliest = earliest.map_err(|error| access.shown(error))?;
         Ok(Response::new(TrimResponse {
             earliest: earliest.0,
             would_remove: None,

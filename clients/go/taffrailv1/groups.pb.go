@@ -2177,7 +2177,8 @@ type ListedGroup struct {
 	Members uint32 `protobuf:"varint,3,opt,name=members,proto3" json:"members,omitempty"`
 	// How many partitions it has to do with, with an owner or without: as many as `Describe` shows.
 	Partitions uint32 `protobuf:"varint,4,opt,name=partitions,proto3" json:"partitions,omitempty"`
-	// Records that its partitions still have to read; see `GroupPartitionDescription.lag`.
+	// Records that its partitions still have to read, in the topics that the caller may see; see
+	// `GroupPartitionDescription.lag`.
 	Lag uint64 `protobuf:"varint,5,opt,name=lag,proto3" json:"lag,omitempty"`
 	// Partitions that are stalled; see `GroupPartitionDescription.stalled_since_ms`.
 	StalledPartitions uint32 `protobuf:"varint,6,opt,name=stalled_partitions,json=stalledPartitions,proto3" json:"stalled_partitions,omitempty"`

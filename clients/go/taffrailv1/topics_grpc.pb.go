@@ -65,7 +65,8 @@ type TopicsClient interface {
 	// offset at or below the log's start changes nothing. Errors: INVALID_ARGUMENT (INVALID_TOPIC_NAME), NOT_FOUND
 	// (UNKNOWN_TOPIC, UNKNOWN_PARTITION), OUT_OF_RANGE (OFFSET_OUT_OF_RANGE: above the high watermark),
 	// FAILED_PRECONDITION (TOPIC_RECREATED), RESOURCE_EXHAUSTED (RETENTION_HELD: a group has not committed some of them,
-	// and `retention.hold` keeps them for it, unless `force` is set; with `group` and `from_offset`).
+	// and `retention.hold` keeps them for it, unless `force` is set; with `from_offset` and, if the caller
+	// may see it, `group`).
 	Trim(ctx context.Context, in *TrimRequest, opts ...grpc.CallOption) (*TrimResponse, error)
 	// Compacts all partitions of a topic now, with what is in their active segments: these are sealed for it. Records
 	// that are younger than `min.compaction.lag.ms` stay. Errors: INVALID_ARGUMENT (INVALID_TOPIC_NAME), NOT_FOUND
@@ -198,7 +199,8 @@ type TopicsServer interface {
 	// offset at or below the log's start changes nothing. Errors: INVALID_ARGUMENT (INVALID_TOPIC_NAME), NOT_FOUND
 	// (UNKNOWN_TOPIC, UNKNOWN_PARTITION), OUT_OF_RANGE (OFFSET_OUT_OF_RANGE: above the high watermark),
 	// FAILED_PRECONDITION (TOPIC_RECREATED), RESOURCE_EXHAUSTED (RETENTION_HELD: a group has not committed some of them,
-	// and `retention.hold` keeps them for it, unless `force` is set; with `group` and `from_offset`).
+	// and `retention.hold` keeps them for it, unless `force` is set; with `from_offset` and, if the caller
+	// may see it, `group`).
 	Trim(context.Context, *TrimRequest) (*TrimResponse, error)
 	// Compacts all partitions of a topic now, with what is in their active segments: these are sealed for it. Records
 	// that are younger than `min.compaction.lag.ms` stay. Errors: INVALID_ARGUMENT (INVALID_TOPIC_NAME), NOT_FOUND

@@ -11,7 +11,7 @@ use std::{
 
 use super::{calls::unknown, lag::Lag, under_way::Credit};
 use crate::{
-    broker::{Broker, Error, Shared},
+    broker::{Broker, Error, Shared, TopicFilter},
     catalog::groups::{
         Committed, Failed, Generation, Groups, Instance, KnownTopics as _, Member, MemberId, Owned,
         Place, Standing, State, Waiting,
@@ -138,13 +138,14 @@ pub(in crate::broker) struct Watch {
 
 impl Broker {
     /// At most `most` groups whose names start with `prefix` and sort behind `after`, of those that
-    /// the caller may see; and whether there are more. May read files.
+    /// the caller may see; and whether there are more. Only these topics count. May read files.
     pub(crate) fn list_groups(
         &self,
         prefix: &str,
         after: &str,
         most: usize,
         is_seen: impl Fn(&str) -> bool,
+        topics: &TopicFilter,
     ) -> (Vec<ListedGroup>, bool) {
         let applied = self.shared.sequencer.applied();
         let groups = applied.groups().iter();
@@ -158,26 +159,32 @@ impl Broker {
         drop(applied);
         let known = page.iter().filter_map(|name| self.shared.known_group(name));
         (
-            known.map(|known| self.shared.list(&known)).collect(),
+            known
+                .map(|known| self.shared.list(&known, topics))
+                .collect(),
             are_more,
         )
     }
 
-    /// A group with its members and partitions. May read files.
-    pub(crate) fn describe_group(&self, group: &str) -> Result<DescribedGroup, Error> {
+    /// A group with its members, and its partitions in these topics. May read files.
+    pub(crate) fn describe_group(
+        &self,
+        group: &str,
+        topics: &TopicFilter,
+    ) -> Result<DescribedGroup, Error> {
         let group = GroupName::new(group)?;
         let shared = &self.shared;
         let known = shared.known_group(&group);
         let known = known.ok_or_else(|| unknown(&group))?;
         let now = shared.env.clock.elapsed();
-        let (state, reason, since) = shared.state_of(&known);
+        let (state, reason, since) = shared.state_of(&known, topics);
         let mut members = Vec::with_capacity(known.state.members.len());
         let have = known.partitions_of_members();
         for member in known.state.members.values() {
             let partitions = have.get(&member.id).copied().unwrap_or_default();
             members.push(shared.describe_member(&known, member, partitions, now));
         }
-        let places = shared.places(&known);
+        let places = shared.places(&known, topics);
         let mut partitions = Vec::with_capacity(places.len());
         for place in places {
             partitions.extend(shared.describe_partition(&known, place, now));
@@ -238,8 +245,8 @@ impl Shared {
     }
 
     /// The partitions that a group has an owner or an offset for, or replays, and all other
-    /// partitions of the topics that it reads.
-    fn places(&self, known: &Known) -> BTreeSet<Place> {
+    /// partitions of the topics that it reads; in these topics.
+    fn places(&self, known: &Known, among: &TopicFilter) -> BTreeSet<Place> {
         let Known { state, .. } = known;
         let mut places: BTreeSet<Place> = state.owned.keys().copied().collect();
         places.extend(state.offsets.keys().chain(state.replay_until.keys()));
@@ -248,6 +255,9 @@ impl Shared {
         for topic in topics {
             let partitions = self.durable_partitions(topic).unwrap_or_default();
             places.extend((0..partitions).map(|partition| (topic, PartitionId(partition))));
+        }
+        if !among.is_all() {
+            places.retain(|place| among.has(&self.topic_name(*place)));
         }
         places
     }
@@ -287,9 +297,15 @@ impl Shared {
     }
 
     /// The state of a group, the reason, and since when.
-    fn state_of(&self, known: &Known) -> (GroupState, String, Duration) {
+    fn state_of(&self, known: &Known, among: &TopicFilter) -> (GroupState, String, Duration) {
         let members = known.state.members.len();
-        let (waiting, failed) = self.waits_of(known);
+        let (waiting, mut failed) = self.waits_of(known);
+        if let Some(failed) = &mut failed
+            && !among.is_all()
+        {
+            // Its text may name any topic.
+            failed.error = "an error that members are told".to_owned();
+        }
         if members == 0 {
             let none = "it has no members";
             let reason = match failed {
@@ -314,9 +330,12 @@ impl Shared {
         if let Some((place, draining)) = owned.find(|(_, owned)| owned.is_draining) {
             let (topic, partition) = (self.topic_name(*place), place.1);
             let (id, name) = (draining.owner, known.name_of(draining.owner));
-            let reason = format!(
-                "member {id} {name:?} is to hand over partition {partition} of topic {topic:?}"
-            );
+            let reason = match among.has(&topic) {
+                true => format!(
+                    "member {id} {name:?} is to hand over partition {partition} of topic {topic:?}"
+                ),
+                false => format!("member {id} {name:?} is to hand over a partition"),
+            };
             return (GroupState::Moving, reason, known.changed_at);
         }
         if let Some(reason) = self.lacks_owners(known) {
@@ -326,7 +345,10 @@ impl Shared {
             1 => "its member has all of its partitions".to_owned(),
             _ => format!("its {members} members have their partitions"),
         };
-        let missing = [self.missing_topics(known), self.empty_prefixes(known)];
+        let missing = [
+            self.missing_topics(known, among),
+            self.empty_prefixes(known),
+        ];
         for missing in missing.into_iter().flatten() {
             reason = format!("{reason}; {missing}");
         }
@@ -344,13 +366,13 @@ impl Shared {
     }
 
     /// The subscribed topics that do not exist, as text.
-    fn missing_topics(&self, known: &Known) -> Option<String> {
+    fn missing_topics(&self, known: &Known, among: &TopicFilter) -> Option<String> {
         let members = known.state.members.values();
         let names: BTreeSet<&TopicName> = members.flat_map(|member| &member.topics).collect();
         let topics = self.partitions.topics();
         let mut missing: Vec<String> = Vec::new();
         for name in names {
-            if topics.find(name.as_str()).is_err() {
+            if among.has(name.as_str()) && topics.find(name.as_str()).is_err() {
                 missing.push(format!("{:?}", name.as_str()));
             }
         }
@@ -379,9 +401,9 @@ impl Shared {
         Some(format!("no topic's name begins with {told}"))
     }
 
-    fn list(&self, known: &Known) -> ListedGroup {
+    fn list(&self, known: &Known, among: &TopicFilter) -> ListedGroup {
         let now = self.env.clock.elapsed();
-        let places = self.places(known);
+        let places = self.places(known, among);
         let (mut lag, mut stalled) = (0, 0);
         for place in &places {
             let Some(behind) = self.lag(known, *place) else {
@@ -394,7 +416,7 @@ impl Shared {
         }
         ListedGroup {
             name: known.name.clone(),
-            state: self.state_of(known).0,
+            state: self.state_of(known, among).0,
             members: known.state.members.len(),
             partitions: places.len(),
             lag,

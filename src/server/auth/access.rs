@@ -14,7 +14,7 @@ use super::{
     identify::Entrance,
 };
 use crate::{
-    broker::{Broker, Producer, TopicFilter},
+    broker::{Broker, Error, Producer, TopicFilter},
     server::{
         quotas::Meter,
         status::{self, shortened},
@@ -196,12 +196,38 @@ impl Access {
 
     /// The topics that the caller may read.
     pub(in crate::server) fn readable(&self) -> TopicFilter {
+        self.topics_with(Operations::of(Operation::Read))
+    }
+
+    /// The topics that are shown.
+    pub(in crate::server) fn seen(&self) -> TopicFilter {
+        self.topics_with(Operations::OF_TOPICS)
+    }
+
+    fn topics_with(&self, operations: Operations) -> TopicFilter {
         match self.rights() {
             Rights::Everything => TopicFilter::default(),
             rights => TopicFilter::new(move |name| {
-                let resource = Resource::Topic(name.into());
-                rights.allow(Operations::of(Operation::Read), &resource)
+                rights.allow(operations, &Resource::Topic(name.into()))
             }),
+        }
+    }
+
+    /// An error, without the name of a group that is not shown.
+    pub(in crate::server) fn shown(&self, error: Error) -> Error {
+        match error {
+            Error::RetentionHeld {
+                topic,
+                partition,
+                group,
+                from,
+            } if !self.sees_group(&group) => Error::RetentionHeld {
+                topic,
+                partition,
+                group: String::new(),
+                from,
+            },
+            error => error,
         }
     }
 

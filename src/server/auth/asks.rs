@@ -93,6 +93,15 @@ fn commits<'a>(topics: impl Iterator<Item = &'a str>) -> impl Iterator<Item = Ne
     topics.map(|name| may(Operation::Read, topic(name)))
 }
 
+/// An append to a topic, of which nothing else is known yet.
+pub(super) struct AppendTo<'a>(pub(super) &'a str);
+
+impl Asks for AppendTo<'_> {
+    fn asks(&self) -> Vec<Need<'_>> {
+        vec![may(Operation::Append, topic(self.0))]
+    }
+}
+
 impl Asks for Append {
     fn asks(&self) -> Vec<Need<'_>> {
         let mut needs = Vec::with_capacity(self.batches.len());

@@ -2,11 +2,11 @@
 //! target `audit`, and records of a topic where there is to be one (`trail.rs`): who, from where,
 //! what, on what, and what came of it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::Status;
 use tracing::{info, warn};
 
-use super::Trail;
+use super::{Trail, trail::About};
 
 /// A principal, and where it calls from.
 type Who<'a> = (&'a str, &'a str);
@@ -22,6 +22,25 @@ pub(super) struct Told<'a> {
 
 /// A call that its caller may not make.
 pub(super) fn denied(trail: &Trail, told: &Told<'_>) {
+    if trail.denials().is_first(told) {
+        say_denied(trail, told, 1);
+    }
+}
+
+/// Tells of the denials that were equal to one that was told.
+pub(super) fn denied_again(trail: &Trail) {
+    for denied in trail.denials().take() {
+        let told = Told {
+            time_ms: denied.time_ms,
+            who: (&denied.principal, &denied.address),
+            operation: &denied.operation,
+            resource: &denied.resource,
+        };
+        say_denied(trail, &told, denied.count);
+    }
+}
+
+fn say_denied(trail: &Trail, told: &Told<'_>, count: u64) {
     let (principal, address) = told.who;
     warn!(
         target: "audit",
@@ -30,9 +49,14 @@ pub(super) fn denied(trail: &Trail, told: &Told<'_>) {
         operation = told.operation,
         resource = told.resource,
         outcome = "denied",
+        count,
         "a call was denied"
     );
-    trail.tell(|| text(told, "denied", None));
+    trail.tell(About::Denials, || {
+        let mut object = object(told, "denied");
+        object["count"] = json!(count);
+        object.to_string()
+    });
 }
 
 /// What has come of an act.
@@ -64,7 +88,13 @@ pub(super) fn acted(trail: &Trail, told: &Told<'_>, came: &Came) {
         cause,
         "an administrator has acted"
     );
-    trail.tell(|| text(told, outcome, cause));
+    trail.tell(About::Acts, || {
+        let mut object = object(told, outcome);
+        if let Some(cause) = cause {
+            object["cause"] = json!(cause);
+        }
+        object.to_string()
+    });
 }
 
 /// The configuration file says something else than before.
@@ -76,22 +106,18 @@ pub(super) fn reloaded(trail: &Trail, time_ms: i64, what: &str, count: usize) {
         operation: "change the configuration file",
         resource: what,
     };
-    trail.tell(|| text(&told, "done", None));
+    trail.tell(About::Acts, || object(&told, "done").to_string());
 }
 
 /// As a record has it.
-fn text(told: &Told<'_>, outcome: &str, cause: Option<&str>) -> String {
+fn object(told: &Told<'_>, outcome: &str) -> Value {
     let (principal, address) = told.who;
-    let mut object = json!({
+    json!({
         "time_ms": told.time_ms,
         "principal": principal,
         "address": address,
         "operation": told.operation,
         "resource": told.resource,
         "outcome": outcome,
-    });
-    if let Some(cause) = cause {
-        object["cause"] = json!(cause);
-    }
-    object.to_string()
+    })
 }

@@ -16,6 +16,7 @@ use tower::{Service, ServiceExt};
 use super::{
     Access, Principal,
     access::{Length, UnderWay},
+    asks::AppendTo,
     authority::{Authority, Caller},
     cut::{cut, end_with, held_open},
     usage::Begun,
@@ -186,6 +187,19 @@ impl<S> Identify<S> {
         let address = peer.map_or_else(Arc::default, Peer::address);
         let length = Length::of(request.uri().path());
         Access::new(&self.authority, caller, (entrance, address), length)
+    }
+
+    /// Refuses an append to a topic before it is there, by what its caller shows.
+    pub(in crate::server) fn permit_append(
+        &self,
+        headers: &HeaderMap,
+        peer: &Peer,
+        topic: &str,
+    ) -> Result<(), Status> {
+        let caller = self.caller(headers, peer.entrance, Some(peer));
+        let caller = caller.inspect_err(|_| self.notices.happened(Notice::Unauthenticated))?;
+        let at = (peer.entrance, peer.address());
+        Access::new(&self.authority, caller, at, Length::Short).permit(&AppendTo(topic))
     }
 
     /// Who calls: a token says more than the certificate of the connection that it comes by.

@@ -21,6 +21,7 @@ mod audit;
 mod authority;
 mod certificate;
 mod cut;
+mod denials;
 mod grants;
 mod identify;
 mod jwt;

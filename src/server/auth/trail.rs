@@ -1,7 +1,8 @@
 //! The audit log as records of a topic (`audit.topic`).
 //!
 //! What is told goes into a short queue, and nobody waits for it: what comes when the queue is
-//! full, or while the topic takes nothing, is lost there, counted, and said. What is written goes
+//! full, or while the topic takes nothing, is lost there, counted, and said. Acts have a queue of
+//! their own, so that no denials, which anybody can cause, push them out. What is written goes
 //! to the broker itself, past the calls: so none of it is told in turn, and only the broker appends
 //! to the topic.
 
@@ -14,6 +15,7 @@ use std::{
 use tokio::{sync::mpsc, time::sleep};
 use tracing::{info, warn};
 
+use super::{audit, denials::Denials};
 use crate::{
     broker::{Append, Broker, Error, Flow, Load},
     metrics::Counter,
@@ -25,12 +27,15 @@ use crate::{
     types::{TopicName, limits::PARTITIONS_WAIT_MS},
 };
 
-/// Most records that wait. With names as long as they may be these are 4 MiB, with usual ones 300
-/// KiB.
+/// Most records that wait of acts, and of denials. With names as long as they may be these are 4
+/// MiB each, with usual ones 300 KiB.
 const QUEUE: usize = 1_024;
 
 /// Most records of an append.
 const BATCH: usize = 100;
+
+/// How often denials are told that are equal to one that was told.
+const DENIALS_EVERY: Duration = Duration::from_secs(1);
 
 /// The type of its records.
 const RECORD_TYPE: &str = "taffrail.audit";
@@ -43,9 +48,49 @@ const SETTINGS: [(&str, &str); 2] = [("keys", "plain"), ("retention.ms", "90d")]
 pub(crate) struct Trail {
     topic: Option<TopicName>,
     /// What is told goes there, while it is written.
-    queue: Mutex<Option<mpsc::Sender<String>>>,
+    queues: Mutex<Option<Queues>>,
+    denials: Denials,
     pub(in crate::server) written: Counter,
     pub(in crate::server) lost: Counter,
+}
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About {
+    Acts,
+    Denials,
+}
+
+#[derive(Debug)]
+struct Queues {
+    acts: mpsc::Sender<String>,
+    denials: mpsc::Sender<String>,
+}
+
+/// What is told.
+pub(in crate::server) struct Telling {
+    acts: mpsc::Receiver<String>,
+    denials: mpsc::Receiver<String>,
+}
+
+impl Telling {
+    /// Takes what is written next, acts before denials; false when there will be no more.
+    async fn next(&mut self, texts: &mut Vec<String>) -> bool {
+        tokio::select! {
+            biased;
+            Some(text) = self.acts.recv() => texts.push(text),
+            Some(text) = self.denials.recv() => texts.push(text),
+            else => return false,
+        }
+        for queue in [&mut self.acts, &mut self.denials] {
+            while texts.len() < BATCH
+                && let Ok(text) = queue.try_recv()
+            {
+                texts.push(text);
+            }
+        }
+        true
+    }
 }
 
 impl Trail {
@@ -61,13 +106,22 @@ impl Trail {
         self.topic.as_ref()
     }
 
+    /// What was denied of late.
+    pub(super) fn denials(&self) -> &Denials {
+        &self.denials
+    }
+
     /// Has what `make` says written some time; without waiting.
-    pub(super) fn tell(&self, make: impl FnOnce() -> String) {
+    pub(super) fn tell(&self, about: About, make: impl FnOnce() -> String) {
         if self.topic.is_none() {
             return;
         }
-        let queue = self.queue();
-        let is_told = match &*queue {
+        let queues = self.queues();
+        let queue = queues.as_ref().map(|queues| match about {
+            About::Acts => &queues.acts,
+            About::Denials => &queues.denials,
+        });
+        let is_told = match queue {
             Some(queue) => queue.try_send(make()).is_ok(),
             None => false,
         };
@@ -77,37 +131,53 @@ impl Trail {
     }
 
     /// Takes what is told from here on.
-    pub(in crate::server) fn open(&self) -> mpsc::Receiver<String> {
-        let (sender, told) = mpsc::channel(QUEUE);
-        *self.queue() = Some(sender);
-        told
+    pub(in crate::server) fn open(&self) -> Telling {
+        let (acts, told_acts) = mpsc::channel(QUEUE);
+        let (denials, told_denials) = mpsc::channel(QUEUE);
+        *self.queues() = Some(Queues { acts, denials });
+        Telling {
+            acts: told_acts,
+            denials: told_denials,
+        }
     }
 
     /// Takes nothing more. What was told already is still written.
     pub(in crate::server) fn close(&self) {
-        *self.queue() = None;
+        audit::denied_again(self);
+        *self.queues() = None;
     }
 
-    fn queue(&self) -> MutexGuard<'_, Option<mpsc::Sender<String>>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queues(&self) -> MutexGuard<'_, Option<Queues>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what is told, until there will be no more.
-    pub(in crate::server) async fn write(
-        &self,
-        mut told: mpsc::Receiver<String>,
-        broker: Arc<Broker>,
-    ) {
+    /// Tells and writes what is to be told, until there will be no more.
+    pub(in crate::server) async fn write(&self, told: Telling, broker: Arc<Broker>) {
+        let telling = async {
+            loop {
+                sleep(DENIALS_EVERY).await;
+                audit::denied_again(self);
+            }
+        };
+        tokio::select! {
+            () = self.write_told(told, &broker) => {}
+            () = telling => {}
+        }
+    }
+
+    async fn write_told(&self, mut told: Telling, broker: &Arc<Broker>) {
         let Some(topic) = &self.topic else {
+            // There is nothing to write, and it is closed some time.
+            while told.next(&mut Vec::new()).await {}
             return;
         };
-        if let Err(error) = create(&broker, topic).await {
+        if let Err(error) = create(broker, topic).await {
             warn!("the topic {topic} of the audit log cannot be made yet: {error}");
         }
         let (mut texts, mut is_well) = (Vec::new(), true);
-        while told.recv_many(&mut texts, BATCH).await > 0 {
+        while told.next(&mut texts).await {
             let count = texts.len() as u64;
-            match append_or_create(&broker, topic, &texts).await {
+            match append_or_create(broker, topic, &texts).await {
                 Ok(()) => {
                     self.written.add(count);
                     is_well = true;

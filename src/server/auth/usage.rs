@@ -82,6 +82,15 @@ impl Access {
         Ok(())
     }
 
+    /// Counts a commit within a member's stream; returns how long it waits.
+    pub(in crate::server) fn commit(&self, bytes: usize) -> Result<Duration, Status> {
+        let Some(meter) = self.meter() else {
+            return Ok(Duration::ZERO);
+        };
+        let wait = self.use_up(&meter, Quota::AppendBytes, bytes as u64)?;
+        Ok(wait.max(self.use_up(&meter, Quota::Requests, 1)?))
+    }
+
     /// Counts a topic that is about to be created, as long as what is returned is kept.
     pub(in crate::server) fn create_topic(
         &self,

@@ -78,17 +78,6 @@ pub(super) fn seen_offsets(
     fetched
 }
 
-/// Removes the partitions of topics that the caller may not see.
-pub(super) fn seen_partitions(
-    mut described: DescribeGroupResponse,
-    access: &Access,
-) -> DescribeGroupResponse {
-    described
-        .partitions
-        .retain(|partition| access.sees_topic(&partition.topic));
-    described
-}
-
 /// Removes the results for topics that the caller may not see.
 pub(super) fn seen_resets(mut reset: ResetGroupResponse, access: &Access) -> ResetGroupResponse {
     reset
@@ -108,7 +97,13 @@ pub(super) fn list(
         size => size.min(MAX_GROUPS_PER_PAGE),
     };
     let is_seen = |name: &str| access.sees_group(name);
-    let (groups, more) = broker.list_groups(&request.prefix, &request.after, most, is_seen);
+    let (groups, more) = broker.list_groups(
+        &request.prefix,
+        &request.after,
+        most,
+        is_seen,
+        &access.seen(),
+    );
     ListGroupsResponse {
         groups: groups.iter().map(listed).collect(),
         more,
@@ -118,9 +113,10 @@ pub(super) fn list(
 pub(super) fn describe(
     broker: &Broker,
     request: &DescribeGroupRequest,
+    access: &Access,
     turn: &mut LongTurn,
 ) -> Result<DescribeGroupResponse, Error> {
-    let group = broker.describe_group(&request.group)?;
+    let group = broker.describe_group(&request.group, &access.seen())?;
     turn.count(group.members.len() + group.partitions.len())?;
     Ok(described(group))
 }

@@ -58,8 +58,8 @@ pub(in crate::server) struct MemberAnswers<S> {
     access: Access,
     /// The long calls of its connection, which keep a thread.
     long: Long,
-    /// A commit of many offsets, and the turn it waits for.
-    large: Option<(CommitOffsets, Turn)>,
+    /// A commit that has to wait: for its caller's quotas, and for its turn if it has many offsets.
+    held_up: Option<(CommitOffsets, Turn)>,
     /// Commits without a response yet.
     commits: VecDeque<UnderWay>,
     /// The response to a durable commit.
@@ -81,7 +81,7 @@ pub(in crate::server) struct MemberAnswers<S> {
     head_held: Option<Held>,
 }
 
-type Turn = Pin<Box<dyn Future<Output = LongTurn> + Send>>;
+type Turn = Pin<Box<dyn Future<Output = Option<LongTurn>> + Send>>;
 
 /// A commit, with the offsets it names.
 struct UnderWay {
@@ -125,7 +125,7 @@ where
             counts_as,
             access,
             long,
-            large: None,
+            held_up: None,
             commits: VecDeque::new(),
             committed: None,
             leaving: None,
@@ -142,7 +142,7 @@ where
     }
 
     fn poll_requests(&mut self, cx: &mut Context<'_>) {
-        while !self.requests_ended && self.poll_large(cx).is_ready() && self.may_take() {
+        while !self.requests_ended && self.poll_held_up(cx).is_ready() && self.may_take() {
             let Poll::Ready(request) = Pin::new(&mut self.requests).poll_next(cx) else {
                 return;
             };
@@ -158,7 +158,7 @@ where
             }
             let taken = match request {
                 Some(Ok(request)) => match self.permit(&request) {
-                    Ok(()) => self.take(request),
+                    Ok(wait) => self.take(request, wait),
                     Err(denied) => {
                         self.end_with(denied);
                         return;
@@ -176,12 +176,12 @@ where
         }
     }
 
-    /// Ready when no commit waits for its turn.
-    fn poll_large(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some((_, turn)) = &mut self.large {
+    /// Ready when no commit waits.
+    fn poll_held_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some((_, turn)) = &mut self.held_up {
             let _turn = ready!(turn.as_mut().poll(cx));
             self.waiting = None;
-            if let Some((commit, _)) = self.large.take()
+            if let Some((commit, _)) = self.held_up.take()
                 && let Err(error) = blocking(|| self.commit_now(commit))
             {
                 self.fail(error);
@@ -229,23 +229,24 @@ where
         self.end.get_or_insert(status);
     }
 
-    /// Checks that the caller may send this request. All partitions it names are the member's own,
-    /// except those of a commit.
-    fn permit(&self, request: &ConsumeRequest) -> Result<(), Status> {
-        match &request.message {
-            Some(Request::Commit(commit)) => self.access.permit(commit),
-            _ => Ok(()),
-        }
+    /// Checks that the caller may send this request, and counts it; returns how long it waits. All
+    /// partitions it names are the member's own, except those of a commit.
+    fn permit(&self, request: &ConsumeRequest) -> Result<Duration, Status> {
+        let Some(Request::Commit(commit)) = &request.message else {
+            return Ok(Duration::ZERO);
+        };
+        self.access.permit(commit)?;
+        self.access.commit(offsets::bytes(&commit.offsets))
     }
 
-    fn take(&mut self, request: ConsumeRequest) -> Result<(), Error> {
+    fn take(&mut self, request: ConsumeRequest, wait: Duration) -> Result<(), Error> {
         let Some(session) = &mut self.session else {
             return Ok(());
         };
         session.heard();
         match request.message {
             Some(Request::Credit(more)) => session.credit(join::credit(more)),
-            Some(Request::Commit(commit)) => return self.commit(commit),
+            Some(Request::Commit(commit)) => return self.commit(commit, wait),
             Some(Request::Drained(partitions)) => {
                 let places = places(session, partitions)?;
                 session.drained(&places)?;
@@ -278,14 +279,23 @@ where
         Ok(())
     }
 
-    /// Commits, at once or in its turn.
-    fn commit(&mut self, commit: CommitOffsets) -> Result<(), Error> {
-        if commit.offsets.len() <= FEW_OFFSETS {
+    /// Commits, at once or when it has waited, in its turn.
+    fn commit(&mut self, commit: CommitOffsets, wait: Duration) -> Result<(), Error> {
+        let is_large = commit.offsets.len() > FEW_OFFSETS;
+        if !is_large && wait.is_zero() {
             return self.commit_now(commit);
         }
         let long = self.long.clone();
-        let turn = Box::pin(async move { long.turn().await });
-        self.large = Some((commit, turn));
+        let turn = async move {
+            if !wait.is_zero() {
+                sleep(wait).await;
+            }
+            match is_large {
+                true => Some(long.turn().await),
+                false => None,
+            }
+        };
+        self.held_up = Some((commit, Box::pin(turn)));
         Ok(())
     }
 

@@ -110,9 +110,10 @@ impl Groups for GroupsService {
         &self,
         request: Request<CommitRequest>,
     ) -> Result<Response<CommitResponse>, Status> {
-        permit(&request)?;
+        let access = permit(&request)?;
         let long = peer::long(request.extensions(), &self.broker);
         let request = request.into_inner();
+        access.append(offsets::bytes(&request.offsets)).await?;
         let committing = if request.offsets.len() > FEW_OFFSETS {
             let _turn = long.turn().await;
             blocking(|| calls::commit(&self.broker, request))?
@@ -151,8 +152,7 @@ impl Groups for GroupsService {
         let access = permit(&request)?;
         let mut turn = peer::long(request.extensions(), &self.broker).turn().await;
         let request = request.into_inner();
-        let described = blocking(|| calls::describe(&self.broker, &request, &mut turn))?;
-        let described = calls::seen_partitions(described, &access);
+        let described = blocking(|| calls::describe(&self.broker, &request, &access, &mut turn))?;
         Ok(turn.respond(described))
     }
 

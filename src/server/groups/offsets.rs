@@ -10,6 +10,9 @@ use crate::{
     types::{Offset, PartitionId},
 };
 
+/// What the numbers of an offset count as.
+const NUMBERS_BYTES: usize = 32;
+
 /// Offsets of one commit.
 pub(in crate::server) fn group_offsets(
     offsets: Vec<proto::GroupOffset>,
@@ -31,4 +34,13 @@ fn group_offset(offset: proto::GroupOffset) -> Result<GroupOffset, Error> {
         },
         member: None,
     })
+}
+
+/// What offsets count as for the quota of appended bytes.
+pub(super) fn bytes(offsets: &[proto::GroupOffset]) -> usize {
+    let mut bytes = 0;
+    for offset in offsets {
+        bytes += NUMBERS_BYTES + offset.topic.len() + offset.metadata.len();
+    }
+    bytes
 }

@@ -36,12 +36,10 @@ impl Http {
         if self.rules.calls > 0 && v1::is_call(request.uri().path()) {
             return v1::answer(&self.readiness, &self.rules, request, client).await;
         }
-        self.page_of(&request, &client.place)
-            .await
-            .map(Answer::from)
+        self.page_of(&request, client).await.map(Answer::from)
     }
 
-    async fn page_of(&self, request: &Request<Incoming>, place: &Place) -> Response<Pieces> {
+    async fn page_of(&self, request: &Request<Incoming>, client: &Client) -> Response<Pieces> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut refused = text(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -55,7 +53,11 @@ impl Http {
             "/" => text(StatusCode::OK, INDEX),
             "/livez" => health(self.readiness.lives()),
             "/readyz" => health(self.readiness.is_ready()),
-            "/metrics" => self.metrics(request, place).await,
+            "/metrics" if !v1::may_be_named(&self.rules, request, client.local) => text(
+                StatusCode::MISDIRECTED_REQUEST,
+                "call the broker by its address, or list the name in http.hosts\n",
+            ),
+            "/metrics" => self.metrics(request, &client.place).await,
             _ => text(StatusCode::NOT_FOUND, INDEX),
         }
     }

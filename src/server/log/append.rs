@@ -114,7 +114,8 @@ pub(in crate::server) async fn take(
         .permit(&append)
         .and_then(|()| access.permit_producer(broker, append.producer))
         .map_err(|denied| Refused::Denied(Box::new(denied)))?;
-    Ok(store(broker, append, admission).await?)
+    let stored = store(broker, append, admission).await;
+    Ok(stored.map_err(|error| access.shown(error))?)
 }
 
 /// Hands over what was admitted.

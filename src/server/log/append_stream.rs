@@ -194,6 +194,10 @@ where
         if let Err(refused) = &appended {
             refused.count(&self.broker);
         }
+        let appended = appended.map_err(|refused| match refused {
+            Refused::ByBroker(error) => Refused::ByBroker(self.access.shown(error)),
+            refused => refused,
+        });
         let outcome = match appended {
             Ok(appended) => Outcome::Appended(response(appended)),
             Err(refused) if ends_the_stream(&refused, has_producer) => {

@@ -72,7 +72,8 @@ impl Log for LogService {
             let pending = append::take(&self.broker, &flow, holder, &access, message).await?;
             // From here on the broker counts the request's memory.
             drop(extensions);
-            append::answer(pending).await.map_err(Refused::from)
+            let appended = append::answer(pending).await;
+            appended.map_err(|error| Refused::from(access.shown(error)))
         };
         let answered = answered.await;
         let answered = answered.inspect_err(|refused| refused.count(&self.broker))?;

@@ -19,6 +19,7 @@ use crate::{
     },
     server::{
         Options, Server,
+        auth::{Auth, Exposure, Grant, Grants, NamePattern, Operation, Operations},
         http::Http,
         limits::{self, HttpApi},
     },
@@ -40,6 +41,10 @@ struct World {
 
 impl World {
     async fn start(options: Options) -> Self {
+        Self::start_with(options, Auth::default()).await
+    }
+
+    async fn start_with(options: Options, auth: Auth) -> Self {
         let http_api = HttpApi {
             calls: 2,
             hosts: vec!["x".to_owned()],
@@ -65,6 +70,7 @@ impl World {
             ..options
         };
         let server = Server::new(Arc::clone(&broker), options).seen_over(http);
+        let server = server.with_auth(Arc::new(auth));
         let (stop, told_to_stop) = oneshot::channel::<()>();
         let nobody = tokio_stream::pending::<io::Result<DuplexStream>>();
         let served = tokio::spawn(server.run(nobody, async move { drop(told_to_stop.await) }));
@@ -187,7 +193,7 @@ async fn calls_have_places_of_their_own_and_take_none_of_those_who_look() {
 }
 
 #[tokio::test]
-async fn a_body_counts_before_it_comes_and_is_refused_where_there_is_no_room() {
+async fn a_body_counts_as_it_comes_and_is_refused_where_there_is_no_room() {
     let world = World::start(Options::default()).await;
     let head = "POST /v1/topics/t/records HTTP/1.1\r\nHost: x\r\n\
                 Content-Type: application/json\r\nContent-Length: 1000000\r\n\r\n";
@@ -196,7 +202,12 @@ async fn a_body_counts_before_it_comes_and_is_refused_where_there_is_no_room() {
     while world.used(Name::Requests) == 0 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(world.used(Name::Requests), 1_000_000 * limits::JSON_TIMES);
+    assert_eq!(world.used(Name::Requests), (64 << 10) * limits::JSON_TIMES);
+    io.write_all(&[b' '; 100_000]).await.expect("it reads");
+    while world.used(Name::Requests) < 100_000 * limits::JSON_TIMES {
+        tokio::task::yield_now().await;
+    }
+    assert!(world.used(Name::Requests) <= (128 << 10) * limits::JSON_TIMES);
     drop(io);
     world.until_nothing_is_used(Name::Requests).await;
 
@@ -208,6 +219,66 @@ async fn a_body_counts_before_it_comes_and_is_refused_where_there_is_no_room() {
     let taken = world.ask("POST /v1/topics/t/records", b"{}").await;
     assert!(taken.starts_with("HTTP/1.1 200"), "{taken}");
     world.until_nothing_is_used(Name::Requests).await;
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_come_take_no_places() {
+    let world = World::start(Options::default()).await;
+    let mut half_sent = Vec::new();
+    for _ in 0..8 {
+        let mut io = world.connect(64 << 10).await;
+        let head = "POST /v1/topics/t/records HTTP/1.1\r\nHost: x\r\n\
+                    Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n{";
+        io.write_all(head.as_bytes()).await.expect("it reads");
+        half_sent.push(io);
+    }
+    while world.used(Name::Requests) < 8 * (64 << 10) * limits::JSON_TIMES {
+        tokio::task::yield_now().await;
+    }
+    let topics = world.ask("GET /v1/topics", b"").await;
+    assert!(topics.starts_with("HTTP/1.1 200"), "{topics}");
+    world.append(1, 10).await;
+    drop(half_sent);
+    world.until_nothing_is_used(Name::Requests).await;
+}
+
+#[tokio::test]
+async fn who_may_not_append_is_told_so_before_the_body_comes() {
+    let pattern = |text| NamePattern::parse(text).expect("it is a pattern");
+    let others = Grant {
+        principals: vec![pattern("token:other")],
+        operations: Operations::of(Operation::Append),
+        topics: vec![pattern("*")],
+        ..Grant::default()
+    };
+    let auth = Auth::new(Grants::new(vec![others]), Exposure::Loopback);
+    let world = World::start_with(Options::default(), auth).await;
+    let mut io = world.connect(64 << 10).await;
+    let head = "POST /v1/topics/t/records HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n{";
+    io.write_all(head.as_bytes()).await.expect("it reads");
+    let came = until(&mut io, "\r\n\r\n").await;
+    assert!(came.starts_with("HTTP/1.1 403"), "{came}");
+}
+
+#[tokio::test]
+async fn bodies_that_cannot_be_understood_are_refused_with_a_reason() {
+    let world = World::start(Options::default()).await;
+    for (encoding, status, reason) in [
+        ("gzip, chunked", 501, "UNSUPPORTED_TRANSFER_ENCODING"),
+        ("chunked", 400, "MALFORMED_REQUEST"),
+    ] {
+        let mut io = world.connect(64 << 10).await;
+        let request = format!(
+            "POST /v1/topics/t/records HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nTransfer-Encoding: {encoding}\r\n\r\n\
+             no-length\r\n{{}}\r\n"
+        );
+        io.write_all(request.as_bytes()).await.expect("it reads");
+        let refused = until(&mut io, reason).await;
+        let line = format!("HTTP/1.1 {status}");
+        assert!(refused.starts_with(&line), "{refused}");
+    }
 }
 
 #[tokio::test]

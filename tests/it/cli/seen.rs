@@ -14,8 +14,9 @@ use super::{Serve, assert_does_not_start, free_port, logging, run, serve, tempor
 /// What is answered to a GET: the header and the body.
 pub(super) fn get(address: &str, path: &str, accept: &str) -> (String, String) {
     let mut io = TcpStream::connect(address).expect("it listens");
-    let request =
-        format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+    );
     io.write_all(request.as_bytes()).expect("it reads");
     let mut answer = String::new();
     io.read_to_string(&mut answer).expect("it is text");

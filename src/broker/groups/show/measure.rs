@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Broker, Known, Shared};
+use super::{Broker, Known, Shared, TopicFilter};
 use crate::types::GroupName;
 
 /// A group as metrics show it.
@@ -41,7 +41,7 @@ impl Broker {
             .iter()
             .filter_map(|name| self.shared.known_group(name))
         {
-            let partitions = self.shared.places(&known).len();
+            let partitions = self.shared.places(&known, &TopicFilter::default()).len();
             if partitions > left {
                 break;
             }
@@ -56,7 +56,7 @@ impl Broker {
 impl Shared {
     fn measure(&self, known: &Known) -> MeasuredGroup {
         let now = self.env.clock.elapsed();
-        let places = self.places(known);
+        let places = self.places(known, &TopicFilter::default());
         let mut group = MeasuredGroup {
             name: known.name.clone(),
             members: known.state.members.len(),

@@ -123,7 +123,10 @@ fn a_reader_from_the_beginning_ends_with_the_right_state_while_it_is_compacted()
 
 /// By how many records a group lags, and whether these were counted.
 fn lag(world: &World, group: &str) -> (u64, bool) {
-    let group = world.broker.describe_group(group).expect("it is there");
+    let group = world
+        .broker
+        .describe_group(group, &Default::default())
+        .expect("it is there");
     (group.partitions[0].lag, group.partitions[0].lag_exact)
 }
 

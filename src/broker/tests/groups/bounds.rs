@@ -29,7 +29,10 @@ impl World {
     }
 
     fn groups(&self) -> usize {
-        self.broker().list_groups("", "", 10, |_| true).0.len()
+        self.broker()
+            .list_groups("", "", 10, |_| true, &Default::default())
+            .0
+            .len()
     }
 
     /// Asserts that the journal still works, with a commit for another group.

@@ -15,7 +15,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// The topic's partition.
 fn partition(world: &World) -> DescribedPartition {
-    let group = world.broker().describe_group("g").expect("it is there");
+    let group = world
+        .broker()
+        .describe_group("g", &Default::default())
+        .expect("it is there");
     let first = |partition: &DescribedPartition| partition.place.1 == PartitionId(0);
     group
         .partitions
@@ -25,7 +28,11 @@ fn partition(world: &World) -> DescribedPartition {
 }
 
 fn stalled(world: &World) -> usize {
-    world.broker().list_groups("", "", 10, |_| true).0[0].stalled
+    world
+        .broker()
+        .list_groups("", "", 10, |_| true, &Default::default())
+        .0[0]
+        .stalled
 }
 
 impl World {
@@ -59,7 +66,14 @@ fn lag_counts_nothing_that_is_trimmed_of_its_entity() {
             "at {committed}"
         );
     }
-    assert_eq!(world.broker().list_groups("", "", 10, |_| true).0[0].lag, 0);
+    assert_eq!(
+        world
+            .broker()
+            .list_groups("", "", 10, |_| true, &Default::default())
+            .0[0]
+            .lag,
+        0
+    );
 }
 
 #[test]

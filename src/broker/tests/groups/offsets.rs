@@ -333,7 +333,10 @@ fn a_member_is_told_where_it_is_behind_records_that_are_gone() {
     let place = world.place("t", 0);
     assert_eq!(member.has[&place].next, Offset(5));
     assert_eq!(member.commit(&world, place), CommitOutcome::Done);
-    let group = world.broker().describe_group("g").expect("it is there");
+    let group = world
+        .broker()
+        .describe_group("g", &Default::default())
+        .expect("it is there");
     assert_eq!(group.partitions[0].lag, 0);
 }
 

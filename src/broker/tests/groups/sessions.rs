@@ -500,7 +500,10 @@ fn a_member_that_is_ended_with_an_error_gives_up_its_partitions_at_once() {
     assert_eq!(now(left), Some(Ok(())));
     assert_eq!(world.state("g").members.len(), 0);
     drop(failing);
-    let group = world.broker().describe_group("g").expect("it is there");
+    let group = world
+        .broker()
+        .describe_group("g", &Default::default())
+        .expect("it is there");
     let says = format!("was ended with NO_OFFSET: {error}");
     assert!(group.reason.ends_with(&says), "{}", group.reason);
 
@@ -510,7 +513,10 @@ fn a_member_that_is_ended_with_an_error_gives_up_its_partitions_at_once() {
     assert_eq!(other.partitions(), [0, 1]);
     drop(other.session.leave());
     world.broker().commit_all();
-    let group = world.broker().describe_group("g").expect("it is there");
+    let group = world
+        .broker()
+        .describe_group("g", &Default::default())
+        .expect("it is there");
     assert_eq!(group.reason, "it has no members");
 }
 
@@ -523,7 +529,7 @@ fn the_partitions_of_a_named_member_are_kept_for_its_name_and_the_group_says_wit
     };
     let reason = |world: &World| {
         world.broker().shared.keep_groups();
-        let group = world.broker().describe_group("g");
+        let group = world.broker().describe_group("g", &Default::default());
         group.expect("it is there").reason
     };
     let mut member = world.join(failing());

@@ -17,7 +17,10 @@ use crate::{
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn described(world: &World) -> DescribedGroup {
-    world.broker().describe_group("g").expect("it is there")
+    world
+        .broker()
+        .describe_group("g", &Default::default())
+        .expect("it is there")
 }
 
 fn partition(world: &World, at: u32) -> DescribedPartition {
@@ -27,7 +30,9 @@ fn partition(world: &World, at: u32) -> DescribedPartition {
 }
 
 fn stalled(world: &World) -> usize {
-    let (listed, are_more) = world.broker().list_groups("", "", 10, |_| true);
+    let (listed, are_more) = world
+        .broker()
+        .list_groups("", "", 10, |_| true, &Default::default());
     assert!(!are_more);
     listed[0].stalled
 }
@@ -230,7 +235,12 @@ fn a_group_says_what_its_members_name_and_there_is_not() {
 #[test]
 fn a_group_says_what_it_waits_for() {
     let world = World::with_topic("t", 2);
-    assert!(world.broker().describe_group("g").is_err());
+    assert!(
+        world
+            .broker()
+            .describe_group("g", &Default::default())
+            .is_err()
+    );
     let first = world.join(join_named("one"));
     let group = described(&world);
     assert_eq!(group.state, GroupState::Stable);
@@ -268,7 +278,9 @@ fn partitions_that_nobody_has_committed_are_shown_with_what_is_unread() {
     drop(member.session.leave());
     world.broker().commit_all();
     assert_eq!((partition(&world, 0).lag, partition(&world, 1).lag), (0, 5));
-    let (listed, _) = world.broker().list_groups("", "", 10, |_| true);
+    let (listed, _) = world
+        .broker()
+        .list_groups("", "", 10, |_| true, &Default::default());
     assert_eq!((listed[0].partitions, listed[0].lag), (2, 5));
 }
 

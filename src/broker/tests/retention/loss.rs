@@ -10,7 +10,10 @@ use super::{
 const SECOND: Duration = Duration::from_secs(1);
 
 fn lost_in_ms(kept: &Kept) -> Option<u64> {
-    let described = kept.broker.describe_group("billing").expect("it is there");
+    let described = kept
+        .broker
+        .describe_group("billing", &Default::default())
+        .expect("it is there");
     described.partitions[0].lost_in_ms
 }
 

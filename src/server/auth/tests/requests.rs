@@ -10,7 +10,13 @@ use crate::{
     broker::GroupOffset,
     client::{Batch, Error, Record, Refusal},
     proto::{self, ListGroupsRequest, ListGroupsResponse, wire},
-    server::auth::Operation::{Admin, Append, Group, Read},
+    server::{
+        auth::{
+            Auth, Exposure, Grants,
+            Operation::{Admin, Append, Group, Read, TopicAdmin},
+        },
+        quotas::{Limits, Quota, Rule, Rules},
+    },
     types::{Offset, PartitionId},
 };
 
@@ -236,6 +242,134 @@ async fn a_producer_with_a_name_is_used_by_those_alone_who_may_open_it() {
     append(nameless).await.expect("it belongs to nobody");
     guarded.grant([grant("anonymous", &[Append], &["a", "orders"])]);
     append(named).await.expect("its name is granted");
+    guarded.stop().await;
+}
+
+/// The messages of a member that commits so many times in topic `a`.
+fn committing(times: usize) -> impl tokio_stream::Stream<Item = proto::ConsumeRequest> {
+    use proto::consume_request::Message::{Commit, Join};
+    let join = proto::JoinGroup {
+        group: "g".to_owned(),
+        topics: vec!["a".to_owned(), "hidden".to_owned()],
+        credit: Some(proto::Credit {
+            records: 1,
+            bytes: 1,
+        }),
+        ..proto::JoinGroup::default()
+    };
+    let commit = proto::CommitOffsets {
+        offsets: vec![proto::GroupOffset {
+            topic: "a".to_owned(),
+            generation: 1,
+            ..proto::GroupOffset::default()
+        }],
+    };
+    let mut messages = vec![Join(join)];
+    messages.extend(vec![Commit(commit); times]);
+    let requests = messages.into_iter().map(|message| proto::ConsumeRequest {
+        message: Some(message),
+    });
+    tokio_stream::StreamExt::chain(
+        tokio_stream::iter(requests),
+        tokio_stream::pending::<proto::ConsumeRequest>(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_of_a_member_count_for_its_quotas() {
+    let mut limits = Limits::default();
+    limits.set(Quota::AppendBytes, std::num::NonZeroU64::MIN);
+    let rules = Rules(vec![Rule {
+        principals: grant("anonymous", &[], &[]).principals,
+        limits,
+    }]);
+    let auth = Auth::new(Grants::default(), Exposure::Loopback).with_quotas(rules);
+    let guarded = Guarded::start_with(auth, &["a"]).await;
+    let mut groups = proto::groups_client::GroupsClient::new(guarded.channel());
+    let answers = groups.consume(committing(2)).await.expect("it has joined");
+    let mut answers = answers.into_inner();
+    let ended = async {
+        while answers.message().await?.is_some() {}
+        Ok::<_, tonic::Status>(())
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+    let ended = ended.expect("it is ended").expect_err("it is too much");
+    assert_eq!(ended.code(), Code::ResourceExhausted);
+    guarded.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_shown_of_groups_names_nothing_that_is_hidden() {
+    let guarded = Guarded::start(&["a", "secret"]).await;
+    let client = guarded.client().await;
+    for topic in ["a", "secret"] {
+        let appended = client.append(Batch::of(topic, [Record::new().value("x")]));
+        appended.await.expect("everybody may");
+    }
+    let offsets = vec![next("a", 0), next("secret", 0)];
+    let committed = guarded.broker.commit_offsets("g", offsets, false);
+    committed.expect("it is queued").await.expect("it is made");
+    let token = guarded.token("one", Duration::from_secs(3_600)).await;
+    let mut groups = proto::groups_client::GroupsClient::new(guarded.channel());
+    let member = groups.consume(super::tokens::with(&token, committing(0)));
+    let _member = member.await.expect("it has joined");
+    guarded.grant([
+        grant("token:one", &[Read, Group], &["*"]),
+        grant("anonymous", &[Group], &["g"]),
+        grant("anonymous", &[Read], &["a"]),
+    ]);
+    let list = ListGroupsRequest::default().encode_to_vec();
+    let answer = guarded.call("/taffrail.v1.Groups/List", list).await;
+    let answer = answer.expect("it is allowed").expect("it is there");
+    let page = ListGroupsResponse::decode(&*answer).expect("it is an answer");
+    assert_eq!((page.groups[0].partitions, page.groups[0].lag), (1, 1));
+    let describe = proto::DescribeGroupRequest {
+        group: "g".to_owned(),
+    };
+    let describe = guarded.call("/taffrail.v1.Groups/Describe", describe.encode_to_vec());
+    let answer = describe.await.expect("it is allowed").expect("it is there");
+    let group = proto::DescribeGroupResponse::decode(&*answer).expect("it is an answer");
+    assert!(!group.reason.contains("hidden"), "{}", group.reason);
+    assert_eq!(group.partitions.len(), 1);
+    drop(client);
+    guarded.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_that_hold_records_are_named_to_those_who_see_them() {
+    let guarded = Guarded::start(&[]).await;
+    let settings = [("retention.hold".to_owned(), "groups".to_owned())];
+    let created = guarded.broker.create_topic("held", 1, &settings.into());
+    created.expect("it is queued").await.expect("it is new");
+    let client = guarded.client().await;
+    let appended = client.append(Batch::of("held", [Record::new().value("x")]));
+    appended.await.expect("everybody may");
+    let committed = guarded
+        .broker
+        .commit_offsets("holder", vec![next("held", 0)], false);
+    committed.expect("it is queued").await.expect("it is made");
+    let trim = |dry_run| proto::TrimRequest {
+        topic: "held".to_owned(),
+        before_offset: 1,
+        dry_run,
+        ..proto::TrimRequest::default()
+    };
+    for (operations, is_named) in [(&[TopicAdmin][..], false), (&[TopicAdmin, Group], true)] {
+        guarded.grant([grant("anonymous", operations, &["*"])]);
+        let path = "/taffrail.v1.Topics/Trim";
+        let trimmed = guarded.call(path, trim(false).encode_to_vec()).await;
+        let refused = trimmed.expect_err("a group holds it");
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        let told = String::from_utf8_lossy(refused.details()).into_owned();
+        assert_eq!(told.contains("holder"), is_named, "{told}");
+        assert_eq!(refused.message().contains("holder"), is_named);
+        let tried = guarded.call(path, trim(true).encode_to_vec()).await;
+        let tried = tried.expect("it may be").expect("it is there");
+        let tried = proto::TrimResponse::decode(&*tried).expect("it is an answer");
+        let would_remove = tried.would_remove.expect("it is told");
+        assert_eq!(would_remove.groups.len(), usize::from(is_named));
+    }
+    drop(client);
     guarded.stop().await;
 }
 

@@ -7,7 +7,12 @@ use tokio::time::timeout;
 use super::guarded::{Guarded, grant};
 use crate::{
     client::{Batch, Record},
-    server::auth::{Auth, Exposure, Grants, Operation, trail::Trail},
+    server::auth::{
+        Auth, Exposure, Grants, Operation,
+        audit::Told,
+        denials::Denials,
+        trail::{About, Trail},
+    },
     types::{Position, TopicName},
 };
 
@@ -20,15 +25,60 @@ fn what_comes_faster_than_it_is_written_is_lost_and_counted_and_nobody_waits() {
     let trail = Trail::new(topic());
     let _told = trail.open();
     for _ in 0..1_500 {
-        trail.tell(|| "{}".to_owned());
+        trail.tell(About::Denials, || "{}".to_owned());
     }
     assert_eq!((trail.lost.get(), trail.written.get()), (1_500 - 1_024, 0));
+    trail.tell(About::Acts, || "{}".to_owned());
+    assert_eq!(trail.lost.get(), 1_500 - 1_024, "acts have their own room");
     trail.close();
-    trail.tell(|| "{}".to_owned());
+    trail.tell(About::Acts, || "{}".to_owned());
     assert_eq!(trail.lost.get(), 1_500 - 1_024 + 1);
     let none = Trail::new(None);
-    none.tell(|| unreachable!("nobody wants it"));
+    none.tell(About::Acts, || unreachable!("nobody wants it"));
     assert_eq!(none.lost.get(), 0);
+}
+
+#[test]
+fn equal_denials_are_told_once_and_then_by_their_number() {
+    let denials = Denials::default();
+    let told = |resource| Told {
+        time_ms: 7,
+        who: ("anonymous", "127.0.0.1:1"),
+        operation: "read",
+        resource,
+    };
+    assert!(denials.is_first(&told("a")));
+    for _ in 0..41 {
+        assert!(!denials.is_first(&told("a")));
+    }
+    assert!(denials.is_first(&told("b")), "it is another one");
+    let again = denials.take();
+    assert_eq!(again.len(), 1, "{again:?}");
+    assert_eq!((&*again[0].resource, again[0].count), ("a", 41));
+    assert!(denials.is_first(&told("a")), "a second is over");
+    assert!(denials.take().is_empty());
+}
+
+#[test]
+fn denials_of_many_kinds_take_no_more_memory_and_are_counted_together() {
+    let denials = Denials::default();
+    let mut first = 0_u64;
+    for nth in 0..3_000 {
+        let resource = format!("topic {nth}");
+        let told = Told {
+            time_ms: 7,
+            who: ("anonymous", "127.0.0.1:1"),
+            operation: "read",
+            resource: &resource,
+        };
+        first += u64::from(denials.is_first(&told));
+    }
+    let again = denials.take();
+    assert_eq!((first, again.len()), (1_024, 1));
+    assert_eq!(
+        (&*again[0].resource, again[0].count),
+        ("others", 3_000 - first)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,14 +3,14 @@
 use std::{future::poll_fn, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use serde::Serialize;
 use tonic::{Code, Status};
 
 use super::{
-    super::answer::Answer,
+    super::{answer::Answer, client::Client},
     Api, UnderWay,
     json::{Expected, Records},
     problem::Problem,
@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-/// How a body that does not say how long it is is counted at first, and by how much more at a time.
+/// How much of a body is counted before it comes, and by how much more at a time.
 const COUNTED_AT_A_TIME: usize = 64 << 10;
 
 /// What JSON takes for a number with its comma.
@@ -67,13 +67,16 @@ pub(super) async fn append(
     api: &Arc<Api>,
     topic: String,
     request: Request<Incoming>,
-    call: Arc<UnderWay>,
+    client: &Arc<Client>,
 ) -> Result<Response<Answer>, Problem> {
     let query = Query::of(request.uri().query(), &["partition"])?;
     let partition = query.number("partition")?;
     let form = form(request.headers())?;
+    is_plain(request.headers())?;
     let (parts, body) = request.into_parts();
-    let peer = call.client.peer(api);
+    let peer = client.peer(api);
+    // Whoever may not append is not waited for, and who is waited for has no place.
+    api.identify.permit_append(&parts.headers, &peer, &topic)?;
     let (text, held) = gather(&api.intake, &peer.requests, body).await?;
     let records = blocking(|| match form {
         Form::Lines => Records::of_lines(&text),
@@ -99,6 +102,7 @@ pub(super) async fn append(
     let message = wire::append_request(&batch, run.into(), &rest).into();
     // From here on it is counted as every request is.
     drop(held);
+    let call = api.begin(client)?;
     let path = "/taffrail.v1.Log/Append";
     let appended = api.ask(path, message, (&parts.headers, &call)).await;
     let appended = appended.map_err(|status| Problem::from(status).about(named(conditions)))?;
@@ -131,7 +135,22 @@ fn form(headers: &HeaderMap) -> Result<Form, Problem> {
     }
 }
 
-/// All of a request's body, with the room for what is made of it.
+/// Refuses a body that was encoded on its way by more than cutting it into chunks: it would be taken
+/// for what it is not.
+fn is_plain(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if encodings.all(is_plain) {
+        return Ok(());
+    }
+    let text = "of the transfer encodings only chunked is understood, by itself";
+    let what = ("UNSUPPORTED_TRANSFER_ENCODING", text.to_owned());
+    let status = StatusCode::NOT_IMPLEMENTED;
+    Err(Problem::of_http(status, Code::Unimplemented, what, &[]))
+}
+
+/// All of a request's body, with the room for what is made of it. That grows as the body comes, so
+/// that nobody takes memory by what they say they will send.
 async fn gather(
     intake: &Intake,
     memory: &Holder,
@@ -139,12 +158,13 @@ async fn gather(
 ) -> Result<(Vec<u8>, Held), Status> {
     let declared = body.size_hint().exact();
     let declared = declared.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-    let room = declared.unwrap_or(COUNTED_AT_A_TIME);
+    let most = declared.unwrap_or(HTTP_BODY_BYTES);
     let within = |bytes: usize| match bytes > HTTP_BODY_BYTES {
         true => Err(status::too_large(bytes, HTTP_BODY_BYTES)),
         false => Ok(()),
     };
-    within(room)?;
+    within(most)?;
+    let room = most.min(COUNTED_AT_A_TIME);
     let held = memory.take(room * JSON_TIMES);
     let mut held = held.map_err(|_| intake.refused())?;
     let mut text = Vec::with_capacity(room);
@@ -158,7 +178,9 @@ async fn gather(
         let Some(frame) = frame else {
             return Ok((text, held));
         };
-        let frame = frame.map_err(|error| Status::cancelled(error.to_string()))?;
+        let frame = frame.map_err(|error| Error::MalformedRequest {
+            reason: format!("the body of the request is broken: {error}"),
+        })?;
         let data = frame.into_data().unwrap_or_default();
         let len = text.len() + data.len();
         within(len)?;
@@ -166,7 +188,7 @@ async fn gather(
             let more = len
                 .next_multiple_of(COUNTED_AT_A_TIME)
                 .max(2 * text.capacity());
-            let more = more.min(HTTP_BODY_BYTES);
+            let more = more.min(most);
             let grown = held.grow(more * JSON_TIMES - held.bytes());
             grown.map_err(|_| intake.refused())?;
             text.reserve_exact(more - text.len());

@@ -32,10 +32,7 @@ pub(super) fn pass<B>(
     local: Option<SocketAddr>,
 ) -> Result<Gate, Problem> {
     let headers = request.headers();
-    let host = match request.uri().authority() {
-        Some(authority) => authority.as_str(),
-        None => single(headers, &header::HOST).unwrap_or_default(),
-    };
+    let host = host_of(request);
     if !is_own(rules, host, local) {
         return Err(refused_host(host));
     }
@@ -56,6 +53,26 @@ pub(super) fn pass<B>(
     Ok(Gate {
         origin: origin.cloned(),
     })
+}
+
+/// Whether a page may be seen by this name, which came in at this address. On loopback a name of
+/// others would be one that a web page has made to lead here; elsewhere names are given to brokers
+/// by their networks, and figures are shown to all there.
+pub(in crate::server::http) fn may_be_named<B>(
+    rules: &HttpApi,
+    request: &Request<B>,
+    local: Option<SocketAddr>,
+) -> bool {
+    let is_loopback = local.is_some_and(|local| local.ip().to_canonical().is_loopback());
+    !is_loopback || is_own(rules, host_of(request), local)
+}
+
+/// By which name the broker was reached.
+fn host_of<B>(request: &Request<B>) -> &str {
+    match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => single(request.headers(), &header::HOST).unwrap_or_default(),
+    }
 }
 
 /// The value of a header that is there once.

@@ -53,7 +53,7 @@ use crate::{
     },
 };
 
-pub(super) use self::routes::is_call;
+pub(super) use self::{gate::may_be_named, routes::is_call};
 
 /// What calls go to.
 type Services = Calls<Identify<Routes>>;
@@ -64,6 +64,8 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// What is behind `/v1`, while the broker is open.
 pub(in crate::server) struct Api {
     services: Services,
+    /// Knows who calls before a request is there.
+    identify: Identify<Routes>,
     peers: Peers,
     intake: Intake,
     rules: HttpApi,
@@ -98,7 +100,7 @@ impl Drop for UnderWay {
 
 impl Api {
     pub(in crate::server) fn new(
-        services: Services,
+        (services, identify): (Services, Identify<Routes>),
         peers: Peers,
         intake: Intake,
         options: &Options,
@@ -107,6 +109,7 @@ impl Api {
         let (cut, is_cut) = stop::channel();
         Self {
             services,
+            identify,
             peers,
             intake,
             rules: options.http_api.clone(),
@@ -190,11 +193,10 @@ async fn served(
     client: &Arc<Client>,
 ) -> Result<Response<Answer>, problem::Problem> {
     let route = routes::route(request.method(), request.uri().path())?;
-    let call = api.begin(client)?;
     let mut is_cut = api.is_cut.stopped();
     tokio::select! {
         biased;
-        answered = routes::serve(api, route, request, call) => answered,
+        answered = routes::serve(api, route, request, client) => answered,
         () = &mut is_cut => Err(Status::from(Error::ShuttingDown).into()),
     }
 }

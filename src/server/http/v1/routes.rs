@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use tonic::Code;
 
 use super::{
-    super::{answer::Answer, pieces::Pieces},
+    super::{answer::Answer, client::Client, pieces::Pieces},
     Api, UnderWay, append,
     problem::Problem,
     query::{self, malformed},
@@ -100,13 +100,16 @@ pub(super) async fn serve(
     api: &Arc<Api>,
     route: Route,
     request: Request<Incoming>,
-    call: Arc<UnderWay>,
+    client: &Arc<Client>,
 ) -> Result<Response<Answer>, Problem> {
     match route {
-        Route::Topics => topics::list(api, &request, call).await,
-        Route::Read { topic } => records::read(api, topic, &request, call).await,
-        Route::Append { topic } => append::append(api, topic, request, call).await,
-        Route::Key { topic, key } => records::read_key(api, topic, key, &request, call).await,
+        Route::Topics => topics::list(api, &request, api.begin(client)?).await,
+        Route::Read { topic } => records::read(api, topic, &request, api.begin(client)?).await,
+        // It has a place when its body is there.
+        Route::Append { topic } => append::append(api, topic, request, client).await,
+        Route::Key { topic, key } => {
+            records::read_key(api, topic, key, &request, api.begin(client)?).await
+        }
     }
 }
 

@@ -539,6 +539,8 @@ fn a_name_that_is_not_the_brokers_is_refused() {
     absolute.assert_problem(421, "HOST_NOT_ALLOWED");
     // Whoever looks after the broker calls it by any name.
     assert_eq!(world.ask_as("GET /livez", &["Host: x"], b"").status, 200);
+    // A page that has its own name lead here sees no figures.
+    assert_eq!(world.ask_as("GET /metrics", &["Host: x"], b"").status, 421);
 }
 
 #[test]

@@ -481,7 +481,10 @@ export interface ListedGroup {
   members: number;
   /** How many partitions it has to do with, with an owner or without: as many as `Describe` shows. */
   partitions: number;
-  /** Records that its partitions still have to read; see `GroupPartitionDescription.lag`. */
+  /**
+   * Records that its partitions still have to read, in the topics that the caller may see; see
+   * `GroupPartitionDescription.lag`.
+   */
   lag: bigint;
   /** Partitions that are stalled; see `GroupPartitionDescription.stalled_since_ms`. */
   stalledPartitions: number;

@@ -2523,7 +2523,8 @@ export const TopicsService = {
    * offset at or below the log's start changes nothing. Errors: INVALID_ARGUMENT (INVALID_TOPIC_NAME), NOT_FOUND
    * (UNKNOWN_TOPIC, UNKNOWN_PARTITION), OUT_OF_RANGE (OFFSET_OUT_OF_RANGE: above the high watermark),
    * FAILED_PRECONDITION (TOPIC_RECREATED), RESOURCE_EXHAUSTED (RETENTION_HELD: a group has not committed some of them,
-   * and `retention.hold` keeps them for it, unless `force` is set; with `group` and `from_offset`).
+   * and `retention.hold` keeps them for it, unless `force` is set; with `from_offset` and, if the caller
+   * may see it, `group`).
    */
   trim: {
     path: "/taffrail.v1.Topics/Trim" as const,
@@ -2586,7 +2587,8 @@ export interface TopicsServer extends UntypedServiceImplementation {
    * offset at or below the log's start changes nothing. Errors: INVALID_ARGUMENT (INVALID_TOPIC_NAME), NOT_FOUND
    * (UNKNOWN_TOPIC, UNKNOWN_PARTITION), OUT_OF_RANGE (OFFSET_OUT_OF_RANGE: above the high watermark),
    * FAILED_PRECONDITION (TOPIC_RECREATED), RESOURCE_EXHAUSTED (RETENTION_HELD: a group has not committed some of them,
-   * and `retention.hold` keeps them for it, unless `force` is set; with `group` and `from_offset`).
+   * and `retention.hold` keeps them for it, unless `force` is set; with `from_offset` and, if the caller
+   * may see it, `group`).
    */
   trim: handleUnaryCall<TrimRequest, TrimResponse>;
   /**
@@ -2717,7 +2719,8 @@ export interface TopicsClient extends Client {
    * offset at or below the log's start changes nothing. Errors: INVALID_ARGUMENT (INVALID_TOPIC_NAME), NOT_FOUND
    * (UNKNOWN_TOPIC, UNKNOWN_PARTITION), OUT_OF_RANGE (OFFSET_OUT_OF_RANGE: above the high watermark),
    * FAILED_PRECONDITION (TOPIC_RECREATED), RESOURCE_EXHAUSTED (RETENTION_HELD: a group has not committed some of them,
-   * and `retention.hold` keeps them for it, unless `force` is set; with `group` and `from_offset`).
+   * and `retention.hold` keeps them for it, unless `force` is set; with `from_offset` and, if the caller
+   * may see it, `group`).
    */
   trim(request: TrimRequest, callback: (error: ServiceError | null, response: TrimResponse) => void): ClientUnaryCall;
   trim(
