@@ -2,11 +2,11 @@
 
 mod texts;
 
-use texts::{conflict, distance, kind_of_group};
+use texts::{conflict, distance, kind_of_group, version_out_of_range};
 
 use super::{
     BackupRefused, FailedCondition, ImportRefused, Shortage,
-    groups::{CommitFenced, GroupOffsetOutOfRange, nothing_committed, too_many},
+    groups::{CommitFenced, GroupOffsetOutOfRange, held, nothing_committed, too_many},
 };
 use crate::{
     catalog::groups::{Many, MemberId},
@@ -189,9 +189,8 @@ pub(crate) enum Error {
     )]
     TooManyKeyTrims,
     #[error(
-        "version {before} of an entity of topic {topic:?} is behind its next one: its latest is {latest}, so it can \
-         be trimmed before version {} at most",
-        latest.next()
+        "{}",
+        version_out_of_range(topic, *before, *latest)
     )]
     VersionOutOfRange {
         topic: String,
@@ -264,8 +263,9 @@ pub(crate) enum Error {
         limit: usize,
     },
     #[error(
-        "offset {offset} is outside of partition {partition} of topic {topic:?}, which holds {earliest} up to \
-         {high_watermark}; read from earliest or latest instead"
+        "offset {offset} is outside of partition {partition} of topic {topic:?}, which holds {}; read from earliest or \
+         latest instead",
+        held(*earliest, *high_watermark)
     )]
     OffsetOutOfRange {
         topic: String,
@@ -277,7 +277,8 @@ pub(crate) enum Error {
     },
     #[error(
         "{by} records from offset {from} of partition {partition} of topic {topic:?}, which is committed, is not in \
-         its log, which holds {earliest} up to {high_watermark}: shift by {} to {}",
+         its log, which holds {}: shift by {} to {}",
+        held(*earliest, *high_watermark),
         distance(*from, *earliest),
         distance(*from, *high_watermark)
     )]
@@ -292,8 +293,9 @@ pub(crate) enum Error {
         high_watermark: Offset,
     },
     #[error(
-        "offsets {from} up to {to} of partition {partition} of topic {topic:?} are damaged on disk ({cause}); \
-         what follows can be read from offset {to}"
+        "offsets {from} to {} of partition {partition} of topic {topic:?} are damaged on disk ({cause}); what follows \
+         can be read from offset {to}",
+        to.0.saturating_sub(1)
     )]
     DamagedRecords {
         topic: String,

@@ -229,14 +229,18 @@ impl Broker {
         let topics = self.shared.partitions.all_topics();
         let partitions: usize = topics.iter().map(|topic| topic.partitions.len()).sum();
         let took = self.shared.env.clock.elapsed().saturating_sub(began);
+        if topics.is_empty() && replayed.entries == 0 {
+            tracing::info!("the data directory has no topics yet");
+            return;
+        }
         tracing::info!(
             topics = topics.len(),
             partitions,
             journal_entries = replayed.entries,
             journal_bytes = replayed.bytes,
             ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            "the data directory is recovered: entries of the journal were applied behind the \
-             checkpoint"
+            "the data directory is recovered: what the journal had behind the last checkpoint was \
+             applied"
         );
     }
 

@@ -9,13 +9,16 @@ use std::{
 use super::{Failure, flags::ConnectionFlags, said};
 use crate::{
     client::{self, Client, Outage, Tls, Token},
-    config::{self, TLS_CA_VARIABLE, TLS_CERT_KEY_VARIABLE, TLS_CERT_VARIABLE},
+    config::{self, TLS_CA_VARIABLE, TLS_CERT_KEY_VARIABLE, TLS_CERT_VARIABLE, TOKEN_VARIABLE},
     env::read_all,
     types::parse_millis,
 };
 
 /// How long to wait before the first attempt to connect again, and the longest wait between two.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// How long a lost broker is looked for, unless a flag says it.
+const RETRY_FOR: &str = "60s";
 
 /// Where a broker listens unless it is told otherwise.
 const DEFAULT_PORT: u16 = 9640;
@@ -28,6 +31,8 @@ pub(super) struct Server {
     taken_for: Option<String>,
     options: client::Options,
     retry_for: Duration,
+    /// Whether it is looked for that long at the start as well.
+    waits_at_start: bool,
     token: Shown,
 }
 
@@ -66,6 +71,7 @@ impl Server {
                 "{by} is empty; name a broker, such as http://127.0.0.1:{DEFAULT_PORT} or unix:DIR, or leave it out"
             )));
         }
+        check_address(by, &given)?;
         let (url, has_port) = with_port(&given);
         let server = Self::at(&url).trusting(flags)?;
         let taken_for = (!has_port).then_some(given);
@@ -83,15 +89,22 @@ impl Server {
             taken_for: None,
             options: client::Options::default(),
             retry_for: Duration::ZERO,
+            waits_at_start: false,
             token: Shown::Nothing,
         }
     }
 
     /// Trusts the authorities, and has the certificate, that the flags name or the environment. A
-    /// URL without TLS needs none of them.
+    /// URL without TLS needs none of them: variables may be meant for other commands, a flag is not.
     fn trusting(mut self, flags: &ConnectionFlags) -> Result<Self, Failure> {
         if !self.url.starts_with("https:") {
-            return Ok(self);
+            return match flags.first_of_tls() {
+                None => Ok(self),
+                Some(flag) => Err(Failure::Usage(format!(
+                    "{flag} is for a URL that begins with https://, and the broker's is {}",
+                    self.url
+                ))),
+            };
         }
         let ca = Named::new(flags.tls_ca.as_deref(), "--tls-ca", TLS_CA_VARIABLE);
         let certificate = Named::new(flags.tls_cert.as_deref(), "--tls-cert", TLS_CERT_VARIABLE);
@@ -110,33 +123,58 @@ impl Server {
         Ok(self)
     }
 
-    /// Looks for a lost broker for as long as a flag says.
-    pub(super) fn retrying(self, retry_for: &str) -> Result<Self, Failure> {
-        let millis = parse_millis(retry_for)
+    /// Looks for a lost broker for as long as a flag says, or a minute. At the start it does so
+    /// where the flag is given, and where the command `waits` anyway.
+    pub(super) fn retrying(self, retry_for: Option<&str>, waits: bool) -> Result<Self, Failure> {
+        let millis = parse_millis(retry_for.unwrap_or(RETRY_FOR))
             .map_err(|error| Failure::Usage(format!("--retry-for: {error}")))?;
         Ok(Self {
             retry_for: Duration::from_millis(millis),
+            waits_at_start: waits || retry_for.is_some(),
             ..self
         })
     }
 
-    /// Connects once: a first connection that fails is most likely a wrong address.
+    /// Connects. A broker that is away is looked for only where the command does so: it is said at
+    /// once, as the address is most likely wrong.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
-        let options = self.options()?;
-        options.connect(&self.url).await.map_err(|source| {
-            let hint = match &source {
-                // What is missing there is said already.
-                client::Error::Unavailable { .. } if is_socket(&self.url) => "",
-                // Something runs there, and does not agree with this client on TLS.
-                client::Error::Unavailable { message } if speaks_of_tls(message) => "",
-                client::Error::Unavailable { .. } => &how_to_start(&self.url),
-                _ => "",
-            };
-            Failure::CallIn {
-                message: format!("{source}{hint}"),
-                source,
+        let source = match self.options()?.connect(&self.url).await {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
+        };
+        let hint = self.hint(&source);
+        let may_pass = match &source {
+            // Another try would not mend what they do not agree on.
+            client::Error::Unavailable { message } => !speaks_of_tls(message),
+            _ => false,
+        };
+        let waits = self.waits_at_start && !self.retry_for.is_zero();
+        if may_pass && waits {
+            let (why, seconds) = (self.why_away(&source), self.retry_for.as_secs_f64());
+            said::remark(format_args!("{why}; trying again for {seconds} s{hint}"));
+            if let Ok(client) = self.look_for().await {
+                return Ok(client);
             }
+        }
+        Err(Failure::CallIn {
+            message: format!("{source}{hint}"),
+            source,
         })
+    }
+
+    /// What to do where the first connection fails.
+    fn hint(&self, error: &client::Error) -> String {
+        match error {
+            // What is missing there is said already.
+            client::Error::Unavailable { .. } if is_socket(&self.url) => String::new(),
+            client::Error::Unavailable { message } if message.contains("authority") => {
+                format!("; name its authority with --tls-ca FILE or {TLS_CA_VARIABLE}")
+            }
+            // Something runs there, and does not agree with this client on TLS.
+            client::Error::Unavailable { message } if speaks_of_tls(message) => String::new(),
+            client::Error::Unavailable { .. } => how_to_start(&self.url),
+            _ => String::new(),
+        }
     }
 
     pub(super) fn url(&self) -> &str {
@@ -159,6 +197,10 @@ impl Server {
     /// when it is back.
     pub(super) async fn reconnect(&self, lost: &client::Error) -> Result<Client, client::Error> {
         self.say_away(lost);
+        self.look_for().await
+    }
+
+    async fn look_for(&self) -> Result<Client, client::Error> {
         let (mut wait, longest) = BACKOFF;
         let attempts = async {
             loop {
@@ -191,8 +233,51 @@ impl Server {
 
     /// Says that the broker is away, or takes nothing, and for how long it is tried again.
     fn say_away(&self, cause: &client::Error) {
-        let seconds = self.retry_for.as_secs_f64();
-        said::remark(format_args!("{cause}; trying again for {seconds} s"));
+        let (why, seconds) = (self.why_away(cause), self.retry_for.as_secs_f64());
+        said::remark(format_args!("{why}; trying again for {seconds} s"));
+    }
+
+    /// That the broker is away, and why; or why it takes nothing.
+    pub(super) fn why_away(&self, cause: &client::Error) -> String {
+        let why = match cause {
+            client::Error::Unavailable { message } | client::Error::OutcomeUnknown { message } => {
+                message
+            }
+            client::Error::StreamEnded { cause } => cause,
+            // It is there, and has said why.
+            _ => return cause.to_string(),
+        };
+        format!("the broker at {} is away ({})", self.url, short(why))
+    }
+}
+
+/// What breaks a connection, in the words of the layers below.
+const BREAKS: [&str; 6] = [
+    "h2 protocol error",
+    "transport error",
+    "broken pipe",
+    "connection reset",
+    "connection closed",
+    "error reading a body",
+];
+
+/// Whether a connection has broken in the middle of a call.
+pub(super) fn is_broken(message: &str) -> bool {
+    let message = message.to_lowercase();
+    BREAKS.iter().any(|words| message.contains(words))
+}
+
+/// Why there is no connection, in few words.
+fn short(message: &str) -> &str {
+    if message.to_lowercase().contains("connection refused") {
+        return "connection refused";
+    }
+    if is_broken(message) {
+        return "the connection broke";
+    }
+    match message.split_once(": ") {
+        Some((before, cause)) if before.starts_with("cannot connect to") => cause,
+        _ => message,
     }
 }
 
@@ -259,10 +344,16 @@ impl Shown {
         if let Some(path) = &flags.token_file {
             return Ok(Self::File(path.clone()));
         }
-        match flags.token.clone().or_else(config::token_variable) {
-            Some(text) => Ok(Self::Token(Token::new(&text)?)),
-            None => Ok(Self::Nothing),
-        }
+        let (text, by) = match &flags.token {
+            Some(text) => (Some(text.clone()), "--token"),
+            None => (config::token_variable(), TOKEN_VARIABLE),
+        };
+        let Some(text) = text else {
+            return Ok(Self::Nothing);
+        };
+        let token = Token::new(&text);
+        let token = token.map_err(|error| Failure::Usage(format!("{by}: {error}")))?;
+        Ok(Self::Token(token))
     }
 
     fn read(&self) -> Result<Option<Token>, Failure> {
@@ -300,6 +391,25 @@ pub(super) fn with_port(given: &str) -> (String, bool) {
 
 fn speaks_of_tls(message: &str) -> bool {
     message.contains("TLS") || message.contains("certificate")
+}
+
+/// What is no address at all: a scheme that brokers do not speak, or no host.
+fn check_address(by: &str, given: &str) -> Result<(), Failure> {
+    if is_socket(given) {
+        return Ok(());
+    }
+    let (scheme, rest) = given.split_once("://").unwrap_or(("http", given));
+    if !matches!(scheme, "http" | "https") {
+        return Err(Failure::Usage(format!(
+            "{by}: {given:?} begins with {scheme}://; a broker's address begins with http://, https:// or unix:"
+        )));
+    }
+    if rest.is_empty() || rest.starts_with([':', '/']) && !rest.starts_with("::") {
+        return Err(Failure::Usage(format!(
+            "{by}: {given:?} names no host; a broker of this machine is at http://127.0.0.1:{DEFAULT_PORT}"
+        )));
+    }
+    Ok(())
 }
 
 /// Whether it is the address of a socket, `unix:PATH`.

@@ -1,25 +1,66 @@
 //! How a command fails, and the exit code that says so.
 
-use std::{io, process::ExitCode};
+use std::{fmt::Write as _, io, process::ExitCode};
 
 use serde_json::{Value, json};
 
 use super::signals::StopSignal;
 use crate::{client, config, types::PartitionId};
 
-/// The exit codes, for `--help`.
-pub(super) const EXIT_CODES: &str = "\
-Exit codes:
-  0   done
-  1   failed: input that cannot be read or is malformed, output that cannot be written
-  2   the command line is wrong
-  3   a condition of an append does not hold, such as --expect-version; nothing was stored
-  4   the broker refused; nothing of the refused request was stored or changed
-  5   the broker cannot be reached, or the outcome of a change is unknown
-  6   some records are damaged on disk; everything else was read
-  74  serve: the disk failed; restart to recover what is on it
-  78  serve, inspect, backup, restore: the configuration or the directory cannot be used, or is in use
-  130, 143  stopped by Ctrl-C or SIGTERM before the end; it says how far it came";
+/// The commands that work on files, and with no broker.
+const ON_FILES: [&str; 2] = ["inspect", "restore"];
+
+/// The commands that need neither.
+const ALONE: [&str; 4] = ["completions", "man", "version", "dashboard"];
+
+/// The exit codes of a command, by the first word of its name, for `--help`; all, where it has
+/// none.
+pub(super) fn exit_codes(command: &str) -> String {
+    let is_of = |commands: &[&str]| command.is_empty() || commands.contains(&command);
+    let calls = !ON_FILES.contains(&command) && !ALONE.contains(&command) && command != "serve";
+    let mut text = "Exit codes:\n  0   done\n".to_owned();
+    let general =
+        "failed: input that cannot be read or is malformed, output that cannot be written";
+    for (code, means, is_shown) in [
+        ("1", general, true),
+        ("2", "the command line is wrong", true),
+        (
+            "3",
+            "a condition of an append does not hold, such as --expect-version; nothing was stored",
+            is_of(&["produce"]),
+        ),
+        (
+            "4",
+            "the broker refused; nothing of the refused request was stored or changed",
+            calls,
+        ),
+        (
+            "5",
+            "the broker cannot be reached, or the outcome of a change is unknown",
+            calls,
+        ),
+        (
+            "6",
+            "some records are damaged on disk; everything else was read",
+            is_of(&["consume", "entity", "export", "inspect", "restore", "bench"]),
+        ),
+        (
+            "74",
+            "the disk failed; restart to recover what is on it",
+            is_of(&["serve"]),
+        ),
+        (
+            "78",
+            "the configuration or the directory cannot be used, or is in use",
+            is_of(&["serve", "inspect", "backup", "restore"]),
+        ),
+    ] {
+        if is_shown {
+            let _ = writeln!(text, "  {code:<4}{means}");
+        }
+    }
+    text + "  130, 143  stopped by Ctrl-C or SIGTERM before the end; it says how far it came"
+}
 
 /// Why a command did not do what it was asked. The text says what to do next.
 #[derive(Debug, thiserror::Error)]

@@ -5,14 +5,28 @@ use std::time::Duration;
 use strsim::osa_distance;
 use tokio::time::timeout;
 
-use super::{Failure, connection::Server, flags::ConnectionFlags};
-use crate::client;
+use super::{
+    Failure,
+    connection::{Server, is_broken},
+    flags::ConnectionFlags,
+};
+use crate::{
+    client::{self, Refusal},
+    config::{self, TOKEN_VARIABLE},
+    types::TopicSettings,
+};
 
-/// How long it may take to look for the topic that was meant.
+/// How long it may take to look for the topic or the group that was meant.
 const LOOK_FOR: Duration = Duration::from_secs(2);
 
 /// What the broker says of a topic that it does not have, for those who append.
 const CREATE_IT: &str = "; create it first";
+
+/// What the broker says of a group that is to be reset, and of which nobody has said what it reads.
+const READS_NOTHING: &str = "has read no topic yet";
+
+/// What the broker says ahead of what is wrong with a request.
+const MALFORMED: &str = "the request is malformed: ";
 
 /// What was typed, as far as hints depend on it.
 #[derive(Debug)]
@@ -27,7 +41,7 @@ pub(super) struct Hints {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Hint {
     None,
-    /// The topic of this name is most likely meant.
+    /// The topic, group or setting of this name is most likely meant.
     DidYouMean(String),
     /// Something to run.
     Try(String),
@@ -36,7 +50,7 @@ pub(super) enum Hint {
 impl Hint {
     /// The failure's text, with this behind it.
     pub(super) fn added_to(&self, failure: &Failure) -> String {
-        let text = failure.to_string();
+        let text = failure.to_string().replace(MALFORMED, "");
         match self {
             Self::None => text,
             Self::DidYouMean(name) => {
@@ -49,7 +63,7 @@ impl Hint {
 }
 
 impl Hints {
-    /// What to do about a failure. It may ask the broker which topics there are.
+    /// What to do about a failure. It may ask the broker which topics and groups there are.
     pub(super) fn of(&self, failure: &Failure) -> Hint {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -62,27 +76,64 @@ impl Hints {
         if matches!(failure, Failure::Usage(_)) {
             return Hint::Try(format!("see: taffrail {} --help", self.command));
         }
-        let Some(client::Error::Refused(refusal)) = failure.call() else {
-            return Hint::None;
-        };
-        let named = refusal.metadata.get("topic");
-        match (&*refusal.reason, named) {
-            ("UNKNOWN_TOPIC", Some(topic)) => match self.meant(topic).await {
+        match failure.call() {
+            Some(client::Error::Refused(refusal)) => self.of_refusal(refusal).await,
+            Some(
+                client::Error::Unavailable { message } | client::Error::OutcomeUnknown { message },
+            ) if is_broken(message) => {
+                Hint::Try("if that is the port for HTTP, calls go to the one before it".to_owned())
+            }
+            _ => Hint::None,
+        }
+    }
+
+    async fn of_refusal(&self, refusal: &Refusal) -> Hint {
+        if refusal.code == "Unauthenticated" {
+            return match self.shown_by() {
+                Some(by) => Hint::Try(format!("the token is that of {by}")),
+                None => Hint::None,
+            };
+        }
+        let (topic, group) = (refusal.metadata.get("topic"), refusal.metadata.get("group"));
+        match (&*refusal.reason, topic, group) {
+            ("UNKNOWN_TOPIC", Some(topic), _) => match self.meant_topic(topic).await {
                 Some(meant) => Hint::DidYouMean(meant),
                 None if self.command == "produce" => {
                     Hint::Try(format!("create it with: taffrail topic create {topic}"))
                 }
                 None => Hint::Try("those that there are: taffrail topic list".to_owned()),
             },
+            ("UNKNOWN_GROUP", _, Some(group)) => match self.meant_group(group).await {
+                Some(meant) => Hint::DidYouMean(meant),
+                None => Hint::Try("those that there are: taffrail group list".to_owned()),
+            },
+            ("INVALID_SETTING", ..) => {
+                let names = TopicSettings::names();
+                let typed = refusal.metadata.get("setting").map_or("", String::as_str);
+                if names.contains(&typed) {
+                    return Hint::None;
+                }
+                let meant = nearest(typed, names.into_iter().map(str::to_owned));
+                meant.map_or(Hint::None, Hint::DidYouMean)
+            }
+            _ if refusal.message.contains(READS_NOTHING) => {
+                let named = refusal.message.split('"').nth(1).unwrap_or_default();
+                match self.meant_group(named).await {
+                    Some(meant) => Hint::DidYouMean(meant),
+                    None => Hint::Try("with --topic NAME".to_owned()),
+                }
+            }
+            // A name that is to be made is not one that is meant.
+            ("PERMISSION_DENIED", ..) if self.command.ends_with(" create") => Hint::None,
             // What may not be seen is not told apart from what is not there.
-            ("PERMISSION_DENIED", _) => {
+            ("PERMISSION_DENIED", ..) => {
                 let resource = refusal.metadata.get("resource");
                 let topic = resource.and_then(|resource| {
                     let quoted = resource.strip_prefix("topic \"")?;
                     quoted.strip_suffix('"')
                 });
                 let meant = match topic {
-                    Some(topic) => self.meant(topic).await,
+                    Some(topic) => self.meant_topic(topic).await,
                     None => None,
                 };
                 meant.map_or(Hint::None, Hint::DidYouMean)
@@ -91,8 +142,18 @@ impl Hints {
         }
     }
 
+    /// What has named the token that calls show.
+    fn shown_by(&self) -> Option<&'static str> {
+        let connection = self.connection.as_ref()?;
+        match (&connection.token_file, &connection.token) {
+            (Some(_), _) => Some("--token-file"),
+            (None, Some(_)) => Some("--token"),
+            (None, None) => config::token_variable().map(|_| TOKEN_VARIABLE),
+        }
+    }
+
     /// The topic with nearly this name, of those that the caller may see.
-    async fn meant(&self, topic: &str) -> Option<String> {
+    async fn meant_topic(&self, topic: &str) -> Option<String> {
         let server = Server::named(self.connection.as_ref()?).ok()?;
         let names = async {
             let topics = server.connect().await.ok()?.topics().list().await.ok()?;
@@ -100,6 +161,17 @@ impl Hints {
         };
         let names = timeout(LOOK_FOR, names).await.ok()??;
         nearest(topic, names)
+    }
+
+    /// The group with nearly this name, of those that the caller may see.
+    async fn meant_group(&self, group: &str) -> Option<String> {
+        let server = Server::named(self.connection.as_ref()?).ok()?;
+        let names = async {
+            let groups = server.connect().await.ok()?.groups().list().await.ok()?;
+            Some(groups.into_iter().map(|group| group.group))
+        };
+        let names = timeout(LOOK_FOR, names).await.ok()??;
+        nearest(group, names)
     }
 }
 

@@ -97,7 +97,7 @@ fn print(report: &Report, verified: bool) -> Result<(), Failure> {
     let headings = [
         "TOPIC",
         "PARTITION",
-        "START",
+        "LOG START",
         "END",
         "SEGMENTS",
         "BYTES",

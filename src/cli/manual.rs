@@ -1,7 +1,10 @@
 //! `taffrail completions` and `taffrail man`: what clap knows of the flags, as shells and `man`
 //! read it.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use super::{
     Failure,
@@ -16,15 +19,17 @@ pub(super) fn completions(flags: &CompletionsFlags) -> Result<(), Failure> {
 
 pub(super) fn pages(flags: &ManFlags) -> Result<(), Failure> {
     let mut command = flags::command();
-    command.build();
     if let Some(dir) = &flags.dir {
-        return clap_mangen::generate_to(command, dir).map_err(|error| {
+        command = command.disable_help_subcommand(true);
+        command.build();
+        return write_all(&command, dir).map_err(|error| {
             Failure::General(format!(
                 "cannot write pages into {}: {error}",
                 dir.display()
             ))
         });
     }
+    command.build();
     for word in &flags.words {
         let within = command.find_subcommand(word).cloned();
         command = within.ok_or_else(|| {
@@ -32,7 +37,34 @@ pub(super) fn pages(flags: &ManFlags) -> Result<(), Failure> {
             Failure::Usage(format!("{before} has no command {word:?}"))
         })?;
     }
+    Ok(io::stdout().write_all(page(command)?.as_bytes())?)
+}
+
+/// Writes the page of a command, and of each below it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the pages are the user's, not the broker's"
+)]
+fn write_all(command: &clap::Command, dir: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    for within in command.get_subcommands() {
+        write_all(within, dir)?;
+    }
+    let name = command.get_display_name().unwrap_or("taffrail");
+    std::fs::write(dir.join(format!("{name}.1")), page(command.clone())?)
+}
+
+/// A page, with the synopsis and the headings that `--help` has.
+fn page(mut command: clap::Command) -> io::Result<String> {
+    let usage = command.render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage:").trim().to_owned();
+    let source = format!("taffrail {}", env!("CARGO_PKG_VERSION"));
+    let man = clap_mangen::Man::new(command.override_usage(usage)).source(source);
     let mut page = Vec::new();
-    clap_mangen::Man::new(command).render(&mut page)?;
-    Ok(io::stdout().write_all(&page)?)
+    man.render(&mut page)?;
+    let page = String::from_utf8(page).map_err(io::Error::other)?;
+    Ok(page
+        .replace(".SH EXTRA\nSettings:\n", ".SH SETTINGS\n")
+        .replace(".SH EXTRA\nExit codes:\n", ".SH \"EXIT STATUS\"\n")
+        .replace("\nExit codes:\n", "\n.SH \"EXIT STATUS\"\n"))
 }

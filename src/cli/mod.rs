@@ -3,10 +3,10 @@
 //!
 //! Reading order: `flags/` is what can be typed, as it is typed; each command's module gives it
 //! its meaning and carries it out; `failure.rs` says what went wrong and with which code the
-//! process ends, and `hints.rs` what to do about it; `signals.rs` is how a command is told to stop;
-//! `question.rs` asks before something is destroyed; `output.rs` is the way out for results, and
-//! `said.rs` for remarks and errors. Results go to standard output; progress, remarks, logs and
-//! errors to standard error.
+//! process ends, `hints.rs` what to do about it, and `mistyped.rs` what is no command line;
+//! `signals.rs` is how a command is told to stop; `question.rs` asks before something is destroyed;
+//! `output.rs` is the way out for results, and `said.rs` for remarks and errors. Results go to
+//! standard output; progress, remarks, logs and errors to standard error.
 
 mod backup;
 mod bench;
@@ -26,6 +26,7 @@ mod inspect;
 mod listening;
 mod logging;
 mod manual;
+mod mistyped;
 mod output;
 mod produce;
 mod producer;
@@ -63,9 +64,9 @@ pub fn main() -> ExitCode {
     if let Some(manner) = said::manner_of(&words) {
         said::speak(manner);
     }
-    let mut typed = match flags::parse(words.into_iter()) {
+    let mut typed = match flags::parse(words.iter().cloned()) {
         Ok(typed) => typed,
-        Err(error) => return said::not_understood(&error),
+        Err(error) => return said::not_understood(&error, &words),
     };
     let joined = typed.join();
     if typed.is_json() {

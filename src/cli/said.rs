@@ -9,10 +9,11 @@ use std::{
     sync::atomic::{AtomicU8, Ordering::Relaxed},
 };
 
+use clap::error::ErrorKind;
 use serde_json::json;
 
-use super::{Failure, hints::Hint};
-use crate::config;
+use super::{Failure, hints::Hint, mistyped::Mistyped, time::format_time};
+use crate::{config, env::Env};
 
 /// What it looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,23 +48,46 @@ pub(super) fn manner_of(words: &[OsString]) -> Option<Manner> {
         }
         before = Some(word);
     }
-    None
+    // What the command is about is the first word that is no flag of it.
+    let is_serve = words.get(1).is_some_and(|word| word == "serve");
+    let is_log = is_serve && config::asks_for_json(None, config::variables(), None);
+    is_log.then_some(Manner::JsonLog)
 }
 
 /// Says that the words were not understood, or what they asked for, such as help.
-pub(super) fn not_understood(error: &clap::Error) -> ExitCode {
+pub(super) fn not_understood(error: &clap::Error, words: &[OsString]) -> ExitCode {
     let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-    if !error.use_stderr() || manner() == Manner::Text {
+    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if !error.use_stderr() || is_help && manner() == Manner::Text {
+        let text = error.render();
+        let has_colours = match error.use_stderr() {
+            true => has_colours(&io::stderr()),
+            false => has_colours(&io::stdout()),
+        };
+        let text = match has_colours {
+            true => text.ansi().to_string(),
+            false => text.to_string(),
+        };
         // Where it is closed there is nobody left to tell.
-        error.print().ok();
+        let _ = match error.use_stderr() {
+            true => io::stderr().write_all(text.as_bytes()),
+            false => io::stdout().write_all(text.as_bytes()),
+        };
         return code;
     }
-    let text = error.to_string();
-    // What follows is for people: how it is used, and where the help is.
-    let (problem, _) = text.split_once("\n\nUsage:").unwrap_or((&text, ""));
-    let problem = problem.trim().trim_start_matches("error: ");
-    let failure = Failure::Usage(problem.to_owned());
-    last_words(&failure, &Hint::None);
+    let mistyped = Mistyped::new(error, words);
+    if manner() != Manner::Text {
+        last_words(&Failure::Usage(mistyped.line()), &Hint::None);
+        return code;
+    }
+    let Mistyped {
+        problem,
+        tip,
+        usage,
+    } = mistyped;
+    let tip = tip.map_or(String::new(), |tip| format!("\n\n  tip: {tip}"));
+    // As above.
+    write!(io::stderr(), "{} {problem}{tip}{usage}", red("error:")).ok();
     code
 }
 
@@ -109,7 +133,12 @@ pub(super) fn mistake(panic: impl Display) {
 }
 
 fn log_line(level: &str, message: &str) -> serde_json::Value {
-    json!({ "level": level, "message": message })
+    json!({
+        "timestamp": format_time(Env::system().clock.now_ms()),
+        "level": level,
+        "message": message,
+        "target": "taffrail",
+    })
 }
 
 /// Whether colours are seen there: on a terminal, unless the user wants none.

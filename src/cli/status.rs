@@ -18,7 +18,7 @@ pub(super) async fn run(flags: StatusFlags) -> Result<(), Failure> {
     }
     let status = client.status().await?;
     if flags.check {
-        return check(&status);
+        return check(&status, flags.connection.json);
     }
     if flags.connection.json {
         return Ok(output::json(&status_json(&status))?);
@@ -79,11 +79,12 @@ fn show_limits(limits: &Limits, as_json: bool) -> Result<(), Failure> {
 }
 
 /// Fails if the broker takes no calls. One with a full disk takes them, and serves its readers.
-fn check(status: &BrokerStatus) -> Result<(), Failure> {
+fn check(status: &BrokerStatus, json: bool) -> Result<(), Failure> {
     match &status.failure {
         Some(failure) => Err(Failure::General(format!(
             "the broker does not serve any more: {failure}"
         ))),
+        None if json => Ok(output::json(&json!({ "takes_calls": true }))?),
         None => Ok(output::line("it takes calls")?),
     }
 }

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     client::{Compaction, NewTopic, Partition, Removal, Scrub, Topic, Topics},
     env::Env,
+    types::shown_setting,
     types::{Offset, PartitionId},
 };
 
@@ -127,7 +128,7 @@ async fn describe(topics: &Topics, name: &str, json: bool) -> Result<(), Failure
     output::table(
         [
             "PARTITION",
-            "EARLIEST",
+            "LOG START",
             "HIGH WATERMARK",
             "SEGMENTS",
             "SIZE",
@@ -238,8 +239,18 @@ fn problem_text(problem: Option<&String>, retry_ms: Option<i64>) -> String {
 }
 
 async fn compact(topics: &Topics, name: &str, wait: bool, json: bool) -> Result<(), Failure> {
+    let asked = match wait {
+        true => topics.compact_and_wait(name).await,
+        false => topics.compact(name).await,
+    };
+    match asked {
+        // It may have had trims of entities that were waiting; now it has none.
+        Err(error) if error.reason() == Some("NOT_COMPACTED") => {
+            return nothing_to_compact(name, json);
+        }
+        asked => asked?,
+    }
     if !wait {
-        topics.compact(name).await?;
         if json {
             return Ok(output::json(&json!({ "topic": name, "asked": true }))?);
         }
@@ -247,7 +258,6 @@ async fn compact(topics: &Topics, name: &str, wait: bool, json: bool) -> Result<
             "topic {name} is being compacted"
         ))?);
     }
-    topics.compact_and_wait(name).await?;
     let (_, partitions) = topics.describe(name).await?;
     if json {
         let partitions: Vec<Value> = partitions.iter().map(partition_json).collect();
@@ -256,6 +266,16 @@ async fn compact(topics: &Topics, name: &str, wait: bool, json: bool) -> Result<
     }
     output::line(format_args!("topic {name} was compacted"))?;
     compaction_table(&partitions)
+}
+
+/// Says so of a topic whose compaction would remove nothing.
+fn nothing_to_compact(name: &str, json: bool) -> Result<(), Failure> {
+    if json {
+        return Ok(output::json(&json!({ "topic": name, "asked": false }))?);
+    }
+    Ok(output::line(format_args!(
+        "there is nothing to remove: topic {name} is not compacted (cleanup.policy is delete)"
+    ))?)
 }
 
 /// The settings that are to be changed.
@@ -290,6 +310,9 @@ pub(super) fn show_removals(name: &str, removals: &[Removal], json: bool) -> Res
         let shown = json!({ "topic": name, "dry_run": true, "would_remove": removals });
         return Ok(output::json(&shown)?);
     }
+    if removals.iter().all(|removal| removal.records == 0) {
+        return Ok(output::line("nothing would go")?);
+    }
     let row = |removal: &Removal| {
         let groups = removal.groups.iter();
         let groups: Vec<String> = groups
@@ -306,7 +329,7 @@ pub(super) fn show_removals(name: &str, removals: &[Removal], json: bool) -> Res
     let rows: Vec<[String; 5]> = removals.iter().map(row).collect();
     let headings = [
         "PARTITION",
-        "NEW START",
+        "NEW LOG START",
         "RECORDS",
         "SIZE",
         "LOST TO GROUPS",
@@ -403,7 +426,7 @@ fn settings_table(topic: &Topic) -> Result<(), Failure> {
     let row = |(name, (value, is_default)): (&String, &(String, bool))| {
         [
             name.clone(),
-            value.clone(),
+            shown_setting(name, value),
             if *is_default {
                 "default".to_owned()
             } else {
@@ -430,7 +453,7 @@ fn changed_settings(topic: &Topic) -> String {
         .iter()
         .filter(|(_, (_, is_default))| !is_default);
     changed
-        .map(|(name, (value, _))| format!("{name}={value}"))
+        .map(|(name, (value, _))| format!("{name}={}", shown_setting(name, value)))
         .collect::<Vec<_>>()
         .join(" ")
 }

@@ -129,6 +129,6 @@ impl Trim {
             [partition.to_string(), earliest.to_string()]
         };
         let rows: Vec<[String; 2]> = trimmed.iter().map(row).collect();
-        Ok(output::table(["PARTITION", "STARTS AT"], &rows)?)
+        Ok(output::table(["PARTITION", "LOG START"], &rows)?)
     }
 }

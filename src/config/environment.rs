@@ -11,7 +11,7 @@ pub(crate) const TLS_CERT_VARIABLE: &str = "TAFFRAIL_TLS_CERT";
 pub(crate) const TLS_CERT_KEY_VARIABLE: &str = "TAFFRAIL_TLS_CERT_KEY";
 
 /// The one that gives them their token.
-const TOKEN_VARIABLE: &str = "TAFFRAIL_TOKEN";
+pub(crate) const TOKEN_VARIABLE: &str = "TAFFRAIL_TOKEN";
 
 /// Names the binary that the test brokers of clients run.
 const BINARY_VARIABLE: &str = "TAFFRAIL_BINARY";

@@ -29,8 +29,8 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 pub(crate) use descriptors::Descriptors;
 pub(crate) use environment::{
-    Supervisor, TLS_CA_VARIABLE, TLS_CERT_KEY_VARIABLE, TLS_CERT_VARIABLE, file_variable,
-    server_variable, supervisor, token_variable, variables, wants_colours,
+    Supervisor, TLS_CA_VARIABLE, TLS_CERT_KEY_VARIABLE, TLS_CERT_VARIABLE, TOKEN_VARIABLE,
+    file_variable, server_variable, supervisor, token_variable, variables, wants_colours,
 };
 pub(crate) use error::Error;
 pub(crate) use listen::HttpAddress;

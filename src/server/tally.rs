@@ -176,9 +176,9 @@ impl Drop for LoggedCall {
         } = self;
         let code = code.and_then(|code| CODES.get(code as usize)).copied();
         let took = clock.elapsed().saturating_sub(*started);
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let code = code.unwrap_or("none: it was given up before it was answered");
-        debug!(%path, %address, code, us, "a call has ended");
+        debug!(%path, %address, code, microseconds, "a call has ended");
     }
 }
 

@@ -30,7 +30,7 @@ pub use settings::{
     AppendsFrom, CleanupPolicy, Compression, Durability, Keys, LimitPolicy, RetentionHold,
     SettingError, TopicSettings,
 };
-pub(crate) use settings::{TOPIC_SETTINGS, TopicSetting, topic_settings_text};
+pub(crate) use settings::{TOPIC_SETTINGS, TopicSetting, shown_setting, topic_settings_text};
 pub use topic_name::{TopicName, TopicNameError};
 
 /// The name of the administrators' socket in the data directory.

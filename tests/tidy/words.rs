@@ -65,6 +65,41 @@ fn nameless_comments(file: &SourceFile) -> Vec<Violation> {
     found
 }
 
+/// How a comment begins that leaves it to the reader to find out what it is about: the item below
+/// has a name of its own.
+const THINGLESS: [&str; 6] = [
+    "That of ",
+    "Those of ",
+    "One who ",
+    "One that ",
+    "What of ",
+    "Of whom ",
+];
+
+/// Comments of items that begin with a word in the place of what they are about.
+fn thingless_comments(file: &SourceFile) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut is_within = false;
+    for (at, line) in file.text.lines().enumerate() {
+        let line = line.trim_start();
+        let text = line
+            .strip_prefix("///")
+            .or_else(|| line.strip_prefix("//!"));
+        if let Some(text) = text
+            && !is_within
+        {
+            for begins in THINGLESS {
+                if text.trim_start().starts_with(begins) {
+                    let problem = format!("{begins}…: say what it is");
+                    found.push(file.violation_in_line(at + 1, problem));
+                }
+            }
+        }
+        is_within = text.is_some();
+    }
+    found
+}
+
 fn empty_type_names(file: &SourceFile) -> Vec<Violation> {
     let mut found = Vec::new();
     for keyword in ["struct", "enum", "union", "trait", "type", "mod"] {
@@ -154,6 +189,15 @@ fn comments_name_those_they_speak_of() {
 }
 
 #[test]
+fn comments_of_items_begin_with_what_they_are_about() {
+    assert_clean(
+        rust()
+            .into_iter()
+            .flat_map(|file| thingless_comments(&file)),
+    );
+}
+
+#[test]
 fn no_type_has_a_name_that_could_be_anything() {
     assert_clean(files("src", "rs").iter().flat_map(empty_type_names));
 }
@@ -184,6 +228,24 @@ fn comments_without_a_name_are_found() {
     assert_eq!(
         lines_found(nameless_comments(&SourceFile::new("src/a.rs", text))),
         [1, 2]
+    );
+}
+
+#[test]
+fn comments_that_do_not_say_what_they_are_about_are_found() {
+    let text = concat!(
+        "/// That of a client.\n",
+        "fn a() {}\n",
+        "/// The place\n",
+        "/// That of a client begins a line in the middle.\n",
+        "fn b() {}\n",
+        "    /// One who reads.\n",
+        "// That of a line is another matter.\n",
+        "//! Those of a file.",
+    );
+    assert_eq!(
+        lines_found(thingless_comments(&SourceFile::new("src/a.rs", text))),
+        [1, 6, 8]
     );
 }
 

@@ -2,8 +2,22 @@
 
 use crate::{
     broker::{Actual, Expected, FailedCondition},
-    types::Offset,
+    types::{Offset, Version},
 };
+
+/// The text if an entity cannot be trimmed before a version.
+pub(super) fn version_out_of_range(topic: &str, before: Version, latest: Version) -> String {
+    if latest == Version::NONE {
+        return format!(
+            "the key has no record in topic {topic:?} yet: there is nothing to trim before version {before}"
+        );
+    }
+    format!(
+        "version {before} of an entity of topic {topic:?} is behind its next one: its latest is {latest}, so it can be \
+         trimmed before version {} at most",
+        latest.next()
+    )
+}
 
 /// How many records lie between two offsets; negative if `to` is before `from`.
 pub(super) fn distance(from: Offset, to: Offset) -> i128 {

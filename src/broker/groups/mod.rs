@@ -32,7 +32,7 @@ pub(crate) use show::{
     DescribedGroup, DescribedMember, DescribedPartition, GroupState, ListedGroup,
 };
 pub(in crate::broker) use texts::{Asked, nothing_committed, too_many};
-pub(crate) use texts::{CommitFenced, GroupOffsetOutOfRange};
+pub(crate) use texts::{CommitFenced, GroupOffsetOutOfRange, held};
 pub(crate) use under_way::Credit;
 
 use super::sequencer::Sequencer;

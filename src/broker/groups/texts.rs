@@ -61,14 +61,14 @@ impl fmt::Display for GroupOffsetOutOfRange {
         match asked {
             Asked::GoOn => write!(
                 f,
-                "group {group:?} is at offset {offset} of partition {partition} of topic {topic:?}, which holds \
-                 {earliest} up to {high_watermark}: reset the group (`taffrail group reset`), or join with another \
-                 `offset_gone`"
+                "group {group:?} is at offset {offset} of partition {partition} of topic {topic:?}, which holds {}: \
+                 reset the group, or join with another `offset_gone`",
+                held(*earliest, *high_watermark)
             ),
             Asked::Set => write!(
                 f,
                 "offset {offset} is outside of partition {partition} of topic {topic:?}, and nothing was set for group \
-                 {group:?}: set it to {earliest} up to {high_watermark}"
+                 {group:?}: set it to {earliest} to {high_watermark}"
             ),
             Asked::Commit => write!(
                 f,
@@ -110,6 +110,14 @@ impl CommitFenced {
             }
             (Some(current), _) => format!("has generation {current} now"),
         }
+    }
+}
+
+/// The offsets that a log has.
+pub(crate) fn held(earliest: Offset, high_watermark: Offset) -> String {
+    match earliest < high_watermark {
+        true => format!("{earliest} to {}", high_watermark.0 - 1),
+        false => format!("nothing, and whose next offset is {high_watermark}"),
     }
 }
 

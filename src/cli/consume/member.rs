@@ -130,6 +130,20 @@ fn ended(source: Error, printed: u64, (group, topic): (&str, &str)) -> Failure {
             --partition {partition} \
              --to {to}`"
         );
+    } else if let Error::OffsetOutOfRange { .. } = &source {
+        // What follows is for programs.
+        let (problem, _) = message
+            .split_once(": reset the group")
+            .unwrap_or((&message, ""));
+        message = format!(
+            "{problem}; to go on at the first record there is: `taffrail group reset {group} --topic \
+             {topic} --to earliest`"
+        );
+    } else if source.reason() == Some("FENCED") {
+        message = format!(
+            "another process has joined group {group:?} under the name of this member, and has its \
+             partitions now"
+        );
     } else if printed == 0 {
         return source.into();
     }

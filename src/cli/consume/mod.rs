@@ -15,7 +15,7 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
 };
 
 use serde_json::json;
@@ -29,18 +29,16 @@ use crate::{
     env::Env,
     types::{Offset, PartitionId, Position, RecordView, Version},
 };
-use places::{Start, Until};
+use places::{End, Start, Until};
 use plan::{Left, Plan, Source};
 use tail::Stretch;
 
 pub(super) async fn run(flags: ConsumeFlags, env: Env) -> Result<(), Failure> {
-    let server = Server::new(&flags.connection)?.retrying(&flags.retry_for)?;
+    let server = Server::new(&flags.connection)?;
+    let server = server.retrying(flags.retry_for.as_deref(), flags.follow)?;
     let now_ms = env.clock.now_ms();
     let from = Start::parse(&flags.from, now_ms)?;
-    let until = match &flags.until {
-        Some(text) => Some(Until::parse(text, now_ms)?),
-        None => None,
-    };
+    let until = Until::parse(&flags.until, now_ms)?;
     let format = match (&flags.format, flags.connection.json) {
         (Some(text), _) => Format::parse(text, &flags.topic)
             .map_err(|problem| Failure::Usage(format!("--format: {problem}")))?,
@@ -58,7 +56,7 @@ pub(super) async fn run(flags: ConsumeFlags, env: Env) -> Result<(), Failure> {
         return member::run(&flags, group, &server, (&from, format)).await;
     }
     let client = server.connect().await?;
-    let plan = Plan::new(&client, &flags, &from, until).await?;
+    let plan = Plan::new(&client, &flags, &from, &until).await?;
     let mut consumer = Consumer::new(plan, format, io::stdout());
     let consumed = tokio::select! {
         consumed = consumer.consume(client, &server) => consumed,
@@ -97,6 +95,7 @@ struct Consumer<W> {
     without_value: WithoutValue,
     /// Damaged ranges that were passed over.
     damaged: u64,
+    printed: u64,
     /// What one batch looks like: written at once, because standard output is slow for small
     /// pieces.
     out: Vec<u8>,
@@ -117,6 +116,7 @@ impl<W: Write> Consumer<W> {
             format,
             without_value: WithoutValue::default(),
             damaged: 0,
+            printed: 0,
             out: Vec::new(),
         }
     }
@@ -176,6 +176,7 @@ impl<W: Write> Consumer<W> {
             }
             if self.format.render(&mut self.out, batch.partition, &record) {
                 self.plan.count_printed();
+                self.printed += 1;
             } else {
                 self.without_value.count(&record);
             }
@@ -205,6 +206,11 @@ impl<W: Write> Consumer<W> {
 
     fn conclude(&self) -> Result<(), Failure> {
         self.without_value.tell();
+        let WithoutValue { tombstones, erased } = self.without_value;
+        // Whoever sees only that nothing comes may wait for it; a script need not be told.
+        if self.printed + tombstones + erased == 0 && io::stderr().is_terminal() {
+            said::remark("there was no such record");
+        }
         match self.damaged {
             0 => Ok(()),
             ranges => Err(Failure::DataLoss(format!(
@@ -251,7 +257,7 @@ impl Plan {
         client: &Client,
         flags: &ConsumeFlags,
         from: &Start,
-        until: Option<Until>,
+        until: &Until,
     ) -> Result<Self, Failure> {
         let topic = &flags.topic;
         let found = client.list_offsets(topic, Position::Latest).await?;
@@ -265,10 +271,17 @@ impl Plan {
                 .collect(),
             types: flags.event_type.clone(),
         };
-        let found = match from.partitions(flags) {
+        let found = match from.partitions(flags)? {
             Some(named) => only(found, &named, topic)?,
             None => found,
         };
+        for partition in until.own.keys() {
+            if !found.iter().any(|of| of.partition == *partition) {
+                return Err(Failure::Usage(format!(
+                    "--until: partition {partition} is not read"
+                )));
+            }
+        }
         let ends = ends(client, topic, &found, until, flags.follow).await?;
         let mut starts = BTreeMap::new();
         if let Some(count) = flags.last {
@@ -291,10 +304,14 @@ impl Plan {
             let left = Left::new(start, end, of.high_watermark);
             partitions.insert(of.partition, left);
         }
-        let until_ms = match until {
-            Some(Until::Timestamp(ms)) if flags.follow => Some(ms),
-            _ => None,
-        };
+        let mut until_ms = BTreeMap::new();
+        for &partition in partitions.keys() {
+            if let Some(End::Timestamp(ms)) = until.of(partition)
+                && flags.follow
+            {
+                until_ms.insert(partition, ms);
+            }
+        }
         Ok(Self::of(source, partitions, flags.follow, flags.max).until_ms(until_ms))
     }
 }
@@ -321,24 +338,24 @@ async fn ends(
     client: &Client,
     topic: &str,
     found: &[PartitionOffset],
-    until: Option<Until>,
+    until: &Until,
     follow: bool,
 ) -> Result<BTreeMap<PartitionId, Option<Offset>>, Failure> {
     let mut at_time = BTreeMap::new();
-    if let Some(Until::Timestamp(ms)) = until {
+    for ms in until.times() {
         for of in client.list_offsets(topic, Position::Timestamp(ms)).await? {
-            at_time.insert(of.partition, of);
+            at_time.insert((of.partition, ms), of);
         }
     }
     let mut ends = BTreeMap::new();
     for of in found {
-        let end = match until {
+        let end = match until.of(of.partition) {
             None => None,
-            Some(Until::End) => Some(of.high_watermark),
-            Some(Until::Offset(offset)) => Some(offset),
+            Some(End::HighWatermark) => Some(of.high_watermark),
+            Some(End::Offset(offset)) => Some(offset),
             // At the high watermark there is no such record yet.
-            Some(Until::Timestamp(_)) => at_time
-                .get(&of.partition)
+            Some(End::Timestamp(ms)) => at_time
+                .get(&(of.partition, ms))
                 .filter(|at| at.offset < at.high_watermark)
                 .map(|at| at.offset),
         };

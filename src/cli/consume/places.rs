@@ -1,6 +1,6 @@
 //! Where a read starts and where it ends, as it is typed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     cli::{Failure, flags::ConsumeFlags, time::parse_position},
@@ -16,47 +16,81 @@ pub(super) struct Start {
     pub(super) own: BTreeMap<PartitionId, Position>,
 }
 
-/// Where to stop, in every partition.
+/// Where to stop, in each partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Until {
+    /// In partitions without a place of their own, if anywhere.
+    pub(super) general: Option<End>,
+    /// In these.
+    pub(super) own: BTreeMap<PartitionId, End>,
+}
+
+/// A place to stop at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Until {
-    /// At the high watermark of the start.
-    End,
+pub(super) enum End {
+    /// At what it is at the start.
+    HighWatermark,
     /// Before this offset.
     Offset(Offset),
     /// Before the first record whose timestamp is this or later.
     Timestamp(i64),
 }
 
-impl Start {
-    /// What `--from` says, as often as it is given.
-    pub(super) fn parse(texts: &[String], now_ms: i64) -> Result<Self, Failure> {
-        let mut start = Self::default();
+/// The places that a flag gives, as often as it is given: of all partitions, and of single ones.
+#[derive(Default)]
+struct Given {
+    general: Option<Position>,
+    own: BTreeMap<PartitionId, Position>,
+}
+
+impl Given {
+    fn parse(flag: &str, texts: &[String], now_ms: i64) -> Result<Self, Failure> {
+        let mut given = Self::default();
         for text in texts {
-            start
+            given
                 .add(text, now_ms)
-                .map_err(|problem| Failure::Usage(format!("--from: {problem}")))?;
+                .map_err(|problem| Failure::Usage(format!("{flag}: {problem}")))?;
         }
-        Ok(start)
+        Ok(given)
     }
 
     fn add(&mut self, text: &str, now_ms: i64) -> Result<(), String> {
         let Some(places) = places_of_partitions(text) else {
-            let place = parse_position(text, now_ms)?;
+            let place = place(text, now_ms)?;
             return match self.general.replace(place) {
                 None => Ok(()),
                 Some(_) => Err("two places are given for the same partitions".to_owned()),
             };
         };
-        for (partition, place) in places {
+        for (partition, text) in places {
             let number = partition
                 .parse()
                 .map_err(|_| format!("{partition} is too large for a partition"))?;
-            let place = parse_position(place, now_ms)?;
+            if text.is_empty() {
+                return Err(format!("no place is given for partition {number}"));
+            }
+            let place = place(text, now_ms)?;
             if self.own.insert(PartitionId(number), place).is_some() {
                 return Err(format!("two places are given for partition {number}"));
             }
         }
         Ok(())
+    }
+}
+
+/// A place; `end` is another name of the latest.
+fn place(text: &str, now_ms: i64) -> Result<Position, String> {
+    match text {
+        "end" => Ok(Position::Latest),
+        text => parse_position(text, now_ms),
+    }
+}
+
+impl Start {
+    /// What `--from` says, as often as it is given.
+    pub(super) fn parse(texts: &[String], now_ms: i64) -> Result<Self, Failure> {
+        let Given { general, own } = Given::parse("--from", texts, now_ms)?;
+        Ok(Self { general, own })
     }
 
     /// Where to start in a partition.
@@ -66,14 +100,21 @@ impl Start {
     }
 
     /// The partitions to read, where not all are.
-    pub(super) fn partitions(&self, flags: &ConsumeFlags) -> Option<Vec<PartitionId>> {
-        let mut named: Vec<PartitionId> =
-            flags.partition.iter().copied().map(PartitionId).collect();
-        if named.is_empty() && (self.general.is_some() || self.own.is_empty()) {
-            return None;
+    pub(super) fn partitions(
+        &self,
+        flags: &ConsumeFlags,
+    ) -> Result<Option<Vec<PartitionId>>, Failure> {
+        let named: Vec<PartitionId> = flags.partition.iter().copied().map(PartitionId).collect();
+        if named.is_empty() {
+            let are_all = self.general.is_some() || self.own.is_empty();
+            return Ok((!are_all).then(|| self.own.keys().copied().collect()));
         }
-        named.extend(self.own.keys());
-        Some(named)
+        match self.own.keys().find(|of| !named.contains(of)) {
+            None => Ok(Some(named)),
+            Some(left_out) => Err(Failure::Usage(format!(
+                "--from names a place in partition {left_out}, which --partition leaves out"
+            ))),
+        }
     }
 
     /// The one place that all partitions have, if they have.
@@ -84,17 +125,45 @@ impl Start {
 }
 
 impl Until {
-    /// What `--until` says.
-    pub(super) fn parse(text: &str, now_ms: i64) -> Result<Self, Failure> {
-        if text == "end" {
-            return Ok(Self::End);
+    /// What `--until` says, as often as it is given.
+    pub(super) fn parse(texts: &[String], now_ms: i64) -> Result<Self, Failure> {
+        let given = Given::parse("--until", texts, now_ms)?;
+        let mut until = Self::default();
+        if let Some(place) = given.general {
+            until.general = Some(End::at(place)?);
         }
-        let usage = |problem: String| Failure::Usage(format!("--until: {problem}"));
-        match parse_position(text, now_ms).map_err(usage)? {
+        for (partition, place) in given.own {
+            until.own.insert(partition, End::at(place)?);
+        }
+        Ok(until)
+    }
+
+    /// Where to stop in a partition, if anywhere.
+    pub(super) fn of(&self, partition: PartitionId) -> Option<End> {
+        self.own.get(&partition).copied().or(self.general)
+    }
+
+    /// The times that are named.
+    pub(super) fn times(&self) -> BTreeSet<i64> {
+        let mut times = BTreeSet::new();
+        for end in self.own.values().chain(&self.general) {
+            if let End::Timestamp(ms) = end {
+                times.insert(*ms);
+            }
+        }
+        times
+    }
+}
+
+impl End {
+    fn at(place: Position) -> Result<Self, Failure> {
+        match place {
             Position::Offset(offset) => Ok(Self::Offset(offset)),
             Position::Timestamp(ms) => Ok(Self::Timestamp(ms)),
-            Position::Latest => Ok(Self::End),
-            Position::Earliest => Err(usage("nothing lies before the earliest record".to_owned())),
+            Position::Latest => Ok(Self::HighWatermark),
+            Position::Earliest => Err(Failure::Usage(
+                "--until: nothing lies before the earliest record".to_owned(),
+            )),
         }
     }
 }

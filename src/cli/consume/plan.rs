@@ -15,7 +15,7 @@ pub(super) struct Plan {
     partitions: BTreeMap<PartitionId, Left>,
     follow: bool,
     /// With `follow`: a record of this time or later ends its partition.
-    until_ms: Option<i64>,
+    until_ms: BTreeMap<PartitionId, i64>,
     /// How many more records to print.
     max: Option<u64>,
 }
@@ -101,13 +101,13 @@ impl Plan {
             source,
             partitions,
             follow,
-            until_ms: None,
+            until_ms: BTreeMap::new(),
             max,
         }
     }
 
-    /// Partitions that go on end at a record of this time.
-    pub(super) fn until_ms(self, until_ms: Option<i64>) -> Self {
+    /// These partitions end at a record of such a time.
+    pub(super) fn until_ms(self, until_ms: BTreeMap<PartitionId, i64>) -> Self {
         Self { until_ms, ..self }
     }
 
@@ -131,7 +131,8 @@ impl Plan {
         let Some(left) = self.partitions.get_mut(&partition) else {
             return false;
         };
-        let is_late = self.until_ms.is_some_and(|ms| timestamp_ms(record) >= ms);
+        let until_ms = self.until_ms.get(&partition);
+        let is_late = until_ms.is_some_and(|ms| timestamp_ms(record) >= *ms);
         if left.end.is_none() && is_late {
             left.end = Some(offset);
         }

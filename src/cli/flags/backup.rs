@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::ConnectionFlags;
-use crate::cli::failure::EXIT_CODES;
 
 /// Copy all that a running broker has to a directory of this machine.
 ///
@@ -14,7 +13,6 @@ use crate::cli::failure::EXIT_CODES;
 /// the backup that was there counts until the new one is whole. One that was cut off goes on where
 /// it was when the command is given again.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
 pub(in crate::cli) struct BackupFlags {
     #[command(flatten)]
     pub(in crate::cli) connection: ConnectionFlags,
@@ -27,7 +25,6 @@ pub(in crate::cli) struct BackupFlags {
 /// A backup that is not whole, or not as it was taken, is refused. No broker has to run; when it is
 /// done, `taffrail serve --data-dir` serves what the backup has.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
 pub(in crate::cli) struct RestoreFlags {
     /// The directory with the backup, which is not changed
     pub(in crate::cli) dir: PathBuf,

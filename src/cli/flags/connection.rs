@@ -60,6 +60,17 @@ impl ConnectionFlags {
         self.json |= other.json;
     }
 
+    /// The first flag about TLS that is given, if one is.
+    pub(in crate::cli) fn first_of_tls(&self) -> Option<&'static str> {
+        let given = [
+            ("--tls-ca", self.tls_ca.is_some()),
+            ("--tls-cert", self.tls_cert.is_some()),
+            ("--tls-key", self.tls_key.is_some()),
+        ];
+        let first = given.iter().find(|(_, is_given)| *is_given);
+        first.map(|(flag, _)| *flag)
+    }
+
     /// The first flag that is given, if one is.
     pub(super) fn first(&self) -> Option<&'static str> {
         let given = [
@@ -77,7 +88,7 @@ impl ConnectionFlags {
 }
 
 /// The flags of [`ConnectionFlags`] that take a value.
-const WITH_VALUE: [&str; 6] = [
+pub(super) const WITH_VALUE: [&str; 6] = [
     "--server",
     "--tls-ca",
     "--tls-cert",

@@ -26,11 +26,14 @@ pub(in crate::cli) struct ConsumeFlags {
     ///
     /// P:PLACE is the place in partition P, and may be given again, as 0:17,3:-1h or with another
     /// --from. Then only these partitions are read, unless a place without a partition is given as
-    /// well: that one is for all others.
+    /// well, which is for all others, or --partition says which are read.
     #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
     pub(in crate::cli) from: Vec<String>,
     /// Stop before this place in every partition: an offset, a time, -1h for so long ago, or end
     /// [default: end, as it is at the start; with --follow: never]
+    ///
+    /// P:PLACE is the place in partition P, and may be given again, as 0:17,3:-1h or with another
+    /// --until. Partitions without a place are read as if there were no --until.
     ///
     /// With --follow it waits for the place: for the record before the offset, or for a record of
     /// that time or later, in every partition.
@@ -40,17 +43,17 @@ pub(in crate::cli) struct ConsumeFlags {
         allow_hyphen_values = true,
         conflicts_with = "group"
     )]
-    pub(in crate::cli) until: Option<String>,
+    pub(in crate::cli) until: Vec<String>,
     /// Begin with the last N records of every partition, of those that --key and --type let through
     #[arg(long, value_name = "N", conflicts_with_all = ["from", "group"])]
     pub(in crate::cli) last: Option<u64>,
-    /// Only records with this key, or another one that is given
+    /// Only records with this key; may be given again, and then with one of these
     #[arg(long, value_name = "K", allow_hyphen_values = true)]
     pub(in crate::cli) key: Vec<OsString>,
-    /// Only records of this type, or another one that is given
+    /// Only records of this type; may be given again, and then of one of these
     #[arg(long = "type", value_name = "T", allow_hyphen_values = true)]
     pub(in crate::cli) event_type: Vec<String>,
-    /// The partition, or another one that is given [default: all]
+    /// The partition; may be given again, or as 0,3 [default: all]
     #[arg(long, value_name = "P", value_delimiter = ',')]
     pub(in crate::cli) partition: Vec<u32>,
     /// Read as a member of this group; --from then says where to begin where nothing is committed
@@ -73,7 +76,8 @@ pub(in crate::cli) struct ConsumeFlags {
         long_help = format!("What to print\n\n{LETTERS}")
     )]
     pub(in crate::cli) format: Option<String>,
-    /// How long to try to reach a broker that has gone away
-    #[arg(long, value_name = "DURATION", default_value = "60s")]
-    pub(in crate::cli) retry_for: String,
+    /// How long to look for a broker that is away; at the start too if it is given, or with
+    /// --follow [default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    pub(in crate::cli) retry_for: Option<String>,
 }

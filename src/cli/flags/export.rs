@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::ConnectionFlags;
-use crate::cli::failure::EXIT_CODES;
 
 /// Print a topic as lines of JSON, with all that it takes to import it elsewhere.
 ///
@@ -17,7 +16,6 @@ use crate::cli::failure::EXIT_CODES;
 /// Each partition is exported up to its end as it is at the beginning. A broker as a whole is
 /// copied by taffrail backup.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
 pub(in crate::cli) struct ExportFlags {
     #[command(flatten)]
     pub(in crate::cli) connection: ConnectionFlags,
@@ -35,7 +33,6 @@ pub(in crate::cli) struct ExportFlags {
 /// whatever reason, goes on when the command is given again with the same lines. What it cannot
 /// know of an entity without records is its version: that begins at 1 again.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
 pub(in crate::cli) struct ImportFlags {
     #[command(flatten)]
     pub(in crate::cli) connection: ConnectionFlags,

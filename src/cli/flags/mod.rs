@@ -27,7 +27,7 @@ pub(super) use token::{TokenCommand, TokenFlags};
 pub(super) use typed::{command, parse};
 
 use super::version;
-use crate::types::topic_settings_text;
+use crate::types::{limits::MAX_PARTITIONS_PER_TOPIC, topic_settings_text};
 
 /// Taffrail: a log broker and an event store in one binary, durable when it answers.
 #[derive(Debug, Parser)]
@@ -146,7 +146,7 @@ pub(super) struct ManFlags {
     /// The command that it is about, such as topic trim [default: taffrail itself]
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     pub(super) words: Vec<String>,
-    /// Write all pages, a file for each command, into this directory, which is there
+    /// Write all pages, a file for each command, into this directory, which is made if it is not there
     #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
 }
@@ -271,7 +271,12 @@ pub(super) enum TopicCommand {
         /// Its name: letters, digits, '.', '_' and '-'
         name: String,
         /// How many partitions
-        #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
+        #[arg(
+            long,
+            value_name = "N",
+            default_value_t = 1,
+            value_parser = value_parser!(u32).range(1..=i64::from(MAX_PARTITIONS_PER_TOPIC))
+        )]
         partitions: u32,
         /// A setting, such as segment.bytes=64MiB; may be given again
         #[arg(long, value_name = "KEY=VALUE")]
@@ -314,7 +319,7 @@ pub(super) enum TopicCommand {
         /// Its name
         name: String,
         /// How many it is to have in all
-        #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+        #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=i64::from(MAX_PARTITIONS_PER_TOPIC)))]
         to: u32,
     },
     /// Compact a topic now: of each key the last records stay

@@ -90,7 +90,7 @@ pub(in crate::cli) struct ProduceFlags {
     /// The partition [default: that of the key; lines without a key go where the broker likes]
     #[arg(long, value_name = "P")]
     pub(in crate::cli) partition: Option<u32>,
-    /// How long the broker may be away, or make no progress
-    #[arg(long, value_name = "DURATION", default_value = "60s")]
-    pub(in crate::cli) retry_for: String,
+    /// How long the broker may be away, at the start too, or make no progress [default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    pub(in crate::cli) retry_for: Option<String>,
 }

@@ -6,9 +6,9 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use super::{
     Command, ConnectionFlags, Flags,
-    connection::{is_connection_flag, takes_next_word},
+    connection::{WITH_VALUE, is_connection_flag, takes_next_word},
 };
-use crate::cli::failure::{EXIT_CODES, Failure};
+use crate::cli::failure::{Failure, exit_codes};
 
 /// A command that was typed.
 #[derive(Debug)]
@@ -70,19 +70,48 @@ impl Typed {
     }
 }
 
-/// All that can be typed. Every command says which codes it ends with.
+/// All that can be typed. Every command says which codes it ends with, and its own flags ahead of
+/// those by which it finds its broker.
 pub(in crate::cli) fn command() -> clap::Command {
     // What may be typed before the command as well is no flag of those that do not have it.
     let command = Flags::command().mut_args(|flag| flag.global(false));
-    with_exit_codes(command)
+    described(command, "")
 }
 
-fn with_exit_codes(command: clap::Command) -> clap::Command {
+/// The heading of the flags that most commands have.
+const CONNECTION: &str = "Connection";
+
+/// Completes what is declared of a command, of which this is the first word, and of those below it.
+fn described(command: clap::Command, first: &str) -> clap::Command {
+    let codes = exit_codes(first);
     let help = match command.get_after_help() {
-        Some(help) => format!("{help}\n\n{EXIT_CODES}"),
-        None => EXIT_CODES.to_owned(),
+        Some(help) => format!("{help}\n\n{codes}"),
+        None => codes,
     };
-    command.after_help(help).mut_subcommands(with_exit_codes)
+    let asks_a_broker = command
+        .get_arguments()
+        .any(|flag| flag.get_id() == "server");
+    let command = command.after_help(help).mut_args(|flag| {
+        let name = format!("--{}", flag.get_long().unwrap_or_default());
+        let is_about_the_broker = asks_a_broker && WITH_VALUE.contains(&&*name);
+        let flag = match is_about_the_broker {
+            true => flag.help_heading(CONNECTION),
+            false => flag,
+        };
+        // So that what is wrong with a number below 0 is said of the number.
+        let takes_value = flag.get_long().is_some() && flag.get_action().takes_values();
+        match takes_value && !flag.is_allow_hyphen_values_set() {
+            true => flag.allow_negative_numbers(true),
+            false => flag,
+        }
+    });
+    command.mut_subcommands(|within| {
+        let first = match first {
+            "" => within.get_name().to_owned(),
+            first => first.to_owned(),
+        };
+        described(within, &first)
+    })
 }
 
 fn name(matches: &ArgMatches) -> String {

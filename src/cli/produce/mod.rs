@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 
 use super::{Failure, connection::Server, flags::ProduceFlags, output, said, signals::Stop};
 use crate::{
-    client::Producer,
+    client::{Error, Producer},
     env::Env,
     types::{PartitionId, Version},
 };
@@ -53,7 +53,7 @@ const LINGER: Duration = Duration::from_millis(5);
 type Source = mpsc::Receiver<Result<Vec<Line>, BadInput>>;
 
 pub(super) async fn run(flags: ProduceFlags, env: Env) -> Result<(), Failure> {
-    let server = Server::new(&flags.connection)?.retrying(&flags.retry_for)?;
+    let server = Server::new(&flags.connection)?.retrying(flags.retry_for.as_deref(), true)?;
     let fixed = Fixed::parse(&flags)?;
     // Files are opened first: a name that is mistyped should not need a broker to be noticed.
     let inputs = Input::open_all(&flags.file).await?;
@@ -119,7 +119,7 @@ async fn deliver_lines(
         summary.print(&flags.topic)
     };
     // What became of the lines is worth more than that nobody could be told on standard output.
-    outcome.map_err(|stopped| stopped.into_failure(&summary))?;
+    outcome.map_err(|stopped| stopped.into_failure(&summary, server))?;
     printed.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::Output(error),
         _ => Failure::General(format!(
@@ -241,7 +241,7 @@ fn progress(len: Option<u64>) -> ProgressBar {
 
 impl Stopped {
     /// Says how far it came, so that it can be gone on from there.
-    fn into_failure(self, summary: &Summary) -> Failure {
+    fn into_failure(self, summary: &Summary, server: &Server) -> Failure {
         let so_far = format!("{}; {}", summary.stored(), summary.go_on());
         match self {
             Self::BadInput(bad @ BadInput::TooShort { .. }) => {
@@ -274,14 +274,25 @@ impl Stopped {
                 lines: Some(lines),
                 error,
             } => Failure::CallIn {
-                message: format!("{error}; {}", in_doubt(lines, summary)),
+                message: format!("{}; {}", gave_up(&error, server), in_doubt(lines, summary)),
                 source: error,
             },
             Self::Lost { lines: None, error } => Failure::CallIn {
-                message: format!("{error}; {so_far}"),
+                message: format!("{}; {so_far}", gave_up(&error, server)),
                 source: error,
             },
         }
+    }
+}
+
+/// That the broker did not come back in time.
+fn gave_up(error: &Error, server: &Server) -> String {
+    let seconds = server.retry_for().max(LEAST_PATIENCE).as_secs_f64();
+    match error {
+        Error::Unavailable { .. } | Error::OutcomeUnknown { .. } | Error::StreamEnded { .. } => {
+            format!("{}; gave up after {seconds} s", server.why_away(error))
+        }
+        _ => error.to_string(),
     }
 }
 

@@ -37,6 +37,30 @@ fn every_command_says_which_codes_it_ends_with() {
     }
     let mut command = flags::command();
     look(&mut command);
+    for (name, has, has_not) in [
+        (
+            "serve",
+            &["  74  ", "  78  "][..],
+            &["  3   ", "  5   "][..],
+        ),
+        (
+            "clock",
+            &["  4   ", "  5   "],
+            &["  3   ", "  74  ", "  78  "],
+        ),
+        ("produce", &["  3   ", "  5   "], &["  6   ", "  74  "]),
+        ("inspect", &["  6   ", "  78  "], &["  4   ", "  5   "]),
+        ("version", &["  1   "], &["  4   ", "  6   "]),
+    ] {
+        let command = command.find_subcommand_mut(name).expect("there is one");
+        let help = command.render_help().to_string();
+        for code in has {
+            assert!(help.contains(code), "{name}, {code}: {help}");
+        }
+        for code in has_not {
+            assert!(!help.contains(code), "{name}, {code}: {help}");
+        }
+    }
     let mut create = command
         .find_subcommand("topic")
         .and_then(|topic| topic.find_subcommand("create"))

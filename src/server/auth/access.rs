@@ -48,8 +48,8 @@ struct Call {
 struct Asked {
     /// A stream ends when that is not allowed any more; the audit log names it.
     needs: Option<Vec<Need<'static>>>,
-    /// What it does to the broker, if the audit log is to have that.
-    act: Option<&'static str>,
+    /// What it does to the broker, with details, if the audit log is to have that.
+    act: Option<(&'static str, String)>,
 }
 
 /// What a call is, as far as it matters when it ends.
@@ -176,7 +176,7 @@ impl Access {
             let needs = request.asks().into_iter().map(Need::into_owned);
             *asked = Asked {
                 needs: Some(needs.collect()),
-                act,
+                act: act.map(|act| (act, shortened(&request.details()))),
             };
         }
     }
@@ -241,7 +241,7 @@ impl Access {
     /// Has the audit log say what has come of the call, if it is an act of an administrator.
     fn note(&self, came: &Came) {
         let asked = lock(&self.0.asked);
-        let (Some(act), Some(needs)) = (asked.act, &asked.needs) else {
+        let (Some((act, details)), Some(needs)) = (&asked.act, &asked.needs) else {
             return;
         };
         let shown = needs.iter().take(MOST_SHOWN);
@@ -252,7 +252,11 @@ impl Access {
             on.push(format!("{more} more"));
         }
         let on = on.join(", ");
-        audit::acted(&self.authority().auth.trail, &self.told(act, &on), came);
+        let told = Told {
+            details,
+            ..self.told(act, &on)
+        };
+        audit::acted(&self.authority().auth.trail, &told, came);
     }
 
     /// Whether the call may go on: its caller is known, and may still do what it has asked for.
@@ -342,6 +346,7 @@ impl Access {
             who: (self.0.caller.principal.as_str(), &*self.0.address),
             operation,
             resource,
+            details: "",
         }
     }
 

@@ -45,6 +45,11 @@ pub(crate) trait Asks {
     fn act(&self) -> Option<&'static str> {
         None
     }
+
+    /// What the audit log is to have of that beside its resource; empty where there is no more.
+    fn details(&self) -> String {
+        String::new()
+    }
 }
 
 /// What a stream of appends asks for as a whole: each of them is looked at by itself.
@@ -119,9 +124,28 @@ impl Asks for Append {
     }
 }
 
+/// The settings that are set, and those that get their defaults again.
+fn settings<'a>(
+    set: impl IntoIterator<Item = (&'a String, &'a String)>,
+    reset: &[String],
+) -> String {
+    let mut named: Vec<String> = Vec::new();
+    for (name, value) in set {
+        named.push(format!("{name}={value}"));
+    }
+    named.sort();
+    for name in reset {
+        named.push(format!("{name} reset"));
+    }
+    named.join(", ")
+}
+
 /// What asks for one operation on what a field names; and what it does, if it changes that.
 macro_rules! one_need {
-    ($($request:ty => $operation:ident $resource:ident $field:ident $(, $act:literal)?;)*) => {
+    ($(
+        $request:ty => $operation:ident $resource:ident $field:ident
+        $(, $act:literal $(, $details:expr)?)?;
+    )*) => {
         $(impl Asks for $request {
             fn asks(&self) -> Vec<Need<'_>> {
                 vec![may(Operation::$operation, $resource(&self.$field))]
@@ -129,7 +153,12 @@ macro_rules! one_need {
 
             $(fn act(&self) -> Option<&'static str> {
                 Some($act)
-            })?
+            }
+
+            $(fn details(&self) -> String {
+                let details: fn(&Self) -> String = $details;
+                details(self)
+            })?)?
         })*
     };
 }
@@ -140,9 +169,13 @@ one_need! {
     ReadKeyRequest => Read topic topic;
     GetLatestRequest => Read topic topic;
     EraseKeyRequest => Erase topic topic, "erase an entity";
-    CreateTopicRequest => TopicAdmin topic name, "create a topic";
+    CreateTopicRequest => TopicAdmin topic name, "create a topic", |request| {
+        settings(&request.settings, &[])
+    };
     DeleteTopicRequest => TopicAdmin topic name, "delete a topic";
-    AddPartitionsRequest => TopicAdmin topic topic, "add partitions";
+    AddPartitionsRequest => TopicAdmin topic topic, "add partitions", |request| {
+        format!("to {}", request.partitions)
+    };
     CompactRequest => TopicAdmin topic topic, "compact a topic";
     DescribeGroupRequest => Group group group;
     RemoveMemberRequest => Group group group, "remove a member";
@@ -151,7 +184,9 @@ one_need! {
 
 /// The same of what may be tried without doing it.
 macro_rules! one_need_if_meant {
-    ($($request:ty => $operation:ident $resource:ident $field:ident, $act:literal;)*) => {
+    ($(
+        $request:ty => $operation:ident $resource:ident $field:ident, $act:literal, $details:expr;
+    )*) => {
         $(impl Asks for $request {
             fn asks(&self) -> Vec<Need<'_>> {
                 vec![may(Operation::$operation, $resource(&self.$field))]
@@ -160,14 +195,25 @@ macro_rules! one_need_if_meant {
             fn act(&self) -> Option<&'static str> {
                 (!self.dry_run).then_some($act)
             }
+
+            fn details(&self) -> String {
+                let details: fn(&Self) -> String = $details;
+                details(self)
+            }
         })*
     };
 }
 
 one_need_if_meant! {
-    TrimKeyRequest => Erase topic topic, "trim an entity";
-    AlterTopicRequest => TopicAdmin topic name, "alter a topic";
-    TrimRequest => TopicAdmin topic topic, "trim a partition";
+    TrimKeyRequest => Erase topic topic, "trim an entity", |request| {
+        format!("before version {}", request.before_version)
+    };
+    AlterTopicRequest => TopicAdmin topic name, "alter a topic", |request| {
+        settings(&request.set, &request.reset)
+    };
+    TrimRequest => TopicAdmin topic topic, "trim a partition", |request| {
+        format!("partition {} before offset {}", request.partition, request.before_offset)
+    };
 }
 
 /// What looks at the broker itself.

@@ -18,6 +18,8 @@ pub(super) struct Told<'a> {
     pub(super) who: Who<'a>,
     pub(super) operation: &'a str,
     pub(super) resource: &'a str,
+    /// Such as the settings that are changed; empty where there is no more to tell.
+    pub(super) details: &'a str,
 }
 
 /// A call that its caller may not make.
@@ -35,6 +37,7 @@ pub(super) fn denied_again(trail: &Trail) {
             who: (&denied.principal, &denied.address),
             operation: &denied.operation,
             resource: &denied.resource,
+            details: "",
         };
         say_denied(trail, &told, denied.count);
     }
@@ -84,9 +87,10 @@ pub(super) fn acted(trail: &Trail, told: &Told<'_>, came: &Came) {
         address,
         operation = told.operation,
         resource = told.resource,
+        details = (!told.details.is_empty()).then_some(told.details),
         outcome,
         cause,
-        "an administrator has acted"
+        "a caller has acted"
     );
     trail.tell(About::Acts, || {
         let mut object = object(told, outcome);
@@ -105,6 +109,7 @@ pub(super) fn reloaded(trail: &Trail, time_ms: i64, what: &str, count: usize) {
         who: ("", ""),
         operation: "change the configuration file",
         resource: what,
+        details: "",
     };
     trail.tell(About::Acts, || object(&told, "done").to_string());
 }
@@ -112,12 +117,16 @@ pub(super) fn reloaded(trail: &Trail, time_ms: i64, what: &str, count: usize) {
 /// As a record has it.
 fn object(told: &Told<'_>, outcome: &str) -> Value {
     let (principal, address) = told.who;
-    json!({
+    let mut object = json!({
         "time_ms": told.time_ms,
         "principal": principal,
         "address": address,
         "operation": told.operation,
         "resource": told.resource,
         "outcome": outcome,
-    })
+    });
+    if !told.details.is_empty() {
+        object["details"] = json!(told.details);
+    }
+    object
 }

@@ -6,7 +6,7 @@ mod declared;
 mod text;
 
 pub(crate) use declared::{TOPIC_SETTINGS, TopicSetting};
-pub(crate) use text::topic_settings_text;
+pub(crate) use text::{shown_setting, topic_settings_text};
 
 use super::{
     limits::{RETAINED_SEGMENTS, SEGMENT_BYTES, SEGMENT_MS},
@@ -174,7 +174,12 @@ pub enum SettingError {
         reason: &'static str,
     },
     /// The value is too small or too large.
-    #[error("setting {name} cannot be {value}; it is between {min} and {max}")]
+    #[error(
+        "setting {name} cannot be {}; it is between {} and {}",
+        shown_setting(name, &value.to_string()),
+        shown_setting(name, &min.to_string()),
+        shown_setting(name, &max.to_string())
+    )]
     OutOfBounds {
         /// The setting.
         name: &'static str,

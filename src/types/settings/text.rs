@@ -65,7 +65,40 @@ impl TopicSetting {
     }
 }
 
+/// The value of a setting as people type it: `30d` for 2592000000. What is no such value stays.
+pub(crate) fn shown_setting(name: &str, value: &str) -> String {
+    let declared = TOPIC_SETTINGS.iter().find(|declared| declared.name == name);
+    let unit = match declared.map(|declared| &declared.kind) {
+        Some(Kind::Number { unit, .. } | Kind::Limit { unit, .. }) => *unit,
+        _ => return value.to_owned(),
+    };
+    match value.parse() {
+        Ok(number) => unit.typed(number),
+        Err(_) => value.to_owned(),
+    }
+}
+
 impl Unit {
+    /// A number in the largest unit that divides it, as it can be typed.
+    pub(super) fn typed(self, number: u64) -> String {
+        let units: &[(u64, &str)] = match self {
+            Self::Bytes => &[(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")],
+            Self::Millis => &[
+                (86_400_000, "d"),
+                (3_600_000, "h"),
+                (60_000, "m"),
+                (1_000, "s"),
+                (1, "ms"),
+            ],
+            Self::Plain => &[],
+        };
+        let whole = units.iter().find(|(unit, _)| number.is_multiple_of(*unit));
+        match whole {
+            Some((unit, name)) if number > 0 => format!("{}{name}", number / unit),
+            _ => number.to_string(),
+        }
+    }
+
     /// A number in the largest unit that divides it.
     fn told(self, number: u64) -> String {
         const DAY: u64 = 86_400_000;

@@ -3,7 +3,7 @@
 use crate::types::{
     Durability, Keys, SettingError, TOPIC_SETTINGS, TopicSettings,
     limits::{RECORD_BYTES, SEGMENT_BYTES, SEGMENT_MS},
-    topic_settings_text,
+    shown_setting, topic_settings_text,
 };
 
 /// A value for every setting that differs from its default.
@@ -121,7 +121,12 @@ fn the_bounds_themselves_are_allowed_and_one_more_or_less_is_not() {
             );
             assert_eq!(
                 error.to_string(),
-                format!("setting {name} cannot be {value}; it is between {min} and {max}")
+                format!(
+                    "setting {name} cannot be {}; it is between {} and {}",
+                    shown_setting(name, &value.to_string()),
+                    shown_setting(name, &min.to_string()),
+                    shown_setting(name, &max.to_string())
+                )
             );
             assert_eq!(settings, before, "a refused value must change nothing");
         }

@@ -2,10 +2,13 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    process::{Child, ChildStderr},
+    process::{Child, ChildStderr, Command},
 };
 
-use super::{Serve, binary, started, text};
+use super::{Serve, assert_fails, binary, free_port, run, started, temporary, text};
+
+/// Where no broker listens.
+const NOBODY: &str = "http://127.0.0.9:1";
 
 /// A command under way, and what it says.
 struct Waiting {
@@ -16,7 +19,10 @@ struct Waiting {
 impl Waiting {
     fn start(broker: &Serve, args: &[&str]) -> Self {
         let mut command = binary();
-        command.args(args).args(["--server", &broker.url]);
+        Self::of(command.args(args).args(["--server", &broker.url]))
+    }
+
+    fn of(command: &mut Command) -> Self {
         let mut process = command.spawn().expect("the binary is there");
         let said = process.stderr.take().expect("it is piped");
         Self {
@@ -54,7 +60,7 @@ fn a_consumer_says_when_the_broker_is_away_and_when_it_is_back() {
         let mut consumer = Waiting::start(&broker, &follow);
         consumer.prints("one\n");
         let listen = broker.kill();
-        consumer.says("trying again for 60 s");
+        consumer.says(&format!("the broker at http://{listen} is away ("));
         let broker = Serve::start(dir.path(), &listen);
         consumer.says("the broker is back");
         broker.succeed(&["produce", "t"], b"two\n");
@@ -84,4 +90,51 @@ fn a_producer_says_when_the_broker_is_away_and_when_it_is_back() {
     let ended = producer.process.wait().expect("it was started here");
     assert_eq!(ended.code(), Some(0));
     assert_eq!(text(&broker.succeed(&["consume", "t"], b"")), "one\ntwo\n");
+}
+
+#[test]
+fn a_broker_that_is_away_at_the_start_is_looked_for_and_that_is_said_at_once() {
+    let dir = temporary();
+    let broker = Serve::start(dir.path(), &free_port());
+    broker.succeed(&["topic", "create", "t"], b"");
+    for command in [
+        &["produce", "t"][..],
+        &["produce", "t", "--key", "k", "--expect-version", "0"],
+        &["consume", "t", "--follow"],
+        &["consume", "t", "--retry-for", "1m"],
+        &["consume", "t", "--group", "g", "--retry-for", "1m"],
+    ] {
+        let mut process = binary();
+        process.args(command).args(["--server", NOBODY]);
+        let mut waiting = Waiting::of(&mut process);
+        waiting.says(&format!(
+            "the broker at {NOBODY} is away (connection refused); trying again"
+        ));
+        waiting.end();
+    }
+    let url = broker.url.clone();
+    let listen = broker.kill();
+    let mut producer = binary();
+    producer.args(["produce", "t", "--server", &url]);
+    let mut producer = Waiting::of(&mut producer);
+    producer.says("is away (connection refused)");
+    let broker = Serve::start(dir.path(), &listen);
+    producer.says("the broker is back");
+    let mut input = producer.process.stdin.take().expect("it is piped");
+    input.write_all(b"one\n").expect("it reads");
+    drop(input);
+    assert_eq!(
+        producer.process.wait().expect("it was started here").code(),
+        Some(0)
+    );
+    assert_eq!(text(&broker.succeed(&["consume", "t"], b"")), "one\n");
+
+    let impatient = run(
+        &["produce", "t", "--retry-for", "0s", "--server", NOBODY],
+        b"",
+    );
+    assert_fails(&impatient, 5, &["127.0.0.9:1", "nothing was stored"]);
+    let reading = run(&["consume", "t", "--server", NOBODY], b"");
+    assert_fails(&reading, 5, &["127.0.0.9:1"]);
+    assert!(!text(&reading.stderr).contains("trying again"));
 }

@@ -97,7 +97,7 @@ fn what_the_broker_refuses_is_named_and_of_it_nothing_is_stored() {
     assert_fails(
         &broker.run(&["consume", "t", "--from", "7"]),
         4,
-        &["offset 7", "0 up to"],
+        &["offset 7", "holds 0 to 0"],
     );
     let long = [b'x'; 2_000];
     assert_fails(

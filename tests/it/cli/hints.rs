@@ -80,6 +80,10 @@ fn only_topics_that_the_caller_may_see_are_asked_for() {
         "{}",
         text(&hidden.stderr)
     );
+    let made = broker.run(&["topic", "create", "orders2"]);
+    assert_fails(&made, 4, &["no grant allows it"]);
+    let said = text(&made.stderr);
+    assert!(!said.contains("did you mean"), "{said}");
     let seen = run(&["consume", "secrest", "--server", &admin], b"");
     assert_fails(&seen, 4, &["did you mean \"secrets\"?"]);
 }
@@ -271,6 +275,12 @@ fn a_broker_whose_log_is_json_says_so_of_flags_that_are_wrong() {
         line["message"].as_str().expect("text").contains("--lisen"),
         "{line}"
     );
+    assert!(line["timestamp"].is_string() && line["target"].is_string());
+    let mut command = binary();
+    command.args(["serve", "--lisen", "x"]).stdin(Stdio::null());
+    command.env("TAFFRAIL_LOG_FORMAT", "json");
+    let mistyped = command.output().expect("the binary is there");
+    assert_eq!(objects(&mistyped.stderr)[0]["level"], "ERROR");
     let dir = temporary();
     let [wrong, json] = ["wrong.toml", "json.toml"].map(|name| dir.path().join(name));
     std::fs::write(&wrong, "nonsense = 1\n").expect("there is room");
@@ -297,4 +307,105 @@ fn a_broker_whose_log_is_json_says_so_of_flags_that_are_wrong() {
         assert_eq!(line.is_some(), is_json, "{}", text(&failed.stderr));
         assert!(line.is_none_or(|line| line["level"] == "ERROR"));
     }
+}
+
+#[test]
+fn a_group_and_a_setting_whose_names_are_nearly_right_are_asked_for() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "orders"], b"");
+    broker.succeed(&["produce", "orders"], b"x\n");
+    broker.succeed(&["consume", "orders", "--group", "billing"], b"");
+    for command in [
+        &["group", "describe", "biling"][..],
+        &["group", "fork", "biling", "--as", "other"],
+        &["group", "reset", "biling", "--to", "earliest"],
+    ] {
+        assert_fails(&broker.run(command), 4, &["did you mean \"billing\"?"]);
+    }
+    let unread = broker.run(&["group", "reset", "shipping", "--to", "earliest"]);
+    assert_fails(&unread, 4, &["with --topic NAME"]);
+    let said = text(&unread.stderr);
+    assert!(!said.contains("malformed"), "{said}");
+    for command in [&["topic", "alter", "orders"][..], &["topic", "create", "t"]] {
+        let mistyped = broker.run(&[command, &["--set", "limit.polcy=refuse"]].concat());
+        assert_fails(&mistyped, 4, &["did you mean \"limit.policy\"?"]);
+        let too_small = broker.run(&[command, &["--set", "retention.ms=30"]].concat());
+        assert_fails(&too_small, 4, &["cannot be 30ms; it is between 1s and "]);
+        let said = text(&too_small.stderr);
+        assert!(!said.contains("did you mean"), "{said}");
+    }
+}
+
+#[test]
+fn flags_and_commands_of_other_programs_get_a_hint_that_can_be_followed() {
+    for (command, says) in [
+        (&["consume", "-t", "part"][..], "taffrail consume TOPIC"),
+        (&["consume", "--topic", "part"], "taffrail consume TOPIC"),
+        (&["topic", "create", "new", "-p", "3"], "--partitions"),
+        (
+            &["produce", "t", "--key", "k", "--expect-version", "-1"],
+            "it is below 0",
+        ),
+        (&["consume", "t", "--last", "-1"], "it is below 0"),
+        (&["topic", "create", "t", "--partitions", "0"], "1..=10000"),
+        (
+            &["consume", "t", "--form", "json"],
+            "did you mean --format?",
+        ),
+        (&["produce", "t", "--kye", "k"], "did you mean --key?"),
+        (&["topic", "rm", "t"], "did you mean taffrail topic delete?"),
+        (
+            &["topic", "info", "t"],
+            "did you mean taffrail topic describe?",
+        ),
+        (&["topics", "list"], "did you mean taffrail topic?"),
+        (&["ls"], "did you mean taffrail topic list?"),
+        (&["pub", "t"], "did you mean taffrail produce?"),
+    ] {
+        let failed = run(command, b"");
+        assert_fails(&failed, 2, &[says]);
+        let said = text(&failed.stderr);
+        assert!(!said.contains("as a value"), "{said}");
+        let json = error(&run(&[&["--json"], command].concat(), b""));
+        let message = json["message"].as_str().expect("text");
+        assert!(
+            message.contains(says) && !message.contains('\n'),
+            "{message}"
+        );
+    }
+    let bogus = run(&["consume", "t", "--bogus"], b"");
+    assert_fails(&bogus, 2, &["unexpected argument '--bogus'"]);
+    assert!(
+        !text(&bogus.stderr).contains("tip"),
+        "{}",
+        text(&bogus.stderr)
+    );
+}
+
+#[test]
+fn addresses_and_tokens_that_there_are_not_are_named_with_what_gave_them() {
+    for (server, says) in [
+        (":9640", "names no host"),
+        ("ftp://x", "begins with ftp://"),
+        ("", "is empty"),
+    ] {
+        let failed = run(&["topic", "list", "--server", server], b"");
+        assert_fails(&failed, 2, &["--server", says]);
+    }
+    let (_dir, broker) = started();
+    let ignored = broker.run(&["topic", "list", "--tls-ca", "/no/such"]);
+    assert_fails(
+        &ignored,
+        2,
+        &["--tls-ca is for a URL that begins with https://"],
+    );
+    let unknown = broker.run(&["topic", "list", "--token", "abc"]);
+    assert_fails(&unknown, 4, &["the token is that of --token"]);
+
+    let dir = temporary();
+    let other = super::Serve::start(&dir.path().join("data"), &free_port());
+    let (_, http) = other.started.split_once("metrics on ").expect("it has one");
+    let http = http.split(')').next().expect("it ends");
+    let metrics = run(&["topic", "list", "--server", http], b"");
+    assert_fails(&metrics, 5, &["if that is the port for HTTP"]);
 }

@@ -54,14 +54,20 @@ fn there_is_a_page_of_the_manual_for_every_command() {
         trim.contains("taffrail\\-topic\\-trim") && trim.contains("\\-\\-before"),
         "{trim}"
     );
-    assert!(trim.contains("Exit codes"), "{trim}");
+    assert!(trim.contains(".SH \"EXIT STATUS\""), "{trim}");
+    let version = env!("CARGO_PKG_VERSION");
+    let footer = format!("\"taffrail {version}\"");
+    assert!(trim.contains(&footer), "{trim}");
+    assert!(trim.contains("\\-\\-before <PLACE>"), "{trim}");
     assert_fails(&run(&["man", "topic", "nonsense"], b""), 2, &["nonsense"]);
 
     let dir = temporary();
-    let path = dir.path().to_str().expect("UTF-8");
+    let dir = dir.path().join("made");
+    let path = dir.to_str().expect("UTF-8");
     assert_eq!(run(&["man", "--dir", path], b"").status.code(), Some(0));
+    assert!(!dir.join("taffrail-bench-help-help.1").exists());
     for page in ["taffrail.1", "taffrail-consume.1", "taffrail-topic-trim.1"] {
-        assert!(dir.path().join(page).is_file(), "{page}");
+        assert!(dir.join(page).is_file(), "{page}");
     }
 }
 
@@ -122,6 +128,18 @@ fn there_are_colours_on_a_terminal_only_and_not_where_they_are_not_wanted() {
         "{error:?}"
     );
 
+    for words in [&["consume", "t", "--bogus"][..], &["--help"], &["topic"]] {
+        let mut forced = binary();
+        let forced = forced.args(words).env("CLICOLOR_FORCE", "1");
+        let output = forced
+            .stdin(Stdio::null())
+            .output()
+            .expect("the binary is there");
+        assert!(
+            !output.stderr.contains(&0x1b) && !output.stdout.contains(&0x1b),
+            "{words:?}"
+        );
+    }
     let piped = broker.run(&["topic", "list"]);
     assert!(!piped.stdout.contains(&0x1b));
     assert!(!broker.run(&["consume", "nothing"]).stderr.contains(&0x1b));

@@ -64,10 +64,12 @@ fn a_read_starts_and_stops_where_it_is_told() {
             &["--from", "0:latest", "--from", "2:3", "--from", "2"],
             "b2 b3 c3",
         ),
-        (&["--from", "1:3", "--partition", "0"], "a0 a1 a2 a3 b3"),
+        (&["--from", "1:3", "--partition", "0,1"], "a0 a1 a2 a3 b3"),
         (&["--partition", "0,2", "--from", "3"], "a3 c3"),
         (&["--until", "1"], "a0 b0 c0"),
         (&["--until", "0"], ""),
+        (&["--until", "0:1,1:2"], "a0 b0 b1 c0 c1 c2 c3"),
+        (&["--until", "0:1", "--until", "2"], "a0 b0 b1 c0 c1"),
         (&["--until", "99"], "a0 a1 a2 a3 b0 b1 b2 b3 c0 c1 c2 c3"),
         (&["--until", "2013-01-01"], "a0 a1 a2 a3 b0 b1"),
         (&["--until", "end", "--from", "3"], "a3 b3 c3"),
@@ -87,6 +89,7 @@ fn a_read_starts_and_stops_where_it_is_told() {
         ),
         (&["--type", "other"], ""),
         (&["--follow", "--until", "2"], "a0 a1 b0 b1 c0 c1"),
+        (&["--follow", "--until", "0:2,1:1,2:0"], "a0 a1 b0"),
         (&["--follow", "--until", "end", "--last", "1"], "a3 b3 c3"),
     ] {
         let expected: Vec<&str> = expected.split_whitespace().collect();
@@ -175,6 +178,15 @@ fn places_and_formats_that_there_are_not_are_refused() {
         (&["--format", "%q"], "%q stands for nothing"),
         (&["--from", "-1"], "-12h"),
         (&["--from", "1", "--from", "2"], "two places"),
+        (&["--from", "0:"], "no place is given for partition 0"),
+        (
+            &["--from", "0:0", "--partition", "1"],
+            "which --partition leaves out",
+        ),
+        (
+            &["--until", "1:2", "--partition", "0"],
+            "partition 1 is not read",
+        ),
         (&["--until", "earliest"], "nothing lies before"),
         (&["--last", "1", "--from", "2"], "--from"),
         (&["--group", "g", "--until", "1"], "--until"),

@@ -2,7 +2,7 @@
 
 use super::{
     Consumer,
-    places::{Start, Until},
+    places::{End, Start, Until},
     plan::{Left, Plan, Source},
 };
 use crate::{
@@ -250,7 +250,8 @@ fn between_an_offset_and_an_end_before_it_there_is_nothing() {
 
 #[test]
 fn a_partition_that_goes_on_ends_at_a_record_of_the_time_that_is_waited_for() {
-    let mut plan = plan(&[3], Position::Latest, true, None).until_ms(Some(1_000));
+    let mut plan =
+        plan(&[3], Position::Latest, true, None).until_ms([(PartitionId(0), 1_000)].into());
     assert!(plan.is_wanted(PartitionId(0), &at(3, 999)));
     assert!(!plan.is_wanted(PartitionId(0), &at(4, 1_000)));
     assert!(!plan.is_wanted(PartitionId(0), &at(5, 999)));
@@ -287,7 +288,7 @@ fn partitions_may_have_places_of_their_own() {
         (&["1:1", "1:2"], "partition 1"),
         (&["99999999999:1"], "too large"),
         (&["1:sometime"], "sometime"),
-        (&["1:"], "neither"),
+        (&["1:"], "no place is given for partition 1"),
     ] {
         let problem = start(texts).unwrap_err();
         assert!(problem.contains(says), "{texts:?}: {problem}");
@@ -296,11 +297,17 @@ fn partitions_may_have_places_of_their_own() {
 
 #[test]
 fn an_end_is_an_offset_a_time_or_the_end() {
-    let until = |text| Until::parse(text, 3_600_000).map_err(|failure| failure.to_string());
-    assert_eq!(until("end"), Ok(Until::End));
-    assert_eq!(until("latest"), Ok(Until::End));
-    assert_eq!(until("17"), Ok(Until::Offset(Offset(17))));
-    assert_eq!(until("-1h"), Ok(Until::Timestamp(0)));
+    let parse = |text: &str| Until::parse(&[text.to_owned()], 3_600_000);
+    let until = |text| parse(text).map_err(|failure| failure.to_string());
+    let everywhere = |text| until(text).expect("it is a place").of(PartitionId(7));
+    assert_eq!(everywhere("end"), Some(End::HighWatermark));
+    assert_eq!(everywhere("latest"), Some(End::HighWatermark));
+    assert_eq!(everywhere("17"), Some(End::Offset(Offset(17))));
+    assert_eq!(everywhere("-1h"), Some(End::Timestamp(0)));
+    let own = until("0:17,3:-1h").expect("they are places");
+    assert_eq!(own.of(PartitionId(0)), Some(End::Offset(Offset(17))));
+    assert_eq!(own.of(PartitionId(3)), Some(End::Timestamp(0)));
+    assert_eq!(own.of(PartitionId(1)), None);
     assert!(until("earliest").unwrap_err().contains("nothing lies"));
     assert!(until("soon").unwrap_err().contains("soon"));
 }
@@ -332,7 +339,9 @@ async fn printed(
         panic!("it is another command");
     };
     let start = Start::default();
-    let plan = Plan::new(client, &flags, &start, None).await.unwrap();
+    let plan = Plan::new(client, &flags, &start, &Until::default())
+        .await
+        .unwrap();
     meanwhile().await;
     let mut consumer = Consumer::new(plan, Format::Value, Vec::new());
     let server = Server::at("http://nobody.is.lost");

@@ -42,6 +42,7 @@ fn what_comes_faster_than_it_is_written_is_lost_and_counted_and_nobody_waits() {
 fn equal_denials_are_told_once_and_then_by_their_number() {
     let denials = Denials::default();
     let told = |resource| Told {
+        details: "",
         time_ms: 7,
         who: ("anonymous", "127.0.0.1:1"),
         operation: "read",
@@ -66,6 +67,7 @@ fn denials_of_many_kinds_take_no_more_memory_and_are_counted_together() {
     for nth in 0..3_000 {
         let resource = format!("topic {nth}");
         let told = Told {
+            details: "",
             time_ms: 7,
             who: ("anonymous", "127.0.0.1:1"),
             operation: "read",
