@@ -148,7 +148,8 @@ class TopicsServicer:
         offset at or below the log's start changes nothing. Errors: INVALID_ARGUMENT (INVALID_TOPIC_NAME), NOT_FOUND
         (UNKNOWN_TOPIC, UNKNOWN_PARTITION), OUT_OF_RANGE (OFFSET_OUT_OF_RANGE: above the high watermark),
         FAILED_PRECONDITION (TOPIC_RECREATED), RESOURCE_EXHAUSTED (RETENTION_HELD: a group has not committed some of them,
-        and `retention.hold` keeps them for it, unless `force` is set; with `group` and `from_offset`).
+        and `retention.hold` keeps them for it, unless `force` is set; with `from_offset` and, if the caller
+        may see it, `group`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
