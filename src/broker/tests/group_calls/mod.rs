@@ -237,7 +237,7 @@ fn refusals_name_the_group_and_the_topic_and_say_what_to_do() {
     };
     let beyond = do_reset(&broker, beyond).unwrap_err().to_string();
     assert!(!beyond.contains("read from"), "{beyond}");
-    assert!(beyond.contains("set it to 3 up to 10"), "{beyond}");
+    assert!(beyond.contains("set it to 3 to 10"), "{beyond}");
 }
 
 #[test]

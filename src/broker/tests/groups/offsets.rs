@@ -145,7 +145,7 @@ fn records_that_a_restored_partition_lacks_are_an_error_and_no_silent_wait() {
     let mut member = world.join(join());
     let error = end_of(&mut member);
     assert_eq!(error.reason(), "DAMAGED_RECORDS");
-    let says = "offsets 6 up to 8 of partition 0 of topic \"t\"";
+    let says = "offsets 6 to 7 of partition 0 of topic \"t\"";
     assert!(error.to_string().contains(says), "{error}");
     drop(member);
     world.advance(SESSION);
