@@ -133,7 +133,7 @@ async fn topics_are_refused_for_names_settings_and_numbers_that_they_cannot_have
     for (name, value, named) in [
         ("retention", "1", "segment.bytes"),
         ("segment.bytes", "lots", "lots"),
-        ("segment.bytes", "1", "65536"),
+        ("segment.bytes", "1", "64KiB and 1GiB"),
         ("durability", "maybe", "sync, os"),
     ] {
         let topic = NewTopic::new("set").setting(name, value);
