@@ -95,7 +95,8 @@ impl Server {
     }
 
     /// Trusts the authorities, and has the certificate, that the flags name or the environment. A
-    /// URL without TLS needs none of them: variables may be meant for other commands, a flag is not.
+    /// URL without TLS needs none of them: variables may be meant for other commands, a flag is
+    /// not.
     fn trusting(mut self, flags: &ConnectionFlags) -> Result<Self, Failure> {
         if !self.url.starts_with("https:") {
             return match flags.first_of_tls() {

@@ -100,8 +100,8 @@ pub enum Error {
         to: Offset,
     },
 
-    /// A record that the broker sent cannot be decoded: the server is no broker, or one whose records
-    /// have bounds or types that this client does not know.
+    /// A record that the broker sent cannot be decoded: the server is no broker, or one whose
+    /// records have bounds or types that this client does not know.
     #[error("the broker sent a record that this client does not understand: {0}")]
     MalformedResponse(#[from] MalformedRecord),
 }

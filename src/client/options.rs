@@ -39,8 +39,8 @@ pub struct Options {
     /// How often to ask an idle connection whether the broker is still there; it is closed after as
     /// much time again without an answer.
     pub keep_alive: Duration,
-    /// Whether to compress what is appended and read. It takes CPU time, and is for connections that
-    /// are slow. Default: no.
+    /// Whether to compress what is appended and read. It takes CPU time, and is for connections
+    /// that are slow. Default: no.
     #[cfg(feature = "compression")]
     pub gzip: bool,
     /// Which brokers to trust, and which certificate to show, at an `https://` URL.

@@ -108,9 +108,9 @@ impl Read {
         self.request.filter.get_or_insert_default()
     }
 
-    /// For how long the broker may be away: the read goes on by itself where it was, once the broker
-    /// is back. Each record that comes starts this time anew. Default: 60 s; zero for a read that
-    /// ends with its connection.
+    /// For how long the broker may be away: the read goes on by itself where it was, once the
+    /// broker is back. Each record that comes starts this time anew. Default: 60 s; zero for a read
+    /// that ends with its connection.
     pub fn retry_for(mut self, time: Duration) -> Self {
         self.retry_for = time;
         self

@@ -76,9 +76,9 @@ impl Reading {
     ///
     /// [`Error::DamagedRecords`] at a damaged range: continue behind it with a new read.
     /// [`Error::Unavailable`] if the broker was away for longer than [`Read::retry_for`]: ask again
-    /// to try again. [`Error::OffsetOutOfRange`] if what comes next was trimmed while the broker was
-    /// away, and `TOPIC_RECREATED` if the topic is another one by then. `UNKNOWN_TOPIC` if the topic
-    /// was deleted.
+    /// to try again. [`Error::OffsetOutOfRange`] if what comes next was trimmed while the broker
+    /// was away, and `TOPIC_RECREATED` if the topic is another one by then. `UNKNOWN_TOPIC` if the
+    /// topic was deleted.
     pub async fn next_batch(&mut self) -> Result<Option<ReadBatch>, Error> {
         loop {
             let error = match self.receive().await {

@@ -263,7 +263,8 @@ struct Direct {
 /// Writes to a file at a position.
 pub(super) type Write = fn(&fs::File, &[&[u8]], u64) -> io::Result<()>;
 
-/// What a file system without direct I/O means is logged once, because all files of the directory are alike.
+/// What a file system without direct I/O means is logged once, because all files of the directory
+/// are alike.
 static SAID: Once = Once::new();
 
 impl File for DiskFile {

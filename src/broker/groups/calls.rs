@@ -1,5 +1,6 @@
 //! Calls about groups from outside their members' streams: committing and listing offsets, forking
-//! and deleting groups, and removing members. Commits of members and of appends are checked here too.
+//! and deleting groups, and removing members. Commits of members and of appends are checked here
+//! too.
 
 use std::collections::BTreeSet;
 

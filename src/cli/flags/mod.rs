@@ -146,7 +146,8 @@ pub(super) struct ManFlags {
     /// The command that it is about, such as topic trim [default: taffrail itself]
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     pub(super) words: Vec<String>,
-    /// Write all pages, a file for each command, into this directory, which is made if it is not there
+    /// Write all pages, a file for each command, into this directory, which is made if it is not
+    /// there
     #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
 }

@@ -247,8 +247,8 @@ impl SimDisk {
         self.machine().tells_room = false;
     }
 
-    /// Makes files that are opened from now on go through the cache, like file systems without direct
-    /// I/O.
+    /// Makes files that are opened from now on go through the cache, like file systems without
+    /// direct I/O.
     pub(crate) fn refuse_direct(&self) {
         self.machine().refuses_direct = true;
     }

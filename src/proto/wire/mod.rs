@@ -123,8 +123,8 @@ const BATCHES_FIELD: u32 = 1;
 
 impl AppendRequest {
     /// Encodes the request as a gRPC message without copying its large batches: each becomes a
-    /// part, behind a part with what `buffer` has and what comes before the batch. What comes behind
-    /// the last large batch stays in the buffer.
+    /// part, behind a part with what `buffer` has and what comes before the batch. What comes
+    /// behind the last large batch stays in the buffer.
     pub(crate) fn encode_in_parts(
         &self,
         buffer: &mut BytesMut,

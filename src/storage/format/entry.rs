@@ -164,8 +164,8 @@ pub(crate) fn encode(link: Link, items: &[Item]) -> Encoded {
     }
 }
 
-/// The size of an entry that can be written from the memory of its only frame, with the zeros behind
-/// it: whole blocks. `None` for any other entry.
+/// The size of an entry that can be written from the memory of its only frame, with the zeros
+/// behind it: whole blocks. `None` for any other entry.
 pub(crate) fn len_in_place(items: &[Item]) -> Option<u64> {
     match items {
         [Item::Frame(frame)] if frame.has_entry() => {

@@ -216,9 +216,9 @@ impl Eq for Frame {}
 
 /// The memory in which a frame is put together.
 ///
-/// A large frame gets the memory of a whole journal entry: room in front for all else that the entry
-/// has, and zeros behind, up to the end of a block. It begins at an address that direct I/O accepts.
-/// So the journal writes the entry from where the frame is, without a copy.
+/// A large frame gets the memory of a whole journal entry: room in front for all else that the
+/// entry has, and zeros behind, up to the end of a block. It begins at an address that direct I/O
+/// accepts. So the journal writes the entry from where the frame is, without a copy.
 pub(crate) struct Draft {
     memory: BytesMut,
     /// Where the frame begins in it.
@@ -293,8 +293,8 @@ impl Frame {
         self.entry.is_some()
     }
 
-    /// Puts this in front of the frame, and returns the memory of its entry: whole blocks. `None` if
-    /// there is none, or somebody else has the frame too.
+    /// Puts this in front of the frame, and returns the memory of its entry: whole blocks. `None`
+    /// if there is none, or somebody else has the frame too.
     pub(super) fn fill_entry(&mut self, lead: &[u8; LEAD_BYTES]) -> Option<Bytes> {
         let entry = self.entry.take()?;
         let length = std::mem::take(&mut self.bytes).len();

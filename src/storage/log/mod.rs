@@ -229,8 +229,8 @@ impl Log {
         }
     }
 
-    /// Lets a log without records start and end at `offset`; returns false if it ends there or later
-    /// already.
+    /// Lets a log without records start and end at `offset`; returns false if it ends there or
+    /// later already.
     pub(crate) fn start_at(&mut self, offset: Offset) -> bool {
         if self.end >= offset {
             return false;

@@ -1,9 +1,9 @@
 //! Large writes to growing segments, past the operating system's cache.
 //!
-//! Through the cache, each byte costs the kernel a page that it must find, fill, write back and drop
-//! again, and who syncs waits until all of that is done. So the whole blocks of a large batch of
-//! frames are written with direct I/O. Direct I/O needs aligned memory: the frames are copied once,
-//! into a buffer that stays in the processor's cache.
+//! Through the cache, each byte costs the kernel a page that it must find, fill, write back and
+//! drop again, and who syncs waits until all of that is done. So the whole blocks of a large batch
+//! of frames are written with direct I/O. Direct I/O needs aligned memory: the frames are copied
+//! once, into a buffer that stays in the processor's cache.
 //!
 //! What is before the first block boundary of a batch and behind the last one goes through the
 //! cache, a block at most in each case. So a segment always ends where its last frame ends, and

@@ -2,8 +2,8 @@
 //! ever appended, and knows which must be there, which may be gone, and which must be gone.
 //!
 //! What happens is drawn from a seed: appends, with conditions and by a numbered producer that
-//! sends again; compaction with keep 1 to 3, retention, trims of the partition and of entities, erasures,
-//! changes of compression, time that passes, restarts, and power cuts amid all of that.
+//! sends again; compaction with keep 1 to 3, retention, trims of the partition and of entities,
+//! erasures, changes of compression, time that passes, restarts, and power cuts amid all of that.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

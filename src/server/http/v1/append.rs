@@ -135,8 +135,8 @@ fn form(headers: &HeaderMap) -> Result<Form, Problem> {
     }
 }
 
-/// Refuses a body that was encoded on its way by more than cutting it into chunks: it would be taken
-/// for what it is not.
+/// Refuses a body that was encoded on its way by more than cutting it into chunks: it would be
+/// taken for what it is not.
 fn is_plain(headers: &HeaderMap) -> Result<(), Problem> {
     let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");

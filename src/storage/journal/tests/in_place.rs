@@ -78,7 +78,8 @@ fn a_frame_that_somebody_else_has_is_copied() {
 fn entries_that_fit_a_file_only_side_by_side_are_copied() {
     let dir = Dir::new();
     let (_, mut journal) = dir.journal(Tip::default());
-    // A file takes 15 blocks: less than seven entries of three blocks each, but enough for their bytes.
+    // A file takes 15 blocks: less than seven entries of three blocks each, but enough for their
+    // bytes.
     let sizes = [8_300; 7];
     let written = write_group(&mut journal, &sizes);
     assert_eq!(dir.found(), sound(&written));
