@@ -320,7 +320,7 @@ fn count_files_with(disk: &SimDisk, dir: &str, bytes: &[u8]) -> usize {
 
 #[test]
 fn what_a_later_backup_knows_as_erased_does_not_come_back_with_an_earlier_one() {
-    let key = b"a person of whom nothing is to stay";
+    let key = b"a person that is erased without a trace";
     let record = |key: &[u8], value: &'static [u8]| {
         encode_proto(&crate::proto::Record {
             key: Some(bytes::Bytes::copy_from_slice(key)),
