@@ -21,15 +21,15 @@ use crate::{
     },
 };
 
-/// As far as time is moved at once: 100 years.
+/// The most time that `Advance` adds at once: 100 years.
 const MAX_ADVANCE_MS: u64 = 36_525 * 86_400_000;
 
-/// The world of a broker that has nothing to lose, and how its power is cut.
+/// The simulated world of an ephemeral broker, and the way to cut its power.
 #[derive(Clone)]
 pub(crate) struct Trial {
-    /// What the broker lives in.
+    /// The disk and the clock of the broker.
     pub(crate) world: Arc<Ephemeral>,
-    /// Asks whoever runs the server to cut the power, and with it this server short.
+    /// Asks the process to cut the power, which also ends this server.
     pub(crate) crash: mpsc::Sender<()>,
 }
 
@@ -71,7 +71,7 @@ impl admin_server::Admin for AdminService {
     ) -> Result<Response<CrashResponse>, Status> {
         permit(&request)?;
         let trial = self.trial()?;
-        // One that is asked for already is as good.
+        // If a power cut was requested already, one is enough.
         trial.crash.try_send(()).ok();
         pending().await
     }

@@ -99,9 +99,9 @@ pub(super) struct Parts {
     pub(super) counted: Admitted,
     /// Resolves with the final status when the caller must not continue.
     pub(super) cut: Option<Cut>,
-    /// How fast they may go.
+    /// Slows the messages down to the caller's quota; `None` without one.
     pub(super) pace: Option<Pace>,
-    /// When the time is over that the client gave the call.
+    /// Resolves at the deadline that the client gave the call.
     pub(super) deadline: Option<Pin<Box<Sleep>>>,
     /// The call, which is counted as long as its responses are sent.
     pub(super) call: Option<Counted>,
@@ -141,7 +141,7 @@ impl Answers {
         }
     }
 
-    /// Lets them end with that, and go as fast as their caller may read.
+    /// Ends the messages when `cut` resolves, and slows them down to the caller's quota.
     pub(super) fn end_with(&self, cut: Cut, pace: Pace) {
         if let Some(parts) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             parts.cut = Some(cut);

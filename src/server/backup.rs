@@ -1,4 +1,4 @@
-//! `Broker.Backup`: the files of the data directory, as they are at one journal entry.
+//! `Broker.Backup`: sends the files of the data directory, as they are at one journal entry.
 
 use std::{
     collections::HashMap,
@@ -31,16 +31,16 @@ use crate::{
     },
 };
 
-/// How much of a file is sent in one message.
+/// How many bytes of a file are sent in one message.
 const CHUNK_BYTES: u64 = 512 << 10;
 
-/// What a file takes beside its path that the client has.
+/// The memory for a file that the client has, without its path.
 const HAD_BYTES: usize = 64;
 
-/// Others append as long as the last append is not longer ago than this.
+/// Appends count as going on until none has come for this long.
 const APPENDS_PAUSE: Duration = Duration::from_secs(1);
 
-/// The files that the client of a backup has.
+/// The files that the client has from an earlier backup.
 #[derive(Default)]
 pub(super) struct Had {
     files: HashMap<Box<str>, HadFile>,
@@ -54,7 +54,7 @@ struct HadFile {
 }
 
 impl Had {
-    /// Takes all that the client says, counted there.
+    /// Receives the list of the client's files, and counts its memory.
     pub(super) async fn take(
         mut requests: Incoming<BackupRequest>,
         memory: &Holder,
@@ -85,7 +85,7 @@ impl Had {
         }
         let paths = request.have.iter().map(|file| file.path.len() + HAD_BYTES);
         let bytes = self.bytes + paths.sum::<usize>();
-        // What it has already is counted once more for a moment.
+        // The list so far is counted twice for a moment.
         let held = memory.take_beyond_share(bytes);
         self._held = Some(held.map_err(|_| Error::Overloaded {
             retry_after_ms: RETRY_AFTER_MS,
@@ -95,7 +95,7 @@ impl Had {
         Ok(())
     }
 
-    /// Adds what a request says, without counting its memory.
+    /// Adds the files in a request, without counting their memory.
     pub(super) fn insert(&mut self, request: BackupRequest) {
         for file in request.have {
             let had = HadFile {
@@ -107,8 +107,8 @@ impl Had {
     }
 }
 
-/// Begins a backup. One that is under way may be that of a client that is gone and of which the
-/// broker is about to hear, so its end is waited for, within `patience`.
+/// Begins a backup. If one is under way, its client may have gone without the broker having
+/// noticed, so its end is waited for, at most `patience`.
 pub(super) async fn begin(
     broker: &Broker,
     long: &Long,
@@ -131,12 +131,12 @@ pub(super) async fn begin(
     }
 }
 
-/// What a backup keeps to.
+/// The limits of a backup.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
-    /// How many bytes are sent in a second at most while others append; 0: it is not bounded.
+    /// The most bytes a second while others append; 0 for no limit.
     pub(super) rate: u64,
-    /// How long its client may take nothing.
+    /// How long the client may take nothing.
     pub(super) patience: Duration,
 }
 
@@ -149,17 +149,16 @@ impl Limits {
     }
 }
 
-/// How fast a backup goes on: as fast as its client takes it, and no faster than a rate while
-/// others append.
+/// Slows a backup down to a rate while others append.
 struct Pace {
-    /// In bytes a second; 0: it is not bounded.
+    /// In bytes a second; 0 for no limit.
     rate: u64,
     broker: Arc<Broker>,
-    /// How many appends there had been.
+    /// The number of appends when it was last looked at.
     appended: u64,
-    /// When another was seen last, by the clock of the environment.
+    /// When that number was last seen to have grown.
     appended_at: Option<Duration>,
-    /// When the next part may be sent.
+    /// The earliest time for the next part.
     next: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
 }
@@ -176,7 +175,7 @@ impl Pace {
         }
     }
 
-    /// So many bytes are sent.
+    /// Notes that this many bytes were sent.
     fn sent(&mut self, bytes: u64) {
         let now = self.broker.system_clock().elapsed();
         let appended = self.broker.counts().appends.stored.get();
@@ -204,10 +203,11 @@ impl Pace {
     }
 }
 
-/// What comes next of a backup.
+/// The next message of a backup.
 enum Next {
     Begun,
-    /// The file of this number, from there on; none: that is not decided.
+    /// The file with this index, from this position on; `None` until it is known which part the
+    /// client has.
     File(usize, Option<u64>),
     Done,
     Nothing,
@@ -221,14 +221,14 @@ struct Last {
     len: u64,
 }
 
-/// The answers of a `Backup`.
+/// The stream of responses of a backup.
 pub(super) struct BackupAnswers {
-    /// None: it was ended.
+    /// `None` once the backup was ended.
     backup: Option<Backup>,
     had: Had,
     next: Next,
     last: Last,
-    /// When it was begun, by the clock of the environment, and how many bytes were sent.
+    /// When the backup began, and how many bytes were sent since.
     begun: Duration,
     sent: u64,
     pace: Pace,
@@ -239,7 +239,7 @@ pub(super) struct BackupAnswers {
 }
 
 impl BackupAnswers {
-    /// Of this backup of a broker, without what the client has.
+    /// Sends `backup`, without the files that the client has.
     pub(super) fn new(
         backup: Backup,
         had: Had,
@@ -304,7 +304,8 @@ impl BackupAnswers {
         }
     }
 
-    /// The message that is sent, without a file's bytes.
+    /// Remembers the message, which is sent again if the client stalls, without the bytes of its
+    /// file.
     fn keep(&mut self, message: Message) -> Bytes {
         let response = BackupResponse {
             message: Some(message),
@@ -318,7 +319,7 @@ impl BackupAnswers {
         self.last.head.clone()
     }
 
-    /// The next part of a file.
+    /// The next part of the file with index `at`.
     fn part(&mut self, at: usize, position: Option<u64>) -> Result<Vec<Bytes>, Error> {
         let backup = self.backup.as_mut().ok_or(BackupRefused::Ended)?;
         let file = &backup.image().files()[at];
@@ -363,7 +364,7 @@ impl BackupAnswers {
 impl Source for BackupAnswers {
     fn take_requests(&mut self, cx: &mut Context<'_>) {
         if self.stalled.as_mut().poll(cx).is_ready() {
-            // Its files go at once, whenever the client may come to hear of it.
+            // The files are released at once, even if the client learns of it only later.
             self.backup = None;
         }
     }

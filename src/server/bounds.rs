@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::limits::{self, MAX_STREAMS, Options};
 use crate::types::limits::*;
 
-/// What is counted.
+/// The unit of a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
     Bytes,
@@ -14,21 +14,21 @@ pub(crate) enum Unit {
     Things,
 }
 
-/// A bound.
+/// A bound: its name, what it limits, and how far.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bound {
     pub(crate) name: &'static str,
-    /// Of what, for people.
+    /// What is limited, in words.
     pub(crate) what: &'static str,
     pub(crate) unit: Unit,
-    /// 0: nothing is too little.
+    /// The least value; 0 if there is none.
     pub(crate) least: u64,
     pub(crate) most: u64,
-    /// The setting of the broker or of a topic by which it is another one; empty for none.
+    /// The setting of the broker or of a topic that changes the bound; empty if none does.
     pub(crate) setting: &'static str,
 }
 
-/// What the bounds depend on that can be set.
+/// The settings that bounds depend on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Configured {
     pub(crate) max_connections: usize,
@@ -67,7 +67,7 @@ impl Unit {
     }
 }
 
-/// All of them.
+/// All bounds.
 pub(crate) fn all(configured: &Configured) -> Vec<Bound> {
     let parts = [sizes(), numbers(), counts(configured), times(configured)];
     parts.concat()
@@ -95,7 +95,7 @@ impl Bound {
     }
 }
 
-/// How long a thing may be.
+/// Bounds of sizes.
 pub(crate) fn sizes() -> Vec<Bound> {
     let bytes = |name, most, what| bound(name, most, Unit::Bytes, what);
     vec![
@@ -168,7 +168,7 @@ pub(crate) fn sizes() -> Vec<Bound> {
     ]
 }
 
-/// How many things one request may have.
+/// Bounds of how many things one request may have.
 pub(crate) fn numbers() -> Vec<Bound> {
     let number = |name, most, what| bound(name, most, Unit::Things, what);
     vec![
@@ -224,7 +224,7 @@ pub(crate) fn numbers() -> Vec<Bound> {
     ]
 }
 
-/// How many things there may be.
+/// Bounds of how many things there may be.
 pub(crate) fn counts(configured: &Configured) -> Vec<Bound> {
     let count = |name, most, what| bound(name, most, Unit::Things, what);
     vec![
@@ -293,7 +293,7 @@ pub(crate) fn counts(configured: &Configured) -> Vec<Bound> {
     ]
 }
 
-/// How long things may take.
+/// Bounds of times.
 pub(crate) fn times(configured: &Configured) -> Vec<Bound> {
     let time = |name, most: Duration, what| bound(name, most.as_millis(), Unit::Milliseconds, what);
     let most_of_groups = Duration::from_millis(MAX_GROUP_TIME_MS);

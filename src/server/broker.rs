@@ -34,17 +34,17 @@ use crate::{
 pub(super) struct BrokerService {
     broker: Arc<Broker>,
     tallies: Tallies,
-    /// Most connections on the port.
+    /// The connection limit of the port.
     max_connections: usize,
     bounds: Vec<Bound>,
     backups: Backups,
 }
 
-/// What backups need.
+/// What the service needs for backups.
 pub(super) struct Backups {
     pub(super) reads: Reads,
     pub(super) stopping: Stopping,
-    /// In bytes a second, while others append; 0: it is not bounded.
+    /// The most bytes a second while others append; 0 for no limit.
     pub(super) rate: u64,
 }
 

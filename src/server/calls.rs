@@ -1,6 +1,5 @@
-//! What is the same for every call, whichever service it is for: its deadline, what its request may
-//! take, how its messages are compressed, and that the statuses which the transport makes by itself
-//! say as much as ours.
+//! What all calls have in common, whichever service they are for: their deadlines, the memory of
+//! their requests, compression, and error details in statuses that tonic makes itself.
 
 use std::{
     future::{Future, poll_fn},
@@ -28,13 +27,13 @@ use crate::{
     env::Clock,
 };
 
-/// The services, wrapped in what is the same for every call.
+/// The services, wrapped in what all calls have in common.
 #[derive(Clone)]
 pub(super) struct Calls<S> {
     services: S,
     intake: Intake,
     tallies: Tallies,
-    /// For the times of calls in the log; none where they are not logged.
+    /// The clock for the durations of calls in the log; `None` if calls are not logged.
     clock: Option<Arc<dyn Clock>>,
 }
 
@@ -51,7 +50,7 @@ impl<S> Calls<S> {
         }
     }
 
-    /// Logs calls, with the time that they take, where the level is `debug`.
+    /// Logs calls with their durations, if the level is `debug`.
     pub(super) fn logged(self, clock: Arc<dyn Clock>) -> Self {
         Self {
             clock: Some(clock),
@@ -132,7 +131,7 @@ where
     }
 }
 
-/// Counts what a call is answered with.
+/// Counts the response of a call.
 fn count(answers: &AnswersByCode, response: &Response<Body>) {
     let code = code_of(response);
     answers.count(code);
@@ -143,7 +142,7 @@ fn count(answers: &AnswersByCode, response: &Response<Body>) {
     }
 }
 
-/// What a call is answered with: an error is in the header, unless answers came before it.
+/// The status code of a response: an error without messages is in the header.
 fn code_of(response: &Response<Body>) -> Code {
     let status = response.headers().get("grpc-status");
     status.map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))

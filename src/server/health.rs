@@ -92,7 +92,7 @@ impl Health for HealthService {
 pub(crate) struct Watch {
     changes: WatchStream<ServingStatus>,
     is_known: bool,
-    /// Whether the client was told that the name is unknown, of which no change follows.
+    /// Whether the client was told that the name is unknown; no changes follow then.
     told: bool,
 }
 

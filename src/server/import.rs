@@ -1,4 +1,4 @@
-//! `Admin.ImportRecords`: takes the messages of an import one behind the other.
+//! `Admin.ImportRecords`: stores the records that a client sends, with their offsets.
 
 use std::{
     collections::VecDeque,
@@ -30,14 +30,14 @@ use crate::{
 
 type Rest = Pin<Box<dyn Future<Output = Result<ImportDone, Status>> + Send>>;
 
-/// The answers of an import: that it has begun, and that it is complete. The messages are taken
-/// while the second one is waited for.
+/// The two responses of an import: the first when it has begun, the second when it is complete. The
+/// client's messages are taken while it waits for the second.
 pub(crate) struct ImportAnswers {
     begun: Option<ImportBegun>,
     rest: Option<Rest>,
 }
 
-/// An import that has begun.
+/// An import that has begun, and the rest of its messages.
 struct Taking {
     broker: Arc<Broker>,
     import: Arc<Import>,
@@ -50,7 +50,7 @@ struct Taking {
     queued: VecDeque<Pending<()>>,
 }
 
-/// Begins the import that the first message names.
+/// Begins the import that the first message describes.
 pub(super) async fn begin(
     broker: &Arc<Broker>,
     request: Request<Streaming<ImportRecordsRequest>>,
@@ -103,7 +103,7 @@ pub(super) async fn begin(
 }
 
 impl Taking {
-    /// Takes messages up to the last one.
+    /// Takes all messages, up to the last one.
     async fn take(mut self) -> Result<ImportDone, Status> {
         loop {
             let request = next(&mut self.requests, &mut self.stopped).await?;
@@ -198,7 +198,7 @@ impl Stream for ImportAnswers {
     }
 }
 
-/// The next message; none at the end of the client's side.
+/// The next message; `None` when the client has ended its side.
 async fn next(
     requests: &mut Incoming<ImportRecordsRequest>,
     stopped: &mut Stopped,

@@ -109,7 +109,7 @@ impl Intake {
         request
     }
 
-    /// A request was refused for want of memory.
+    /// Notes that a request was refused because no memory was left, and makes its error.
     pub(super) fn refused(&self) -> Error {
         self.notices.happened(Notice::RequestRefused);
         Error::Overloaded {
@@ -117,7 +117,7 @@ impl Intake {
         }
     }
 
-    /// How long to wait for more of a message when so many bytes have come since the last time.
+    /// How long to wait for more of a message, when this many bytes have come since the last time.
     pub(super) fn time_after(&self, bytes: usize) -> Duration {
         let ms = bytes as u64 * 1_000 / limits::REQUEST_BYTES_PER_S;
         Duration::from_millis(ms).min(self.timeout)
@@ -358,7 +358,7 @@ impl Late {
         }
     }
 
-    /// More is awaited of a message of which so many bytes have come.
+    /// Waits for more of a message, of which `came` bytes have come.
     pub(super) fn await_more(&self, came: usize, intake: &Intake) {
         let mut deadline = self.lock();
         let deadline = deadline.get_or_insert_with(|| Deadline {

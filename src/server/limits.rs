@@ -31,7 +31,7 @@ pub(crate) struct Options {
     pub backup_rate: u64,
     /// How many topics, and how many groups, have metrics of their own.
     pub measured: Measured,
-    /// Who may call over HTTP.
+    /// Who may call over HTTP, and how often at a time.
     pub http_api: HttpApi,
     /// Whether connections speak TLS, which takes more memory.
     pub tls: bool,
@@ -44,14 +44,15 @@ pub(crate) struct Measured {
     pub(crate) groups: usize,
 }
 
-/// What can be set of calls over HTTP.
+/// The settings for calls over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HttpApi {
-    /// Most calls at a time; none at all where it is 0.
+    /// The most calls at a time; 0 for none at all.
     pub(crate) calls: usize,
     /// The origins of web pages that may call, as browsers name them.
     pub(crate) origins: Vec<String>,
-    /// By which names the broker may be called beside its address, each with a port or without.
+    /// The host names, with or without a port, under which the broker may be called, beside its
+    /// address.
     pub(crate) hosts: Vec<String>,
 }
 
@@ -95,30 +96,29 @@ impl Default for Options {
 /// The connection limit of the administrators' socket.
 pub(crate) const ADMIN_CONNECTIONS: usize = 16;
 
-/// Most connections at a time over HTTP beside those of calls: some Prometheus, who checks the
-/// health, and people.
+/// The connections over HTTP beside those for calls: for Prometheus, health checks, and people.
 pub(crate) const HTTP_CONNECTIONS: usize = 16;
 
-/// Largest request over HTTP, as JSON. With what is made of it, it takes [`JSON_TIMES`] as much.
+/// The largest request body over HTTP, as JSON. Together with what is made of it, it takes
+/// [`JSON_TIMES`] as much memory.
 pub(super) const HTTP_BODY_BYTES: usize = 4 << 20;
 
-/// How much a request as JSON takes at most while it is taken apart, in times of its bytes: those
-/// that have come, the content of one record, and the records as they go to the broker.
+/// The memory that a JSON request takes while it is parsed, as a multiple of its size: its bytes,
+/// the content of one record, and the encoded records.
 pub(super) const JSON_TIMES: usize = 3;
 
-/// About how much text of an answer is made at a time.
+/// About how many bytes of text are made at a time for a response.
 pub(super) const HTTP_PIECE_BYTES: usize = 16 << 10;
 
-/// How much of a record is put into such a text at a time. As JSON it has up to six times as many
-/// bytes.
+/// How many bytes of a record are converted at a time. As JSON they may become six times as many.
 pub(super) const HTTP_STEP_BYTES: usize = 4 << 10;
 
-/// What a call over HTTP costs: what any call does; what its connection has read and not written;
-/// and three texts, one that is made, one that waits, and one that is being written.
+/// The memory of a call over HTTP: that of any call; what its connection has read and not written;
+/// and three pieces of text, one being made, one waiting, one being written.
 const HTTP_CALL_BYTES: usize =
     CALL_BYTES + 2 * HTTP_HEADERS_BYTES + 3 * (HTTP_PIECE_BYTES + 6 * HTTP_STEP_BYTES);
 
-/// The same with what its connection takes where TLS is spoken.
+/// The same, with the memory for TLS if it is spoken.
 pub(super) fn http_call_bytes(tls: bool) -> usize {
     match tls {
         true => HTTP_CALL_BYTES + tls::CONNECTION_BYTES,
@@ -126,13 +126,13 @@ pub(super) fn http_call_bytes(tls: bool) -> usize {
     }
 }
 
-/// Of how many partitions an event's id can say where a read goes on: as many as fit into a header.
+/// For how many partitions the id of an event can have positions: as many as fit in a header.
 pub(super) const MAX_EVENT_PARTITIONS: usize = 256;
 
-/// After how many milliseconds a browser is to connect again when its events have ended.
+/// How many milliseconds a browser waits before it connects again when its events have ended.
 pub(super) const EVENTS_RETRY_MS: u64 = 1_000;
 
-/// Of how many partitions of a topic metrics are shown where they are asked for.
+/// The most partitions of a topic that have metrics of their own, if these are requested.
 pub(super) const MEASURED_PARTITIONS: usize = 1_000;
 
 /// The most partitions of groups whose lag is looked up for one page of metrics, because each may
@@ -172,10 +172,10 @@ pub(super) const CONNECTION_BYTES: usize = FIRST_WINDOW_BYTES + MAX_OTHER_FRAME_
 /// buffers of its messages, and its place in queues.
 pub(super) const CALL_BYTES: usize = 8 << 10;
 
-/// The beginning of the paths of reflection calls, with which tools ask for descriptions of calls.
+/// The beginning of the paths of reflection calls, by which tools ask for descriptions of the API.
 pub(super) const REFLECTION: &str = "/grpc.reflection.";
 
-/// The additional memory of such a call: tonic keeps the buffer of its responses while it is open,
+/// The additional memory of such a call: tonic keeps the buffer for its responses while it is open,
 /// and the largest response is a file with its comments.
 pub(super) const REFLECTION_BYTES: usize = 64 << 10;
 
@@ -315,20 +315,20 @@ pub(super) fn is_append(path: &str) -> bool {
 /// Largest encoded request that is no append.
 pub(super) const MAX_OTHER_REQUEST_BYTES: usize = 4 << 20;
 
-/// The messages that a call takes. What carries records may be large. The rest has to hold a filter
-/// of 1,000 keys of 4 KB, and takes several times its size when it is taken apart.
+/// The messages that a call takes. Those with records may be large. Others must have room for a
+/// filter of 1,000 keys of 4 KB; decoded they take several times their size.
 pub(super) fn messages(path: &str) -> Allowed {
     match path {
         "/taffrail.v1.Log/Append" => Allowed::one(MAX_REQUEST_BYTES),
         "/taffrail.v1.Log/AppendStream" => Allowed::many(MAX_REQUEST_BYTES),
-        // The client is no member before it has joined.
+        // The first message is the one that joins the group.
         "/taffrail.v1.Groups/Consume" => Allowed {
             first_at_once: true,
             ..Allowed::many(MAX_OTHER_REQUEST_BYTES)
         },
         "/taffrail.v1.Broker/Backup" => Allowed::many(4 << 20),
         "/taffrail.v1.Admin/ImportRecords" => Allowed::many(MAX_REQUEST_BYTES),
-        // A name. tonic keeps a buffer as large for as long as the call is open.
+        // A request has one name, and tonic keeps a buffer of this size while the call is open.
         path if path.starts_with(REFLECTION) => Allowed::many(SMALL_ANSWER_BYTES),
         _ => Allowed::one(MAX_OTHER_REQUEST_BYTES),
     }

@@ -2,15 +2,14 @@
 //! its answer.
 //!
 //! Nothing here decides anything about topics or records. Reading order: this page, the server's
-//! life; `limits.rs`, what a client may take; `calls.rs`, what is the same for every call; `auth/`,
-//! who calls and what they may do; `quotas/`, how much of it; `log/`, `entities/`, `groups/`,
+//! life; `limits.rs`, bounds for clients; `calls.rs`, what all calls have in common; `auth/`, who
+//! calls and what is allowed; `quotas/`, how much of it; `log/`, `entities/`, `groups/`,
 //! `topics.rs`, `tokens.rs`, `broker.rs` and `administration.rs`, the services; `answers.rs` and
-//! `reads.rs`, how records go out and which reads give way; `health.rs` and `reflection.rs`, those
-//! that gRPC tools expect;
-//! `status.rs`, how errors are told; `turns.rs`, what waits for what keeps threads;
-//! `connections.rs`, who is served; `certificates.rs`, how this broker is known, and clients are;
-//! `admin.rs`, the administrators' own way in; `http2/`, one connection; `http/`, what is there
-//! without gRPC.
+//! `reads.rs`, how records go out and which reads give way; `health.rs` and `reflection.rs`, the
+//! services that gRPC tools expect; `status.rs`, errors; `turns.rs`, queues for work that keeps a
+//! thread; `connections.rs`, which connections are served; `certificates.rs`, the certificates for
+//! TLS; `admin.rs`, the socket for administrators; `http2/`, one connection; `http/`, metrics,
+//! health and calls without gRPC.
 
 mod admin;
 mod administration;
@@ -113,7 +112,7 @@ use crate::{
     },
 };
 
-/// How long the rest of the audit log may take to be written at a stop.
+/// How long a stop waits until the rest of the audit log is written.
 const AUDIT_DRAIN: Duration = Duration::from_secs(2);
 
 /// Serves a broker over gRPC.
@@ -149,12 +148,12 @@ impl Server {
         }
     }
 
-    /// Lets this decide who may do what. Otherwise everybody may do everything.
+    /// Checks callers with `auth`. Without it, everybody may do everything.
     pub(crate) fn with_auth(self, auth: Arc<Auth>) -> Self {
         Self { auth, ..self }
     }
 
-    /// Lets this say how the broker is.
+    /// Shows health and metrics over `http`, and takes calls there.
     pub(crate) fn seen_over(self, http: Http) -> Self {
         Self {
             http: Some(http),
@@ -162,12 +161,13 @@ impl Server {
         }
     }
 
-    /// Lets tests cut the power and move the clock.
+    /// Lets tests cut the power and move the clock, with `Trial`.
     pub(crate) fn on_trial(self, trial: Option<Trial>) -> Self {
         Self { trial, ..self }
     }
 
-    /// Speaks TLS on the port, and nothing else. The options must know it.
+    /// Speaks TLS on the port, and nothing else, if certificates are given. The options must say
+    /// so, too.
     pub(crate) fn with_tls(self, certificates: Option<Certificates>) -> Self {
         Self {
             certificates,
@@ -175,12 +175,11 @@ impl Server {
         }
     }
 
-    /// Serves the connections that come in until `shutdown` resolves, then drains: no more
-    /// connections are taken, following reads are ended, other calls under way may finish within
+    /// Serves incoming connections until `shutdown` resolves, and then drains: new connections are
+    /// not accepted, reads that follow are ended, and other calls may finish within
     /// [`Options::drain`], unless their clients do not read.
     ///
-    /// Closing the broker is the caller's business. Dropping the future cuts every connection at
-    /// once.
+    /// The caller closes the broker. Dropping the future cuts every connection at once.
     pub(crate) async fn run<IO>(
         mut self,
         incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
@@ -252,7 +251,8 @@ impl Server {
                 http.stops();
             }
             stop.give();
-            // The streams that watch it have been told, and would be waited for otherwise.
+            // Streams that watch the health have been told by now, and would otherwise be waited
+            // for.
             drop(reporter);
         };
         let taken = async {
@@ -281,7 +281,7 @@ impl Server {
         timeout(AUDIT_DRAIN, writing.join_next()).await.ok();
     }
 
-    /// Writes the audit log to its topic, if it has one, as long as what is returned is kept.
+    /// Writes the audit log to its topic, if it has one, until the returned value is dropped.
     fn write_audit_log(&self) -> JoinSet<()> {
         let mut writing = JoinSet::new();
         let (auth, broker) = (Arc::clone(&self.auth), Arc::clone(&self.broker));
@@ -290,7 +290,7 @@ impl Server {
         writing
     }
 
-    /// Lets be seen what there is.
+    /// Shows health and metrics over HTTP, and takes calls there.
     fn be_seen(&self, tallies: &Tallies, reads: &Reads, api: Api) {
         if let Some(http) = &self.http {
             let sources = Sources {
@@ -313,14 +313,14 @@ impl Server {
         }
     }
 
-    /// Most connections on the port.
+    /// The connection limit of the port.
     fn max_connections(&self) -> usize {
         let windows = self.broker.budget().part(Name::Windows);
         let most = most_connections(windows.bound(), self.options.tls);
         self.options.max_connections.min(most)
     }
 
-    /// What clients can meet of the settings.
+    /// The settings that limits depend on.
     fn configured(&self) -> Configured {
         let producers = self.broker.producer_limits();
         Configured::of(&self.options, self.max_connections(), producers)
@@ -363,7 +363,8 @@ impl Server {
 
         let mut routes = RoutesBuilder::default();
         routes
-            // The intake has looked at sizes already, call by call.
+            // The intake has checked the sizes of messages, with different limits for different
+            // calls.
             .add_service(LogServer::new(log).max_decoding_message_size(usize::MAX))
             .add_service(TopicsServer::new(topics).max_decoding_message_size(usize::MAX))
             .add_service(EntitiesServer::new(entities).max_decoding_message_size(usize::MAX))
@@ -378,7 +379,7 @@ impl Server {
     }
 }
 
-/// The connections that come in at the administrators' socket, if there is one.
+/// The incoming connections of the administrators' socket, if there is one.
 fn administrators_of(
     socket: Option<AdminSocket>,
 ) -> Pin<Box<dyn Stream<Item = io::Result<UnixStream>> + Send>> {
@@ -388,7 +389,7 @@ fn administrators_of(
     }
 }
 
-/// Looks at the files of TLS for ever, if there are any.
+/// Watches the certificate files for ever, if there are any.
 async fn watch(certificates: Option<Certificates>) {
     match certificates {
         Some(certificates) => certificates.watch().await,

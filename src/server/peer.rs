@@ -30,12 +30,12 @@ use crate::{
     types::ADMIN_SOCKET,
 };
 
-/// A connection that knows its client's address.
+/// A connection that knows the addresses of its ends.
 pub(crate) trait Origin {
     /// The client's address for users to read; if there is a proxy, the proxy's.
     fn address(&self) -> String;
 
-    /// The address of this end, if it is one of a network.
+    /// The address of this end, unless it is none of a network.
     fn local_address(&self) -> Option<SocketAddr> {
         None
     }
@@ -95,9 +95,9 @@ pub(super) struct Peer {
     pub(super) entrance: Entrance,
     /// The client's identity by its certificate.
     certificate: Option<Arc<Certificate>>,
-    /// What the JWT that came last on this connection says of the client.
+    /// The JWT that was verified last on this connection.
     verified: Arc<Verified>,
-    /// Whose connection it counts as, where there are quotas.
+    /// The principal that the connection counts for, if there are quotas.
     slot: Arc<ConnectionSlot>,
     _counted: Option<Arc<Counted>>,
 }
@@ -138,18 +138,19 @@ impl Peer {
         }
     }
 
-    /// What the JWT that came last on this connection says of the client.
+    /// The JWT that was verified last on this connection.
     pub(super) fn verified(&self) -> &Verified {
         &self.verified
     }
 
-    /// Whose connection it counts as, where there are quotas.
+    /// The principal that the connection counts for, if there are quotas.
     pub(super) fn slot(&self) -> &ConnectionSlot {
         &self.slot
     }
 
-    /// Whose certificate the client has shown; none if it has shown none. An authority of
-    /// `tls.client_ca` has signed it, and it was valid then.
+    /// The principal of the certificate that the client has shown; `None` if it has shown none. The
+    /// certificate was signed by an authority of `tls.client_ca`, and was valid when the client
+    /// connected.
     pub(super) fn certified(&self, names: &CertificateNames) -> Option<Principal> {
         let Certificate {
             identity,
@@ -183,13 +184,13 @@ impl Peer {
     }
 }
 
-/// Signs of life of a client: anything it sends, including answers to pings.
+/// Counts heartbeats of a client: anything that it sends, including answers to pings.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pulse(Arc<Beats>);
 
 #[derive(Debug)]
 struct Beats {
-    /// How many signs of life there were.
+    /// The number of heartbeats.
     count: AtomicU64,
     /// The interval, in milliseconds, in which a silent client must at least be sent a ping.
     interval_ms: AtomicU64,
@@ -220,7 +221,7 @@ impl Pulse {
         self.0.count.fetch_add(1, Relaxed);
     }
 
-    /// How many signs of life there were.
+    /// The number of heartbeats so far.
     pub(super) fn heard(&self) -> u64 {
         self.0.count.load(Relaxed)
     }
@@ -275,8 +276,8 @@ impl Peers {
         }
     }
 
-    /// The clients of the listener for HTTP, which take turns with those of the port. How many they
-    /// are is counted elsewhere.
+    /// The clients of the listener for HTTP, which share the turns with the port's. They are
+    /// counted elsewhere.
     pub(super) fn over_http(&self) -> Self {
         Self {
             tally: Arc::default(),
@@ -317,7 +318,7 @@ pub(super) fn flow(extensions: &Extensions) -> Flow {
         .unwrap_or_default()
 }
 
-/// The signs of life of a request's connection.
+/// The heartbeats of a request's connection.
 pub(super) fn pulse(extensions: &Extensions) -> Option<Pulse> {
     Some(extensions.get::<Peer>()?.pulse.clone())
 }

@@ -46,7 +46,7 @@ struct Taken {
 
 struct Seat {
     leave: Notify,
-    /// In ms of the clock; [`BUSY`] while there are calls.
+    /// When it became idle, in milliseconds of the clock; [`BUSY`] while it has calls.
     idle_since: AtomicU64,
 }
 
@@ -130,7 +130,7 @@ impl Places {
         })
     }
 
-    /// Asks the connection to leave that is needed least. Returns the notice to log.
+    /// Asks the connection that is needed least to leave. Returns the notice to log.
     pub(super) fn make_room(&self) -> Option<Notice> {
         let mut taken = self.taken();
         let (seat, notice) = match taken.in_handshake.pop_first() {

@@ -72,7 +72,7 @@ pub(super) fn outcome(error: Error) -> Outcome {
     Outcome::Refused(proto::refused(&error.into()))
 }
 
-/// What does not hold, as the wire has it.
+/// The conditions that do not hold, as a message.
 fn conflict(failed: &[FailedCondition]) -> Conflict {
     let failed = failed.iter().map(|failed| proto::FailedCondition {
         index: u32::try_from(failed.index).expect("a request has 1,000 conditions at most"),
@@ -84,11 +84,10 @@ fn conflict(failed: &[FailedCondition]) -> Conflict {
     Conflict::of(failed.collect())
 }
 
-/// The status of a request that could not be decoded, out of the one that the transport has for it,
-/// or that one if it is about something else.
+/// The status for a request that could not be decoded. The transport has made one that says
+/// INTERNAL if a message is no protobuf; a status about something else is returned as it is.
 ///
-/// Ours always have details, so one without comes from the transport, which says INTERNAL of a
-/// message that is no protobuf.
+/// Our own statuses always have details, so one without comes from the transport.
 pub(super) fn of_undecoded(status: Status) -> Status {
     if status.code() == Code::Internal && status.details().is_empty() {
         return Error::MalformedRequest {
@@ -99,13 +98,13 @@ pub(super) fn of_undecoded(status: Status) -> Status {
     status
 }
 
-/// The status of a call whose caller is not known by what it shows.
+/// The status if the caller's token or certificate is not accepted.
 pub(super) fn unauthenticated(reason: &str, text: &str) -> Status {
     let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     Status::with_error_details(Code::Unauthenticated, text, details)
 }
 
-/// The status of a call that its caller may not make.
+/// The status if the caller may not make the call.
 pub(super) fn denied(principal: &str, operation: &str, resource: &str) -> Status {
     let metadata = [
         ("principal", shortened(principal)),
@@ -120,7 +119,7 @@ pub(super) fn denied(principal: &str, operation: &str, resource: &str) -> Status
     )
 }
 
-/// The status of a call that has come without TLS to a port which speaks nothing else.
+/// The status if a call comes without TLS to a port that requires it.
 pub(super) fn needs_tls() -> Status {
     let details = ErrorDetails::with_error_info("NEEDS_TLS", DOMAIN, HashMap::new());
     let text = "this port speaks TLS: use an https:// URL";
@@ -141,7 +140,7 @@ pub(super) fn too_large(bytes: usize, limit: usize) -> Status {
     )
 }
 
-/// The status of a call whose request does not come in, or too slowly.
+/// The status if a request does not come in, or too slowly.
 pub(super) fn request_stalled() -> Status {
     let mut details = ErrorDetails::with_error_info("REQUEST_STALLED", DOMAIN, HashMap::new());
     details.set_retry_info(Some(Duration::ZERO));
@@ -152,7 +151,7 @@ pub(super) fn request_stalled() -> Status {
     )
 }
 
-/// The status of a call whose client does not take the answer. Nothing is said of what was done.
+/// The status if the client does not take the response. It does not tell what was done.
 pub(super) fn answer_stalled() -> Status {
     Status::with_error_details(
         Code::Unavailable,
@@ -161,7 +160,7 @@ pub(super) fn answer_stalled() -> Status {
     )
 }
 
-/// The status of a call whose messages are compressed with what is not built in.
+/// The status if messages have a compression that is not built in.
 pub(super) fn compressed(encoding: &str) -> Status {
     Status::with_error_details(
         Code::Unimplemented,
@@ -177,7 +176,7 @@ pub(super) fn compressed(encoding: &str) -> Status {
     )
 }
 
-/// The status of a call to what is no service or no method of the broker.
+/// The status if the broker has no such service or method.
 pub(super) fn unknown_method(path: &str) -> Status {
     Status::with_error_details(
         Code::Unimplemented,
@@ -198,7 +197,7 @@ pub(super) fn internal() -> Status {
     )
 }
 
-/// The status of a call that takes longer than its client gave it.
+/// The status if a call takes longer than its client has allowed.
 pub(super) fn deadline_exceeded() -> Status {
     Status::with_error_details(
         Code::DeadlineExceeded,
@@ -207,7 +206,7 @@ pub(super) fn deadline_exceeded() -> Status {
     )
 }
 
-/// The status of a call by which tests do to a broker what no other may suffer.
+/// The status for calls that only ephemeral brokers take.
 pub(super) fn not_ephemeral() -> Status {
     Status::with_error_details(
         Code::FailedPrecondition,
@@ -216,7 +215,7 @@ pub(super) fn not_ephemeral() -> Status {
     )
 }
 
-/// The status of a question for the health of what is no service of the broker.
+/// The status if the health of an unknown service is asked for.
 pub(super) fn unknown_service(name: &str) -> Status {
     Status::with_error_details(
         Code::NotFound,
@@ -233,7 +232,7 @@ fn quoted(name: &str) -> String {
     format!("{:?}", shortened(name))
 }
 
-/// A name that a client made up, no longer than what a status has room for.
+/// A name from a client, shortened to what a status has room for.
 pub(super) fn shortened(name: &str) -> String {
     name.chars().take(MAX_NAME_CHARS).collect()
 }

@@ -26,17 +26,17 @@ pub(super) struct Tally {
 #[derive(Debug)]
 pub(super) struct Counted {
     tally: Arc<Tally>,
-    /// Of a call: what the log says of it when it has ended, if it is to.
+    /// Of a call, what to log at its end; `None` if calls are not logged.
     pub(super) logged: Option<Box<LoggedCall>>,
 }
 
-/// A call of which the log is to say how it ended, and when.
+/// A call that is logged at its end, with its status and its duration.
 pub(super) struct LoggedCall {
     path: String,
     address: String,
     clock: Arc<dyn Clock>,
     started: Duration,
-    /// What it was answered with; none if it was given up before.
+    /// The status code; `None` until it is answered.
     code: Option<Code>,
 }
 
@@ -49,15 +49,15 @@ pub(super) struct Tallies {
     pub(super) answers: Arc<AnswersByCode>,
 }
 
-/// How many calls were answered with each code of gRPC; of a stream it is the one that it began
-/// with. Errors are counted by their reasons (`google.rpc.ErrorInfo`) as well.
+/// How many calls were answered with each gRPC code; of streams, the code that they began with
+/// counts. Errors are also counted by reason (`google.rpc.ErrorInfo`).
 #[derive(Debug, Default)]
 pub(super) struct AnswersByCode {
     codes: [Counter; CODES.len()],
     reasons: Mutex<BTreeMap<String, u64>>,
 }
 
-/// More reasons than there are.
+/// More than there are reasons.
 const MOST_REASONS: usize = 256;
 
 /// The codes of gRPC, by their numbers.
@@ -89,12 +89,12 @@ impl AnswersByCode {
         }
     }
 
-    /// Every code, and how many calls had it.
+    /// All codes, and the number of calls with each.
     pub(super) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         CODES.into_iter().zip(self.codes.iter().map(Counter::get))
     }
 
-    /// The error was this.
+    /// Counts the reason of this error.
     pub(super) fn refused(&self, status: &Status) {
         let Some(info) = status.get_details_error_info() else {
             return;
@@ -105,7 +105,7 @@ impl AnswersByCode {
         }
     }
 
-    /// Every reason that there was, and how often.
+    /// All reasons that occurred, and how often.
     pub(super) fn reasons(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -123,7 +123,7 @@ impl Tallies {
 }
 
 impl Tally {
-    /// Counts one more, until the result is dropped.
+    /// Counts one until the returned value is dropped.
     pub(super) fn count(self: &Arc<Self>) -> Counted {
         let now = self.now.fetch_add(1, Relaxed) + 1;
         self.most.fetch_max(now, Relaxed);
@@ -153,7 +153,7 @@ impl LoggedCall {
         })
     }
 
-    /// It is answered with this; of a stream, it begins with it.
+    /// Notes the status of the response; for a stream, the one that it begins with.
     pub(super) fn answered(&mut self, code: Code) {
         self.code = Some(code);
     }

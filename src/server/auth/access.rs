@@ -22,10 +22,11 @@ use crate::{
     types::TopicName,
 };
 
-/// How many of the resources of one act the audit log names.
+/// How many of an act's resources the audit log names.
 const MOST_SHOWN: usize = 20;
 
-/// Who makes a call, and what they may do. Travels with the request; clones are the same call's.
+/// The caller of a request and what it may do. It travels with the request; clones share the state
+/// of the same call.
 #[derive(Clone, Debug)]
 pub(crate) struct Access(Arc<Call>);
 
@@ -36,30 +37,32 @@ struct Call {
     entrance: Entrance,
     address: Arc<str>,
     length: Length,
-    /// What the caller may do by these grants.
+    /// The grants that were last looked at, and what the caller may do by them.
     rights: Mutex<(Arc<Grants>, Rights)>,
-    /// What the caller is metered with, by these rules.
+    /// The number of the quota rules that were last looked at, and the meter that they give the
+    /// caller.
     metered: Mutex<(u64, Option<Arc<Meter>>)>,
     asked: Mutex<Asked>,
 }
 
-/// What is kept of what a call has asked for.
+/// What is remembered of a request after it was permitted.
 #[derive(Debug)]
 struct Asked {
-    /// A stream ends when that is not allowed any more; the audit log names it.
+    /// What the request asked for: its stream ends when this is no longer allowed, and the audit
+    /// log names it.
     needs: Option<Vec<Need<'static>>>,
-    /// What it does to the broker, with details, if the audit log is to have that.
+    /// The act, with its details, if the request is one that the audit log records.
     act: Option<(&'static str, String)>,
 }
 
-/// What a call is, as far as it matters when it ends.
+/// How a call goes on after its first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
-    /// It is answered, and over.
+    /// It has one request and one answer.
     Short,
-    /// It goes on with what its first message asks for.
+    /// Nothing but its first message is checked; the stream may go on as long as that is allowed.
     Stream,
-    /// It goes on with appends, each of which is looked at by itself.
+    /// A stream of appends, each of which is checked by itself.
     Appends,
 }
 
@@ -81,8 +84,8 @@ impl Length {
 }
 
 impl Access {
-    /// The access of `caller`, who connected through `entrance` from `address`, for a call of this
-    /// length.
+    /// The access of a `caller` that connected from `address` through `entrance`, for a call of
+    /// this length.
     pub(super) fn new(
         authority: &Arc<Authority>,
         caller: Caller,
@@ -106,9 +109,10 @@ impl Access {
         }))
     }
 
-    /// Refuses what is not allowed, with all that is in it.
+    /// Refuses the request unless everything that it asks for is allowed.
     ///
-    /// The caller was known when the call began; its message may have come much later.
+    /// It asks again whether the caller is still known: the message may have come long after the
+    /// call began.
     pub(crate) fn permit(&self, request: &impl Asks) -> Result<(), Status> {
         self.authority().still_knows(&self.0.caller)?;
         let rights = self.rights();
@@ -149,7 +153,7 @@ impl Access {
         if rights.allow(need.operations, &need.resource) {
             return Ok(());
         }
-        // The caller has named the id alone.
+        // The client named the producer's id only, so the refusal does not tell its name.
         let shown = Resource::Producer(producer.id.to_string().into());
         Err(self.denied(need.operations, &shown))
     }
@@ -169,7 +173,7 @@ impl Access {
         }
     }
 
-    /// Keeps what the first message of a call asks for.
+    /// Remembers what the first message of a call asks for.
     fn keep(&self, request: &impl Asks, act: Option<&'static str>) {
         let mut asked = lock(&self.0.asked);
         if asked.needs.is_none() {
@@ -181,13 +185,13 @@ impl Access {
         }
     }
 
-    /// Whether a topic is shown.
+    /// Whether the caller may know that this topic exists.
     pub(crate) fn sees_topic(&self, name: &str) -> bool {
         let resource = Resource::Topic(name.into());
         self.rights().allow(Operations::OF_TOPICS, &resource)
     }
 
-    /// Whether a group is shown.
+    /// Whether the caller may know that this group exists.
     pub(crate) fn sees_group(&self, name: &str) -> bool {
         let operations = Operations::of(Operation::Group);
         let resource = Resource::Group(name.into());
@@ -199,7 +203,7 @@ impl Access {
         self.topics_with(Operations::of(Operation::Read))
     }
 
-    /// The topics that are shown.
+    /// The topics that the caller may know of.
     pub(in crate::server) fn seen(&self) -> TopicFilter {
         self.topics_with(Operations::OF_TOPICS)
     }
@@ -213,7 +217,7 @@ impl Access {
         }
     }
 
-    /// An error, without the name of a group that is not shown.
+    /// The error without the name of a group that the caller may not know of.
     pub(in crate::server) fn shown(&self, error: Error) -> Error {
         match error {
             Error::RetentionHeld {
@@ -231,14 +235,14 @@ impl Access {
         }
     }
 
-    /// Whether entities of a topic may be erased.
+    /// Whether the caller may erase entities of the topic.
     pub(crate) fn erases_in(&self, topic: &str) -> bool {
         let operations = Operations::of(Operation::Erase);
         let resource = Resource::Topic(topic.into());
         self.rights().allow(operations, &resource)
     }
 
-    /// Has the audit log say what has come of the call, if it is an act of an administrator.
+    /// Records the outcome of the call in the audit log, if it is an administrator's act.
     fn note(&self, came: &Came) {
         let asked = lock(&self.0.asked);
         let (Some((act, details)), Some(needs)) = (&asked.act, &asked.needs) else {
@@ -259,7 +263,8 @@ impl Access {
         audit::acted(&self.authority().auth.trail, &told, came);
     }
 
-    /// Whether the call may go on: its caller is known, and may still do what it has asked for.
+    /// Refuses the call from now on if its caller is no longer known, or no longer allowed what it
+    /// has asked for.
     pub(super) fn may_go_on(&self) -> Result<(), Status> {
         let Call {
             authority, caller, ..
@@ -275,7 +280,7 @@ impl Access {
         &self.0.authority
     }
 
-    /// When the caller is not known any more, in milliseconds since 1970.
+    /// When the caller's token or JWT expires, in milliseconds since 1970.
     pub(super) fn expires_ms(&self) -> Option<i64> {
         self.0.caller.expires_ms()
     }
@@ -288,7 +293,7 @@ impl Access {
         self.0.length
     }
 
-    /// What counts what the caller uses; none where nothing bounds it.
+    /// The meter of the caller's principal; none if no quota is for it.
     pub(super) fn meter(&self) -> Option<Arc<Meter>> {
         let Call {
             authority, caller, ..
@@ -339,7 +344,7 @@ impl Access {
         known.1.clone()
     }
 
-    /// For the audit log.
+    /// What the audit log is told.
     fn told<'a>(&'a self, operation: &'a str, resource: &'a str) -> Told<'a> {
         Told {
             time_ms: (self.authority().now_ms)(),
@@ -362,7 +367,8 @@ impl Access {
     }
 }
 
-/// A call that is under way. Dropped before it is answered, it may have done what it asked for.
+/// A call that is under way. If it is dropped before it is answered, the audit log says that its
+/// outcome is unknown.
 pub(super) struct UnderWay(Option<Access>);
 
 impl UnderWay {
@@ -372,7 +378,8 @@ impl UnderWay {
 
     pub(super) fn answered(mut self, response: &Response<Body>) {
         if let Some(access) = self.0.take() {
-            // One that is well says so behind its message.
+            // A stream that succeeds sends its status behind its messages, so a status in the
+            // headers is a failure.
             let failed = Status::from_header_map(response.headers());
             let failed = failed.filter(|status| status.code() != Code::Ok);
             access.note(&failed.map_or(Came::Done, Came::Failed));
@@ -407,14 +414,14 @@ fn rights(authority: &Authority, grants: &Grants, caller: &Caller, entrance: Ent
     }
 }
 
-/// What a call may do whose request has these extensions. One that did not come by
-/// [`super::Identify`] has none.
+/// The access that [`super::Identify`] left among a request's extensions. A request that did not
+/// pass there has none, and is refused.
 pub(crate) fn access(extensions: &Extensions) -> Result<Access, Status> {
     let access = extensions.get::<Access>().cloned();
     access.ok_or_else(status::internal)
 }
 
-/// Refuses a request that asks for what is not allowed.
+/// Refuses the request unless everything that it asks for is allowed.
 pub(crate) fn permit<T: Asks>(request: &Request<T>) -> Result<Access, Status> {
     let access = access(request.extensions())?;
     access.permit(request.get_ref())?;

@@ -1,5 +1,5 @@
-//! What every request asks for. A call that is not here does not compile: its adapter has nothing
-//! to hand to [`super::permit`].
+//! What each request needs to be allowed. A call that is missing here does not compile: its adapter
+//! could not pass its request to [`super::permit`].
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ use crate::{
     types::ProducerId,
 };
 
-/// One of these operations on this.
+/// Something that must be allowed: any one of the operations, on the resource.
 #[derive(Clone, Debug)]
 pub(crate) struct Need<'a> {
     pub(super) operations: Operations,
@@ -36,28 +36,29 @@ impl Need<'_> {
     }
 }
 
-/// A request that says what it asks for.
+/// A request that says which permissions it needs.
 pub(crate) trait Asks {
-    /// All of these have to be allowed.
+    /// The permissions that it needs, all of them.
     fn asks(&self) -> Vec<Need<'_>>;
 
-    /// What it does that the audit log is to have, in words; none where it does no such thing.
+    /// The name of the administrator's act that it is, for the audit log; `None` for all other
+    /// requests.
     fn act(&self) -> Option<&'static str> {
         None
     }
 
-    /// What the audit log is to have of that beside its resource; empty where there is no more.
+    /// Details of the act for the audit log, beside its resource; empty if there are none.
     fn details(&self) -> String {
         String::new()
     }
 }
 
-/// What a stream of appends asks for as a whole: each of them is looked at by itself.
+/// The permission to open a stream of appends; each append is then checked by itself.
 pub(super) fn appends() -> Need<'static> {
     may(Operation::Append, Resource::AnyTopic)
 }
 
-/// What an append asks for whose producer has this name.
+/// The permission to append as the producer of this name.
 pub(super) fn appends_as(producer: &str) -> Need<'_> {
     may(Operation::Append, Resource::Producer(producer.into()))
 }
@@ -77,7 +78,7 @@ fn may(operation: Operation, resource: Resource<'_>) -> Need<'_> {
     }
 }
 
-/// To see a topic, some operation on it has to be allowed.
+/// A topic may be seen by everybody who may do anything with it.
 fn sees(name: &str) -> Need<'_> {
     Need {
         operations: Operations::OF_TOPICS,
@@ -85,7 +86,8 @@ fn sees(name: &str) -> Need<'_> {
     }
 }
 
-/// Whoever appends to a topic is told versions of its entities anyway.
+/// A condition on a topic's entities tells their versions, so it takes the permission to read or to
+/// append, which tells versions anyway.
 fn compares(name: &str) -> Need<'_> {
     Need {
         operations: Operations::of(Operation::Append).and(Operation::Read),
@@ -93,12 +95,12 @@ fn compares(name: &str) -> Need<'_> {
     }
 }
 
-/// Offsets in topics that may not be read are not committed.
+/// The permissions to commit offsets of these topics: only of topics that the caller may read.
 fn commits<'a>(topics: impl Iterator<Item = &'a str>) -> impl Iterator<Item = Need<'a>> {
     topics.map(|name| may(Operation::Read, topic(name)))
 }
 
-/// An append to a topic, of which nothing else is known yet.
+/// An append to a topic whose content has not been received yet.
 pub(super) struct AppendTo<'a>(pub(super) &'a str);
 
 impl Asks for AppendTo<'_> {
@@ -124,7 +126,8 @@ impl Asks for Append {
     }
 }
 
-/// The settings that are set, and those that get their defaults again.
+/// The details of an alteration: the settings that are set, and those that are reset to their
+/// defaults.
 fn settings<'a>(
     set: impl IntoIterator<Item = (&'a String, &'a String)>,
     reset: &[String],
@@ -140,7 +143,8 @@ fn settings<'a>(
     named.join(", ")
 }
 
-/// What asks for one operation on what a field names; and what it does, if it changes that.
+/// Implements [`Asks`] for requests that need one operation on the resource that a field names. A
+/// third word is the name of the act, for requests that are one.
 macro_rules! one_need {
     ($(
         $request:ty => $operation:ident $resource:ident $field:ident
@@ -182,7 +186,7 @@ one_need! {
     DeleteGroupRequest => Group group group, "delete a group";
 }
 
-/// The same of what may be tried without doing it.
+/// The same for requests that can also be dry runs, which are no acts.
 macro_rules! one_need_if_meant {
     ($(
         $request:ty => $operation:ident $resource:ident $field:ident, $act:literal, $details:expr;
@@ -216,7 +220,7 @@ one_need_if_meant! {
     };
 }
 
-/// What looks at the broker itself.
+/// Implements [`Asks`] for requests that look at the broker as a whole.
 macro_rules! of_administrators {
     ($($request:ty,)*) => {
         $(impl Asks for $request {
@@ -238,7 +242,7 @@ fn of_broker<'a>(what: &'static str, name: impl Into<Cow<'a, str>>) -> Vec<Need<
     vec![may(Operation::Admin, Resource::OfBroker(what, name.into()))]
 }
 
-/// What changes the broker itself.
+/// Implements [`Asks`] for requests that change something of the broker as a whole.
 macro_rules! acts_of_administrators {
     ($($request:ty => $act:literal,)*) => {
         $(impl Asks for $request {
@@ -310,7 +314,8 @@ impl Asks for RevokeTokenRequest {
     }
 }
 
-/// What anybody may ask: the answer has what they may see.
+/// Implements [`Asks`] for requests that everybody may send: their answers hold only what the
+/// caller may see.
 macro_rules! shows_what_may_be_seen {
     ($($request:ty,)*) => {
         $(impl Asks for $request {

@@ -11,25 +11,25 @@ use super::{Trail, trail::About};
 /// A principal, and where it calls from.
 type Who<'a> = (&'a str, &'a str);
 
-/// An act, or what was denied.
+/// What the audit log is told: an act, or something that was denied.
 pub(super) struct Told<'a> {
-    /// When, in milliseconds since 1970.
+    /// The time, in milliseconds since 1970.
     pub(super) time_ms: i64,
     pub(super) who: Who<'a>,
     pub(super) operation: &'a str,
     pub(super) resource: &'a str,
-    /// Such as the settings that are changed; empty where there is no more to tell.
+    /// For example the settings that were changed; empty if there is nothing to add.
     pub(super) details: &'a str,
 }
 
-/// A call that its caller may not make.
+/// Records that a caller was denied something.
 pub(super) fn denied(trail: &Trail, told: &Told<'_>) {
     if trail.denials().is_first(told) {
         say_denied(trail, told, 1);
     }
 }
 
-/// Tells of the denials that were equal to one that was told.
+/// Records how many denials were equal to one that was recorded already.
 pub(super) fn denied_again(trail: &Trail) {
     for denied in trail.denials().take() {
         let told = Told {
@@ -62,17 +62,17 @@ fn say_denied(trail: &Trail, told: &Told<'_>, count: u64) {
     });
 }
 
-/// What has come of an act.
+/// The outcome of an act.
 pub(super) enum Came {
     Done,
-    /// The act goes on: what comes of it is known to its caller alone.
+    /// The act is a stream, which has begun: its outcome is known only to its caller.
     Begun,
     Failed(Status),
-    /// The call was given up before it was answered: what it asked for may happen all the same.
+    /// The call was given up before it was answered: the act may have happened nevertheless.
     Unknown,
 }
 
-/// An act of an administrator.
+/// Records an act of an administrator.
 pub(super) fn acted(trail: &Trail, told: &Told<'_>, came: &Came) {
     let (outcome, cause) = match came {
         Came::Done => ("done", None),
@@ -101,7 +101,7 @@ pub(super) fn acted(trail: &Trail, told: &Told<'_>, came: &Came) {
     });
 }
 
-/// The configuration file says something else than before.
+/// Records that the configuration file was changed and read again.
 pub(super) fn reloaded(trail: &Trail, time_ms: i64, what: &str, count: usize) {
     info!(target: "audit", count, "the {what} of the configuration file have changed");
     let told = Told {
@@ -114,7 +114,7 @@ pub(super) fn reloaded(trail: &Trail, time_ms: i64, what: &str, count: usize) {
     trail.tell(About::Acts, || object(&told, "done").to_string());
 }
 
-/// As a record has it.
+/// The JSON object that is appended to the topic of the audit log.
 fn object(told: &Told<'_>, outcome: &str) -> Value {
     let (principal, address) = told.who;
     let mut object = json!({

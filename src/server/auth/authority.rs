@@ -1,4 +1,4 @@
-//! What is known of callers: the grants, the tokens, and what time it is.
+//! What callers are checked against: grants, tokens, keys of JWTs, and the time.
 
 use std::{
     fmt,
@@ -19,40 +19,38 @@ use crate::{
 
 type Now = Box<dyn Fn() -> i64 + Send + Sync>;
 
-/// Knows callers by what they show, and what they may do.
+/// Finds out who a caller is, and what it may do.
 pub(in crate::server) struct Authority {
     pub(super) auth: Arc<Auth>,
     pub(super) tokens: watch::Receiver<Arc<AccessTokens>>,
     /// The broker's time, in milliseconds since 1970.
     pub(super) now_ms: Now,
-    /// What quotas are measured by.
+    /// The clock by which quotas are measured.
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// The principal that makes a call, its roles, and the proof on which that rests and with which it
-/// expires.
+/// Who makes a call, with which roles, and what this was proved by.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) principal: Principal,
-    /// The roles that its token gives it.
+    /// The roles that the caller's JWT names.
     pub(super) roles: Arc<[Principal]>,
     pub(super) proof: Proof,
 }
 
-/// What a caller has shown.
+/// What a caller proved its identity by.
 #[derive(Clone, Debug)]
 pub(super) enum Proof {
-    /// Nothing that could lose its value while the connection is open: a certificate counts from
-    /// its beginning to its end.
+    /// A certificate, or nothing: neither changes while the connection is open.
     Nothing,
     /// The token with this id.
     Token { id: u64, expires_ms: i64 },
-    /// A JWT that this key has signed.
+    /// A JWT that was verified with this key.
     Jwt { key: Arc<Key>, expires_ms: i64 },
 }
 
-/// The JWT that came last by a connection, and who had it: its signature is not checked again at
-/// each call.
+/// The last JWT that came by a connection, by its fingerprint, and its caller: a JWT that comes
+/// again is not verified again.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Verified(Mutex<Option<([u8; 32], Caller)>>);
 
@@ -70,8 +68,8 @@ impl Authority {
         Arc::clone(&self.auth.grants.borrow())
     }
 
-    /// The caller whose call has this `authorization`. `known` is what the connection has verified
-    /// before.
+    /// Finds out who makes a call with this `authorization`. `known` is the JWT that the connection
+    /// has had verified already.
     pub(super) fn caller(
         &self,
         authorization: &[u8],
@@ -125,7 +123,7 @@ impl Authority {
         Ok(caller)
     }
 
-    /// Whether a caller is still known as such.
+    /// Fails if the caller's token was revoked or has expired, or its key is gone.
     pub(super) fn still_knows(&self, caller: &Caller) -> Result<(), Unauthenticated> {
         match &caller.proof {
             Proof::Nothing => return Ok(()),
@@ -148,7 +146,7 @@ impl Authority {
     }
 }
 
-/// The token of an `authorization` with the scheme `Bearer`.
+/// The token in an `authorization` header with the scheme `Bearer`.
 fn bearer(authorization: &[u8]) -> Option<&str> {
     let (scheme, token) = std::str::from_utf8(authorization).ok()?.split_once(' ')?;
     scheme
@@ -170,7 +168,7 @@ impl Verified {
 }
 
 impl Caller {
-    /// A caller without a token: only the connection says who it is.
+    /// A caller without a token, who is known by the connection alone.
     pub(super) fn unproven(principal: Principal) -> Self {
         Self {
             principal,
@@ -179,7 +177,7 @@ impl Caller {
         }
     }
 
-    /// When it is not known any more, in milliseconds since 1970.
+    /// When its token or JWT expires, in milliseconds since 1970.
     pub(super) fn expires_ms(&self) -> Option<i64> {
         match self.proof {
             Proof::Nothing => None,

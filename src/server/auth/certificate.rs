@@ -1,16 +1,16 @@
-//! Callers that are known by the certificate of their connection.
+//! Callers who are known by the client certificate of their connection.
 
 use super::Principal;
 use crate::tls::PeerIdentity;
 
-/// A kind of name that a certificate has.
+/// Which of a certificate's names becomes the name of its principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CertificateName {
     /// The common name of its subject.
     CommonName,
     /// The whole subject, as RFC 4514 writes it.
     Subject,
-    /// The other names, by their kinds.
+    /// The first of the alternative names of this kind.
     Uri,
     Dns,
     Email,
@@ -31,7 +31,7 @@ impl CertificateName {
         Self::Subject,
     ];
 
-    /// As it is written in the setting, and in principals before a colon.
+    /// The word for it in the setting `tls.principal`, and before the colon in principals.
     pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::CommonName => "CN",
@@ -61,7 +61,8 @@ impl CertificateName {
     }
 }
 
-/// Which of its names a certificate's principal is made of: the first that it has.
+/// The kinds of names to look for in a certificate, in this order; the first that it has becomes
+/// the name of its principal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CertificateNames(pub(crate) Vec<CertificateName>);
 
@@ -73,7 +74,7 @@ impl Default for CertificateNames {
 }
 
 impl CertificateNames {
-    /// Whoever has this certificate; without any of the names it says as little as none.
+    /// The principal of a client with this certificate; anonymous if it has none of the names.
     pub(crate) fn principal(&self, certificate: &PeerIdentity) -> Principal {
         for kind in &self.0 {
             if let Some(name) = kind.of(certificate) {

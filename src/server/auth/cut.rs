@@ -1,5 +1,5 @@
-//! Ending streams whose callers may not go on: a token was revoked or has expired, or a grant is
-//! gone.
+//! Ends streams whose callers may not go on, because a token was revoked or expired, or a grant was
+//! taken away.
 
 use std::{
     pin::Pin,
@@ -17,14 +17,14 @@ use tonic::{Status, body::Body};
 use super::{Access, Pace, jwt::Keys};
 use crate::server::{answers::Answers, quotas::StreamPlace};
 
-/// Resolves with how a stream ends.
+/// Resolves when a stream must end, with its status.
 pub(in crate::server) type Cut = Pin<Box<dyn Future<Output = Status> + Send>>;
 
-/// How often it is looked whether a token has expired: the broker's time may go faster than this
-/// machine's, and a stream is to end within 5 s.
+/// How often expired tokens are looked for. A timer is not enough, because the broker's time may go
+/// faster than the machine's; streams must end within 5 s.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Resolves when the call may not go on, which has this place until it ends.
+/// Resolves when the call must end. It keeps its place among the caller's streams until then.
 pub(super) fn cut(access: Access, place: Option<StreamPlace>) -> Cut {
     Box::pin(async move {
         let _place = place;
@@ -50,7 +50,7 @@ pub(super) fn cut(access: Access, place: Option<StreamPlace>) -> Cut {
     })
 }
 
-/// Never resolves: ends nothing, and has this place until the call ends.
+/// Never resolves; only keeps the call's place among the caller's streams.
 pub(super) fn held_open(place: Option<StreamPlace>) -> Cut {
     Box::pin(async move {
         let _place = place;
@@ -58,7 +58,7 @@ pub(super) fn held_open(place: Option<StreamPlace>) -> Cut {
     })
 }
 
-/// Resolves when the issuer of tokens has other keys.
+/// Resolves when the JWT issuer's keys have changed.
 async fn other_keys(keys: &mut Option<watch::Receiver<Arc<Keys>>>) {
     match keys {
         Some(keys) => gone_with_the_broker(keys.changed().await.is_err()).await,
@@ -66,14 +66,14 @@ async fn other_keys(keys: &mut Option<watch::Receiver<Arc<Keys>>>) {
     }
 }
 
-/// Where nobody can change anything any more, nothing ends a stream.
+/// Never resolves if nothing can change any more, because the broker is closed.
 async fn gone_with_the_broker(is_gone: bool) {
     if is_gone {
         std::future::pending::<()>().await;
     }
 }
 
-/// Resolves when the caller's token may have expired.
+/// Resolves when the caller's token may have expired, to be looked at again.
 async fn expiring(access: &Access) {
     match access.expires_ms() {
         None => std::future::pending().await,
@@ -85,7 +85,7 @@ async fn expiring(access: &Access) {
     }
 }
 
-/// Lets a response end with that, and go as fast as its caller may read.
+/// Makes a response that ends with `cut`, and is slowed down to the caller's quota.
 pub(super) fn end_with(cut: Cut, access: Access, response: Response<Body>) -> Response<Body> {
     if let Some(answers) = response.extensions().get::<Answers>() {
         answers.end_with(cut, Pace::new(access));
@@ -99,10 +99,10 @@ pub(super) fn end_with(cut: Cut, access: Access, response: Response<Body>) -> Re
     })
 }
 
-/// Answers that end when their caller may not go on.
+/// A response body that ends when its caller may not go on.
 struct Cuttable {
     body: Body,
-    /// None: they have been ended.
+    /// `None` once the body has ended.
     cut: Option<Cut>,
 }
 

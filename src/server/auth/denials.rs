@@ -1,5 +1,5 @@
-//! Equal denials, of which one a second is told: whoever is denied again and again fills neither
-//! the log nor the topic of the audit log.
+//! Counts equal denials, so that a caller who is denied something again and again fills neither the
+//! log nor the audit log's topic: one a second is recorded, with the number of the others.
 
 use std::{
     collections::BTreeMap,
@@ -8,18 +8,18 @@ use std::{
 
 use super::audit::Told;
 
-/// Of how many different denials equal ones are known within a second; the rest is told as one.
-/// With names as long as they may be these are 4 MiB.
+/// How many different denials are told apart within a second; those beyond are counted together.
+/// With the longest names they take 4 MiB.
 const MOST: usize = 1_024;
 
-/// What was denied since it was told last.
+/// The denials since the last time that they were recorded.
 #[derive(Debug, Default)]
 pub(super) struct Denials(Mutex<Recent>);
 
 #[derive(Debug, Default)]
 struct Recent {
     known: BTreeMap<Key, Again>,
-    /// Those for which there was no room.
+    /// Those beyond [`MOST`].
     others: Option<Again>,
 }
 
@@ -30,16 +30,16 @@ struct Key {
     resource: String,
 }
 
-/// What has been denied again.
+/// How often something was denied again.
 #[derive(Clone, Debug, Default)]
 struct Again {
     count: u64,
-    /// When it was last, and from where.
+    /// When it was denied last, and from which address.
     time_ms: i64,
     address: String,
 }
 
-/// Denials that are equal.
+/// A number of equal denials.
 #[derive(Debug)]
 pub(super) struct Denied {
     pub(super) principal: String,
@@ -51,8 +51,8 @@ pub(super) struct Denied {
 }
 
 impl Denials {
-    /// Whether a denial is told at once: it is the first of its kind since the last
-    /// [`Self::take`], which has the others.
+    /// Whether to record a denial now: it is the first of its kind since the last [`Self::take`].
+    /// Others are counted, and come out there.
     pub(super) fn is_first(&self, told: &Told<'_>) -> bool {
         let (principal, address) = told.who;
         let key = Key {
@@ -76,7 +76,7 @@ impl Denials {
         false
     }
 
-    /// What has been denied again since this was called last.
+    /// The denials that were counted since this was called last.
     pub(super) fn take(&self) -> Vec<Denied> {
         let recent = std::mem::take(&mut *self.lock());
         let mut denied = Vec::new();

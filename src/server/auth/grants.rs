@@ -31,7 +31,7 @@ impl Operation {
         Self::Admin,
     ];
 
-    /// As it is written in a grant.
+    /// The word for it in grants.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -48,12 +48,12 @@ impl Operation {
     }
 }
 
-/// Some operations.
+/// A set of operations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Operations(u8);
 
 impl Operations {
-    /// Those on a topic: who may do any of them may see it.
+    /// The operations on topics: who may do any of these may see the topic.
     pub(crate) const OF_TOPICS: Self = Self::of(Operation::Read)
         .and(Operation::Append)
         .and(Operation::Erase)
@@ -67,19 +67,19 @@ impl Operations {
         Self(self.0 | 1 << operation as u8)
     }
 
-    /// Whether any of them is among these.
+    /// Whether the two sets have an operation in common.
     pub(crate) fn meet(self, others: Self) -> bool {
         self.0 & others.0 != 0
     }
 
-    /// The first of them.
+    /// Its first operation, in the order of [`Operation`].
     pub(super) fn first(self) -> Option<Operation> {
         let mut all = Operation::ALL.into_iter();
         all.find(|one| self.meet(Self::of(*one)))
     }
 }
 
-/// A name, or how names begin.
+/// A name, or the beginning of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NamePattern {
     text: Box<str>,
@@ -87,8 +87,8 @@ pub(crate) struct NamePattern {
 }
 
 impl NamePattern {
-    /// What is written with a `*` at its end stands for all names that begin so; none for a text
-    /// that is empty or has a `*` anywhere else.
+    /// Parses a name; with `*` at its end, the beginning of names. `None` if the text is empty or
+    /// has a `*` elsewhere.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (name, is_prefix) = match text.strip_suffix('*') {
             Some(prefix) => (prefix, true),
@@ -110,25 +110,25 @@ impl NamePattern {
         }
     }
 
-    /// Whether it stands for a principal, or for one of its roles.
+    /// Whether it matches the principal or one of its roles.
     pub(in crate::server) fn is_of(&self, principal: &Principal, roles: &[Principal]) -> bool {
         self.has(principal.as_str()) || roles.iter().any(|role| self.has(role.as_str()))
     }
 
-    /// Whether it stands for all names that begin so.
+    /// Whether it matches all names that begin with `prefix`.
     fn has_all_with(&self, prefix: &str) -> bool {
         self.is_prefix && prefix.starts_with(&*self.text)
     }
 }
 
-/// Allows some principals something.
+/// Allows some principals some operations on some resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Grant {
     pub(crate) principals: Vec<NamePattern>,
     pub(crate) operations: Operations,
     pub(crate) topics: Vec<NamePattern>,
     pub(crate) groups: Vec<NamePattern>,
-    /// The names that producers may be opened by.
+    /// The names under which producers may be opened.
     pub(crate) producers: Vec<NamePattern>,
 }
 
@@ -141,13 +141,13 @@ impl Grants {
         Self(grants.into_iter().map(Arc::new).collect())
     }
 
-    /// How many there are.
+    /// How many grants there are.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// What a principal with these roles may do where something is granted to anybody; none where
-    /// nothing is.
+    /// What a principal with these roles may do; `None` if there are no grants, and everybody may
+    /// do everything.
     pub(super) fn rights(&self, principal: &Principal, roles: &[Principal]) -> Option<Rights> {
         if self.0.is_empty() {
             return None;
@@ -173,20 +173,20 @@ pub(super) enum Rights {
     Granted(Arc<[Arc<Grant>]>),
 }
 
-/// What an operation is on.
+/// The object of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Resource<'a> {
     Topic(Cow<'a, str>),
-    /// All topics whose names begin so, those to come too.
+    /// All topics whose names begin with this, also those that do not exist yet.
     TopicsWith(Cow<'a, str>),
-    /// Some topic, whichever.
+    /// Any topic: one that may be accessed is enough.
     AnyTopic,
     Group(Cow<'a, str>),
     /// A producer, by its name.
     Producer(Cow<'a, str>),
     /// The broker itself.
     Broker,
-    /// Something of the broker: what it is, and its name.
+    /// A part of the broker: its kind, and its name.
     OfBroker(&'static str, Cow<'a, str>),
 }
 
@@ -210,7 +210,7 @@ impl Rights {
         Self::Granted(Arc::new([]))
     }
 
-    /// Whether any of these operations is allowed.
+    /// Whether the principal may do any of these operations on the resource.
     pub(super) fn allow(&self, operations: Operations, resource: &Resource<'_>) -> bool {
         let Self::Granted(grants) = self else {
             return true;

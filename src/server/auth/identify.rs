@@ -1,4 +1,4 @@
-//! Who makes a call, found out before anything of it is looked at.
+//! Finds out who makes a call, before its message is looked at.
 
 use std::{
     future::ready,
@@ -28,12 +28,12 @@ use crate::server::{
     status,
 };
 
-/// Where a connection comes in.
+/// The way by which a connection reaches the broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::server) enum Entrance {
     /// The port, from another machine.
     Elsewhere,
-    /// The port, from this machine, or the pipe of a test.
+    /// The port, from this machine; or, in tests, a pipe.
     #[default]
     Local,
     /// The administrators' socket.
@@ -41,8 +41,8 @@ pub(in crate::server) enum Entrance {
 }
 
 impl Entrance {
-    /// The entrance of a client at this address. What is no network address, such as a socket's, is
-    /// on this machine.
+    /// The entrance for a client at this address. Addresses that are none of a network, such as a
+    /// socket's, are on this machine.
     pub(in crate::server) fn from(address: &str) -> Self {
         match address.parse::<SocketAddr>() {
             Ok(address) if !address.ip().to_canonical().is_loopback() => Self::Elsewhere,
@@ -55,35 +55,35 @@ impl Entrance {
     }
 }
 
-/// Why what a caller shows is not accepted.
+/// Why a caller's token or JWT is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Unauthenticated {
-    /// What it shows is no token, or there are several.
+    /// It is not of the form of a token, or there are several.
     Malformed,
-    /// There is no such token, or not any more.
+    /// No token has this id and secret, or it was revoked.
     Unknown,
-    /// Its token has expired.
+    /// The token has expired.
     Expired,
-    /// Its JWT counts later only.
+    /// The JWT is not valid yet.
     NotYetValid,
-    /// Its JWT is signed in a way that is not taken.
+    /// The JWT's signature algorithm is not among those that are accepted.
     Algorithm,
-    /// Its JWT is signed with a key that the broker does not have.
+    /// The broker has no such key of the issuer.
     NoKey,
-    /// Its JWT has another signature than its issuer would have made.
+    /// The JWT's signature is wrong.
     Signature,
-    /// Its JWT is of another issuer.
+    /// The JWT is from another issuer.
     Issuer,
-    /// Its JWT is for others.
+    /// The JWT is for another audience.
     Audience,
-    /// Its JWT does not name its caller.
+    /// The JWT has no name for its caller.
     NoName,
-    /// Its JWT gives it more roles than one may have.
+    /// The JWT has more roles than are allowed.
     TooManyRoles,
 }
 
 impl Unauthenticated {
-    /// In `google.rpc.ErrorInfo`, and what it means.
+    /// The reason in `google.rpc.ErrorInfo`, and the text for people.
     fn reason(self) -> (&'static str, &'static str) {
         match self {
             Self::Malformed => (
@@ -146,14 +146,14 @@ impl From<Unauthenticated> for Status {
     }
 }
 
-/// Whether it is asked for the broker's health, which everybody may, whatever they show: what looks
-/// after the broker must not end it because of a token. Only what stays open, a `Watch`, counts for
-/// quotas.
+/// Whether the call asks for the broker's health. Everybody may, even with a bad token: a
+/// supervisor must not stop the broker because its token has expired. Only `Watch`, which stays
+/// open, counts for quotas.
 fn is_of_health(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.Health/")
 }
 
-/// The services, which are told who calls.
+/// The services behind the identification: every request that reaches them has an [`Access`].
 #[derive(Clone)]
 pub(in crate::server) struct Identify<S> {
     services: S,
@@ -189,7 +189,7 @@ impl<S> Identify<S> {
         Access::new(&self.authority, caller, (entrance, address), length)
     }
 
-    /// Refuses an append to a topic before it is there, by what its caller shows.
+    /// Refuses an append to a topic by its headers alone, before its body is received.
     pub(in crate::server) fn permit_append(
         &self,
         headers: &HeaderMap,
@@ -202,7 +202,8 @@ impl<S> Identify<S> {
         Access::new(&self.authority, caller, at, Length::Short).permit(&AppendTo(topic))
     }
 
-    /// Who calls: a token says more than the certificate of the connection that it comes by.
+    /// Finds out who calls: a token counts, if there is one, and the connection's certificate
+    /// otherwise.
     fn caller(
         &self,
         headers: &HeaderMap,
@@ -236,7 +237,7 @@ where
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
-    /// Answers a question for the broker's health.
+    /// Answers a call that asks for the broker's health.
     fn of_health(&mut self, request: Request<Body>) -> Answering<S::Error> {
         if Length::of(request.uri().path()) == Length::Short {
             return Box::pin(self.services.call(request));
@@ -297,7 +298,7 @@ where
     }
 }
 
-/// What is answered to a call, which has this place among the streams of its caller.
+/// The response to a call, which keeps its place among its caller's streams.
 fn answered<E: Send + 'static>(
     access: Access,
     place: Option<StreamPlace>,

@@ -60,25 +60,25 @@ pub(crate) use self::{
 /// granted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Exposure {
-    /// Only callers of this machine.
+    /// Only those on this machine.
     #[default]
     Loopback,
-    /// Everybody.
+    /// Everybody, from anywhere.
     Everywhere,
 }
 
-/// What decides about calls, for all connections of a broker.
+/// The checks on calls, shared by all connections of a broker.
 #[derive(Debug)]
 pub(crate) struct Auth {
     grants: watch::Sender<Arc<Grants>>,
     exposure: Exposure,
-    /// How callers with a certificate are named.
+    /// By which of their names certificates become principals.
     certificates: CertificateNames,
-    /// Whose JWTs are taken, if any are.
+    /// The issuer whose JWTs are accepted, if there is one.
     issuer: Option<Arc<Issuer>>,
-    /// How much callers may use.
+    /// The quotas of callers.
     quotas: Quotas,
-    /// Where the audit log is written to beside the log.
+    /// The audit log's topic.
     trail: Trail,
 }
 
@@ -94,7 +94,7 @@ impl Auth {
         }
     }
 
-    /// Has the audit log written to this topic, too.
+    /// Writes the audit log to this topic, beside the broker's log.
     pub(crate) fn with_audit_topic(self, topic: Option<TopicName>) -> Self {
         Self {
             trail: Trail::new(topic),
@@ -106,13 +106,13 @@ impl Auth {
         &self.trail
     }
 
-    /// Has the audit log say that the configuration file has other ones of these, so many, at this
-    /// moment.
+    /// Records in the audit log that a number of grants, quotas or the like was read again from the
+    /// configuration file.
     pub(crate) fn note_reload(&self, time_ms: i64, what: &str, count: usize) {
         audit::reloaded(&self.trail, time_ms, what, count);
     }
 
-    /// Lets callers use no more than these say.
+    /// Limits callers by these quotas.
     pub(crate) fn with_quotas(self, rules: quotas::Rules) -> Self {
         Self {
             quotas: Quotas::new(rules),
@@ -124,12 +124,12 @@ impl Auth {
         &self.quotas
     }
 
-    /// Knows callers with a JWT of this issuer.
+    /// Accepts JWTs of this issuer.
     pub(crate) fn with_issuer(self, issuer: Option<Arc<Issuer>>) -> Self {
         Self { issuer, ..self }
     }
 
-    /// Knows callers with a certificate by these of its names.
+    /// Names callers with certificates by these kinds of names.
     pub(crate) fn with_certificates(self, certificates: CertificateNames) -> Self {
         Self {
             certificates,
@@ -137,7 +137,7 @@ impl Auth {
         }
     }
 
-    /// What is granted from now on; false if that was granted before.
+    /// Replaces all grants; false if they are the same as before.
     pub(crate) fn replace(&self, grants: Grants) -> bool {
         self.grants.send_if_modified(|current| {
             let is_another = **current != grants;
@@ -148,14 +148,14 @@ impl Auth {
         })
     }
 
-    /// How many grants count: with any, all else is denied.
+    /// How many grants there are. If there are any, everything else is denied.
     pub(crate) fn count(&self) -> usize {
         self.grants.borrow().len()
     }
 }
 
 impl Default for Auth {
-    /// Everybody may do everything.
+    /// Checks that allow everybody everything.
     fn default() -> Self {
         Self::new(Grants::default(), Exposure::Everywhere)
     }

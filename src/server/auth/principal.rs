@@ -8,13 +8,13 @@ use std::{fmt, sync::Arc};
 pub(crate) struct Principal(Arc<str>);
 
 impl Principal {
-    /// Callers who do not say who they are.
+    /// All callers who do not prove who they are.
     pub(crate) const ANONYMOUS: &'static str = "anonymous";
 
-    /// Whoever connects to the socket in the data directory.
+    /// Everybody who connects to the socket in the data directory.
     pub(crate) const LOCAL_ADMIN: &'static str = "local-admin";
 
-    /// How the names of those begin who say who they are.
+    /// How the names of all other principals begin.
     pub(crate) const KINDS: [&'static str; 4] =
         [Self::TOKEN, Self::CERTIFICATE, Self::JWT, Self::ROLE];
 
@@ -22,8 +22,8 @@ impl Principal {
     const JWT: &'static str = "jwt:";
     const ROLE: &'static str = "jwt-role:";
 
-    /// Behind it come the kind of the certificate's name, a colon, and the name: names of different
-    /// kinds never meet either.
+    /// It is followed by the kind of the certificate's name, a colon, and the name, so that names
+    /// of different kinds are never equal.
     pub(crate) const CERTIFICATE: &'static str = "certificate:";
 
     pub(crate) fn anonymous() -> Self {
@@ -34,22 +34,22 @@ impl Principal {
         Self(Self::LOCAL_ADMIN.into())
     }
 
-    /// Whoever has a token of this name.
+    /// The principal of all tokens with this name.
     pub(crate) fn token(name: &str) -> Self {
         Self(format!("{}{name}", Self::TOKEN).into())
     }
 
-    /// Whoever has a certificate with this name.
+    /// The principal of all certificates with this name.
     pub(super) fn certificate(kind: &str, name: &str) -> Self {
         Self(format!("{}{kind}:{name}", Self::CERTIFICATE).into())
     }
 
-    /// Whoever has a JWT that names them so.
+    /// The principal of all JWTs with this name for their caller.
     pub(in crate::server) fn jwt(name: &str) -> Self {
         Self(format!("{}{name}", Self::JWT).into())
     }
 
-    /// All whose JWT gives them this role.
+    /// The principal of all JWTs that have this role.
     pub(in crate::server) fn role(name: &str) -> Self {
         Self(format!("{}{name}", Self::ROLE).into())
     }

@@ -1,10 +1,10 @@
 //! The audit log as records of a topic (`audit.topic`).
 //!
-//! What is told goes into a short queue, and nobody waits for it: what comes when the queue is
-//! full, or while the topic takes nothing, is lost there, counted, and said. Acts have a queue of
-//! their own, so that no denials, which anybody can cause, push them out. What is written goes
-//! to the broker itself, past the calls: so none of it is told in turn, and only the broker appends
-//! to the topic.
+//! Records go into a short queue, and nobody waits for them: those that come while the queue is
+//! full, or while the topic takes no appends, are lost there; they are counted, and the log says
+//! so. Acts have a queue of their own, so that denials, which anybody can cause, do not displace
+//! them. The records are appended by the broker itself and not by a call, so that they cause no
+//! further ones; all other appends to the topic are refused.
 
 use std::{
     collections::BTreeMap,
@@ -27,34 +27,34 @@ use crate::{
     types::{TopicName, limits::PARTITIONS_WAIT_MS},
 };
 
-/// Most records that wait of acts, and of denials. With names as long as they may be these are 4
+/// How many records of acts may wait, and how many of denials. With the longest names they take 4
 /// MiB each, with usual ones 300 KiB.
 const QUEUE: usize = 1_024;
 
-/// Most records of an append.
+/// How many records are appended at once.
 const BATCH: usize = 100;
 
-/// How often denials are told that are equal to one that was told.
+/// How often equal denials are recorded, with their number.
 const DENIALS_EVERY: Duration = Duration::from_secs(1);
 
 /// The type of its records.
 const RECORD_TYPE: &str = "taffrail.audit";
 
-/// The settings of the topic, if the broker makes it.
+/// The settings of the topic, if the broker creates it.
 const SETTINGS: [(&str, &str); 2] = [("keys", "plain"), ("retention.ms", "90d")];
 
-/// The topic that the audit log is written to, if it is to be.
+/// The topic of the audit log, if there is one.
 #[derive(Debug, Default)]
 pub(crate) struct Trail {
     topic: Option<TopicName>,
-    /// What is told goes there, while it is written.
+    /// The queues of records to write, while they are written.
     queues: Mutex<Option<Queues>>,
     denials: Denials,
     pub(in crate::server) written: Counter,
     pub(in crate::server) lost: Counter,
 }
 
-/// What a record is about.
+/// What a record is about, which decides on its queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum About {
     Acts,
@@ -67,14 +67,15 @@ struct Queues {
     denials: mpsc::Sender<String>,
 }
 
-/// What is told.
+/// The other ends of the queues.
 pub(in crate::server) struct Telling {
     acts: mpsc::Receiver<String>,
     denials: mpsc::Receiver<String>,
 }
 
 impl Telling {
-    /// Takes what is written next, acts before denials; false when there will be no more.
+    /// Takes the next records from the queues, acts before denials; false when the queues are
+    /// closed and empty.
     async fn next(&mut self, texts: &mut Vec<String>) -> bool {
         tokio::select! {
             biased;
@@ -101,17 +102,17 @@ impl Trail {
         }
     }
 
-    /// The topic to which nobody else appends.
+    /// The audit log's topic, to which nobody else may append.
     pub(super) fn topic(&self) -> Option<&TopicName> {
         self.topic.as_ref()
     }
 
-    /// What was denied of late.
+    /// The denials of the last second.
     pub(super) fn denials(&self) -> &Denials {
         &self.denials
     }
 
-    /// Has what `make` says written some time; without waiting.
+    /// Queues the record that `make` returns, without waiting.
     pub(super) fn tell(&self, about: About, make: impl FnOnce() -> String) {
         if self.topic.is_none() {
             return;
@@ -130,7 +131,7 @@ impl Trail {
         }
     }
 
-    /// Takes what is told from here on.
+    /// Opens the queues.
     pub(in crate::server) fn open(&self) -> Telling {
         let (acts, told_acts) = mpsc::channel(QUEUE);
         let (denials, told_denials) = mpsc::channel(QUEUE);
@@ -141,7 +142,7 @@ impl Trail {
         }
     }
 
-    /// Takes nothing more. What was told already is still written.
+    /// Closes the queues. What is in them is still written.
     pub(in crate::server) fn close(&self) {
         audit::denied_again(self);
         *self.queues() = None;
@@ -151,7 +152,7 @@ impl Trail {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells and writes what is to be told, until there will be no more.
+    /// Writes what is queued, and equal denials each second, until the queues are closed.
     pub(in crate::server) async fn write(&self, told: Telling, broker: Arc<Broker>) {
         let telling = async {
             loop {
@@ -167,7 +168,7 @@ impl Trail {
 
     async fn write_told(&self, mut told: Telling, broker: &Arc<Broker>) {
         let Some(topic) = &self.topic else {
-            // There is nothing to write, and it is closed some time.
+            // Without a topic the records are dropped, until the queues are closed.
             while told.next(&mut Vec::new()).await {}
             return;
         };
@@ -198,7 +199,7 @@ impl Trail {
     }
 }
 
-/// Makes the topic, if there is none of its name.
+/// Creates the topic, if it does not exist.
 async fn create(broker: &Broker, topic: &TopicName) -> Result<(), Error> {
     if !matches!(
         broker.describe_topic(topic.as_str()),
@@ -212,7 +213,7 @@ async fn create(broker: &Broker, topic: &TopicName) -> Result<(), Error> {
     let created = broker.create_topic_in_time(topic.as_str(), 1, &settings, patience);
     match created.await {
         Ok(_) => info!("the topic {topic} was made for the audit log"),
-        // Somebody else has made it meanwhile.
+        // Somebody else has created it at the same time.
         Err(Error::TopicExists { .. }) => {}
         Err(error) => return Err(error),
     }
@@ -225,7 +226,7 @@ async fn append_or_create(
     texts: &[String],
 ) -> Result<(), Error> {
     match append_all(broker, topic, texts).await {
-        // Somebody has deleted it.
+        // Somebody has deleted the topic.
         Err(Error::UnknownTopic { .. }) => {
             create(broker, topic).await?;
             append_all(broker, topic, texts).await

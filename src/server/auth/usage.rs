@@ -1,4 +1,4 @@
-//! What the caller of a call uses of its principal's quotas.
+//! Counts what a call uses of its principal's quotas.
 
 use std::{
     pin::Pin,
@@ -16,22 +16,22 @@ use crate::{
     server::quotas::{ConnectionPlace, Creating, Exceeded, Meter, Quota, StreamPlace, exceeded},
 };
 
-/// How long a stream waits at most until it looks again whether it may go on: the rules may have
-/// changed.
+/// How long a stream waits at most before it checks again whether it may go on, because the quotas
+/// may have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The place that a connection has among those of the principal that it was last used by.
+/// The place of a connection among those of the principal that has last made a call over it.
 pub(in crate::server) type ConnectionSlot = Mutex<Option<ConnectionPlace>>;
 
-/// What a call has to do before it is carried out.
+/// What a call must do before it is carried out.
 pub(super) struct Begun {
     pub(super) wait: Duration,
-    /// Kept as long as it goes on, if it is a stream.
+    /// The call's place among its principal's streams, if it is one, kept until its end.
     pub(super) place: Option<StreamPlace>,
 }
 
 impl Access {
-    /// Counts a call that begins, by a connection with this slot.
+    /// Counts a call that begins, over the connection with this slot.
     pub(super) fn begin(&self, connection: Option<&ConnectionSlot>) -> Result<Begun, Status> {
         let Some(meter) = self.meter() else {
             return Ok(Begun {
@@ -53,7 +53,7 @@ impl Access {
         Ok(Begun { wait, place })
     }
 
-    /// Counts a `Watch` of the broker's health, by a connection with this slot.
+    /// Counts a `Watch` of the broker's health, over the connection with this slot.
     pub(super) fn begin_watch(
         &self,
         connection: Option<&ConnectionSlot>,
@@ -67,7 +67,7 @@ impl Access {
         self.within(meter.stream()).map(Some)
     }
 
-    /// Waits until so many bytes may be appended, and counts them.
+    /// Waits until the quota allows to append this many bytes, and counts them.
     pub(in crate::server) async fn append(&self, bytes: usize) -> Result<(), Status> {
         let Some(meter) = self.meter() else {
             return Ok(());
@@ -82,7 +82,7 @@ impl Access {
         Ok(())
     }
 
-    /// Counts a commit within a member's stream; returns how long it waits.
+    /// Counts a commit in a member's stream; returns how long it must wait.
     pub(in crate::server) fn commit(&self, bytes: usize) -> Result<Duration, Status> {
         let Some(meter) = self.meter() else {
             return Ok(Duration::ZERO);
@@ -91,7 +91,7 @@ impl Access {
         Ok(wait.max(self.use_up(&meter, Quota::Requests, 1)?))
     }
 
-    /// Counts a topic that is about to be created, as long as what is returned is kept.
+    /// Counts a topic that is about to be created, until the returned value is dropped.
     pub(in crate::server) fn create_topic(
         &self,
         broker: &Broker,
@@ -111,14 +111,14 @@ impl Access {
             .map(Some)
     }
 
-    /// Uses so much of a rate; returns how long to wait before.
+    /// Takes an amount of a rate; returns how long to wait before it may be used.
     fn use_up(&self, meter: &Meter, quota: Quota, amount: u64) -> Result<Duration, Status> {
         let wait = self.within(meter.admit(quota, amount, self.authority().clock.elapsed()))?;
         self.authority().auth.quotas.waits(quota, wait);
         Ok(wait)
     }
 
-    /// Counts what is refused, and says it.
+    /// Counts a refusal, and makes its error.
     fn within<T>(&self, admitted: Result<T, Exceeded>) -> Result<T, Status> {
         admitted.map_err(|exceeded_quota| {
             self.authority().auth.quotas.refused(exceeded_quota.quota);
@@ -127,7 +127,7 @@ impl Access {
     }
 }
 
-/// Has a connection count as one of the principal that uses it.
+/// Counts a connection for the principal that now uses it, and no longer for the one before.
 fn take_connection(meter: &Arc<Meter>, slot: &ConnectionSlot) -> Result<(), Exceeded> {
     let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
     if !slot.as_ref().is_some_and(|place| place.is_of(meter)) {
@@ -137,7 +137,7 @@ fn take_connection(meter: &Arc<Meter>, slot: &ConnectionSlot) -> Result<(), Exce
     Ok(())
 }
 
-/// Slows the answers of a call down to what its caller may read.
+/// Slows a call's answers down to the rate that its principal may read at.
 pub(in crate::server) struct Pace {
     access: Access,
     pause: Option<Pin<Box<Sleep>>>,
@@ -159,7 +159,7 @@ impl Pace {
         }
     }
 
-    /// Ready when there may be another answer.
+    /// Ready when the next answer may be sent.
     pub(in crate::server) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(pause) = &mut self.pause {

@@ -87,7 +87,7 @@ impl Entities for EntitiesService {
         let EraseKeyRequest { topic, key } = request.into_inner();
         let begin = || self.broker.erase_key(&topic, &key);
         let erasing = shares.turns.work(begin).await?;
-        // The request is let go of before the answer is waited for.
+        // The request is dropped while its answer is waited for.
         drop((topic, key));
         Ok(Response::new(EraseKeyResponse {
             erasure: Some(erasure(&erasing.await?)),

@@ -21,7 +21,7 @@ use crate::{
 pub(in crate::server) fn request(request: ReadKeyRequest) -> Result<ReadKey, Error> {
     Ok(ReadKey {
         topic: request.topic,
-        // The read keeps it, and not the request that it came in.
+        // Copied, because a slice would keep the whole request in memory.
         key: Bytes::copy_from_slice(&request.key),
         from: Version(request.from_version),
         backward: request.backward,
@@ -36,7 +36,7 @@ pub(crate) struct KeyAnswers {
     short: Arc<ShortReads>,
     latest: Version,
     partition: PartitionId,
-    /// The client has been told the latest version.
+    /// Whether the client has been told the latest version.
     told: bool,
 }
 

@@ -10,9 +10,9 @@ use crate::{
     types::{Position, limits},
 };
 
-/// What the broker is asked for by a client at this address. The member counts as away without
-/// messages; that an answered ping counts as one, unless the member says otherwise, is the
-/// adapter's business.
+/// Converts the join of a client at this address. The broker is told the session time after which
+/// the member counts as away; whether an answered ping counts as a heartbeat is decided by the
+/// caller of this function.
 pub(in crate::server) fn join_group(
     join: proto::JoinGroup,
     address: String,
@@ -59,8 +59,8 @@ pub(super) fn credit(credit: proto::Credit) -> Credit {
     }
 }
 
-/// How a member's id is told to the client that has it: so that a client which another one has
-/// taken the member from is known when it comes back.
+/// The id by which a client knows its member. It names the client instance, so that a client whose
+/// member was taken over by another one is recognised when it comes back.
 pub(super) fn id_text(id: MemberId, instance: Instance) -> String {
     match instance == Instance::first_of(id) {
         true => format!("{:016x}", id.0),
@@ -68,14 +68,14 @@ pub(super) fn id_text(id: MemberId, instance: Instance) -> String {
     }
 }
 
-/// As [`member_id`], which must not be empty.
+/// As [`member_id`], but the id must not be empty.
 pub(super) fn required_member_id(text: &str) -> Result<(MemberId, Instance), Error> {
     member_id(text)?.ok_or_else(|| Error::MalformedRequest {
         reason: "`member_id` is empty; `describe` tells those of a group".to_owned(),
     })
 }
 
-/// The member of an id as it was told, and the client; none of an empty one.
+/// Parses an id that a client was told: the member, and the client instance. `None` if it is empty.
 pub(in crate::server) fn member_id(text: &str) -> Result<Option<(MemberId, Instance)>, Error> {
     if text.is_empty() {
         return Ok(None);

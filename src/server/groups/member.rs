@@ -108,7 +108,7 @@ impl<S> MemberAnswers<S>
 where
     S: Stream<Item = Result<ConsumeRequest, Status>> + Unpin + Send,
 {
-    /// `pulse` is given if the member does not send signs of life itself. `counts_as` is the
+    /// `pulse` is given if the member does not send heartbeats itself. `counts_as` is the
     /// connection's share of the memory of requests.
     pub(in crate::server) fn new(
         session: Session,

@@ -1,4 +1,4 @@
-//! The body of an answer: all of it at once, or pieces as they are made.
+//! The body of a response over HTTP: all of it at once, or in pieces as they are made.
 
 use std::{
     pin::Pin,
@@ -12,14 +12,14 @@ use tokio::sync::mpsc;
 
 use super::{pieces::Pieces, v1::UnderWay};
 
-/// The answer is not complete, which its client is to see: the connection ends.
+/// The response ends before it is complete: the connection is closed, so that the client notices.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the answer has ended before it was complete")]
 pub(super) struct Broken;
 
 pub(super) struct Answer {
     made: Made,
-    /// The call that it belongs to, if it does.
+    /// The call that the response belongs to, if it belongs to one.
     _call: Option<Arc<UnderWay>>,
 }
 
@@ -38,7 +38,7 @@ impl From<Pieces> for Answer {
 }
 
 impl Answer {
-    /// Pieces, as they are made.
+    /// A body whose pieces are made while it is sent.
     pub(super) fn following(
         pieces: mpsc::Receiver<Result<Bytes, Broken>>,
         call: Arc<UnderWay>,
@@ -49,7 +49,7 @@ impl Answer {
         }
     }
 
-    /// The call lasts until this is sent.
+    /// The same body, which keeps its call open until it is sent.
     pub(super) fn of(self, call: Arc<UnderWay>) -> Self {
         Self {
             _call: Some(call),

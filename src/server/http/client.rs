@@ -1,4 +1,4 @@
-//! One connection over HTTP.
+//! The client at the other end of one connection over HTTP.
 
 use std::{
     net::SocketAddr,
@@ -15,20 +15,21 @@ use crate::{
     tls::PeerIdentity,
 };
 
-/// What is known of a client, and of its connection.
+/// What is known of a client and its connection.
 pub(super) struct Client {
     pub(super) place: Place,
-    /// How long it may take nothing of an answer.
+    /// How long the client may take nothing of the response under way.
     pub(super) patience: Patience,
-    /// The same while it has no call.
+    /// How long it may take nothing while no call is under way.
     stall: Duration,
-    /// Where it has come in, if that is an address of a network.
+    /// The address that it connected to, unless that is none of a network.
     pub(super) local: Option<SocketAddr>,
-    /// Where it is.
+    /// The client's address.
     address: String,
-    /// The client's identity by its certificate, if it has shown one.
+    /// The identity in the client's certificate, if it has shown one.
     identity: OnceLock<PeerIdentity>,
-    /// What it has of what all clients share, from its first call on; and of which broker.
+    /// The client's shares of memory and turns, and the number of the broker that they belong to;
+    /// none before its first call.
     peer: Mutex<Option<(u64, Peer)>>,
 }
 
@@ -72,7 +73,7 @@ impl Client {
         self.patience.set(patience);
     }
 
-    /// Its call is over.
+    /// Notes that the call has ended.
     pub(super) fn end_call(&self) {
         self.patience.set(self.stall);
         self.place.idle();

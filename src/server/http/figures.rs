@@ -1,4 +1,4 @@
-//! The figures of a broker at one moment.
+//! The metrics of a broker at one moment.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use crate::{
     types::limits::{MAX_PARTITIONS, MAX_PRODUCERS},
 };
 
-/// What a page takes beside what is there of each topic and of each group.
+/// The memory for a page of metrics, without those of each topic and each group.
 const OTHERS_BYTES: usize = 256 << 10;
 
-/// How many metrics a topic has, and a group, and a partition; none has more.
+/// The most metrics that a topic, a group or a partition has.
 const METRICS_OF_EACH: usize = 7;
 
 /// Where `/metrics` gets its figures from.
@@ -32,13 +32,13 @@ pub(in crate::server) struct Sources {
     pub(in crate::server) broker: Arc<Broker>,
     pub(in crate::server) tallies: Tallies,
     pub(in crate::server) reads: Reads,
-    /// Most connections on the port.
+    /// The connection limit of the port for calls.
     pub(in crate::server) max_connections: usize,
     pub(in crate::server) measured: Measured,
     pub(in crate::server) auth: Arc<Auth>,
-    /// Most calls over HTTP at a time.
+    /// The limit of calls over HTTP at a time.
     pub(in crate::server) http_calls: usize,
-    /// What TLS is spoken with on the port for calls, if it is.
+    /// The TLS of the port for calls, if it speaks TLS.
     pub(in crate::server) tls: Option<Arc<Acceptor>>,
 }
 
@@ -53,13 +53,13 @@ impl Sources {
     }
 }
 
-/// What a page takes at most while it is made, with its text.
+/// The most memory that a page takes while it is made, its text included.
 pub(super) fn page_bytes(sources: &Sources) -> usize {
     let Measured { topics, groups } = sources.measured;
     OTHERS_BYTES + METRICS_OF_EACH * METRIC_BYTES * (topics + groups)
 }
 
-/// The same of a page of partitions.
+/// The same for a page about the partitions of one topic.
 pub(super) const fn partitions_bytes() -> usize {
     OTHERS_BYTES + METRICS_OF_EACH * METRIC_BYTES * MEASURED_PARTITIONS
 }
@@ -166,7 +166,7 @@ fn topics(page: &mut Page, sources: &Sources) {
     }
 }
 
-/// The partitions of a topic alone.
+/// The page about the partitions of one topic.
 pub(super) fn partitions(sources: &Sources, topic: &str) -> Result<Page, Error> {
     let mut page = Page::new();
     let measured = sources

@@ -48,16 +48,16 @@ use super::{
 };
 use crate::{env::Clock, tls::Acceptor};
 
-/// How long a client is waited for.
+/// How long clients are waited for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// For the header of a request.
+    /// Until the header of a request is complete.
     pub(super) header: Duration,
-    /// While it takes nothing of its answer.
+    /// While a client takes nothing of its response.
     pub(super) stall: Duration,
 }
 
-/// What is seen over HTTP. Clones are the same.
+/// Serves everything over HTTP. Clones share one state.
 #[derive(Clone)]
 pub(crate) struct Http {
     pub(super) patience: Patience,
@@ -65,14 +65,14 @@ pub(crate) struct Http {
     scrapes: Arc<Scrapes>,
     tally: Arc<Tally>,
     clock: Arc<dyn Clock>,
-    /// Who may call.
+    /// Which web pages and host names may call.
     rules: Arc<HttpApi>,
-    /// What TLS is spoken with, if it is.
+    /// The TLS to speak, if TLS is spoken.
     tls: Option<Arc<Acceptor>>,
 }
 
 impl Http {
-    /// Of a broker that is starting, which will take these calls.
+    /// Serves a broker that is still starting; the rules are for its calls later on.
     pub(crate) fn new(clock: Arc<dyn Clock>, rules: HttpApi) -> Self {
         Self {
             patience: Patience {
@@ -88,12 +88,12 @@ impl Http {
         }
     }
 
-    /// Speaks TLS, and nothing else, if there is something to speak it with.
+    /// Speaks TLS and nothing else, if `tls` is given.
     pub(crate) fn with_tls(self, tls: Option<Arc<Acceptor>>) -> Self {
         Self { tls, ..self }
     }
 
-    /// The broker takes calls from now on, these know its figures, and calls go there.
+    /// Takes calls from now on: the broker is open.
     pub(super) fn serves(&self, sources: Sources, api: Api) {
         self.readiness.serves(sources, api);
     }
@@ -117,12 +117,12 @@ impl Http {
         self.readiness.let_go();
     }
 
-    /// The broker takes no more calls: it has been told to stop.
+    /// Reports from now on that the broker takes no more calls, because it has been told to stop.
     pub(super) fn stops(&self) {
         self.readiness.stops();
     }
 
-    /// Serves the connections that come in, as long as there may be more.
+    /// Serves connections until `incoming` ends.
     pub(crate) async fn serve<IO>(
         self,
         incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
@@ -136,7 +136,7 @@ impl Http {
         let mut door = Door::new(incoming, places, Arc::clone(&notices));
         let mut connections = JoinSet::new();
         let mut period = interval(NOTICE_PERIOD);
-        // It would be over at once.
+        // The first tick of an interval comes at once, and is not wanted.
         period.reset();
         loop {
             tokio::select! {
@@ -188,7 +188,8 @@ impl Http {
             let (http, client) = (self.clone(), Arc::clone(&client));
             async move {
                 client.place.served();
-                // Whoever waits, or does not read its answer, may be replaced; see `scrape.rs`.
+                // While no request is being answered, the connection may give up its place to a new
+                // one; so may one that does not read its response. See `scrape.rs`.
                 client.place.idle();
                 Ok::<_, Infallible>(http.answer(request, &client).await)
             }

@@ -1,4 +1,4 @@
-//! What there is to ask for, and the answers.
+//! The paths that can be requested, and the responses.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{metrics::Format, server::places::Place};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// What is there, for people who look.
+/// The text at `/`, for people who open it in a browser.
 const INDEX: &str = "\
 This is Taffrail, a broker for logs and events. Here is what can be seen of it:
   /metrics                   its figures, for Prometheus
@@ -27,7 +27,7 @@ And calls, for clients without gRPC, which is on another port:
 ";
 
 impl Http {
-    /// Calls go one way, and whoever looks another.
+    /// Answers a request: a call below `/v1`, or a page.
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
@@ -81,7 +81,7 @@ impl Http {
     }
 }
 
-/// The topic whose partitions are asked for. Names of topics need no encoding.
+/// The topic in `partitions=TOPIC`. Names of topics need no percent-encoding.
 fn named_topic(query: &str) -> Option<&str> {
     query
         .split('&')
@@ -105,7 +105,7 @@ fn respond(status: StatusCode, content_type: &'static str, body: Pieces) -> Resp
     let content_type = HeaderValue::from_static(content_type);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
-    // What was so a moment ago helps nobody.
+    // No cache may keep it: it is true only for the moment.
     let no_store = HeaderValue::from_static("no-store");
     headers.insert(header::CACHE_CONTROL, no_store);
     response

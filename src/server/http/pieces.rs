@@ -1,5 +1,5 @@
-//! The body of an answer, handed out in pieces, so that it stays counted until its client has taken
-//! nearly all of it.
+//! A response body that is sent in pieces, so that its memory stays counted until the client has
+//! taken nearly all of it.
 
 use std::{
     convert::Infallible,
@@ -19,7 +19,7 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// A short text.
+    /// A short text, whose memory is not counted.
     pub(super) fn uncounted(text: String) -> Self {
         Self {
             left: text.into(),
@@ -27,7 +27,7 @@ impl Pieces {
         }
     }
 
-    /// A text of any length, with the memory that it has.
+    /// A text of any length, with its counted memory.
     pub(super) fn counted(text: String, held: Held) -> Self {
         Self {
             left: text.into(),
@@ -48,7 +48,8 @@ impl Body for Pieces {
             return Poll::Ready(None);
         }
         let length = self.left.len().min(JOINED_BYTES);
-        // A copy, so that the rest is not kept by what the connection still has of it.
+        // The piece is copied, because a slice would keep the whole text in memory for as long as
+        // the connection holds it.
         let piece = Bytes::copy_from_slice(&self.left.split_to(length));
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

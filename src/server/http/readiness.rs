@@ -1,4 +1,4 @@
-//! Whether the broker lives, and whether it takes calls.
+//! Whether the process lives, and whether the broker takes calls.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -7,10 +7,10 @@ use std::sync::{
 
 use super::{figures::Sources, v1::Api};
 
-/// A word, or why not.
+/// A word if all is well, or what is wrong.
 pub(super) type Health = Result<&'static str, String>;
 
-/// What is known of the broker, from before it is open until the process ends.
+/// The state of the broker, from before it is open until the process ends.
 #[derive(Default)]
 pub(super) struct Readiness {
     open: Mutex<Option<Arc<Sources>>>,
@@ -19,13 +19,13 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    /// The broker takes calls from now on, these know its figures, and calls over HTTP go there.
+    /// The broker is open: metrics come from these sources, and calls go to this API.
     pub(super) fn serves(&self, sources: Sources, api: Api) {
         *lock(&self.api) = Some(Arc::new(api));
         *lock(&self.open) = Some(Arc::new(sources));
     }
 
-    /// It takes no more calls: it has been told to stop.
+    /// The broker has been told to stop, and takes no more calls.
     pub(super) fn stops(&self) {
         self.stops.store(true, Relaxed);
     }
@@ -49,17 +49,17 @@ impl Readiness {
         self.stops.load(Relaxed)
     }
 
-    /// Where calls go, while the broker is open.
+    /// The API for calls, while the broker is open.
     pub(super) fn api(&self) -> Option<Arc<Api>> {
         lock(&self.api).clone()
     }
 
-    /// Where `/metrics` gets its figures from; `None` while the broker is not open.
+    /// The sources of metrics; `None` while the broker is not open.
     pub(super) fn sources(&self) -> Option<Arc<Sources>> {
         lock(&self.open).clone()
     }
 
-    /// Fails when only another start of the process helps.
+    /// An error if only a restart of the process helps.
     pub(super) fn lives(&self) -> Health {
         match self.failure() {
             Some(failure) => Err(failure),
@@ -67,8 +67,8 @@ impl Readiness {
         }
     }
 
-    /// Fails while calls would be refused or wait for the start. On a full disk only appends are
-    /// refused, and readers are to go on: that is no reason.
+    /// An error while calls would be refused, or would wait for the start. A full disk is no error:
+    /// only appends are refused then, and readers must be able to go on.
     pub(super) fn is_ready(&self) -> Health {
         if let Some(failure) = self.failure() {
             return Err(failure);

@@ -1,9 +1,9 @@
-//! Whose turn it is to have a page of metrics made.
+//! Takes turns at making pages of metrics.
 //!
-//! A page walks what there is, which may be much. So one is made at a time, in the order in which
-//! they were asked for, and behind each there is a pause three times as long as it took: however
-//! many ask, all of them take a quarter of one processor at most. Who waits has no thread, and
-//! gives its place to a newcomer if there is none left.
+//! A page walks all topics and groups, which may be many. So pages are made one at a time, in the
+//! order of the requests, and each is followed by a pause three times as long as it took: however
+//! many clients ask, all pages together take at most a quarter of one processor. A request that
+//! waits holds no thread, and gives up its connection's place to a new one if no place is free.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,42 +21,42 @@ use crate::{
     server::{blocking::blocking, places::Place},
 };
 
-/// How much longer nothing is made than the page before it took.
+/// The pause behind a page, as a multiple of the time that the page took.
 const PAUSE: u32 = 3;
 
-/// The turns.
+/// The queue of requests for pages.
 pub(super) struct Scrapes {
     clock: Arc<dyn Clock>,
     pace: Mutex<Pace>,
     took: Histogram,
 }
 
-/// When the next page may be made.
+/// The earliest time of the next page.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Pace {
     next: Duration,
 }
 
 impl Pace {
-    /// How long it takes until then.
+    /// How long until the next page may be made.
     pub(in crate::server) fn wait(&self, now: Duration) -> Duration {
         self.next.saturating_sub(now)
     }
 
-    /// A page was made in this time.
+    /// Notes that a page was made between these two times.
     pub(in crate::server) fn made(&mut self, begun: Duration, ended: Duration) {
         self.next = ended + ended.saturating_sub(begun) * PAUSE;
     }
 }
 
-/// Why there is no page.
+/// Why no page is made.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoPage {
     /// The broker is not open yet.
     Starting,
-    /// The memory for answers is used up.
+    /// No memory for responses is left.
     NoMemory,
-    /// The topic that was asked for does not exist.
+    /// The requested topic does not exist.
     NoTopic,
 }
 
@@ -69,7 +69,7 @@ impl Scrapes {
         }
     }
 
-    /// Waits for a turn, works, and sees to the pause.
+    /// Waits for the turn, runs `work`, and notes when the next turn may begin.
     pub(super) async fn turn<T>(&self, work: impl FnOnce() -> T) -> T {
         let mut pace = self.pace.lock().await;
         sleep(pace.wait(self.clock.elapsed())).await;
@@ -83,7 +83,8 @@ impl Scrapes {
 }
 
 impl Http {
-    /// The page, as soon as it is its turn; that of the partitions of a topic where one is named.
+    /// A page of metrics, when it is its turn; about the partitions of one topic if a topic is
+    /// given.
     pub(super) async fn page(
         &self,
         format: Format,

@@ -1,4 +1,4 @@
-//! TLS on the listener for HTTP, where it is spoken there.
+//! TLS on the port for HTTP, if it is configured.
 
 use std::io;
 
@@ -14,12 +14,13 @@ use crate::{
     tls::Acceptor,
 };
 
-/// What a client is told that does not speak TLS.
+/// The response to a client that does not speak TLS.
 const NEEDS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
     content-length: 43\r\nconnection: close\r\n\r\n\
     This port speaks TLS: use an https:// URL.\n";
 
-/// Makes the handshake, if TLS is spoken; none where its client has been told why it is not served.
+/// Completes the handshake, if TLS is spoken. `None` if the client does not speak TLS; it has been
+/// told so.
 pub(super) async fn open<IO>(
     mut io: IO,
     tls: Option<&Acceptor>,
@@ -51,7 +52,7 @@ where
             Ok(Some(Link::Tls(Box::new(stream))))
         }
         Err((error, io)) => {
-            // Of a client that has gone nobody has said what is wrong.
+            // An I/O error means that the client has gone; only invalid data is worth a notice.
             if error.kind() == io::ErrorKind::InvalidData {
                 notices.happened_by(Notice::TlsFailed, &error);
                 greeting::leave(io).await?;

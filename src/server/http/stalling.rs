@@ -1,4 +1,4 @@
-//! A connection that breaks when its client does not take what it is sent.
+//! A connection that breaks if its client takes nothing of what is sent to it.
 
 use std::{
     io::{self, IoSlice},
@@ -16,8 +16,8 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// How long a client may take nothing of its answer, which depends on what it has asked for. Clones
-/// are the same connection's.
+/// How long a client may take nothing, which depends on what it has requested. Clones share one
+/// value.
 #[derive(Clone, Debug)]
 pub(super) struct Patience(Arc<AtomicU64>);
 
@@ -41,7 +41,7 @@ impl Patience {
 pub(super) struct Stalling<IO> {
     io: IO,
     patience: Patience,
-    /// Since a write had to wait.
+    /// When the write that waits has waited for too long; `None` while no write waits.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -54,7 +54,7 @@ impl<IO> Stalling<IO> {
         }
     }
 
-    /// What has come of a write, unless it has waited for too long.
+    /// Passes on the result of a write, or fails if writes have waited for too long.
     fn in_time<T>(
         &mut self,
         cx: &mut Context<'_>,

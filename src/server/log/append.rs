@@ -29,7 +29,7 @@ pub(in crate::server) enum Refused {
     ByBroker(Error),
     /// The caller is not permitted to append.
     Denied(Box<Status>),
-    /// Whoever sent it has used up a quota.
+    /// The caller has used up a quota.
     OverQuota(Box<Status>),
 }
 
@@ -94,7 +94,7 @@ pub(in crate::server) async fn take(
         .append(load.bytes)
         .await
         .map_err(|exceeded| Refused::OverQuota(Box::new(exceeded)))?;
-    // Taken apart only then: small batches and records take many times their bytes.
+    // Decoded only now that it was admitted: small batches and records take many times their size.
     let admission = broker.admit(flow, load).await?;
     let group_offsets = request.group_offsets.iter().map(group_offsets);
     let group_offsets = group_offsets.collect::<Result<_, _>>()?;

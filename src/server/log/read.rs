@@ -36,7 +36,7 @@ pub(in crate::server) fn request(request: ReadRequest) -> Result<Read, Error> {
         follow: request.follow,
         max_records: request.max_records,
         filter: Filter {
-            // The read keeps them, and not the request that they came in.
+            // Copied, because slices would keep the whole request in memory.
             keys: filter
                 .keys
                 .iter()

@@ -1,4 +1,4 @@
-//! What one principal uses.
+//! Counts what one principal uses.
 
 use std::{
     num::NonZeroU64,
@@ -11,14 +11,13 @@ use std::{
 
 use super::{Limits, Quota, rate::Rate};
 
-/// How long something waits at most until it is allowed. What would have to wait for longer is
-/// refused at once.
+/// The longest wait for a rate. A call that would have to wait longer is refused at once.
 const MOST_WAIT: Duration = Duration::from_secs(5);
 
-/// When to try again where places are taken.
+/// When to try again if all places are taken.
 const PLACES_RETRY: Duration = Duration::from_secs(1);
 
-/// What a principal uses, and may use.
+/// What a principal uses, and its quotas.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Meter {
     used: Mutex<Used>,
@@ -30,16 +29,16 @@ pub(in crate::server) struct Meter {
 #[derive(Debug, Default)]
 struct Used {
     limits: Limits,
-    /// By the quotas that are rates.
+    /// The use of each quota that is a rate.
     rates: [Rate; Quota::ALL.len()],
 }
 
-/// A quota that is used up.
+/// The quota that a call would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) struct Exceeded {
     pub(in crate::server) quota: Quota,
     pub(in crate::server) limit: NonZeroU64,
-    /// When to try again, where time alone changes something.
+    /// When to try again, if waiting helps.
     pub(in crate::server) retry_after: Option<Duration>,
 }
 
@@ -48,8 +47,8 @@ impl Meter {
         self.lock().limits = limits;
     }
 
-    /// Uses so much of a rate. Returns how long to wait before; nothing is used if that is too
-    /// long.
+    /// Takes an amount of a rate, and returns how long the caller must wait before it uses it.
+    /// Takes nothing and fails if that is too long.
     pub(in crate::server) fn admit(
         &self,
         quota: Quota,
@@ -73,7 +72,7 @@ impl Meter {
         Ok(wait)
     }
 
-    /// Uses so much of a rate that was not known before.
+    /// Takes an amount of a rate that only became known when it was used.
     pub(in crate::server) fn note(&self, quota: Quota, amount: u64, now: Duration) {
         let mut used = self.lock();
         if let Some(limit) = used.limits.get(quota) {
@@ -81,7 +80,7 @@ impl Meter {
         }
     }
 
-    /// How long to wait before more of a rate is used.
+    /// How long until a rate may be used again.
     pub(in crate::server) fn wait(&self, quota: Quota, now: Duration) -> Duration {
         let used = self.lock();
         match used.limits.get(quota) {
@@ -90,12 +89,12 @@ impl Meter {
         }
     }
 
-    /// Whether topics may be more than these.
+    /// How many topics the principal may create, if that is limited.
     pub(in crate::server) fn topic_limit(&self) -> Option<NonZeroU64> {
         self.lock().limits.get(Quota::Topics)
     }
 
-    /// Creates one more topic, if there are less than may be.
+    /// Counts a topic that is about to be created, if one more is allowed.
     pub(in crate::server) fn create(
         self: &Arc<Self>,
         limit: NonZeroU64,
@@ -113,21 +112,21 @@ impl Meter {
         }
     }
 
-    /// One more stream.
+    /// Takes a place for a stream.
     pub(in crate::server) fn stream(self: &Arc<Self>) -> Result<StreamPlace, Exceeded> {
         let open = self.streams.fetch_add(1, Relaxed);
         let place = StreamPlace(Arc::clone(self));
         self.place(Quota::Streams, open).map(|()| place)
     }
 
-    /// One more connection.
+    /// Takes a place for a connection.
     pub(in crate::server) fn connection(self: &Arc<Self>) -> Result<ConnectionPlace, Exceeded> {
         let open = self.connections.fetch_add(1, Relaxed);
         let place = ConnectionPlace(Arc::clone(self));
         self.place(Quota::Connections, open).map(|()| place)
     }
 
-    /// Whether there is a place beside so many that are taken.
+    /// Whether there is a place beyond those taken.
     fn place(&self, quota: Quota, taken: u64) -> Result<(), Exceeded> {
         match self.lock().limits.get(quota) {
             Some(limit) if taken >= limit.get() => Err(Exceeded {
@@ -139,7 +138,7 @@ impl Meter {
         }
     }
 
-    /// Whether nothing that it has counted matters any more.
+    /// Whether the meter can be dropped without anybody noticing.
     pub(super) fn is_idle(&self, now: Duration) -> bool {
         self.lock().rates.iter().all(|rate| rate.is_full(now))
     }
@@ -149,20 +148,20 @@ impl Meter {
     }
 }
 
-/// A stream that is open.
+/// The place of an open stream.
 #[derive(Debug)]
 pub(in crate::server) struct StreamPlace(Arc<Meter>);
 
-/// A connection that is open.
+/// The place of an open connection.
 #[derive(Debug)]
 pub(in crate::server) struct ConnectionPlace(Arc<Meter>);
 
-/// A topic that is being created.
+/// Counts a topic until its creation has succeeded or failed.
 #[derive(Debug)]
 pub(in crate::server) struct Creating(Arc<Meter>);
 
 impl ConnectionPlace {
-    /// Whether it is one of this principal's.
+    /// Whether the place was counted by this meter.
     pub(in crate::server) fn is_of(&self, meter: &Arc<Meter>) -> bool {
         Arc::ptr_eq(&self.0, meter)
     }

@@ -1,9 +1,9 @@
-//! How much principals may use: bytes appended and read, requests, connections, streams, topics.
+//! Limits what principals use: bytes appended and read, requests, connections, streams, topics.
 //!
-//! What is counted belongs to a principal, which is known, and never to a name that a client picks.
-//! Where no rule is for a principal, nothing is counted. A rate is a bucket that holds what may be
-//! used within a second (`rate.rs`); whoever has used more waits, or is told when to come back.
-//! Nothing is kept of calls that wait.
+//! Use is counted for authenticated principals, and never for a name that a client chooses. For a
+//! principal without a rule nothing is counted. A rate is a bucket that holds what may be used
+//! within a second (`rate.rs`); a call that takes more waits, or is told when to try again. A call
+//! that waits takes up nothing but a timer.
 
 mod meter;
 mod rate;
@@ -28,20 +28,20 @@ pub(super) use self::{
 use super::auth::{NamePattern, Principal};
 use crate::metrics::Counter;
 
-/// What may be bounded.
+/// The kinds of use that can be limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quota {
-    /// Bytes of appends, each second.
+    /// Bytes of appends a second.
     AppendBytes,
-    /// Bytes of answers with records, each second.
+    /// Bytes of records that are read a second.
     ReadBytes,
-    /// Calls, and appends within streams, each second.
+    /// Calls, and appends within streams, a second.
     Requests,
-    /// Connections at a time.
+    /// Connections that are open at a time.
     Connections,
-    /// Calls that go on, at a time: reads, streams of appends, members of groups.
+    /// Streams that are open at a time: reads, streams of appends, members of groups.
     Streams,
-    /// Topics among those that the principal may create.
+    /// Topics that exist, of those whose names the principal may create.
     Topics,
 }
 
@@ -55,7 +55,7 @@ impl Quota {
         Self::Topics,
     ];
 
-    /// As it is written in a rule, in answers and in metrics.
+    /// The word for it in rules, responses and metrics.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::AppendBytes => "append_bytes",
@@ -67,7 +67,7 @@ impl Quota {
         }
     }
 
-    /// Whether it is used up by time.
+    /// Whether it is an amount a second.
     pub(crate) fn is_rate(self) -> bool {
         matches!(self, Self::AppendBytes | Self::ReadBytes | Self::Requests)
     }
@@ -77,7 +77,7 @@ impl Quota {
     }
 }
 
-/// A bound for each quota that has one.
+/// The limits of a principal, for each kind that is limited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Limits([Option<NonZeroU64>; Quota::ALL.len()]);
 
@@ -90,7 +90,7 @@ impl Limits {
         self.0[quota as usize]
     }
 
-    /// Of two bounds the lower one counts.
+    /// Takes the lower of two limits for each kind.
     fn lower(&mut self, others: &Self) {
         for quota in Quota::ALL {
             let bounds = [self.get(quota), others.get(quota)];
@@ -99,24 +99,24 @@ impl Limits {
     }
 }
 
-/// Bounds for some principals, for each by itself.
+/// Limits for some principals, for each of them separately.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
     pub(crate) principals: Vec<NamePattern>,
     pub(crate) limits: Limits,
 }
 
-/// All rules.
+/// All rules of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rules(pub(crate) Vec<Rule>);
 
 impl Rules {
-    /// How many there are.
+    /// How many rules there are.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// What bounds a principal with these roles; none where no rule is for it.
+    /// The limits of a principal with these roles; `None` if no rule is for it.
     fn limits(&self, principal: &Principal, roles: &[Principal]) -> Option<Limits> {
         let mut found: Option<Limits> = None;
         for rule in &self.0 {
@@ -132,18 +132,18 @@ impl Rules {
     }
 }
 
-/// Most principals that have a meter of their own at a time; those that come when there are so many
-/// share one. A meter takes up to 1 KiB, with its principal's name.
+/// How many principals have meters of their own at a time; those beyond share one. A meter takes up
+/// to 1 KiB, with its principal's name.
 const MOST_METERS: usize = 4_096;
 
-/// How often it is looked for meters that nobody needs, where there are so many.
+/// How often idle meters are looked for, to drop them, while there are this many.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// The meters of all principals that a rule is for.
+/// The meters of all principals with limits.
 #[derive(Debug, Default)]
 pub(crate) struct Quotas {
     rules: Mutex<Arc<Rules>>,
-    /// Rises with each change of the rules; 0 while there have never been any.
+    /// Grows with each change of the rules; 0 until there are any.
     generation: AtomicU64,
     meters: Mutex<Meters>,
     counts: [Counts; Quota::ALL.len()],
@@ -152,18 +152,18 @@ pub(crate) struct Quotas {
 #[derive(Debug, Default)]
 struct Meters {
     own: HashMap<Principal, Arc<Meter>>,
-    /// For those who came when there were too many.
+    /// The meter that principals beyond [`MOST_METERS`] share.
     shared: Option<Arc<Meter>>,
-    /// When it was looked for some that nobody needs.
+    /// When idle meters were looked for last.
     swept: Duration,
 }
 
-/// What has come of a quota.
+/// How often a quota has made calls wait or fail, for metrics.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    /// What was refused.
+    /// Calls that were refused.
     pub(super) refusals: Counter,
-    /// What has waited, and for how long together.
+    /// Calls that waited, and how long together.
     pub(super) waits: Counter,
     pub(super) waited_ms: Counter,
 }
@@ -175,7 +175,7 @@ impl Quotas {
         quotas
     }
 
-    /// What counts from now on; false if that counted before.
+    /// Replaces all rules; false if they are the same as before.
     pub(crate) fn replace(&self, rules: Rules) -> bool {
         let mut current = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         let is_another = **current != rules;
@@ -186,13 +186,12 @@ impl Quotas {
         is_another
     }
 
-    /// Which rules count; 0 while there have never been any.
+    /// The number of the current rules; 0 until there are any.
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The meter of a principal with these roles, by the rules of now, at this moment of the clock;
-    /// none where nothing bounds it.
+    /// The meter of a principal with these roles by the current rules; `None` if nothing limits it.
     pub(super) fn meter(
         &self,
         principal: &Principal,
@@ -206,7 +205,7 @@ impl Quotas {
         };
         let mut meters = self.lock();
         let Some(limits) = limits else {
-            // One that there is was for rules that have gone.
+            // A meter that exists is from earlier rules.
             if let Some(meter) = meters.own.get(principal) {
                 meter.bound_by(Limits::default());
             }
@@ -226,7 +225,7 @@ impl Quotas {
         &self.counts[quota as usize]
     }
 
-    /// Something has to wait for so long.
+    /// Counts that something waits this long.
     pub(super) fn waits(&self, quota: Quota, wait: Duration) {
         if !wait.is_zero() {
             let counts = &self.counts[quota as usize];
@@ -238,7 +237,7 @@ impl Quotas {
         }
     }
 
-    /// Something was refused.
+    /// Counts that something was refused.
     pub(super) fn refused(&self, quota: Quota) {
         self.counts[quota as usize].refusals.add(1);
     }

@@ -1,4 +1,4 @@
-//! What a principal is told that has used up a quota.
+//! The error for a principal that has used up a quota.
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -9,7 +9,7 @@ use crate::server::{
     status::{DOMAIN, shortened},
 };
 
-/// The status of what is more than a principal may use.
+/// The status for a call that would exceed a quota.
 pub(in crate::server) fn exceeded(principal: &Principal, exceeded: Exceeded) -> Status {
     let Exceeded {
         quota,

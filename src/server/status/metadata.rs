@@ -1,4 +1,4 @@
-//! What an error's text tells, by name, for programs. Names are part of the API.
+//! The values in an error's text, by name, for programs. The names are part of the API.
 
 use super::MAX_NEXT_OFFSETS_BYTES;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     types::{Offset, PartitionId, SettingError},
 };
 
-/// The values that the text of an error has.
+/// The values in the text of an error.
 pub(super) fn of(error: &Error) -> Vec<(&'static str, String)> {
     match error {
         Error::InvalidTopicName(_)
@@ -109,7 +109,7 @@ pub(super) fn of(error: &Error) -> Vec<(&'static str, String)> {
     }
 }
 
-/// Partitions and offsets, as many as there is room for: `0:17,3:5`.
+/// Partitions with offsets, such as `0:17,3:5`; as many as there is room for.
 fn next_offsets(next: &[(PartitionId, Offset)]) -> String {
     let mut text = String::new();
     for (partition, offset) in next {
@@ -125,7 +125,7 @@ fn next_offsets(next: &[(PartitionId, Offset)]) -> String {
     text
 }
 
-/// Metadata of an error that is about a topic and its settings.
+/// The values of errors about topics and settings.
 fn of_topics(error: &Error) -> Vec<(&'static str, String)> {
     match error {
         Error::InvalidTopicName(error) => vec![("topic", error.name.clone())],
@@ -254,7 +254,7 @@ fn of_places(error: &Error) -> Vec<(&'static str, String)> {
     }
 }
 
-/// Metadata of an error that is about records of a partition.
+/// The values of errors about records of a partition.
 fn of_records(error: &Error) -> Vec<(&'static str, String)> {
     match error {
         Error::UnknownPartition {
@@ -354,7 +354,7 @@ fn of_records(error: &Error) -> Vec<(&'static str, String)> {
     }
 }
 
-/// Metadata of an error that is about a producer.
+/// The values of errors about producers.
 fn of_producers(error: &Error) -> Vec<(&'static str, String)> {
     match error {
         Error::UnknownProducer { id } => vec![("producer", id.to_string())],

@@ -37,7 +37,7 @@ async fn a_stop_ends_what_follows_on_the_socket_as_on_the_port_and_removes_it() 
     let by_name = Client::connect(&format!("unix://{}", path.display())).await;
     let listed = by_name.expect("it listens").topics().list().await;
     assert_eq!(listed.expect("it is answered").len(), 1);
-    // One that does not go on by itself.
+    // A read that does not reconnect.
     let following = client.read("t").follow().retry_for(Duration::ZERO);
     let mut following = following.open().await.expect("there is one");
     let (next, ()) = tokio::join!(following.next_record(), served.stop());

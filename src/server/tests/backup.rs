@@ -1,4 +1,4 @@
-//! Sending a backup: what its client lacks, how fast, and what becomes of one that is not taken.
+//! Sending a backup: which parts, how fast, and what happens if the client does not take it.
 
 use std::{
     future::poll_fn,
@@ -54,7 +54,7 @@ fn limited(broker: &Arc<Broker>, had: Had, limits: Limits) -> BackupAnswers {
     BackupAnswers::new(backup, had, Arc::clone(broker), limits, never)
 }
 
-/// The next message; none behind the last. Waits as long as the answers wait.
+/// The next message; `None` after the last. Waits for it.
 async fn next(answers: &mut BackupAnswers) -> Option<Message> {
     let polled = poll_fn(|cx| {
         answers.take_requests(cx);
@@ -67,7 +67,7 @@ async fn next(answers: &mut BackupAnswers) -> Option<Message> {
     response.message
 }
 
-/// All files: their paths, from where on they are sent, and what.
+/// All files: their paths, the positions from which they are sent, and the bytes.
 async fn all(answers: &mut BackupAnswers) -> Vec<(String, u64, Vec<u8>)> {
     let mut files: Vec<(String, u64, Vec<u8>)> = Vec::new();
     loop {
@@ -135,7 +135,7 @@ async fn a_backup_whose_client_takes_nothing_is_ended_and_keeps_no_file() {
     let mut answers = limited(&broker, had(&[]), limits);
     next(&mut answers).await.expect("it begins");
     assert!(broker.begin_backup().is_err(), "it is under way");
-    // Nothing is asked for any more, but for what is looked at while its client takes nothing.
+    // No further message is asked for; only the client's state is checked while it takes nothing.
     poll_fn(|cx| {
         answers.take_requests(cx);
         match broker.begin_backup() {
@@ -165,11 +165,11 @@ async fn a_backup_goes_on_at_its_rate_while_others_append_and_without_one_where_
             },
         )
     };
-    // It would take longer than anybody waits.
+    // At this rate the backup would take for ever.
     let sent = all(&mut slow(1)).await;
     let bytes: usize = sent.iter().map(|(.., bytes)| bytes.len()).sum();
 
-    // What comes before the last part takes half a second.
+    // Everything before the last part takes half a second.
     let last = sent.last().expect("there are files").2.len();
     let mut beside_appends = slow(2 * (bytes - last) as u64);
     broker.counts().appends.stored.add(1);

@@ -1,4 +1,4 @@
-//! What is seen over plain HTTP, and what its clients cannot do.
+//! Metrics and health over plain HTTP, and the limits for clients.
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -23,23 +23,23 @@ use crate::{
     },
 };
 
-/// Longer than anything takes but what has no end.
+/// Longer than anything takes that ends at all.
 const LONG: Duration = Duration::from_secs(3_600);
 
 /// How many calls there may be at a time.
 const CALLS: usize = 2;
 
-/// For what is to be over.
+/// A timeout that is meant to pass.
 const SHORT: Duration = Duration::from_millis(20);
 
-/// Those who ask.
+/// A listener for HTTP, and its clients.
 struct World {
     http: Http,
     connections: mpsc::Sender<io::Result<DuplexStream>>,
 }
 
 impl World {
-    /// Of a broker that is starting.
+    /// The listener of a broker that is starting.
     fn start() -> Self {
         Self::waiting(LONG, LONG)
     }
@@ -64,7 +64,7 @@ impl World {
         ours
     }
 
-    /// The answer to a request on a connection of its own, as it comes.
+    /// Sends a request on a new connection and returns the response.
     async fn ask(&self, request: &str) -> String {
         let mut io = self.connect(64 << 10).await;
         let request = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -72,7 +72,7 @@ impl World {
         answer(io).await
     }
 
-    /// A broker on a simulated disk, and what tells it to stop.
+    /// Serves a broker on a simulated disk. The sender tells it to stop.
     fn serve(&self) -> (Arc<Broker>, oneshot::Sender<()>) {
         self.serve_on(&SimDisk::new(1))
     }
@@ -96,7 +96,7 @@ impl World {
         (broker, stop)
     }
 
-    /// Asks until the answer begins so.
+    /// Repeats a request until the response begins like this.
     async fn until(&self, request: &str, begins: &str) -> String {
         loop {
             let answer = self.ask(request).await;
@@ -146,7 +146,7 @@ async fn a_broker_whose_storage_has_failed_neither_lives_nor_is_ready_and_says_w
     let created = broker.create_topic("t", 1, &BTreeMap::new());
     let created = created.expect("a good name").await;
     created.expect_err("no sync succeeds");
-    // Whoever waited is answered before the failure is told.
+    // The request that was waiting is answered before the failure is reported.
     world.until("GET /livez", "HTTP/1.1 503").await;
     let reason = broker.failure().expect("it has failed");
     for path in ["/livez", "/readyz"] {
@@ -263,7 +263,8 @@ async fn a_client_that_does_not_read_is_cut_off_and_costs_nothing_any_more() {
     while reads.used() == 0 {
         tokio::task::yield_now().await;
     }
-    // More of it is left than the connection keeps, so that it is counted until that ends.
+    // The rest is larger than the connection's buffer, so it stays counted until the connection
+    // ends.
     assert!(reads.used() > limits::HTTP_HEADERS_BYTES);
     while reads.used() > 0 {
         sleep(SHORT).await;

@@ -1,4 +1,4 @@
-//! What calls over HTTP may take, and what their clients cannot do.
+//! Calls over HTTP: their memory, and the limits for clients.
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -25,10 +25,10 @@ use crate::{
     },
 };
 
-/// For what is to be over.
+/// A timeout that is meant to pass.
 const SHORT: Duration = Duration::from_millis(20);
 
-/// Longer than anything takes but what has no end.
+/// Longer than anything takes that ends at all.
 const LONG: Duration = Duration::from_secs(3_600);
 
 /// A broker that takes two calls over HTTP at a time.
@@ -112,12 +112,12 @@ impl World {
              Content-Type: application/x-ndjson\r\nContent-Length: {length}\r\n\r\n"
         );
         io.write_all(request.as_bytes()).await.expect("it reads");
-        // A request that is refused is not read to its end.
+        // The rest of a refused request is not read.
         io.write_all(body).await.ok();
         rest(io).await
     }
 
-    /// Appends records with values of so many bytes each.
+    /// Appends records with values of this size.
     async fn append(&self, count: usize, bytes: usize) {
         let value = "v".repeat(bytes);
         for nth in 0..count {
@@ -145,7 +145,7 @@ async fn rest(mut io: DuplexStream) -> String {
     String::from_utf8(bytes).expect("it is text")
 }
 
-/// Reads until this has come.
+/// Reads until this text was received.
 async fn until(io: &mut DuplexStream, text: &str) -> String {
     let mut came = String::new();
     while !came.contains(text) {
@@ -311,7 +311,7 @@ async fn a_client_that_does_not_read_keeps_nothing_in_memory_and_gets_all_when_i
     world.append(40, 20_000).await;
     let mut io = world.begin("GET /v1/topics/t/records", 64).await;
     until(&mut io, "HTTP/1.1 200").await;
-    // More than the pieces that are there have been made of a message; then it is let go of.
+    // More text than the pieces can hold was made of a message; then the message is dropped.
     let reads = world.broker.budget().part(Name::Reads);
     while reads.most() < 200_000 {
         tokio::task::yield_now().await;

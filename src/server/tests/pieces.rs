@@ -35,7 +35,7 @@ async fn a_client_that_has_not_shown_that_it_reads_costs_little_at_any_time() {
     drop(stalled);
 }
 
-/// This holds for every position at which the socket is full.
+/// The same holds wherever in a piece the socket is full.
 #[tokio::test]
 async fn pieces_of_odd_sizes_are_not_more_for_a_client_that_has_not_shown_that_it_reads() {
     let (broker, mut ours) = World::broker(Sizes::default(), PATIENCE, 4).await;
@@ -67,8 +67,8 @@ async fn pieces_of_odd_sizes_are_not_more_for_a_client_that_has_not_shown_that_i
 
 const ODD_MESSAGES: usize = 8;
 
-/// A topic with messages of one whole piece and a part of another, behind a message that shifts
-/// them by some bytes.
+/// A topic with messages of one whole piece and a part of another, after a message that shifts them
+/// by `moved` bytes.
 async fn odd_pieces(world: &World, moved: usize) -> String {
     let topic = format!("odd{moved}");
     let partitions = u32::try_from(ODD_MESSAGES).expect("it is small");

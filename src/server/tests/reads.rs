@@ -41,13 +41,14 @@ use crate::{
     types::{PartitionId, RecordView, Records},
 };
 
-/// A client that takes this much of each call, and then what it asks for.
+/// The window for a call: the client takes this much of each response, and then as much as a test
+/// asks for.
 const WINDOW: u32 = 1_000;
 
-/// What a socket holds.
+/// The size of a socket's buffer.
 pub(super) const SOCKET_BYTES: usize = 64 << 10;
 
-/// Long enough for anything that is going to happen.
+/// Longer than anything takes in these tests.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct World {
@@ -63,7 +64,7 @@ impl World {
         Self::connected(&broker, ours.remove(0)).await
     }
 
-    /// A broker with a topic, and the clients' ends of so many connections to it.
+    /// A broker with a topic, and the clients' ends of this many connections to it.
     pub(super) async fn broker(
         memory: Sizes,
         stalled_read: Duration,
@@ -109,7 +110,7 @@ impl World {
         Self::connected_with(broker, io, WINDOW).await
     }
 
-    /// With a client that takes so much of each call before it is asked.
+    /// A client that takes this much of each response without being asked.
     pub(super) async fn connected_with(
         broker: &Arc<Broker>,
         io: DuplexStream,
@@ -171,19 +172,19 @@ impl World {
         pending.await.expect("nothing fails");
     }
 
-    /// What all reads have of the memory, in bytes.
+    /// The memory of all reads, in bytes.
     pub(super) fn used(&self) -> usize {
         self.broker.budget().part(Name::Reads).used()
     }
 
-    /// Lets everything happen that waits neither for a client nor for time.
+    /// Lets everything run until it waits for a client or for time.
     pub(super) async fn settle() {
         for _ in 0..10_000 {
             yield_now().await;
         }
     }
 
-    /// Waits until it is no more than this.
+    /// Waits until the memory of reads is at most this.
     pub(super) async fn until_used_is_at_most(&self, bytes: usize) {
         let waiting = async {
             while self.used() > bytes {
@@ -216,7 +217,8 @@ impl World {
             .await
     }
 
-    /// A read that follows and needs so much that one connection may have three of it, of 2 MiB.
+    /// A read that follows and needs so much memory that a connection can have three of them with 2
+    /// MiB.
     pub(super) async fn read_much(&mut self) -> Result<RecvStream, Status> {
         let long = "x".repeat(1_000);
         self.read_keys(true, &[&["a"][..], &[&*long; 100]].concat())
@@ -257,7 +259,7 @@ pub(super) async fn fill(body: &mut RecvStream) -> Vec<u8> {
     bytes
 }
 
-/// Takes everything behind what has filled the window: the messages, and how the call ended.
+/// Takes everything behind the full window: the messages, and how the call ended.
 pub(super) async fn take_all(mut bytes: Vec<u8>, mut body: RecvStream) -> (Vec<Vec<u8>>, Status) {
     body.flow_control()
         .release_capacity(bytes.len())
@@ -301,7 +303,7 @@ fn overloaded() -> (Code, String) {
     (Code::ResourceExhausted, "OVERLOADED".to_owned())
 }
 
-/// What a read of one partition costs without its message.
+/// The memory of a read of one partition, without its message.
 pub(super) const IDLE: usize = limits::READ_BYTES + 512;
 
 #[tokio::test]
@@ -327,7 +329,7 @@ async fn a_read_whose_client_takes_nothing_costs_a_piece_and_goes_on_with_its_cl
     world.until_used_is_at_most(0).await;
 }
 
-/// How long the value of a message's only record is.
+/// The size of the value of a message's only record.
 pub(super) fn value_len(message: &[u8]) -> usize {
     let response = wire::ReadResponse::decode(message).expect("a response");
     let records = response.records.concat();
@@ -416,7 +418,7 @@ async fn where_no_memory_is_left_a_read_that_has_stalled_for_long_is_ended() {
 
     let mut ended = 0;
     for (mut bytes, mut body) in stalled {
-        // Behind the message nothing comes for a read that goes on.
+        // A read that follows sends nothing behind the message.
         body.flow_control()
             .release_capacity(bytes.len())
             .expect("it was received");
@@ -440,7 +442,7 @@ async fn where_no_memory_is_left_a_read_that_has_stalled_for_long_is_ended() {
 
 #[tokio::test]
 async fn a_newcomer_finds_its_basic_share_whatever_stalled_reads_hold() {
-    // Pieces and reads would fill this all but for less than a read.
+    // Pieces and reads would fill all of this but for less than a read's memory.
     let memory = Sizes::default().with(Name::Reads, 2_054_000);
     let (broker, mut ours) = World::broker(memory.for_holders(21), PATIENCE, 21).await;
     let mut newcomer = World::connected(&broker, ours.remove(0)).await;
@@ -494,7 +496,8 @@ async fn nothing_is_read_for_a_client_that_takes_nothing_but_it_is_told_the_end(
     assert_eq!((status.code(), messages.len()), (Code::Ok, 0));
 }
 
-/// A client that grants all that it can, and takes nothing from its socket unless it is polled.
+/// A client that grants all the window it can, and reads nothing from its socket unless it is
+/// polled.
 pub(super) async fn takes_nothing(
     io: DuplexStream,
 ) -> (SendRequest<Bytes>, Connection<DuplexStream, Bytes>) {
@@ -576,7 +579,7 @@ async fn the_longest_stalled_read_is_ended_first_and_one_at_a_time() {
     assert_eq!(places.each_ref().map(told), ["", "", ""]);
 }
 
-/// What a future has come to, without waiting for it.
+/// The result of a future that must be ready; `None` if it is not.
 fn now<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),

@@ -40,7 +40,7 @@ use crate::{
     types::{Offset, PartitionId},
 };
 
-/// The same message again and again.
+/// A source that returns the same message again and again.
 struct Messages {
     message: Bytes,
     light: bool,
@@ -82,7 +82,7 @@ pub(super) struct Calls {
     turns: Queue,
     part: Arc<Part>,
     client: SendRequest<Bytes>,
-    /// How answers are compressed.
+    /// The compression of responses.
     encoding: Option<Encoding>,
     accepted: tokio::sync::mpsc::Receiver<SendResponse<Bytes>>,
 }
@@ -92,7 +92,7 @@ pub(super) async fn calls() -> (Calls, Connection<DuplexStream, Bytes>) {
     calls_with(PATIENCE).await
 }
 
-/// The same where a read may be ended for others when it has stalled for so long.
+/// The same; a read that has stalled for this long may be ended in favour of others.
 async fn calls_with(patience: Duration) -> (Calls, Connection<DuplexStream, Bytes>) {
     let (ours, theirs) = duplex(64 << 10);
     let (accepting, accepted) = tokio::sync::mpsc::channel(10);
@@ -102,7 +102,7 @@ async fn calls_with(patience: Duration) -> (Calls, Connection<DuplexStream, Byte
             accepting.send(respond).await.expect("the test goes on");
         }
     });
-    // More than the window of a call, so that none keeps another from going on.
+    // More than a call's window, so that no call holds up another.
     let mut http2 = client::Builder::new();
     http2.initial_connection_window_size(1 << 20);
     let (client, connection) = http2.handshake(ours).await.expect("it is a server");
@@ -126,15 +126,15 @@ impl Calls {
         self.reads.shares(self.part.holder(), self.turns.clone())
     }
 
-    /// All turns.
+    /// Takes all turns.
     fn take_turns(&self) -> Vec<Turn> {
         let taken: Vec<Turn> = (0..TURNS).filter_map(|_| self.turns.try_turn()).collect();
         assert_eq!(taken.len(), TURNS);
         taken
     }
 
-    /// One more call that is answered with messages that are light or not; how many have been made,
-    /// the sending, and what the client gets.
+    /// Makes a call that is answered with light messages or with others. Returns the number of
+    /// messages made so far, the sending task, and the client's end.
     async fn answer(
         &mut self,
         light: bool,
@@ -186,7 +186,7 @@ impl Calls {
                 call,
                 Arc::new(Traffic::new()),
             );
-            // The client ends it.
+            // The client ends the call.
             send(parts, stream, &open).await.ok();
         };
         (sending, body)
@@ -226,7 +226,7 @@ async fn a_message_that_is_compressed_waits_for_a_turn_however_light_it_is() {
     assert!(made.load(Relaxed) > 0);
 }
 
-/// One message, and then nothing; it has read much ahead.
+/// A source with one message, which has read much ahead.
 pub(super) struct ReadAhead {
     pub(super) message: Option<Bytes>,
     pub(super) ahead: usize,
@@ -325,7 +325,7 @@ async fn a_read_that_always_has_something_to_send_lets_others_have_their_turn() 
     assert_eq!(made.load(Relaxed), 2 * limits::STEPS_IN_TURN / 3);
 }
 
-/// One message, and then the end.
+/// A source with one message, and then the end.
 struct One {
     message: Bytes,
     sent: bool,
@@ -424,7 +424,7 @@ async fn what_is_kept_of_the_rest_of_a_message_counts() {
         .await
         .expect("it stalls");
     World::settle().await;
-    // A checksum for each part behind what its client has taken, and where it is.
+    // A checksum for each part that the client has not taken, and its position.
     let parts = (BYTES - 65_535) / limits::SMALL_PIECES_BYTES;
     let counted = calls.part.used() - limits::READ_BYTES;
     assert!((12 * parts..=48 * parts).contains(&counted), "{counted}");

@@ -1,4 +1,4 @@
-//! What clients are told.
+//! The status for each error.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// One of each. The match makes sure that a new one is added here.
+/// One error of each kind. A kind that is added must be added to the match here.
 fn every_error() -> Vec<Error> {
     let errors = [
         of_topics(),
@@ -542,7 +542,7 @@ fn a_conflict_says_what_does_not_hold_and_what_is_the_case_instead() {
 
 #[test]
 fn a_conflict_of_a_thousand_conditions_fits_into_the_headers_that_a_client_takes() {
-    // What is escaped in the message takes most room there.
+    // A quotation mark is escaped in the message, so keys of them take the most room.
     static KEY: [u8; 65_535] = [b'"'; 65_535];
     let one = |index| FailedCondition {
         actual: Actual::Version(Version(u64::MAX)),
@@ -555,7 +555,8 @@ fn a_conflict_of_a_thousand_conditions_fits_into_the_headers_that_a_client_takes
     assert_eq!((conflict.count, conflict.failed.len()), (1_000, 100));
 
     let headers = status.into_http::<tonic::body::Body>().headers().clone();
-    // What HTTP/2 counts: https://www.rfc-editor.org/rfc/rfc9113#name-defined-settings
+    // The size of headers as HTTP/2 counts it:
+    // https://www.rfc-editor.org/rfc/rfc9113#name-defined-settings
     let bytes: usize = headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len() + 32)

@@ -1,4 +1,4 @@
-//! The file with an issuer's keys, which is looked at every few seconds, as those of TLS are.
+//! The file with an issuer's keys. It is read again every few seconds, as certificates are.
 
 use std::{future::pending, path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ pub(crate) struct UnusableKeys {
     problem: String,
 }
 
-/// The issuer, and what the last look at its file has found.
+/// The issuer, and the content of its file as it was last read.
 pub(crate) struct JwtKeys {
     files: Arc<dyn FileSystem>,
     issuer: Arc<Issuer>,
@@ -49,12 +49,12 @@ impl JwtKeys {
         })
     }
 
-    /// Whose tokens are taken.
+    /// The issuer whose JWTs are accepted.
     pub(crate) fn issuer(&self) -> Arc<Issuer> {
         Arc::clone(&self.issuer)
     }
 
-    /// Looks at the file now and then, for ever.
+    /// Reads the file every few seconds, for ever.
     pub(crate) async fn watch(self) {
         let mut period = interval(LOOK_EVERY);
         let mut keys = self;
@@ -66,13 +66,14 @@ impl JwtKeys {
             });
             keys = match looked.await {
                 Ok(keys) => keys,
-                // This process ends.
+                // The runtime is shutting down.
                 Err(_) => return pending().await,
             };
         }
     }
 
-    /// What two looks have found counts: a file that is being written is short for a moment.
+    /// Takes over what the file has twice in a row: a file that is being written may be read when
+    /// it is incomplete.
     pub(in crate::server::auth) fn look(&mut self) {
         let found = read(&*self.files, &self.issuer.rules);
         let is_settled = self.found.as_ref() == Some(&found);

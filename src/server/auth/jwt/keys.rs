@@ -21,20 +21,20 @@ const P256_BYTES: usize = 1 + 2 * 32;
 
 const ED25519_BYTES: usize = 32;
 
-/// A key that signatures are checked with.
+/// A public key that signatures are verified with.
 pub(in crate::server::auth) struct Key {
     jwk: Jwk,
     algorithm: JwtAlgorithm,
     decoding: DecodingKey,
 }
 
-/// All of them.
+/// All keys of an issuer.
 #[derive(Debug)]
 pub(in crate::server::auth) struct Keys(Vec<Arc<Key>>);
 
 impl Keys {
-    /// The keys in a set. Those that signatures are not checked with are left out, as RFC 7517
-    /// says, but at least one has to be left.
+    /// Parses a set of keys. Keys that cannot verify signatures are left out, as RFC 7517 demands;
+    /// at least one must be left.
     pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
         let set: Value = serde_json::from_slice(text)
             .map_err(|error| format!("it is no JWK set, which is JSON: {error}"))?;
@@ -75,7 +75,7 @@ impl Keys {
         }
     }
 
-    /// The key with this id for an algorithm; without an id the only one for it.
+    /// The key with this id, for an algorithm; without an id, the only key for the algorithm.
     pub(super) fn find(&self, id: Option<&str>, algorithm: JwtAlgorithm) -> Option<&Arc<Key>> {
         let mut keys = self.0.iter().filter(|key| key.algorithm == algorithm);
         match id {
@@ -91,19 +91,19 @@ impl Keys {
         self.0.iter().any(|one| one.jwk == key.jwk)
     }
 
-    /// Whether there is a key for any of these.
+    /// Whether there is a key for any of these algorithms.
     pub(super) fn are_for_any(&self, algorithms: &[JwtAlgorithm]) -> bool {
         let mut keys = self.0.iter();
         keys.any(|key| algorithms.contains(&key.algorithm))
     }
 
-    /// How many there are.
+    /// How many keys there are.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 }
 
-/// An id that two keys have which are for one algorithm.
+/// An id that two keys of one algorithm share.
 fn twice(keys: &[Arc<Key>]) -> Option<&str> {
     for (nth, key) in keys.iter().enumerate() {
         let Some(id) = key.jwk.common.key_id.as_deref() else {
@@ -120,7 +120,7 @@ fn twice(keys: &[Arc<Key>]) -> Option<&str> {
 }
 
 impl Key {
-    /// A key of a set, or why signatures are not checked with it.
+    /// Parses one key of a set; fails with why it cannot verify signatures.
     fn of(value: &Value) -> Result<Self, String> {
         let jwk: Jwk = serde_json::from_value(value.clone())
             .map_err(|error| format!("cannot be understood: {error}"))?;

@@ -1,9 +1,9 @@
-//! Callers that are known by a JWT (RFC 7519) of one issuer.
+//! Callers who are known by a JWT (RFC 7519) of one issuer.
 //!
-//! A token is looked at from the outside to the inside: its algorithm, its key, its signature, and
-//! only then what it says. Nothing of a token whose signature is wrong gets any further, nor does
-//! it change what its sender is told. What signatures are checked with is in `signatures.rs`, the
-//! issuer's keys are in `keys.rs`, and where they are read from in `file.rs`.
+//! A JWT is checked from the outside to the inside: its algorithm, its key, its signature, and only
+//! then its claims. If its signature is wrong, its claims are not read, and what its sender is told
+//! does not depend on them. `signatures.rs` verifies signatures, `keys.rs` parses the issuer's
+//! keys, and `file.rs` reads them.
 
 mod file;
 mod keys;
@@ -23,16 +23,17 @@ pub(super) use self::{
     signatures::fingerprint,
 };
 
-/// By how much an issuer's clock may be ahead of the broker's, in seconds.
+/// By how many seconds an issuer's clock may be ahead of the broker's.
 const LEEWAY_S: f64 = 30.0;
 
-/// The longest name that a token gives its caller, or a role, in bytes.
+/// The longest name of a caller or a role, in bytes.
 const MAX_NAME_BYTES: usize = 256;
 
-/// Most roles of a caller.
+/// Most roles that a caller may have.
 const MAX_ROLES: usize = 100;
 
-/// How a token may be signed. What needs a secret that both sides have is not among it.
+/// Algorithms by which JWTs may be signed. Those with a secret that issuer and broker share are not
+/// among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JwtAlgorithm {
     Rs256,
@@ -43,7 +44,7 @@ pub(crate) enum JwtAlgorithm {
 impl JwtAlgorithm {
     pub(crate) const ALL: [Self; 3] = [Self::Rs256, Self::Es256, Self::EdDsa];
 
-    /// As it is written in the setting, and in tokens.
+    /// The name of the algorithm, in the setting and in JWTs.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",
@@ -66,40 +67,40 @@ impl JwtAlgorithm {
     }
 }
 
-/// Which tokens are taken.
+/// Which JWTs are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct JwtRules {
-    /// Who makes them (`iss`).
+    /// Who must have issued them (claim `iss`).
     pub(crate) issuer: String,
-    /// Where its keys are: a JWK set (RFC 7517).
+    /// The file with the issuer's keys: a JWK set (RFC 7517).
     pub(crate) keys: PathBuf,
-    /// The audience that they name (`aud`).
+    /// The audience that they must be for (claim `aud`).
     pub(crate) audience: String,
     pub(crate) algorithms: Vec<JwtAlgorithm>,
-    /// The claim that names the caller.
+    /// The claim with the caller's name.
     pub(crate) claim: String,
-    /// The claim with the caller's roles, or a JSON pointer to it; empty for none.
+    /// The claim with the caller's roles, or a JSON pointer to it; empty if there are no roles.
     pub(crate) roles_claim: String,
 }
 
-/// An issuer of tokens, with the keys that it signs them with.
+/// An issuer of JWTs, with its current keys.
 #[derive(Debug)]
 pub(crate) struct Issuer {
     rules: JwtRules,
     keys: watch::Sender<Arc<Keys>>,
 }
 
-/// What a token says of its caller.
+/// What a verified JWT says of its caller.
 #[derive(Debug)]
 pub(super) struct Verified {
     pub(super) principal: Principal,
     pub(super) roles: Arc<[Principal]>,
-    /// From then on it counts no more, in milliseconds since 1970.
+    /// When it expires, in milliseconds since 1970.
     pub(super) expires_ms: i64,
     pub(super) key: Arc<Key>,
 }
 
-/// Whether a text may be a JWT: three parts with dots between them, which no other token has.
+/// Whether a text has the form of a JWT: three parts with dots between them. No other token has it.
 pub(super) fn looks_like_one(text: &str) -> bool {
     text.bytes().filter(|byte| *byte == b'.').count() == 2
 }
@@ -116,17 +117,17 @@ impl Issuer {
         self.keys.send_replace(Arc::new(keys));
     }
 
-    /// Tells when there are other keys.
+    /// Tells when the issuer's keys change.
     pub(super) fn watch(&self) -> watch::Receiver<Arc<Keys>> {
         self.keys.subscribe()
     }
 
-    /// Whether tokens of this key still count.
+    /// Whether the issuer still has this key, so that JWTs signed with it are accepted.
     pub(super) fn still_has(&self, key: &Key) -> bool {
         self.keys.borrow().has(key)
     }
 
-    /// Whose token it is at this moment, in milliseconds since 1970.
+    /// Verifies a JWT at this time, in milliseconds since 1970, and returns its caller.
     pub(super) fn verify(&self, token: &str, now_ms: i64) -> Result<Verified, Unauthenticated> {
         let header = decode_header(token).map_err(|error| of_header(error.kind()))?;
         let algorithm = JwtAlgorithm::of(header.alg);
@@ -148,8 +149,8 @@ impl Issuer {
         })
     }
 
-    /// What is checked along with the signature. Times are not: they are compared with the broker's
-    /// time, not with the machine's.
+    /// What the library checks with the signature. Times are not among it, because they are
+    /// compared with the broker's time and not with the machine's.
     fn validation(&self, algorithm: Algorithm) -> Validation {
         signatures::install();
         let mut validation = Validation::new(algorithm);
@@ -185,8 +186,8 @@ fn is_a_name(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len()) && !text.contains(char::is_control)
 }
 
-/// What a header that cannot be read means. One with an algorithm that nobody knows, or `none`, is
-/// understood but for that.
+/// What it means that a header cannot be parsed. If only its algorithm is unknown, or is `none`,
+/// that is said.
 fn of_header(kind: &ErrorKind) -> Unauthenticated {
     match kind {
         ErrorKind::Json(error) if error.is_data() => Unauthenticated::Algorithm,
@@ -212,14 +213,14 @@ fn of_claims(kind: &ErrorKind) -> Unauthenticated {
     }
 }
 
-/// Until when a token counts, in milliseconds since 1970, if it counts now.
+/// When a JWT expires, in milliseconds since 1970; fails if it has expired or is not valid yet.
 fn in_time(claims: &Value, now_ms: i64) -> Result<i64, Unauthenticated> {
     let seconds = |claim: &str| match claims.get(claim) {
         None => Ok(None),
         Some(value) => value.as_f64().map(Some).ok_or(Unauthenticated::Malformed),
     };
     let expires_s = seconds("exp")?.ok_or(Unauthenticated::Malformed)?;
-    // Beyond what has a number of milliseconds, it is the largest that there is.
+    // A time too large for milliseconds becomes the largest number.
     let expires_ms = (expires_s * 1_000.0) as i64;
     if expires_ms <= now_ms {
         return Err(Unauthenticated::Expired);

@@ -1,4 +1,4 @@
-//! The cryptography of tokens: that which TLS has too.
+//! The cryptography of JWTs, by the library that TLS uses as well.
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, DecodingKeyKind, EncodingKey,
@@ -20,16 +20,16 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Has tokens checked with it. There is one in a process: whoever embeds the broker may have chosen
-/// another.
+/// Installs the library as the provider for JWTs. There is one provider in a process; a program
+/// that embeds the broker may have installed another.
 pub(super) fn install() {
     if CryptoProvider::try_get_default().is_none() {
-        // It fails where another thread has just done it.
+        // This fails if another thread has installed it just now.
         PROVIDER.install_default().ok();
     }
 }
 
-/// What tells a token from others, without being it.
+/// A hash by which JWTs are told apart, without keeping them.
 pub(in crate::server::auth) fn fingerprint(token: &str) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, token.as_bytes());
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
@@ -52,7 +52,7 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
     }
 }
 
-/// A key, and how what it has signed is checked.
+/// A key, and the algorithm that its signatures are verified by.
 struct Checked {
     algorithm: Algorithm,
     key: DecodingKey,

@@ -18,10 +18,10 @@ use crate::{
     },
 };
 
-/// More than any of these tests takes.
+/// Longer than any of these tests takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Watches the broker's health by a connection of its own.
+/// Watches the broker's health over a connection of its own.
 async fn watch(guarded: &Guarded) -> Result<Streaming<HealthCheckResponse>, tonic::Status> {
     let endpoint = Endpoint::from_shared(guarded.url.clone()).expect("it is an address");
     let channel = endpoint.connect().await.expect("it listens");

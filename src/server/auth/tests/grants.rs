@@ -1,4 +1,4 @@
-//! What grants give, without a server.
+//! What grants allow, without a server.
 
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
@@ -23,7 +23,7 @@ fn access(grants: Vec<Grant>, exposure: Exposure, address: &str) -> Access {
     access_of(auth, Principal::anonymous(), address)
 }
 
-/// What somebody may do who has been granted this.
+/// The access of a caller who has been granted these operations on these names.
 fn granted(operations: &[Operation], names: &[&str]) -> Access {
     let grants = vec![grant("anonymous", operations, names)];
     access(grants, Exposure::Loopback, "127.0.0.1:5000")

@@ -1,4 +1,4 @@
-//! A broker that lets in who may.
+//! A broker that checks its callers.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(super) struct Guarded {
     _dir: TempDir,
 }
 
-/// Allows a principal these operations, on these names of any kind.
+/// Allows a principal these operations on topics, groups and producers of these names.
 pub(super) fn grant(principal: &str, operations: &[Operation], names: &[&str]) -> Grant {
     let pattern = |text: &&str| NamePattern::parse(text).expect("it is a pattern");
     let names: Vec<NamePattern> = names.iter().map(pattern).collect();
@@ -51,18 +51,18 @@ pub(super) fn grant(principal: &str, operations: &[Operation], names: &[&str]) -
 }
 
 impl Guarded {
-    /// Starts one with these topics, in which everybody may do everything.
+    /// Starts a broker with these topics, in which everybody may do everything.
     pub(super) async fn start(topics: &[&str]) -> Self {
         let auth = Auth::new(Grants::default(), Exposure::Loopback);
         Self::start_with(auth, topics).await
     }
 
-    /// The same, where this decides.
+    /// Starts a broker with these topics that checks its callers with `auth`.
     pub(super) async fn start_with(auth: Auth, topics: &[&str]) -> Self {
         Self::start_within(Options::default(), auth, topics).await
     }
 
-    /// The same within these limits.
+    /// The same, with these limits.
     pub(super) async fn start_within(limits: Options, auth: Auth, topics: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("there is room for a directory");
         let mut options = broker::Options::new(dir.path().to_owned());
@@ -100,7 +100,7 @@ impl Guarded {
         Client::connect(&self.url).await.expect("it listens")
     }
 
-    /// Allows this, and nothing else.
+    /// Replaces all grants by these.
     pub(super) fn grant(&self, grants: impl IntoIterator<Item = Grant>) {
         self.auth.replace(Grants::new(grants.into_iter().collect()));
     }
@@ -109,7 +109,7 @@ impl Guarded {
         self.channel.clone()
     }
 
-    /// Makes any call with one request, and returns its first answer if it has one.
+    /// Makes any call with one request, and returns its first answer, if it has one.
     pub(super) async fn call(
         &self,
         path: &'static str,
@@ -119,7 +119,7 @@ impl Guarded {
             .await
     }
 
-    /// The same with this as `authorization`.
+    /// The same, with this `authorization` header.
     pub(super) async fn call_with(
         &self,
         authorization: &str,

@@ -31,7 +31,7 @@ impl Issuer {
         }
     }
 
-    /// Its public keys.
+    /// The issuer's public keys, as JWKs.
     pub(crate) fn keys(&self) -> Vec<Value> {
         let point = &self.ec.public_key().as_ref()[1..];
         vec![
@@ -46,12 +46,12 @@ impl Issuer {
         ]
     }
 
-    /// The file with them.
+    /// The content of a file with the public keys.
     pub(crate) fn jwks(&self) -> String {
         json!({ "keys": self.keys() }).to_string()
     }
 
-    /// A token with these claims, signed with the key for ES256 or EdDSA.
+    /// A JWT with these claims, signed by the algorithm `ES256` or `EdDSA`.
     pub(crate) fn token(&self, algorithm: &str, claims: &Value) -> String {
         let key = match algorithm {
             "ES256" => "ec",
@@ -63,7 +63,7 @@ impl Issuer {
         )
     }
 
-    /// A token with this header.
+    /// A JWT with this header, whatever it says.
     pub(crate) fn signed(&self, header: &Value, claims: &Value) -> String {
         let text = format!(
             "{}.{}",

@@ -39,7 +39,7 @@ fn rules() -> JwtRules {
     }
 }
 
-/// The claims of a token that is right.
+/// The claims of a valid JWT.
 fn claims() -> Value {
     json!({
         "iss": "https://issuer.example",
@@ -49,7 +49,7 @@ fn claims() -> Value {
     })
 }
 
-/// The same but for these.
+/// Valid claims, except for these.
 fn with(others: &Value) -> Value {
     let mut claims = claims();
     let all = claims.as_object_mut().expect("it is an object");
@@ -62,7 +62,7 @@ fn with(others: &Value) -> Value {
     claims
 }
 
-/// A disk with the issuer's file.
+/// A disk with the file of an issuer's keys.
 struct World {
     disk: SimDisk,
 }
@@ -95,13 +95,13 @@ impl World {
     }
 }
 
-/// Whom these keys take a token for, by these rules.
+/// The caller that a token has by these keys and rules.
 fn verify(keys: &str, rules: JwtRules, token: &str) -> Result<jwt::Verified, Unauthenticated> {
     let loaded = World::new(keys).load(rules).expect("the keys are right");
     loaded.issuer().verify(token, NOW_MS)
 }
 
-/// Why a token of the issuer is not taken.
+/// Why a token of the issuer is refused.
 fn refused(issuer: &Issuer, token: &str) -> Unauthenticated {
     verify(&issuer.jwks(), rules(), token).expect_err("it is wrong")
 }
@@ -134,7 +134,7 @@ fn a_token_that_is_right_names_its_caller_and_its_roles() {
     assert_eq!(verified.roles.len(), 2);
 }
 
-/// The example of RFC 7515, appendix A.2, of which everything but the audience would be right.
+/// The example of RFC 7515, appendix A.2, in which everything but the audience is right.
 #[test]
 fn a_signature_of_rsa_is_checked() {
     const N: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJ\
@@ -331,16 +331,16 @@ fn another_file_counts_when_two_looks_have_found_it_and_one_that_is_wrong_does_n
     assert!(!issuer.still_has(&verified.key));
 }
 
-/// More than any of these tests takes.
+/// Longer than any of these tests takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is right by the clock of this machine.
+/// Claims that are valid by the clock of this machine.
 fn claims_until(guarded: &Guarded, life_s: i64) -> Value {
     let now_s = guarded.broker.now_ms() / 1_000;
     with(&json!({ "exp": now_s + life_s, "access": { "roles": ["readers"] } }))
 }
 
-/// A broker that takes tokens of an issuer, and knows roles.
+/// A broker that accepts the issuer's JWTs and grants something to roles.
 async fn guarded(world: &World) -> (Guarded, JwtKeys) {
     let keys = world.load(rules()).expect("they are right");
     let auth = Auth::new(Grants::default(), Exposure::Loopback).with_issuer(Some(keys.issuer()));

@@ -23,7 +23,7 @@ use super::{
     authority::{Authority, Caller},
 };
 
-/// The access of a caller at this address, where this decides and there are no tokens.
+/// The access of a caller at this address, checked by `auth` without tokens.
 fn access_of(auth: Auth, principal: Principal, address: &str) -> Access {
     let authority = Authority {
         auth: Arc::new(auth),
@@ -36,7 +36,7 @@ fn access_of(auth: Auth, principal: Principal, address: &str) -> Access {
     Access::new(&Arc::new(authority), caller, at, Length::Short)
 }
 
-/// The access that everybody has where nothing is granted.
+/// The access of everybody if there are no grants.
 pub(in crate::server) fn access_of_everybody() -> Access {
     access_of(Auth::default(), Principal::anonymous(), "")
 }

@@ -1,4 +1,4 @@
-//! What callers are answered who may do some things and not others, over a connection.
+//! Answers to callers who may do some things and not others, over a connection.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn of_an_append_that_is_not_allowed_in_one_topic_nothing_is_stored() {
     let refusal = refused(client.append(both).await);
     assert_eq!(refusal.reason, "PERMISSION_DENIED");
     assert_eq!(refusal.metadata["resource"], "topic \"b\"");
-    // The stream that this client appends by goes on.
+    // The client's stream of appends goes on after the refusal.
     let appended = client.append(Batch::of("a", record())).await;
     let appended = appended.expect("it is allowed");
     assert_eq!(
@@ -245,7 +245,7 @@ async fn a_producer_with_a_name_is_used_by_those_alone_who_may_open_it() {
     guarded.stop().await;
 }
 
-/// The messages of a member that commits so many times in topic `a`.
+/// The messages of a member that commits this many times in topic `a`.
 fn committing(times: usize) -> impl tokio_stream::Stream<Item = proto::ConsumeRequest> {
     use proto::consume_request::Message::{Commit, Join};
     let join = proto::JoinGroup {

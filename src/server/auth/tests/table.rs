@@ -1,5 +1,5 @@
-//! Every call of the API, made by everybody: each is allowed to those whose grants have what it
-//! takes, and to nobody else.
+//! Every call of the API, made in every role: it is allowed to those whose grants permit it, and to
+//! nobody else.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -26,17 +26,17 @@ use crate::{
     types::TopicName,
 };
 
-/// Whose calls are made: each has one operation on the names that are asked for, but for those with
-/// a word of their own.
+/// The callers. Those without a comment have the operation that they are named after, on the names
+/// in the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    /// Nothing.
+    /// Without any grant.
     Nobody,
-    /// Everything but `admin`, on other names.
+    /// All operations but `admin`, on other names.
     Elsewhere,
     Reader,
     Appender,
-    /// `group` alone.
+    /// `group`, without `read`.
     Grouper,
     /// `group`, and `read` of the topic.
     Member,
@@ -74,7 +74,7 @@ const MEMBERS: &[Role] = &[Member];
 const OF_THE_GROUP: &[Role] = &[Grouper, Member];
 const ADMINS: &[Role] = &[Admin];
 
-/// A call, a request of it, and who may make it.
+/// The path of a call, a request for it, and the roles that may make it.
 type Row = (&'static str, Vec<u8>, &'static [Role]);
 
 fn t() -> String {
@@ -183,7 +183,7 @@ fn of_entities() -> Vec<Row> {
         ..TrimKeyRequest::default()
     };
     let erase = EraseKeyRequest { topic, key };
-    // What may not be seen is not there.
+    // What the caller may not see is answered as if it did not exist.
     let describe = DescribeErasureRequest { id: 7 };
     vec![
         row("/taffrail.v1.Entities/ReadKey", &read, READERS),
@@ -324,7 +324,7 @@ fn table() -> Vec<Row> {
     services.concat()
 }
 
-/// The paths of all calls that the compiled descriptors have.
+/// The paths of all calls in the compiled descriptors.
 fn described() -> BTreeSet<String> {
     let descriptors = FileDescriptorSet::decode(proto::DESCRIPTORS).expect("they are descriptors");
     let mut paths = BTreeSet::new();
@@ -339,7 +339,7 @@ fn described() -> BTreeSet<String> {
     paths
 }
 
-/// Whether a call was refused to its caller. A stream of appends goes on behind a refusal.
+/// Whether the caller was denied the call. A stream of appends goes on after a denial.
 fn is_denied(path: &str, answer: Result<Option<Vec<u8>>, Status>) -> bool {
     match answer {
         Err(status) => status.code() == Code::PermissionDenied,
@@ -354,7 +354,7 @@ fn is_denied(path: &str, answer: Result<Option<Vec<u8>>, Status>) -> bool {
     }
 }
 
-/// The calls that change nothing but logs and offsets.
+/// The calls that change nothing but logs and offsets: the audit log has none of them.
 const NO_ACTS: [&str; 23] = [
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/List",
@@ -390,7 +390,7 @@ async fn every_act_is_in_the_audit_log() {
     for (path, request, _) in table() {
         if !NO_ACTS.contains(&path) {
             acts += 1;
-            // What comes of it does not matter.
+            // Whether it succeeds does not matter.
             guarded.call(path, request).await.ok();
         }
     }

@@ -21,13 +21,13 @@ use crate::{
 
 const DESCRIBE: &str = "/taffrail.v1.Topics/Describe";
 
-/// More than any of these tests takes.
+/// Longer than any of these tests takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 impl Guarded {
-    /// Makes a token that counts for so long.
+    /// Makes a token that is valid for this long.
     pub(super) async fn token(&self, name: &str, life: Duration) -> String {
         let created = self.broker.create_access_token(name, life);
         created
@@ -43,7 +43,7 @@ impl Guarded {
         revoked.expect("it is queued").await.expect("it is there");
     }
 
-    /// Describes a topic with this as `authorization`.
+    /// Describes a topic with this `authorization` header.
     pub(super) async fn describe(&self, topic: &str, authorization: &str) -> Result<(), Status> {
         let request = DescribeTopicRequest {
             name: topic.to_owned(),
@@ -76,7 +76,7 @@ pub(super) fn with<T>(token: &str, message: T) -> Request<T> {
     request
 }
 
-/// How a stream ends.
+/// The status that a stream ends with.
 pub(super) async fn end<T>(answers: &mut Streaming<T>) -> Status {
     let ended = async {
         loop {
@@ -233,7 +233,7 @@ async fn a_token_that_is_revoked_loses_its_streams_and_no_other_does() {
     assert_eq!(reason(&end(&mut read).await), unknown);
     assert_eq!(reason(&end(&mut appends).await), unknown);
     assert_eq!(reason(&end(&mut member).await), unknown);
-    // The other one is told of what comes.
+    // The reader with the other token still gets new records.
     let client = guarded.client().await;
     let record = [crate::client::Record::new().value("x")];
     let appended = client.append(crate::client::Batch::of("a", record)).await;
@@ -252,7 +252,7 @@ async fn a_token_that_is_revoked_loses_its_streams_and_no_other_does() {
     guarded.stop().await;
 }
 
-/// Makes a call whose message comes only when this has resolved.
+/// Makes a call whose message is sent when this has resolved.
 async fn late(
     guarded: &Guarded,
     token: &str,
@@ -262,7 +262,7 @@ async fn late(
     let (sender, messages) = mpsc::channel(1);
     let call = guarded.make(path, with(token, ReceiverStream::new(messages)));
     let send = async {
-        // The call is there before this one, which comes by the same connection.
+        // The call was received before this one, which uses the same connection.
         let shown = format!("Bearer {token}");
         guarded.describe("a", &shown).await.expect("it counts");
         before.await;
@@ -337,7 +337,7 @@ async fn a_grant_that_goes_takes_the_streams_that_need_it() {
             (Code::PermissionDenied, "PERMISSION_DENIED".to_owned())
         );
     }
-    // What is still allowed goes on: it ends with the next change, which takes it.
+    // The stream that is still allowed goes on; the next change of the grants ends it.
     guarded.grant([grant("token:other", &[Read], &["b"])]);
     assert_eq!(reason(&end(&mut b).await).0, Code::PermissionDenied);
     guarded.stop().await;

@@ -31,16 +31,16 @@ use crate::{
     },
 };
 
-/// How much of a body is counted before it comes, and by how much more at a time.
+/// How much memory is counted for a body at first, and in each further step.
 const COUNTED_AT_A_TIME: usize = 64 << 10;
 
-/// What JSON takes for a number with its comma.
+/// The bytes of a number in JSON, with a comma.
 const NUMBER_BYTES: usize = 21;
 
-/// What JSON takes for a run of records, without its versions.
+/// The bytes of one range of records in JSON, without the versions.
 const RANGE_BYTES: usize = 160;
 
-/// How records are written in a request.
+/// The format of the records in a request.
 #[derive(Clone, Copy)]
 enum Form {
     Lines,
@@ -53,7 +53,7 @@ struct Appended<'a> {
     ranges: Vec<Range<'a>>,
 }
 
-/// Records that lie behind each other.
+/// Records that were stored one behind the other.
 #[derive(Serialize)]
 struct Range<'a> {
     partition: u32,
@@ -75,7 +75,8 @@ pub(super) async fn append(
     is_plain(request.headers())?;
     let (parts, body) = request.into_parts();
     let peer = client.peer(api);
-    // Whoever may not append is not waited for, and who is waited for has no place.
+    // A caller that may not append is refused before its body is received. While a body is
+    // received, it takes no place of a call.
     api.identify.permit_append(&parts.headers, &peer, &topic)?;
     let (text, held) = gather(&api.intake, &peer.requests, body).await?;
     let records = blocking(|| match form {
@@ -100,7 +101,7 @@ pub(super) async fn append(
         ..wire::AppendRequest::default()
     };
     let message = wire::append_request(&batch, run.into(), &rest).into();
-    // From here on it is counted as every request is.
+    // From here on the memory is counted as for any request.
     drop(held);
     let call = api.begin(client)?;
     let path = "/taffrail.v1.Log/Append";
@@ -109,10 +110,10 @@ pub(super) async fn append(
     Ok(answer(&appended, &peer.reads, Arc::clone(&call))?)
 }
 
-/// How the records of a request are written, if that is one of the ways.
+/// The format of the records in a request, by its content type.
 ///
-/// A web page can have a browser send what a form can say without asking whether it may, which is
-/// text and two more. These are none of them.
+/// Browsers let a web page send a few content types to other sites without asking these:
+/// `text/plain` and those of forms. None of them is accepted here.
 fn form(headers: &HeaderMap) -> Result<Form, Problem> {
     let content_type = headers.get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());
@@ -135,8 +136,7 @@ fn form(headers: &HeaderMap) -> Result<Form, Problem> {
     }
 }
 
-/// Refuses a body that was encoded on its way by more than cutting it into chunks: it would be
-/// taken for what it is not.
+/// Refuses a body with a content encoding, which would be taken for the records themselves.
 fn is_plain(headers: &HeaderMap) -> Result<(), Problem> {
     let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
@@ -149,8 +149,8 @@ fn is_plain(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::of_http(status, Code::Unimplemented, what, &[]))
 }
 
-/// All of a request's body, with the room for what is made of it. That grows as the body comes, so
-/// that nobody takes memory by what they say they will send.
+/// Receives all of a request's body, and counts the memory for what will be made of it. The count
+/// grows with the bytes received: a length that is only announced takes no memory from others.
 async fn gather(
     intake: &Intake,
     memory: &Holder,
@@ -212,7 +212,7 @@ fn condition(topic: &str, expected: &Expected) -> Condition {
     }
 }
 
-/// What conditions are about, for people.
+/// The records and keys of the conditions, for error messages.
 fn named(conditions: Vec<Expected>) -> Vec<(usize, String)> {
     let name = |one: Expected| (one.record, String::from_utf8_lossy(&one.key).into_owned());
     conditions.into_iter().map(name).collect()
@@ -229,7 +229,8 @@ fn answer(
     }
     let versions: usize = ranges.iter().map(|range| range.versions.len()).sum();
     let bytes = RANGE_BYTES * (ranges.len() + 1) + NUMBER_BYTES * versions;
-    // It tells what was stored, so that it is not left out for others.
+    // If the client's share is used up, the answer is counted beyond it: the append is stored, and
+    // its client must be told.
     let held = memory
         .take(bytes)
         .or_else(|_| memory.take_beyond_share(bytes));

@@ -1,4 +1,4 @@
-//! One call to the services, as gRPC would make it.
+//! Makes one call to the gRPC services, within this process.
 
 use std::{
     collections::VecDeque,
@@ -29,14 +29,14 @@ use crate::{
     },
 };
 
-/// The headers of a request that go on with the call that is made of it.
+/// The headers of a request over HTTP that the call has, too.
 const PASSED_ON: [&str; 2] = ["traceparent", "tracestate"];
 
-/// A message to the services, in slices that lie behind each other.
+/// An encoded message, in slices one behind the other.
 pub(super) type Message = VecDeque<Bytes>;
 
 impl Api {
-    /// Makes a call, and waits for its answer.
+    /// Makes a call and waits for its one response.
     pub(super) async fn ask<T: Decoded>(
         &self,
         path: &'static str,
@@ -48,7 +48,7 @@ impl Api {
         codec::decode(whole(body).await?)
     }
 
-    /// Makes a call whose answers are read one by one.
+    /// Makes a call whose responses are taken one by one.
     pub(super) async fn read(
         &self,
         path: &'static str,
@@ -91,7 +91,7 @@ impl Api {
     }
 }
 
-/// A message behind the header that gRPC gives it.
+/// Puts gRPC's header in front of a message.
 fn framed(mut message: Message) -> Message {
     let len: usize = message.iter().map(Bytes::len).sum();
     let len = u32::try_from(len).expect("a request is far below 4 GiB");
@@ -101,7 +101,7 @@ fn framed(mut message: Message) -> Message {
     message
 }
 
-/// The one message of an answer.
+/// The single message of a response.
 async fn whole(mut body: Body) -> Result<Bytes, Status> {
     let mut came = BytesMut::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
@@ -122,7 +122,7 @@ async fn whole(mut body: Body) -> Result<Bytes, Status> {
     }
 }
 
-/// The body of a call.
+/// A request body of one message.
 struct OneMessage(Message);
 
 impl http_body::Body for OneMessage {
@@ -141,7 +141,7 @@ impl http_body::Body for OneMessage {
     }
 }
 
-/// The error where there is no room for a call, or for its answer.
+/// The error if there is no memory for a call, or for its response.
 pub(super) fn overloaded() -> Error {
     Error::Overloaded {
         retry_after_ms: RETRY_AFTER_MS,

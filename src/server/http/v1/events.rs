@@ -1,8 +1,9 @@
-//! Where server-sent events go on: the id of each says so for all partitions that are read.
+//! Where server-sent events are resumed: the id of each event has the positions of all partitions
+//! that are read.
 //!
 //! An id is the topic's id and the offset of the next record of each partition, as in
-//! `00000000000000a7/0:17,3:5`. A browser that connects again sends the last one that it has seen
-//! (`Last-Event-ID`). A topic of the same name that was created since is another one.
+//! `00000000000000a7/0:17,3:5`. A browser that connects again sends the last id that it has
+//! received (`Last-Event-ID`). If the topic was deleted and created again since, its id differs.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +55,7 @@ impl Places {
         }
     }
 
-    /// As a request has them.
+    /// The positions, for a read request.
     pub(super) fn positions(&self) -> Vec<PartitionPosition> {
         let places = self.places.iter();
         places
@@ -62,7 +63,7 @@ impl Places {
             .collect()
     }
 
-    /// The line with the id.
+    /// The line of an event with its id.
     pub(super) fn id_line(&self) -> String {
         let mut line = format!("id: {}/", self.topic_id);
         for (nth, (partition, offset)) in self.places.iter().enumerate() {
@@ -83,7 +84,7 @@ pub(super) fn position(partition: u32, offset: u64) -> PartitionPosition {
     }
 }
 
-/// Reads an id: the topic's, and the places.
+/// Parses an id into the topic's id and the positions.
 pub(super) fn parse_id(id: &str) -> Result<(String, Vec<Place>), Problem> {
     let parsed = id.split_once('/').and_then(|(topic_id, places)| {
         let places = parse_places(places)?;
@@ -96,7 +97,7 @@ pub(super) fn parse_id(id: &str) -> Result<(String, Vec<Place>), Problem> {
     })
 }
 
-/// Reads places such as `0:17,3:5`.
+/// Parses positions such as `0:17,3:5`.
 pub(super) fn parse_places(text: &str) -> Option<Vec<Place>> {
     let mut places = Vec::new();
     for place in text.split(',') {

@@ -1,10 +1,10 @@
-//! Which web pages may call.
+//! Decides which web pages may call.
 //!
-//! A browser sends to this machine whatever a page on the Internet tells it to. What such a page
-//! cannot do is to leave out what the browser says about it: its origin (`Origin`,
-//! `Sec-Fetch-Site`) and by which name it has reached the broker (`Host`). A name of the page's own
-//! that is made to lead here (DNS rebinding) is none of ours. And a form can only be sent as what
-//! no call takes.
+//! A browser sends requests to this machine for any page on the Internet. But it adds what the page
+//! cannot change: the page's origin (`Origin`, `Sec-Fetch-Site`), and the host name by which it has
+//! reached the broker (`Host`). A page may have its own host name resolve to this machine (DNS
+//! rebinding), but that name is none of the broker's. And a form cannot be sent with a content type
+//! that a call accepts.
 
 use std::net::SocketAddr;
 
@@ -14,18 +14,19 @@ use tonic::Code;
 use super::{super::answer::Answer, super::pieces::Pieces, problem::Problem};
 use crate::server::limits::HttpApi;
 
-/// What a page may send beside what any page may.
+/// The request headers that a page may set, beside those that are always allowed.
 const HEADERS: &str = "authorization, content-type, last-event-id, traceparent";
 
-/// For how many seconds a browser need not ask again whether a page may call.
+/// For how many seconds a browser may remember that a page may call.
 const MAX_AGE: &str = "600";
 
-/// A request was let in: what its answer needs to be let out to the page that has asked.
+/// A request that was let in; knows which page may read the response.
 pub(super) struct Gate {
     origin: Option<HeaderValue>,
 }
 
-/// Lets a request in that came in at this address, unless a page sends it that may not.
+/// Lets a request in, unless it is from a web page that may not call. `local` is the address at
+/// which it came in.
 pub(super) fn pass<B>(
     rules: &HttpApi,
     request: &Request<B>,
@@ -47,7 +48,8 @@ pub(super) fn pass<B>(
     } else if let Some(site) = headers.get("sec-fetch-site")
         && site != "none"
     {
-        // A picture or a script of a page has no origin.
+        // A request for a page's picture or script has no origin, but still says that it is from
+        // another site.
         return Err(refused_origin("of another site"));
     }
     Ok(Gate {
@@ -55,9 +57,10 @@ pub(super) fn pass<B>(
     })
 }
 
-/// Whether a page may be seen by this name, which came in at this address. On loopback a name of
-/// others would be one that a web page has made to lead here; elsewhere names are given to brokers
-/// by their networks, and figures are shown to all there.
+/// Whether a page of metrics or health may be read under the request's host name. On loopback, only
+/// under the broker's own names: any other is one that a web page has resolve to this machine. On
+/// other addresses under every name, because networks give brokers names of their own, and
+/// everybody there may read these pages anyway.
 pub(in crate::server::http) fn may_be_named<B>(
     rules: &HttpApi,
     request: &Request<B>,
@@ -67,7 +70,7 @@ pub(in crate::server::http) fn may_be_named<B>(
     !is_loopback || is_own(rules, host_of(request), local)
 }
 
-/// By which name the broker was reached.
+/// The host name by which the broker was reached.
 fn host_of<B>(request: &Request<B>) -> &str {
     match request.uri().authority() {
         Some(authority) => authority.as_str(),
@@ -75,14 +78,15 @@ fn host_of<B>(request: &Request<B>) -> &str {
     }
 }
 
-/// The value of a header that is there once.
+/// The value of a header; `None` if it is missing or occurs several times.
 fn single<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)
 }
 
-/// Whether this names the broker: by the address that the request came to, or as it is set.
+/// Whether a host name is the broker's: the address at which the request came in, `localhost`, or a
+/// name from the configuration.
 fn is_own(rules: &HttpApi, host: &str, local: Option<SocketAddr>) -> bool {
     let host = host.to_ascii_lowercase();
     let (name, port) = match host.rsplit_once(':') {
@@ -101,7 +105,7 @@ fn is_own(rules: &HttpApi, host: &str, local: Option<SocketAddr>) -> bool {
         std::net::IpAddr::V4(ip) => name == ip.to_string(),
         std::net::IpAddr::V6(ip) => name == format!("[{ip}]"),
     };
-    // Browsers and resolvers let no other machine be called that.
+    // Browsers and resolvers never resolve `localhost` to another machine.
     let is_localhost = ip.is_loopback() && name == "localhost";
     (is_ours || is_localhost) && port == local.port().to_string()
 }
@@ -133,7 +137,8 @@ fn refused_origin(origin: &str) -> Problem {
 }
 
 impl Gate {
-    /// The answer to a browser that asks before it sends what its page wants, if this is that.
+    /// The response to a preflight request, by which a browser asks whether its page may call;
+    /// `None` for other requests.
     pub(super) fn preflight<B>(&self, request: &Request<B>) -> Option<Response<Answer>> {
         if request.method() != Method::OPTIONS || self.origin.is_none() {
             return None;
@@ -159,7 +164,7 @@ impl Gate {
         Some(response)
     }
 
-    /// Lets the page read an answer.
+    /// Adds the headers by which the browser lets the page read the response.
     pub(super) fn let_out(&self, headers: &mut HeaderMap) {
         let nosniff = HeaderValue::from_static("nosniff");
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);

@@ -1,8 +1,8 @@
-//! Records as JSON that comes in: one object a line, or one object, or a list of them.
+//! Parses records from JSON: one object a line, one object, or a list of objects.
 //!
-//! They look as those that go out (`rendering.rs`), without what the broker sets: `key` and `value`
-//! are text; bytes that are no text are in `key_base64` and `value_base64` instead. A value may
-//! also be an object or a list, which is stored as the text that it is written with.
+//! They have the fields that `rendering.rs` writes, without those that the broker sets. `key` and
+//! `value` are text; bytes that are no text are in `key_base64` and `value_base64` instead. A value
+//! may also be an object or a list, whose JSON text is stored as it was written.
 
 use std::fmt;
 
@@ -19,27 +19,27 @@ use crate::{
     types::limits::{MAX_CONDITIONS_PER_APPEND, MAX_HEADERS},
 };
 
-/// The records of a request, as they go to the broker.
+/// The records of a request, encoded for the broker.
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    /// Encoded, one behind the other.
+    /// The encoded records, one behind the other.
     pub(super) run: Vec<u8>,
-    /// How many there are.
+    /// How many records there are.
     pub(super) count: usize,
-    /// What must hold of their entities; one more than there may be at most.
+    /// The versions at which their entities are expected; at most one more than are allowed.
     pub(super) conditions: Vec<Expected>,
 }
 
-/// The version that the entity of a record is to be at.
+/// The version that a record expects its entity to be at.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Expected {
-    /// The place of the record, from 0.
+    /// The index of the record, from 0.
     pub(super) record: usize,
     pub(super) key: Bytes,
     pub(super) version: u64,
 }
 
-/// One record.
+/// One record, as it is written in JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record<'a> {
@@ -75,7 +75,7 @@ struct Header {
     value_base64: Option<String>,
 }
 
-/// Headers, no more than a record may have.
+/// Headers, at most as many as a record may have.
 #[derive(Default)]
 struct Headers(Vec<Header>);
 
@@ -105,7 +105,7 @@ impl<'de> Deserialize<'de> for Headers {
 }
 
 impl Records {
-    /// Out of lines; empty ones are passed over.
+    /// Parses one record from each line; empty lines are skipped.
     pub(super) fn of_lines(text: &[u8]) -> Result<Self, String> {
         let mut records = Self::with_room_for(text);
         for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
@@ -123,7 +123,7 @@ impl Records {
         Ok(records)
     }
 
-    /// Out of one object, or of a list of objects.
+    /// Parses one object, or a list of objects.
     pub(super) fn of_json(text: &[u8]) -> Result<Self, String> {
         let mut records = Self::with_room_for(text);
         let is_list = text.trim_ascii_start().starts_with(b"[");
@@ -139,7 +139,7 @@ impl Records {
         Ok(records)
     }
 
-    /// Encoded, records have fewer bytes than as JSON.
+    /// Reserves as much memory as the JSON takes; encoded records are smaller.
     fn with_room_for(text: &[u8]) -> Self {
         Self {
             run: Vec::with_capacity(text.len()),
@@ -167,7 +167,7 @@ impl Records {
     }
 }
 
-/// Takes the records of a list, one by one.
+/// Adds the records of a JSON list one by one.
 struct All<'r>(&'r mut Records);
 
 impl<'de> Visitor<'de> for All<'_> {
@@ -209,7 +209,7 @@ impl Record<'_> {
     }
 }
 
-/// What a value is: text, or what an object or a list is written with.
+/// The text to store for a value: the string itself, or the JSON of an object or a list.
 fn content(raw: &RawValue) -> Result<String, String> {
     let json = raw.get();
     match json.as_bytes().first() {

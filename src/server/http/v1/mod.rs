@@ -1,14 +1,14 @@
-//! Calls of clients without gRPC: curl, and pages in a browser.
+//! Calls from clients without gRPC: curl, and web pages in a browser.
 //!
-//! Nothing here knows topics or records. A request is made into that of a call, which goes to the
-//! services as every call does: who calls and what they may do, what requests and reads may take of
-//! the memory, whose turn it is and what is counted is decided there, once. What comes back is
-//! written as JSON, and errors as `application/problem+json`.
+//! Nothing here knows topics or records. A request is converted into the message of a gRPC call,
+//! and goes to the same services: they decide who calls and what is allowed, what memory requests
+//! and reads may take, whose turn it is, and what is counted. Responses are written as JSON, errors
+//! as `application/problem+json`.
 //!
-//! Reading order: this page, who is let in; `gate.rs`, which web pages are; `routes.rs`, what there
-//! is; `call.rs`, one call; `problem.rs`, errors. Then `append.rs` and `json.rs`, records that come
-//! in; `records.rs`, `reading.rs` and `rendering.rs`, records that go out, and `events.rs`, where
-//! they go on.
+//! Reading order: this page, which limits calls; `gate.rs`, which web pages may call; `routes.rs`,
+//! the paths; `call.rs`, one call; `problem.rs`, errors. Then `append.rs` and `json.rs`, records
+//! that come in; `records.rs`, `reading.rs` and `rendering.rs`, records that go out, and
+//! `events.rs`, where events are resumed.
 
 mod append;
 mod call;
@@ -55,37 +55,37 @@ use crate::{
 
 pub(super) use self::{gate::may_be_named, routes::is_call};
 
-/// What calls go to.
+/// The gRPC services, behind the identification of callers.
 type Services = Calls<Identify<Routes>>;
 
-/// The number of the next broker of this process.
+/// The number for the next broker in this process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// What is behind `/v1`, while the broker is open.
+/// Everything behind `/v1`, while the broker is open.
 pub(in crate::server) struct Api {
     services: Services,
-    /// Knows who calls before a request is there.
+    /// Identifies callers before the body of a request is received.
     identify: Identify<Routes>,
     peers: Peers,
     intake: Intake,
     rules: HttpApi,
-    /// One for each call that there may be.
+    /// The places for calls: as many as there may be at a time.
     places: Arc<Semaphore>,
-    /// What a call takes of the memory.
+    /// The memory that a call takes.
     call_bytes: usize,
-    /// How long a client may take nothing of what it has asked for.
+    /// How long a client may take nothing of a response.
     patience: Duration,
-    /// The broker is to stop.
+    /// Tells when the broker is to stop.
     stopping: Stopping,
-    /// Cuts off the calls that are under way.
+    /// Cuts off the calls under way.
     cut: Stop,
-    /// They hear of it here.
+    /// By which calls learn that they are cut off.
     is_cut: Stopping,
-    /// Which broker of this process it is.
+    /// The number of the broker in this process, see [`NEXT`].
     number: u64,
 }
 
-/// A call, until nothing of it is left.
+/// A call, from its beginning until its response is sent.
 pub(super) struct UnderWay {
     client: Arc<Client>,
     _held: Held,
@@ -123,17 +123,18 @@ impl Api {
         }
     }
 
-    /// Which broker of this process it is.
+    /// The number of the broker in this process: an ephemeral one gets a new number after each
+    /// power cut.
     pub(super) fn number(&self) -> u64 {
         self.number
     }
 
-    /// Another client, from this address.
+    /// Registers a client at this address.
     pub(super) fn connected(&self, address: &str) -> Peer {
         self.peers.connected(address)
     }
 
-    /// Resolves when no call is under way.
+    /// Resolves when no call is under way any more.
     pub(super) async fn ended(&self) {
         let all = u32::try_from(self.rules.calls).unwrap_or(u32::MAX);
         drop(self.places.acquire_many(all).await);
@@ -144,7 +145,7 @@ impl Api {
         self.cut.give();
     }
 
-    /// A client has a call.
+    /// Begins a call of a client; fails if there are too many.
     fn begin(&self, client: &Arc<Client>) -> Result<Arc<UnderWay>, Status> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| overloaded())?;
@@ -159,7 +160,7 @@ impl Api {
     }
 }
 
-/// Answers a call.
+/// Answers a request below `/v1`.
 pub(super) async fn answer(
     readiness: &Readiness,
     rules: &HttpApi,

@@ -1,4 +1,5 @@
-//! Errors as RFC 9457 has them: `application/problem+json`, with what gRPC says of the same error.
+//! Errors in the format of RFC 9457, `application/problem+json`, with the details of the gRPC
+//! status.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,19 +23,19 @@ use crate::{
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// An error, as it is answered.
+/// An error, and how it is answered.
 pub(super) struct Problem {
     status: Box<Status>,
-    /// Where it is not the one of the status's code.
+    /// The HTTP status, if it is not the one for the gRPC code.
     http_status: Option<StatusCode>,
-    /// The values of a header that belongs to it.
+    /// A header for the response, such as `Allow`.
     header: Option<(header::HeaderName, HeaderValue)>,
-    /// What a condition was about: the place of its record, and the key.
+    /// The records and keys of the request's conditions, to name those that failed.
     conditions: Vec<(usize, String)>,
 }
 
-/// The document. `type` is left out, which stands for `about:blank`: `title` is then the text of
-/// the status, and `reason` says what it is.
+/// The JSON document. It has no `type`, which means `about:blank`: then `title` is the text of the
+/// HTTP status, and `reason` tells what kind of error it is.
 #[derive(Serialize)]
 struct Document<'a> {
     title: &'a str,
@@ -50,13 +51,13 @@ struct Document<'a> {
     failed: Vec<Failed>,
 }
 
-/// A condition that does not hold.
+/// A condition that failed.
 #[derive(Serialize)]
 struct Failed {
-    /// The place of its record in the request, from 0.
+    /// The index of the record in the request, from 0.
     record: usize,
     key: String,
-    /// The version that the entity is at.
+    /// The actual version of the entity.
     version: u64,
 }
 
@@ -78,7 +79,7 @@ impl From<Error> for Problem {
 }
 
 impl Problem {
-    /// A problem of HTTP itself, which gRPC does not have.
+    /// An error of HTTP itself, for which there is no gRPC status.
     pub(super) fn of_http(
         http_status: StatusCode,
         code: Code,
@@ -96,7 +97,7 @@ impl Problem {
         }
     }
 
-    /// With a header that belongs to it.
+    /// The same, with this header.
     pub(super) fn with(self, name: header::HeaderName, value: &'static str) -> Self {
         Self {
             header: Some((name, HeaderValue::from_static(value))),
@@ -104,7 +105,8 @@ impl Problem {
         }
     }
 
-    /// What the conditions of an append are about, in their order.
+    /// The same, with the records and keys of the request's conditions, in the order of the
+    /// conditions.
     pub(super) fn about(self, conditions: Vec<(usize, String)>) -> Self {
         Self { conditions, ..self }
     }
@@ -123,7 +125,7 @@ impl Problem {
         self.status.get_details_retry_info()?.retry_delay
     }
 
-    /// The document, on one line.
+    /// The JSON document, on one line.
     pub(super) fn json(&self) -> String {
         let status = self.http_status();
         let info = self.status.get_details_error_info();
@@ -164,8 +166,8 @@ impl Problem {
         failed
     }
 
-    /// The answer to a client that reads events. A browser gives up on any status but 200, so what
-    /// passes is told as an event, and it comes back for more when it may.
+    /// The response to a client that reads server-sent events. Browsers give up on any status but
+    /// 200, so a temporary error is sent as an event, and the browser connects again.
     pub(super) fn into_events(self) -> Response<Answer> {
         let Some(delay) = self.retry_after() else {
             return self.into_response();
@@ -191,7 +193,7 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(delay) = self.retry_after() {
-            // In whole seconds, and no sooner than it is meant.
+            // Rounded up to whole seconds, so that the client does not come back too early.
             let seconds = delay.as_millis().div_ceil(1_000).max(1);
             headers.insert(header::RETRY_AFTER, (seconds as u64).into());
         }
@@ -206,7 +208,7 @@ impl Problem {
     }
 }
 
-/// The broker is not open yet.
+/// The error while the broker is not open yet.
 pub(super) fn starting() -> Problem {
     let mut details = ErrorDetails::with_error_info("STARTING", DOMAIN, HashMap::new());
     details.set_retry_info(Some(Duration::from_secs(1)));
@@ -215,7 +217,8 @@ pub(super) fn starting() -> Problem {
     Problem::from(status)
 }
 
-/// As `google/rpc/code.proto` has it, but where HTTP says more.
+/// The HTTP status for a gRPC code, as `google/rpc/code.proto` maps them, except where HTTP has a
+/// more exact one.
 fn http_status(code: Code, reason: &str) -> StatusCode {
     match (code, reason) {
         (_, "REQUEST_TOO_LARGE") => StatusCode::PAYLOAD_TOO_LARGE,
@@ -235,7 +238,7 @@ fn http_status(code: Code, reason: &str) -> StatusCode {
     }
 }
 
-/// A code's name, as the protocol writes it: `INVALID_ARGUMENT`.
+/// The name of a gRPC code in the protocol, such as `INVALID_ARGUMENT`.
 fn name_of(code: Code) -> String {
     let mut name = String::new();
     for letter in format!("{code:?}").chars() {

@@ -1,21 +1,21 @@
-//! The parameters of a request, each of which has to be known: one that is left out could be a
-//! bound that its client relies on.
+//! The query parameters of a request. Unknown ones are refused: ignoring one could mean ignoring a
+//! bound that the client relies on.
 
 use std::{fmt::Display, str::FromStr};
 
 use super::problem::Problem;
 use crate::broker::Error;
 
-/// The parameters, decoded, in their order.
+/// The decoded parameters, in the order of the query.
 pub(super) struct Query(Vec<(String, String)>);
 
-/// A request that cannot be understood.
+/// The error for a request that cannot be understood.
 pub(super) fn malformed(reason: impl Into<String>) -> Problem {
     let reason = reason.into();
     Error::MalformedRequest { reason }.into()
 }
 
-/// Bytes without their percent-encoding; none if that is broken.
+/// Decodes percent-encoding; `None` if it is malformed.
 pub(super) fn decoded(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -36,7 +36,7 @@ pub(super) fn decoded(text: &str) -> Option<Vec<u8>> {
 }
 
 impl Query {
-    /// The parameters of a request; a problem if it has others than the `known` ones.
+    /// Parses a query; fails if it has parameters that are not among `known`.
     pub(super) fn of(query: Option<&str>, known: &[&str]) -> Result<Self, Problem> {
         let mut parameters = Vec::new();
         for pair in query.unwrap_or_default().split('&') {
@@ -56,13 +56,13 @@ impl Query {
         Ok(Self(parameters))
     }
 
-    /// All values of a parameter that may be there several times.
+    /// All values of a parameter.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let named = self.0.iter().filter(move |(found, _)| found == name);
         named.map(|(_, value)| &**value)
     }
 
-    /// The value of a parameter, if it is there.
+    /// The value of a parameter that may occur once.
     pub(super) fn one<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, Problem> {
         let mut values = self.all(name);
         let value = values.next();
@@ -72,7 +72,7 @@ impl Query {
         }
     }
 
-    /// A number, if it is there.
+    /// The value of a parameter as a number.
     pub(super) fn number<T: FromStr<Err: Display>>(
         &self,
         name: &str,
@@ -80,7 +80,7 @@ impl Query {
         self.one(name)?.map(|text| number(name, text)).transpose()
     }
 
-    /// Whether something is wanted: its name alone says so.
+    /// Whether a flag is set: it is written without a value.
     pub(super) fn flag(&self, name: &str) -> Result<bool, Problem> {
         match self.one(name)? {
             None | Some("false") => Ok(false),
@@ -90,7 +90,7 @@ impl Query {
     }
 }
 
-/// A number that is the value of this parameter.
+/// Parses the value of a parameter as a number.
 pub(super) fn number<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<T, Problem> {
     let number = text.parse();
     number.map_err(|error| malformed(format!("{name} is {text:?}, which is no number: {error}")))

@@ -1,9 +1,9 @@
-//! A read over HTTP: what its source gives is made into text as the client takes it.
+//! A read over HTTP: the messages of its source are turned into text as the client takes it.
 //!
-//! Two pieces of text are there beside the one that is being written, and the message that they are
-//! made of, which is counted. A client that does not take a piece within a moment keeps no message:
-//! it is made again when the client goes on. One that takes nothing for long is cut off by its
-//! connection.
+//! Beside the piece of text that is being written there are two more in memory, and the message
+//! that they are made of, which is counted. If the client does not take a piece within a moment,
+//! the message is dropped, and made again when the client goes on. If it takes nothing for long,
+//! its connection is closed.
 
 use std::{
     future::{pending, poll_fn},
@@ -51,10 +51,10 @@ use crate::{
     storage::format::checksum::crc32,
 };
 
-/// What is read.
+/// What is read, and in which form.
 pub(super) enum Kind {
-    /// Records of a topic: as events where there are places. A read that follows says now and then
-    /// that it is there.
+    /// Records of a topic; as server-sent events if there are places. A read that follows sends
+    /// heartbeats.
     Records {
         places: Option<Places>,
         heartbeats: bool,
@@ -65,7 +65,7 @@ pub(super) enum Kind {
 
 type Pieces = Sender<Result<Bytes, Broken>>;
 
-/// A read, and where its text goes.
+/// A read under way, and the queue to its response body.
 pub(super) struct Reading {
     records: Records,
     cut: Option<Cut>,
@@ -74,40 +74,39 @@ pub(super) struct Reading {
     _counted: (Admitted, Option<Counted>, Arc<UnderWay>),
 }
 
-/// What is read, message by message.
+/// The source of a read, with the memory and the turns that it takes.
 struct Records {
     source: Box<dyn Source>,
     reads: Reads,
     shares: Shares,
-    /// What the source is counted with already.
+    /// The memory that was counted for the source when the read began.
     always: usize,
-    /// What it has read ahead beside that.
+    /// The memory for what the source has read ahead, beyond that.
     fetched: Option<Held>,
-    /// How fast its caller may read.
+    /// Slows the read down to its caller's quota.
     pace: Option<Pace>,
-    /// While it waits until it may make a message.
+    /// The turn that the read waits for before it makes a message.
     turn: Option<Pin<Box<dyn Future<Output = Turn> + Send>>>,
     kind: Kind,
 }
 
-/// A message of a source.
+/// A message of the source, which can be made again.
 struct Message {
     len: usize,
     checksum: u32,
     /// How many pieces of its text have been sent.
     sent: usize,
-    /// Its text behind them; none while it is not in memory.
+    /// The rest of its text; `None` while the message is not in memory.
     text: Option<Rendering>,
 }
 
-/// The last piece of an answer that is not complete. Whoever waits for it to be written hears that
-/// it was dropped.
+/// The last piece of an incomplete response. Dropping it tells the read that it was written.
 struct Last {
     text: String,
     _written: oneshot::Sender<()>,
 }
 
-/// A message in memory, counted as long as anything holds on to it.
+/// A message in memory, which stays counted until the last slice of it is dropped.
 struct Whole {
     bytes: Vec<u8>,
     _held: Held,
@@ -145,7 +144,7 @@ impl Reading {
         }
     }
 
-    /// Reads until there is no more, the client has gone, or the read may not go on.
+    /// Reads until the end, or until the client has gone or the read may not go on.
     pub(super) async fn run(mut self, stopping: Stopped, is_cut: Stopped) {
         let ended = {
             let sent = self.records.send_all(&self.pieces);
@@ -165,8 +164,8 @@ impl Reading {
         }
     }
 
-    /// Says why the answer is not complete, and ends the connection, so that its client notices
-    /// whether or not it looks at what it is told.
+    /// Sends the error as the last piece, and then breaks the connection, so that also a client
+    /// that does not look at the error notices.
     async fn break_off(self, status: Status) {
         let problem = Problem::from(status).json();
         let text = match &self.records.kind {
@@ -180,7 +179,7 @@ impl Reading {
             text,
             _written: written,
         };
-        // It fails when the client has gone.
+        // This fails if the client has gone.
         let told = async {
             self.pieces.send(Ok(Bytes::from_owner(last))).await.ok();
             is_written.await.ok();
@@ -197,7 +196,7 @@ async fn or_never<F: Future + Unpin>(future: Option<F>) -> F::Output {
     }
 }
 
-/// Resolves when the broker is to stop, and nothing is taken of what waits for the client.
+/// Resolves when the broker is to stop and the client takes nothing of what is ready.
 async fn unread_at_stop(stopping: Stopped, pieces: &Pieces) {
     stopping.await;
     while timeout(STALLED, pieces.reserve()).await.is_ok() {
@@ -215,7 +214,7 @@ impl Records {
             send(pieces, opening(places)).await?;
         }
         loop {
-            // Nothing is read for a client that takes nothing.
+            // A client that takes nothing is not read for.
             if !self.source.is_complete() {
                 drop(pieces.reserve().await);
             }
@@ -226,7 +225,7 @@ impl Records {
         }
     }
 
-    /// The next message of the source, which is made in a turn unless it is small.
+    /// The next message of the source. It is made in a turn, unless it is small.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Status>> {
         self.source.take_requests(cx);
         if let Some(pace) = &mut self.pace {
@@ -237,7 +236,7 @@ impl Records {
             false => Some(ready!(self.poll_turn(cx))),
         };
         let next = self.source.poll_next(cx);
-        // Others may be in need of the turn.
+        // Others may need the turn.
         self.turn = None;
         next
     }
@@ -290,7 +289,7 @@ impl Records {
         }
     }
 
-    /// Takes a message into memory, behind what has been sent of it.
+    /// Takes a message into memory and skips what has been sent of it.
     fn load(&mut self, message: &mut Message, slices: &[Bytes], held: Held) -> Result<(), Status> {
         let whole = Whole {
             bytes: slices.concat(),
@@ -304,7 +303,7 @@ impl Records {
         Ok(())
     }
 
-    /// The same of a message that was let go of, or that there was no room for.
+    /// Makes a message again that was dropped, or for which there was no memory.
     async fn load_again(&mut self, message: &mut Message) -> Result<(), Status> {
         let held = loop {
             if let Some(held) = self.room(message.len) {
@@ -317,7 +316,7 @@ impl Records {
         let slices = blocking(|| self.source.again())?;
         let again = Message::of(&slices);
         if (again.len, again.checksum) != (message.len, message.checksum) {
-            // It was erased or trimmed meanwhile.
+            // Records of the message were erased or trimmed meanwhile.
             let next_offsets = self.source.next_offsets();
             return Err(Error::ReadStalled { next_offsets }.into());
         }
@@ -332,7 +331,7 @@ impl Records {
         taken.or_else(|_| memory.take_beyond_share(bytes)).ok()
     }
 
-    /// Counts what the source has read ahead, or has it let go of that.
+    /// Counts the memory for what the source has read ahead; if there is none, the source drops it.
     fn count_source(&mut self) {
         self.fetched = None;
         for _ in 0..2 {
@@ -362,7 +361,7 @@ impl Message {
 }
 
 impl Kind {
-    /// What there is to write of a message.
+    /// Begins the text of a message.
     fn begin(&mut self, message: Bytes) -> Result<Rendering, Status> {
         let (partition, records) = match self {
             Self::Entity => {
@@ -378,7 +377,7 @@ impl Kind {
                     }
                     records.say(match places {
                         _ if !*heartbeats => String::new(),
-                        // Without data it is no event, and still says where to go on.
+                        // An event without data is ignored by browsers, but its id is kept.
                         Some(places) => format!("{}\n", places.id_line()),
                         None => "\n".to_owned(),
                     });
@@ -394,12 +393,12 @@ impl Kind {
             Self::Records { places, .. } => text.next(places),
             Self::Entity => text.next(&mut None),
         };
-        // A broker that sends what is no record has made a mistake.
+        // The source only has encoded records, so this is a bug.
         piece.map_err(|NotRecords| status::internal())
     }
 }
 
-/// The records of a message, which lie behind each other.
+/// The encoded records of a message, which are one slice.
 fn run(records: Vec<Bytes>) -> Bytes {
     records.into_iter().next().unwrap_or_default()
 }
@@ -408,7 +407,7 @@ async fn send(pieces: &Pieces, piece: Bytes) -> Result<(), Status> {
     put(pieces.reserve().await, piece)
 }
 
-/// It fails when the client has gone; nobody hears the status then.
+/// Puts a piece into the queue. It fails if the client has gone, and nobody sees the status.
 fn put<T>(room: Result<Permit<'_, Result<Bytes, Broken>>, T>, piece: Bytes) -> Result<(), Status> {
     let room = room.map_err(|_| Status::cancelled("the client has gone"))?;
     room.send(Ok(piece));

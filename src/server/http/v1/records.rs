@@ -27,7 +27,7 @@ use crate::{
 const LINES: &str = "application/x-ndjson";
 pub(super) const EVENTS: &str = "text/event-stream";
 
-/// What may be asked of a read.
+/// The query parameters for the records of a topic.
 const OF_READS: [&str; 7] = [
     "from",
     "from_time_ms",
@@ -38,7 +38,7 @@ const OF_READS: [&str; 7] = [
     "type",
 ];
 
-/// The same of a key.
+/// The query parameters for the records of a key.
 const OF_KEYS: [&str; 3] = ["from_version", "backward", "max"];
 
 pub(super) async fn read(
@@ -92,9 +92,9 @@ pub(super) async fn read_key(
     Ok(follow(api, parts, Kind::Entity, call))
 }
 
-/// Answers with what comes of a read, as it comes.
+/// Responds with the text of a read, as it is made.
 fn follow(api: &Arc<Api>, parts: Parts, kind: Kind, call: Arc<UnderWay>) -> Response<Answer> {
-    // One piece waits while another is made.
+    // Room for one piece, so that the next one is made while it waits.
     let (pieces, made) = mpsc::channel(1);
     let content_type = kind.content_type();
     let reading = Reading::new(parts, kind, pieces, Arc::clone(&call));
@@ -103,7 +103,7 @@ fn follow(api: &Arc<Api>, parts: Parts, kind: Kind, call: Arc<UnderWay>) -> Resp
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Proxies would keep records until they have many.
+    // Proxies would buffer records until they have many.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
@@ -119,7 +119,8 @@ impl Kind {
     }
 }
 
-/// What events begin with: when to come back, and where to go on if nothing has come by then.
+/// The first lines of a stream of events: after how long to connect again, and where to resume if
+/// no record comes before.
 pub(super) fn opening(places: &Places) -> Bytes {
     format!("retry: {EVENTS_RETRY_MS}\n{}\n", places.id_line()).into()
 }
@@ -166,7 +167,8 @@ fn read_request(topic: String, query: &Query) -> Result<ReadRequest, Problem> {
     Ok(request)
 }
 
-/// Where to start: in all partitions, or in some, which then are all that is read.
+/// Sets where to start: in all partitions, or only in those that are named, and then no others are
+/// read.
 fn start(request: &mut ReadRequest, query: &Query) -> Result<(), Problem> {
     let at = match (query.one("from")?, query.number("from_time_ms")?) {
         (None, None) => return Ok(()),
@@ -195,7 +197,8 @@ fn not_a_place(from: &str) -> String {
     )
 }
 
-/// Where events begin, or go on if a browser says where.
+/// The positions at which events begin: those that the browser resumes from, or the start of the
+/// read.
 async fn places_of(
     api: &Api,
     request: &ReadRequest,
@@ -215,7 +218,7 @@ async fn places_of(
         topic_id,
     };
     if is_resumed {
-        // Of partitions that there were not yet, all is wanted.
+        // Partitions that were added since the last event are read from their beginning.
         look_up.position = None;
         for partition in &mut look_up.partitions {
             partition.position = None;

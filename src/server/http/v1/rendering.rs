@@ -1,7 +1,7 @@
-//! Records as text: a line of JSON each, or an event each.
+//! Turns records into text: one line of JSON each, or one server-sent event each.
 //!
-//! A record may have 8 MiB, and six times as much as text. So it is written in steps: what is long
-//! in it is put into the text in small parts, each as it is needed.
+//! A record may have 8 MiB, and six times as much as JSON. So the text is written in steps: long
+//! fields are converted in small parts, each when it is needed.
 
 use std::collections::VecDeque;
 
@@ -15,21 +15,21 @@ use crate::{
     types::{RecordView, Records},
 };
 
-/// The records of a message, on the way to be text.
+/// The records of a message that are being turned into text.
 pub(super) struct Rendering {
     partition: u32,
-    /// What is left of the message's records.
+    /// The records that have not been begun.
     run: Bytes,
-    /// What is left of the record that has been begun.
+    /// The rest of the record that was begun.
     parts: VecDeque<Part>,
 }
 
 /// A part of a record's text.
 enum Part {
     Plain(String),
-    /// Text that goes between quotes.
+    /// Bytes of UTF-8, to be written as a JSON string.
     Text(Bytes),
-    /// Bytes that go between quotes as base64.
+    /// Bytes to be written as a string of base64.
     Base64(Bytes),
 }
 
@@ -38,7 +38,7 @@ enum Part {
 pub(super) struct NotRecords;
 
 impl Rendering {
-    /// Of a run of records of this partition.
+    /// Renders the encoded records `run` of a partition.
     pub(super) fn new(partition: u32, run: Bytes) -> Self {
         Self {
             partition,
@@ -52,13 +52,13 @@ impl Rendering {
         self.run.is_empty() && self.parts.is_empty()
     }
 
-    /// Writes this instead of records.
+    /// Writes this text instead of records.
     pub(super) fn say(&mut self, text: String) {
         self.put_plain(text);
     }
 
-    /// More of the text, about as much as goes at a time; empty at the end. Where there are places
-    /// to go on, records are events.
+    /// The next piece of text, of about [`HTTP_PIECE_BYTES`]; empty at the end. With `places`,
+    /// records become events, and the places are moved on.
     pub(super) fn next(&mut self, places: &mut Option<Places>) -> Result<String, NotRecords> {
         let mut text = String::new();
         while text.len() < HTTP_PIECE_BYTES {
@@ -95,7 +95,7 @@ impl Rendering {
         Ok(())
     }
 
-    /// As `taffrail consume --format json` has it.
+    /// Writes a record in the format of `taffrail consume --format json`.
     fn put_record(&mut self, record: &RecordView<'_>) {
         let append_time_ms = record.append_time_ms.unwrap_or_default();
         let offset = record.offset.unwrap_or_default();
@@ -150,7 +150,7 @@ impl Rendering {
 }
 
 impl Part {
-    /// Puts some of it behind the text; true when that was the last.
+    /// Appends some of the part to the text; true if that was the rest.
     fn write_some(&mut self, text: &mut String) -> bool {
         match self {
             Self::Plain(plain) => {
@@ -164,7 +164,8 @@ impl Part {
                 left.is_empty()
             }
             Self::Base64(left) => {
-                // In threes, so that what follows can be put behind it.
+                // Base64 turns three bytes into four characters, so steps of a multiple of three
+                // can be joined.
                 let some = left.split_to(left.len().min(HTTP_STEP_BYTES / 3 * 3));
                 text.push_str(&STANDARD.encode(&some));
                 left.is_empty()
@@ -173,7 +174,7 @@ impl Part {
     }
 }
 
-/// Where a step of a text ends: not within a character.
+/// Where to end a step, so that it does not split a character.
 fn text_boundary(text: &[u8]) -> usize {
     let mut end = text.len().min(HTTP_STEP_BYTES);
     while end < text.len() && text[end] & 0xc0 == 0x80 {

@@ -1,4 +1,4 @@
-//! What there is to call.
+//! The paths and methods below `/v1`.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{budget::Held, server::status::shortened};
 
-/// Where calls are.
+/// The beginning of the paths of all calls.
 const PREFIX: &str = "/v1";
 
-/// One of them.
+/// A call, with what its path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Topics,
@@ -27,13 +27,13 @@ pub(super) enum Route {
     Key { topic: String, key: Vec<u8> },
 }
 
-/// Whether a path is that of a call, or of one that there is not.
+/// Whether a path is below `/v1`, even if no call has it.
 pub(in crate::server::http) fn is_call(path: &str) -> bool {
     let rest = path.strip_prefix(PREFIX);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// What is asked for.
+/// Finds the call for a method and a path.
 pub(super) fn route(method: &Method, path: &str) -> Result<Route, Problem> {
     let mut parts = Vec::new();
     for part in path.strip_prefix(PREFIX).unwrap_or(path).split('/').skip(1) {
@@ -95,7 +95,7 @@ fn name(part: &[u8]) -> Result<String, Problem> {
     name.map_err(|_| malformed("the topic's name in the path is not UTF-8"))
 }
 
-/// Makes the call.
+/// Runs the call.
 pub(super) async fn serve(
     api: &Arc<Api>,
     route: Route,
@@ -105,7 +105,7 @@ pub(super) async fn serve(
     match route {
         Route::Topics => topics::list(api, &request, api.begin(client)?).await,
         Route::Read { topic } => records::read(api, topic, &request, api.begin(client)?).await,
-        // It has a place when its body is there.
+        // An append takes its place among the calls when its body has been received.
         Route::Append { topic } => append::append(api, topic, request, client).await,
         Route::Key { topic, key } => {
             records::read_key(api, topic, key, &request, api.begin(client)?).await
@@ -113,7 +113,7 @@ pub(super) async fn serve(
     }
 }
 
-/// JSON, as an answer to a call.
+/// A JSON response to a call.
 pub(super) fn json(mut text: String, held: Held, call: Arc<UnderWay>) -> Response<Answer> {
     text.push('\n');
     let answer = Answer::from(Pieces::counted(text, held));

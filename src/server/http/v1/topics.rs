@@ -11,7 +11,8 @@ use super::{
 };
 use crate::proto::{self, ListTopicsRequest, ListTopicsResponse, wire};
 
-/// What a page takes as JSON, in times of what it has encoded: names of settings and punctuation.
+/// How many times larger a page is as JSON than encoded, because of the names of settings and the
+/// punctuation.
 const JSON_TIMES: usize = 4;
 
 #[derive(Serialize)]
@@ -20,7 +21,7 @@ struct Page<'a> {
     more: bool,
 }
 
-/// As `taffrail topic list --json` has it.
+/// A topic in the format of `taffrail topic list --json`.
 #[derive(Serialize)]
 struct Topic<'a> {
     id: &'a str,

@@ -1,4 +1,4 @@
-//! What principals may use, by times that the tests say.
+//! Quotas, at times that the tests choose.
 
 use std::{num::NonZeroU64, time::Duration};
 
@@ -37,7 +37,7 @@ const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// Some time after the clock has begun.
+/// An arbitrary time on the clock.
 const START: u64 = 1_000_000;
 
 #[test]
@@ -47,7 +47,7 @@ fn what_a_second_allows_goes_at_once_and_what_is_above_waits_in_its_order() {
     let admit = |amount, now| meter.admit(Quota::AppendBytes, amount, now);
     assert_eq!(admit(600, now), Ok(ms(0)));
     assert_eq!(admit(400, now), Ok(ms(0)));
-    // The bucket is empty, and the next one goes into debt.
+    // The bucket is empty; what is taken now has to be paid back.
     assert_eq!(admit(2_000, now), Ok(ms(0)));
     assert_eq!(admit(500, now), Ok(ms(2_000)));
     assert_eq!(admit(1, now), Ok(ms(2_500)));
@@ -137,7 +137,7 @@ fn the_lowest_bound_of_all_rules_for_a_principal_or_its_roles_counts() {
         }
         Some(admitted)
     };
-    // What a second allows, and one on top of it that leaves a debt.
+    // A second's worth, and one more that leaves a debt.
     assert_eq!(requests(&Principal::token("a"), &[]), Some(8));
     let slow = [Principal::role("slow")];
     assert_eq!(requests(&Principal::jwt("b"), &slow), Some(2));

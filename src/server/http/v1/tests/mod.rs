@@ -1,4 +1,4 @@
-//! What comes in is understood, or refused with what is wrong; what goes out is in small steps.
+//! Records are parsed, or refused with the reason; they are rendered in small steps.
 
 use bytes::Bytes;
 use http::Method;
@@ -25,7 +25,7 @@ fn record(value: &[u8]) -> Record {
     }
 }
 
-/// The pieces of text that records become.
+/// Renders records, and returns the pieces of text.
 fn pieces(records: &[Record]) -> Vec<String> {
     let mut run = Vec::new();
     for record in records {
@@ -44,7 +44,7 @@ fn pieces(records: &[Record]) -> Vec<String> {
 
 #[test]
 fn a_record_of_any_size_is_written_in_pieces_that_are_small_and_none_is_within_a_character() {
-    // Three bytes each, so that no step ends where a character does.
+    // Three bytes each, so that steps do not end between characters by chance.
     let text = "\u{20ac}".repeat(HTTP_PIECE_BYTES);
     let controls = "\u{1}".repeat(4 * HTTP_PIECE_BYTES);
     for (value, length) in [(&text, text.len()), (&controls, 6 * controls.len())] {
