@@ -1,4 +1,4 @@
-//! Which broker to talk to.
+//! Connects commands to a broker.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -14,40 +14,41 @@ use crate::{
     types::parse_millis,
 };
 
-/// How long to wait before the first attempt to connect again, and the longest wait between two.
+/// The first and the longest wait between attempts to connect again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// How long a lost broker is looked for, unless a flag says it.
+/// How long to try to reach a broker, if no flag says it.
 const RETRY_FOR: &str = "60s";
 
 /// Where a broker listens unless it is told otherwise.
 const DEFAULT_PORT: u16 = 9640;
 
-/// A broker's address, and how long to look for it when it has gone away.
+/// A broker's address, how to connect to it, and how long to try.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     url: String,
-    /// What was given instead, without a port.
+    /// The address as it was given, if it had no port.
     taken_for: Option<String>,
     options: client::Options,
     retry_for: Duration,
-    /// Whether it is looked for that long at the start as well.
+    /// Whether to keep trying for `retry_for` when the command starts, and not only after a
+    /// connection was lost.
     waits_at_start: bool,
     token: Shown,
 }
 
-/// The token that calls show.
+/// The token that is sent with calls.
 #[derive(Clone, Debug)]
 enum Shown {
     Nothing,
     Token(Token),
-    /// Read again for each connection: somebody may have replaced it.
+    /// A file that is read for each connection, because the token may have been replaced.
     File(PathBuf),
 }
 
 impl Server {
-    /// The broker that the flags name, or the environment, or the default one. Where it has no
-    /// port, it says on standard error which one is taken.
+    /// The broker that the flags name, or the environment, or the default one. If the address has
+    /// no port, a remark says which one is used.
     pub(super) fn new(flags: &ConnectionFlags) -> Result<Self, Failure> {
         let server = Self::named(flags)?;
         if let Some(given) = &server.taken_for {
@@ -56,7 +57,7 @@ impl Server {
         Ok(server)
     }
 
-    /// The same, without saying anything.
+    /// The same, without the remark.
     pub(super) fn named(flags: &ConnectionFlags) -> Result<Self, Failure> {
         let flag = flags.server.clone().map(|given| ("--server", given));
         let variable = || config::server_variable().map(|given| ("TAFFRAIL_SERVER", given));
@@ -66,7 +67,7 @@ impl Server {
             return Ok(Self { token, ..server });
         };
         if given.trim().is_empty() {
-            // Most likely something that was meant to be filled in.
+            // Probably from a variable in a script that was not set.
             return Err(Failure::Usage(format!(
                 "{by} is empty; name a broker, such as http://127.0.0.1:{DEFAULT_PORT} or unix:DIR, or leave it out"
             )));
@@ -94,9 +95,9 @@ impl Server {
         }
     }
 
-    /// Trusts the authorities, and has the certificate, that the flags name or the environment. A
-    /// URL without TLS needs none of them: variables may be meant for other commands, a flag is
-    /// not.
+    /// Uses the authorities and the client certificate in the flags or the environment. For a URL
+    /// without TLS, flags about TLS are an error; variables are ignored, because they may be meant
+    /// for other commands.
     fn trusting(mut self, flags: &ConnectionFlags) -> Result<Self, Failure> {
         if !self.url.starts_with("https:") {
             return match flags.first_of_tls() {
@@ -124,8 +125,8 @@ impl Server {
         Ok(self)
     }
 
-    /// Looks for a lost broker for as long as a flag says, or a minute. At the start it does so
-    /// where the flag is given, and where the command `waits` anyway.
+    /// Tries to reach a broker for as long as the flag says, or a minute: after a lost connection,
+    /// and when the command starts if the flag is given or the command `waits` by default.
     pub(super) fn retrying(self, retry_for: Option<&str>, waits: bool) -> Result<Self, Failure> {
         let millis = parse_millis(retry_for.unwrap_or(RETRY_FOR))
             .map_err(|error| Failure::Usage(format!("--retry-for: {error}")))?;
@@ -136,8 +137,8 @@ impl Server {
         })
     }
 
-    /// Connects. A broker that is away is looked for only where the command does so: it is said at
-    /// once, as the address is most likely wrong.
+    /// Connects. Fails at once if the broker cannot be reached, unless the command keeps trying:
+    /// most likely the address is wrong.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         let source = match self.options()?.connect(&self.url).await {
             Ok(client) => return Ok(client),
@@ -145,7 +146,7 @@ impl Server {
         };
         let hint = self.hint(&source);
         let may_pass = match &source {
-            // Another try would not mend what they do not agree on.
+            // Trying again does not help if the two ends disagree about TLS.
             client::Error::Unavailable { message } => !speaks_of_tls(message),
             _ => false,
         };
@@ -163,15 +164,15 @@ impl Server {
         })
     }
 
-    /// What to do where the first connection fails.
+    /// What to do if the first connection fails.
     fn hint(&self, error: &client::Error) -> String {
         match error {
-            // What is missing there is said already.
+            // The error itself says what is missing.
             client::Error::Unavailable { .. } if is_socket(&self.url) => String::new(),
             client::Error::Unavailable { message } if message.contains("authority") => {
                 format!("; name its authority with --tls-ca FILE or {TLS_CA_VARIABLE}")
             }
-            // Something runs there, and does not agree with this client on TLS.
+            // The broker is running, but the two ends disagree about TLS.
             client::Error::Unavailable { message } if speaks_of_tls(message) => String::new(),
             client::Error::Unavailable { .. } => how_to_start(&self.url),
             _ => String::new(),
@@ -182,7 +183,7 @@ impl Server {
         &self.url
     }
 
-    /// How long to look for a broker that has gone away.
+    /// How long to try to reach the broker again.
     pub(super) fn retry_for(&self) -> Duration {
         self.retry_for
     }
@@ -194,8 +195,8 @@ impl Server {
         })
     }
 
-    /// Connects again, for as long as it takes or is allowed, and says that the broker is away and
-    /// when it is back.
+    /// Connects again after a lost connection, and says so on standard error: that the broker is
+    /// away, and when it is back.
     pub(super) async fn reconnect(&self, lost: &client::Error) -> Result<Client, client::Error> {
         self.say_away(lost);
         self.look_for().await
@@ -206,7 +207,7 @@ impl Server {
         let attempts = async {
             loop {
                 tokio::time::sleep(wait).await;
-                // A file with a token may be about to be replaced.
+                // The token's file may be missing for a moment while it is replaced.
                 if let Ok(options) = self.options()
                     && let Ok(client) = options.connect(&self.url).await
                 {
@@ -223,7 +224,7 @@ impl Server {
         Ok(client)
     }
 
-    /// What says that the broker is away, and when it is back.
+    /// A callback that says on standard error when the broker is away, and when it is back.
     pub(super) fn outage_teller(&self) -> impl Fn(Outage) + Send + Sync + 'static {
         let server = self.clone();
         move |outage| match outage {
@@ -232,27 +233,28 @@ impl Server {
         }
     }
 
-    /// Says that the broker is away, or takes nothing, and for how long it is tried again.
+    /// Says that the broker is away, or refuses requests, and for how long the command keeps
+    /// trying.
     fn say_away(&self, cause: &client::Error) {
         let (why, seconds) = (self.why_away(cause), self.retry_for.as_secs_f64());
         said::remark(format_args!("{why}; trying again for {seconds} s"));
     }
 
-    /// That the broker is away, and why; or why it takes nothing.
+    /// That the broker is away, and why; or why it refuses requests.
     pub(super) fn why_away(&self, cause: &client::Error) -> String {
         let why = match cause {
             client::Error::Unavailable { message } | client::Error::OutcomeUnknown { message } => {
                 message
             }
             client::Error::StreamEnded { cause } => cause,
-            // It is there, and has said why.
+            // The broker is there, and has said what is wrong.
             _ => return cause.to_string(),
         };
         format!("the broker at {} is away ({})", self.url, short(why))
     }
 }
 
-/// What breaks a connection, in the words of the layers below.
+/// Parts of the transport's messages about a lost connection.
 const BREAKS: [&str; 6] = [
     "h2 protocol error",
     "transport error",
@@ -262,13 +264,13 @@ const BREAKS: [&str; 6] = [
     "error reading a body",
 ];
 
-/// Whether a connection has broken in the middle of a call.
+/// Whether the message is about a connection that was lost during a call.
 pub(super) fn is_broken(message: &str) -> bool {
     let message = message.to_lowercase();
     BREAKS.iter().any(|words| message.contains(words))
 }
 
-/// Why there is no connection, in few words.
+/// The reason in few words.
 fn short(message: &str) -> &str {
     if message.to_lowercase().contains("connection refused") {
         return "connection refused";
@@ -282,12 +284,12 @@ fn short(message: &str) -> &str {
     }
 }
 
-/// Says that the broker is there again.
+/// Says that the broker can be reached again.
 fn say_back() {
     said::remark("the broker is back");
 }
 
-/// How to start a broker at this address, if it is one of this machine.
+/// How to start a broker at this address, if it is on this machine.
 fn how_to_start(url: &str) -> String {
     let (_, rest) = url.split_once("://").unwrap_or(("http", url));
     let authority = rest.split('/').next().unwrap_or(rest);
@@ -334,7 +336,7 @@ impl Named {
         })
     }
 
-    /// It needs the other of the two.
+    /// The error if the file that belongs with this one is not given.
     fn alone(&self, other: &str) -> Failure {
         Failure::Usage(format!("{} needs {other} beside it", self.by))
     }
@@ -371,15 +373,15 @@ impl Shown {
     }
 }
 
-/// A URL with the port of a broker if it has none of its own, and whether it has. The path of a
-/// socket needs none.
+/// Adds the default port to an address without one, and returns whether it had a port. The path of
+/// a socket needs none.
 pub(super) fn with_port(given: &str) -> (String, bool) {
     if is_socket(given) {
         return (given.to_owned(), true);
     }
     let (scheme, rest) = given.split_once("://").unwrap_or(("http", given));
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    // An IPv6 address has colons of its own, and is in brackets where a port follows.
+    // The colons of an IPv6 address are not before a port, unless the address is in brackets.
     if host.parse::<Ipv6Addr>().is_ok() {
         return (format!("{scheme}://[{host}]:{DEFAULT_PORT}{path}"), false);
     }
@@ -394,7 +396,7 @@ fn speaks_of_tls(message: &str) -> bool {
     message.contains("TLS") || message.contains("certificate")
 }
 
-/// What is no address at all: a scheme that brokers do not speak, or no host.
+/// Refuses an address with a scheme that brokers do not speak, or without a host.
 fn check_address(by: &str, given: &str) -> Result<(), Failure> {
     if is_socket(given) {
         return Ok(());
@@ -413,7 +415,7 @@ fn check_address(by: &str, given: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether it is the address of a socket, `unix:PATH`.
+/// Whether it is the address of a Unix socket, `unix:PATH`.
 fn is_socket(given: &str) -> bool {
     given.starts_with("unix:")
 }

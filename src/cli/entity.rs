@@ -25,7 +25,7 @@ use crate::{
     types::Version,
 };
 
-/// How often to ask whether an erasure is complete. It takes the broker seconds, if not minutes.
+/// How often to ask whether an erasure is complete. The broker takes seconds or minutes.
 const ERASURE_POLL: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(flags: EntityFlags) -> Result<(), Failure> {
@@ -88,7 +88,7 @@ pub(super) async fn run(flags: EntityFlags) -> Result<(), Failure> {
             wait,
             yes,
         } => {
-            // Nobody is asked about an entity of a topic that there is not.
+            // If the topic does not exist, that is said before asking.
             client.topics().describe(&topic).await?;
             tokio::task::block_in_place(|| {
                 let what = format!("erase entity {} of topic {topic}", shown(&key));
@@ -124,8 +124,9 @@ impl Versions {
         if self.backward { read.backward() } else { read }
     }
 
-    /// The last version that is wanted and gone, when these are the ones that were there. Trimming
-    /// takes the first of an entity's records, and leaves no gaps.
+    /// The last version that was asked for and is gone, given the records that were printed.
+    /// Trimming removes an entity's first records and leaves no gaps, so all versions below the
+    /// lowest are gone.
     fn gone(&self, latest: Version, printed: Printed) -> Option<Version> {
         let (first, last) = if self.backward {
             (Version(1), self.from.unwrap_or(latest).min(latest))
@@ -134,14 +135,14 @@ impl Versions {
         };
         match printed.lowest {
             None => (first <= last).then_some(last),
-            // There may be more that were not asked for.
+            // Older records may exist that were not asked for.
             Some(_) if self.backward && self.max == Some(printed.records) => None,
             Some(lowest) => (lowest > first).then(|| Version(lowest.0 - 1)),
         }
     }
 }
 
-/// What was there.
+/// Which records were printed.
 #[derive(Clone, Copy, Default)]
 struct Printed {
     records: u64,
@@ -159,7 +160,7 @@ impl Printed {
     }
 }
 
-/// Prints the records as they come.
+/// Prints records as they are received.
 async fn print_records(
     read: ReadEntity,
     wanted: &Versions,
@@ -177,7 +178,7 @@ async fn print_records(
             render_lines(&mut out, &batch)?;
         }
         printed.add(&batch)?;
-        // The connection goes on receiving meanwhile, on another thread.
+        // Meanwhile the connection goes on receiving on another thread.
         tokio::task::block_in_place(|| io::stdout().write_all(&out))?;
     }
     if latest == Version::NONE {
@@ -197,7 +198,7 @@ fn render_json(out: &mut Vec<u8>, batch: &EntityBatch) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One line for each record: version, time, type, value.
+/// Renders one line for each record: version, time, type, value.
 fn render_lines(out: &mut Vec<u8>, batch: &EntityBatch) -> Result<(), Failure> {
     for record in batch.owned_records() {
         let record = record.map_err(Error::from)?;
@@ -241,7 +242,7 @@ fn print_latest(entries: &[(&OsStr, LatestRecord)]) -> Result<(), Failure> {
     )?)
 }
 
-/// One object a line, in the order of the keys.
+/// Prints one JSON object a line, in the order of the keys.
 fn print_latest_json(entries: &[(&OsStr, LatestRecord)]) -> Result<(), Failure> {
     for (key, latest) in entries {
         let mut entry = key_json(key);
@@ -252,8 +253,8 @@ fn print_latest_json(entries: &[(&OsStr, LatestRecord)]) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Asks until the bytes are gone. A broker that goes away in between fails the command, not the
-/// erasure.
+/// Waits until the bytes are gone. If the broker goes away meanwhile, the command fails, but the
+/// erasure goes on.
 async fn wait_until_complete(
     entities: &Entities,
     mut erasure: Erasure,
@@ -312,7 +313,7 @@ fn erasure_text(key: &str, erasure: &Erasure) -> String {
 fn erasure_json(topic: &str, key: &OsStr, erasure: &Erasure) -> Value {
     let mut value = key_json(key);
     value["topic"] = json!(topic);
-    // As hexadecimal digits: many readers of JSON take numbers for floating point.
+    // In hexadecimal: many JSON parsers read numbers as floating point, which loses digits.
     value["id"] = json!(format!("{:016x}", erasure.id));
     value["complete"] = json!(erasure.complete);
     value["requested_ms"] = json!(erasure.requested_ms);
@@ -354,7 +355,7 @@ fn trimmed_json(topic: &str, key: &OsStr, trimmed: TrimmedEntity, dry_run: bool)
     value
 }
 
-/// The last version that was erased; null where nobody can tell.
+/// The last erased version; null if it is unknown because records are damaged.
 pub(super) fn version_json(through: Version) -> Value {
     match through {
         Version::UNKNOWN => Value::Null,
@@ -362,12 +363,12 @@ pub(super) fn version_json(through: Version) -> Value {
     }
 }
 
-/// An object with the key, as records have it.
+/// A JSON object with the key, in the form that records have.
 pub(super) fn key_json(key: &OsStr) -> Value {
     json!(Key::new(Some(key.as_encoded_bytes())))
 }
 
-/// A key for a message.
+/// The key as text for messages.
 pub(super) fn shown(key: &OsStr) -> String {
     format!("\"{}\"", one_line(key.as_encoded_bytes()))
 }
@@ -388,8 +389,8 @@ fn value(record: &StoredRecord) -> String {
     }
 }
 
-/// Bytes as text that stays on its line and does nothing to a terminal. What is not UTF-8 is lost;
-/// JSON has it.
+/// Bytes as text on one line, which cannot control a terminal. Bytes that are not UTF-8 are
+/// replaced; `--json` has them all.
 fn one_line(bytes: &[u8]) -> String {
     output::printable(&String::from_utf8_lossy(bytes))
 }

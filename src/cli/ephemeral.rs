@@ -1,5 +1,5 @@
 //! `taffrail serve --ephemeral`: a broker for tests, in memory only. Its power can be cut and its
-//! clock moved ([`taffrail.v1.Admin`]), and it ends with the process that started it.
+//! clock moved ([`taffrail.v1.Admin`]), and it ends when its parent process ends.
 //!
 //! [`taffrail.v1.Admin`]: crate::proto::admin_server
 
@@ -18,13 +18,13 @@ use crate::{
     server::{Auth, Certificates, Trial},
 };
 
-/// How often it is looked whether the process that started this one is there. That is what works
-/// however this one was started: a signal at its end would come at the end of the thread that
-/// started this process, and standard input is at its end, or shared with others, by default in
-/// some languages.
+/// How often it is checked whether the parent process is still there. This works however the broker
+/// was started. A signal for the parent's death would come when the thread that started the broker
+/// ends, and standard input may be closed from the start, or shared with other processes, depending
+/// on the language.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Serves until it is told to stop, or the process that started this one has ended.
+/// Serves until it is told to stop, or its parent process has ended.
 pub(super) async fn serve(
     config: Config,
     auth: Arc<Auth>,
@@ -68,7 +68,7 @@ async fn serve_through_crashes(
     }
 }
 
-/// Resolves when this process has another parent than at first.
+/// Resolves when the process has another parent than at the start, because the first one has ended.
 async fn until_alone() {
     let first = parent();
     let mut period = interval(LOOK_EVERY);

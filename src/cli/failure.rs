@@ -1,4 +1,4 @@
-//! How a command fails, and the exit code that says so.
+//! Why commands fail, and their exit codes.
 
 use std::{fmt::Write as _, io, process::ExitCode};
 
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use super::signals::StopSignal;
 use crate::{client, config, types::PartitionId};
 
-/// The commands that work on files, and with no broker.
+/// The commands that work on a data directory, without a broker.
 const ON_FILES: [&str; 2] = ["inspect", "restore"];
 
-/// The commands that need neither.
+/// The commands that need neither a broker nor files.
 const ALONE: [&str; 4] = ["completions", "man", "version", "dashboard"];
 
-/// The exit codes of a command, by the first word of its name, for `--help`; all, where it has
-/// none.
+/// The exit codes for the `--help` of a command, given the first word of its name; all codes if it
+/// is empty.
 pub(super) fn exit_codes(command: &str) -> String {
     let is_of = |commands: &[&str]| command.is_empty() || commands.contains(&command);
     let calls = !ON_FILES.contains(&command) && !ALONE.contains(&command) && command != "serve";
@@ -62,58 +62,58 @@ pub(super) fn exit_codes(command: &str) -> String {
     text + "  130, 143  stopped by Ctrl-C or SIGTERM before the end; it says how far it came"
 }
 
-/// Why a command did not do what it was asked. The text says what to do next.
+/// Why a command has failed. The text says what to do next.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// Input, output or anything else on this side.
+    /// Something on the side of the command, such as its input.
     #[error("{0}")]
     General(String),
-    /// Flags that do not go together, or a value that is none.
+    /// The flags contradict each other, or a value is invalid.
     #[error("{0}")]
     Usage(String),
-    /// Standard output.
+    /// Standard output cannot be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
-    /// The broker's answer, or the lack of one.
+    /// The broker's error, or that it cannot be reached.
     #[error("{0}")]
     Call(#[from] client::Error),
-    /// The same, with what it means for the command.
+    /// A failed call, with a text that says what it means for the command.
     #[error("{message}")]
     CallIn {
-        /// What the command had done, what happened, what to do.
+        /// What the command had done, what has failed, and what to do.
         message: String,
-        /// What happened, for the exit code.
+        /// The failed call, which decides on the exit code.
         source: client::Error,
     },
-    /// The broker does not have what was named.
+    /// Something does not exist that the command looked up itself.
     #[error("{message}")]
     Missing {
-        /// As the broker would have it, for programs.
+        /// The broker's reason for this case, for programs.
         reason: &'static str,
-        /// What there is not.
+        /// What does not exist.
         message: String,
     },
-    /// Records could not be read.
+    /// Records could not be read because they are damaged.
     #[error("{0}")]
     DataLoss(String),
     /// The disk failed while serving.
     #[error("{0}")]
     Storage(String),
-    /// The configuration or the data directory.
+    /// The configuration or the data directory cannot be used.
     #[error("{0}")]
     Unusable(String),
-    /// A signal came before the end.
+    /// A signal has stopped the command before its end.
     #[error("{message}")]
     Stopped {
-        /// What had been done.
+        /// How far the command had come.
         message: String,
-        /// Which one.
+        /// The signal.
         signal: StopSignal,
     },
 }
 
 impl Failure {
-    /// Whether whoever read the output has had enough, which is not a failure.
+    /// Whether the reader of standard output has closed it, which is no failure.
     pub(super) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
@@ -122,7 +122,7 @@ impl Failure {
         self.code().into()
     }
 
-    /// A topic has no such partition, but so many.
+    /// The topic does not have the partition; says how many it has.
     pub(super) fn no_partition(topic: &str, wanted: PartitionId, partitions: usize) -> Self {
         Self::Missing {
             reason: "UNKNOWN_PARTITION",
@@ -132,7 +132,7 @@ impl Failure {
         }
     }
 
-    /// What the client was told, if that is why.
+    /// The failed call, if one was the cause.
     pub(super) fn call(&self) -> Option<&client::Error> {
         match self {
             Self::Call(error) | Self::CallIn { source: error, .. } => Some(error),
@@ -140,7 +140,7 @@ impl Failure {
         }
     }
 
-    /// What it is, for programs: the broker's reason, if it was the broker's answer.
+    /// The reason for programs: the broker's, if the broker has answered.
     fn reason(&self) -> &str {
         match self {
             Self::General(_) => "FAILED",
@@ -155,7 +155,7 @@ impl Failure {
         }
     }
 
-    /// The failure as an object, with this text of it.
+    /// The failure as a JSON object with this text.
     pub(super) fn json(&self, message: &str) -> Value {
         let mut error = json!({
             "reason": self.reason(),
@@ -199,7 +199,7 @@ fn call_reason(error: &client::Error) -> &str {
         client::Error::OutcomeUnknown { .. } => "OUTCOME_UNKNOWN",
         client::Error::StreamEnded { .. } => "STREAM_ENDED",
         client::Error::MalformedResponse(_) => "MALFORMED_RESPONSE",
-        // Something between here and the broker has answered; and what a later client may add.
+        // A proxy has answered, or the client library has a new kind of error.
         _ => "REFUSED",
     }
 }
@@ -213,7 +213,7 @@ fn call_code(error: &client::Error) -> u8 {
         client::Error::Refused(_) | client::Error::OffsetOutOfRange { .. } => 4,
         client::Error::DamagedRecords { .. } => 6,
         client::Error::MalformedResponse(_) => 1,
-        // Unavailable, outcome unknown, stream ended; and what a later client may add.
+        // Not available, outcome unknown, stream ended; or a new kind of error.
         _ => 5,
     }
 }

@@ -1,4 +1,4 @@
-//! What to do about a failure, as it fits the command that was typed.
+//! Hints for what to do after a failure, which fit the command that was given.
 
 use std::time::Duration;
 
@@ -16,39 +16,39 @@ use crate::{
     types::TopicSettings,
 };
 
-/// How long it may take to look for the topic or the group that was meant.
+/// How long the search for similar names may take.
 const LOOK_FOR: Duration = Duration::from_secs(2);
 
-/// What the broker says of a topic that it does not have, for those who append.
+/// The end of the broker's message about an unknown topic, which is a hint for appenders.
 const CREATE_IT: &str = "; create it first";
 
-/// What the broker says of a group that is to be reset, and of which nobody has said what it reads.
+/// A part of the broker's message about a reset without a topic, of a group that has read none.
 const READS_NOTHING: &str = "has read no topic yet";
 
-/// What the broker says ahead of what is wrong with a request.
+/// The beginning of the broker's message about a malformed request.
 const MALFORMED: &str = "the request is malformed: ";
 
-/// What was typed, as far as hints depend on it.
+/// The parts of the command line that hints depend on.
 #[derive(Debug)]
 pub(super) struct Hints {
-    /// Such as `topic trim`.
+    /// The name of the command, such as `topic trim`.
     pub(super) command: String,
-    /// Which broker it was about, if about any.
+    /// The flags for the connection, if the command needs a broker.
     pub(super) connection: Option<ConnectionFlags>,
 }
 
-/// What to do about a failure.
+/// A hint for what to do after a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Hint {
     None,
-    /// The topic, group or setting of this name is most likely meant.
+    /// The name of the topic, group or setting that was most likely meant.
     DidYouMean(String),
-    /// Something to run.
+    /// Advice, for example a command to run.
     Try(String),
 }
 
 impl Hint {
-    /// The failure's text, with this behind it.
+    /// The text of the failure, followed by the hint.
     pub(super) fn added_to(&self, failure: &Failure) -> String {
         let text = failure.to_string().replace(MALFORMED, "");
         match self {
@@ -63,12 +63,12 @@ impl Hint {
 }
 
 impl Hints {
-    /// What to do about a failure. It may ask the broker which topics and groups there are.
+    /// Finds a hint. It may ask the broker for the names of topics and groups.
     pub(super) fn of(&self, failure: &Failure) -> Hint {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
-        // A hint is no reason to fail in another way.
+        // If there is no runtime, there is just no hint.
         runtime.map_or(Hint::None, |runtime| runtime.block_on(self.find(failure)))
     }
 
@@ -123,9 +123,10 @@ impl Hints {
                     None => Hint::Try("with --topic NAME".to_owned()),
                 }
             }
-            // A name that is to be made is not one that is meant.
+            // The name to create is new, so an existing one is not meant.
             ("PERMISSION_DENIED", ..) if self.command.ends_with(" create") => Hint::None,
-            // What may not be seen is not told apart from what is not there.
+            // The broker answers so for topics that do not exist, too, if the caller may not see
+            // them.
             ("PERMISSION_DENIED", ..) => {
                 let resource = refusal.metadata.get("resource");
                 let topic = resource.and_then(|resource| {
@@ -142,7 +143,7 @@ impl Hints {
         }
     }
 
-    /// What has named the token that calls show.
+    /// The flag or variable that the token was taken from.
     fn shown_by(&self) -> Option<&'static str> {
         let connection = self.connection.as_ref()?;
         match (&connection.token_file, &connection.token) {
@@ -152,7 +153,7 @@ impl Hints {
         }
     }
 
-    /// The topic with nearly this name, of those that the caller may see.
+    /// The topic with the most similar name, of those that the caller may see.
     async fn meant_topic(&self, topic: &str) -> Option<String> {
         let server = Server::named(self.connection.as_ref()?).ok()?;
         let names = async {
@@ -163,7 +164,7 @@ impl Hints {
         nearest(topic, names)
     }
 
-    /// The group with nearly this name, of those that the caller may see.
+    /// The group with the most similar name, of those that the caller may see.
     async fn meant_group(&self, group: &str) -> Option<String> {
         let server = Server::named(self.connection.as_ref()?).ok()?;
         let names = async {
@@ -175,7 +176,7 @@ impl Hints {
     }
 }
 
-/// The name that takes the fewest slips to get to, if they are few enough.
+/// The name with the fewest typing errors, if they are few enough.
 pub(super) fn nearest(typed: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let most = match typed.chars().count() {
         0..=2 => 0,

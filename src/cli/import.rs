@@ -22,11 +22,11 @@ use crate::{
     types::{Offset, PartitionId, Position, limits::MAX_REQUEST_BYTES},
 };
 
-/// Records are sent together, up to so many, or so many bytes of their lines.
+/// Records are sent in batches of at most this many records, and about this many bytes of lines.
 const BATCH_RECORDS: usize = 1_000;
 const BATCH_BYTES: usize = 512 << 10;
 
-/// A line that is longer is no record: JSON makes six bytes of one at most.
+/// A longer line cannot be a record: JSON takes at most six bytes for one of the record's.
 const MAX_LINE_BYTES: u64 = 6 * MAX_REQUEST_BYTES as u64;
 
 pub(super) async fn run(flags: ImportFlags) -> Result<(), Failure> {
@@ -78,7 +78,8 @@ pub(super) async fn run(flags: ImportFlags) -> Result<(), Failure> {
     ))?)
 }
 
-/// Makes sure that the topic is there, and has as many partitions.
+/// Checks that the topic exists with the right number of partitions; creates it if the flag is
+/// given.
 async fn prepare(client: &Client, flags: &ImportFlags, head: &HeadLine) -> Result<(), Failure> {
     let exported = head.partitions.len();
     let described = client.topics().describe(&flags.topic).await;
@@ -123,13 +124,13 @@ fn offsets(head: &HeadLine, of: impl Fn(&PartitionRange) -> u64) -> Vec<(Partiti
     head.partitions.iter().map(offset).collect()
 }
 
-/// The last record that each partition has of an import that was broken off, as its line, and where
-/// the partition goes on.
+/// For an import that is continued: the last record of each partition, as its line, and the next
+/// offset.
 type HadRecords = BTreeMap<u32, Had>;
 
 struct Had {
     next: Offset,
-    /// None once it was seen among the lines, or if it is not there any more.
+    /// `None` once the line was seen, or if the record does not exist any more.
     last: Option<Vec<u8>>,
 }
 
@@ -151,7 +152,7 @@ async fn had(
     Ok(had)
 }
 
-/// The record at an offset, as its line; none if its time was over.
+/// The record at an offset, as its line; `None` if it has been removed since.
 async fn stored(
     client: &Client,
     topic: &str,
@@ -176,17 +177,17 @@ async fn first_line(read: Read, partition: PartitionId) -> Result<Option<Vec<u8>
     Ok(None)
 }
 
-/// Sends records.
+/// Sends records in batches.
 struct Importer {
     import: Import,
     had: HadRecords,
-    /// How many records were there before.
+    /// How many records were skipped because they were imported before.
     passed_over: u64,
-    /// How many have come, these included.
+    /// How many records were read, including those.
     records: u64,
     batch: Vec<ImportedRecord>,
     batch_bytes: usize,
-    /// The partition of the batch, and the number of its first line.
+    /// The partition of the batch, and the line number of its first record.
     first: (u32, u64),
 }
 
@@ -250,7 +251,7 @@ impl Importer {
     }
 }
 
-/// The topic has something else than the lines up to this one.
+/// The error if the topic has other records than the lines before this one.
 fn other(lines: &ExportFile) -> Failure {
     lines.bad(
         "the topic has another record where this import would go on: what was imported before is of another export; \
@@ -258,7 +259,7 @@ fn other(lines: &ExportFile) -> Failure {
     )
 }
 
-/// What became of an import that was not completed.
+/// Explains the failure of an import that was not completed.
 fn told(source: client::Error) -> Failure {
     let line = match &source {
         client::Error::Refused(refusal) => refusal.metadata.get("number").cloned(),
@@ -276,19 +277,19 @@ fn told(source: client::Error) -> Failure {
     Failure::CallIn { message, source }
 }
 
-/// The lines of an export.
+/// The file with the exported lines.
 struct ExportFile {
     input: BufReader<Box<dyn io::Read + Send + Sync>>,
     name: String,
-    /// The number of the line that was read last, from 1.
+    /// The number of the last line read, from 1.
     number: u64,
     line: Vec<u8>,
 }
 
-/// A line behind the first.
+/// Any line but the first.
 enum ExportLine {
     Record(Box<RecordLine>),
-    /// The last one, and how many records it says there are.
+    /// The last line, with the number of records that it states.
     End(u64),
 }
 
@@ -321,7 +322,7 @@ impl ExportFile {
         Failure::General(format!("{}, line {}: {problem}", self.name, self.number))
     }
 
-    /// Reads a line; returns false at the end.
+    /// Reads the next line; returns false at the end.
     fn read(&mut self) -> Result<bool, Failure> {
         self.number += 1;
         self.line.clear();
@@ -336,7 +337,7 @@ impl ExportFile {
 
     fn parse<T: DeserializeOwned>(&self, what: &str) -> Result<T, Failure> {
         serde_json::from_slice(&self.line).map_err(|error| {
-            // It counts lines within the text, which is always one line here.
+            // serde_json counts lines within the text, which is always one line here.
             let problem = error
                 .to_string()
                 .replace(" at line 1 column ", " at column ");

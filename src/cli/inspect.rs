@@ -1,4 +1,4 @@
-//! `taffrail inspect`: what is in a data directory, without a broker.
+//! `taffrail inspect`: shows the content of a data directory, without a broker.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The ports of `taffrail serve`, and how it says where it is.
+//! The ports of `taffrail serve`, and the line that announces them.
 
 use std::{io, net::SocketAddr, os::fd::AsFd, path::PathBuf};
 
@@ -9,16 +9,16 @@ use tracing::{info, warn};
 use super::{Failure, output};
 use crate::config::{Config, HttpAddress, LogFormat};
 
-/// The ports, taken.
+/// The open ports.
 pub(super) struct Listeners {
-    /// For calls.
+    /// The port for calls.
     pub(super) calls: TcpListener,
-    /// For metrics and health; none where there is to be none.
+    /// The port for metrics, health and calls over HTTP; `None` if it is off.
     pub(super) http: Option<TcpListener>,
 }
 
 impl Listeners {
-    /// Takes the ports that are configured.
+    /// Opens the configured ports.
     pub(super) async fn bind(config: &Config) -> Result<Self, Failure> {
         let calls = bind(config.listen_address()?, "--listen").await?;
         let address = calls.local_addr().map_err(unusable)?;
@@ -37,7 +37,7 @@ impl Listeners {
         Ok(Self { calls, http })
     }
 
-    /// Where calls are taken, and where metrics and health are.
+    /// The addresses of the ports.
     pub(super) fn addresses(&self) -> Result<Addresses, Failure> {
         let http = self.http.as_ref().map(TcpListener::local_addr);
         Ok(Addresses {
@@ -47,14 +47,14 @@ impl Listeners {
     }
 }
 
-/// Where calls are taken, and where metrics and health are.
+/// The addresses of the ports.
 pub(super) struct Addresses {
     calls: SocketAddr,
     pub(super) http: Option<SocketAddr>,
 }
 
 impl Addresses {
-    /// Says it in JSON to the process that started this one, which waits for it.
+    /// Announces them as JSON on standard output, for the parent process, which waits for that.
     pub(super) fn announce_ephemeral(&self, config: &Config) -> Result<(), Failure> {
         let told = output::json(&json!({
             "message": "taffrail is listening",
@@ -78,8 +78,8 @@ impl Addresses {
         Some(format!("{scheme}://{address}"))
     }
 
-    /// Says it: one line on standard output, which whoever started this process can wait for. A
-    /// broker that nobody listens to serves all the same.
+    /// Announces them in one line on standard output, which a parent process can wait for. If
+    /// nobody reads it, the broker serves nevertheless.
     pub(super) fn announce(&self, config: &Config) {
         let (url, http_url) = (self.url(config), self.http_url(config));
         info!("listening on {url}");
@@ -108,7 +108,7 @@ impl Addresses {
     }
 }
 
-/// Another one at the same port, which stays open as long as one of the two does.
+/// A second handle for a port, which stays open until both are closed.
 pub(super) fn twin(listener: &TcpListener) -> Result<TcpListener, Failure> {
     let twin = listener.as_fd().try_clone_to_owned();
     let twin = twin.and_then(|fd| TcpListener::from_std(fd.into()));

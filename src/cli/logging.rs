@@ -1,4 +1,4 @@
-//! Log lines on standard error: for people, or one JSON object each.
+//! The log on standard error: text for people, or one JSON object a line.
 
 use std::{io, panic};
 
@@ -13,17 +13,17 @@ use super::{
 };
 use crate::config::{self, Config, LogFormat};
 
-/// What is logged where no level is given for everything. Without it a level for one module, whose
-/// name may be mistyped, would turn off the errors and warnings of all others. A level for
-/// everything that comes behind takes its place.
+/// The log level if none is given for all modules. Without it, a level for one module, perhaps
+/// misspelt, would turn off the errors and warnings of all others. A level for all modules in the
+/// setting overrides it.
 const DEFAULT_LEVEL: &str = "info";
 
-/// Modules of the transport that warn of what a client does, each time: a client could fill the disk
-/// with it. What of it concerns an operator is counted in `server/notices.rs`. A level for such a
-/// module takes the place of this one.
+/// Modules of the transport that would log a warning for each mistake of a client, with which
+/// clients could fill the disk. What matters to an operator is counted by `server/notices.rs`
+/// instead. A level for such a module in the setting overrides this one.
 const UNCOUNTED: &str = "h2=error,tonic=error";
 
-/// Before it is known what is configured: has what goes wrong said in the format that flags, the
+/// Chooses the format of errors before the configuration is checked: the one that the flags, the
 /// environment or the file ask for.
 pub(super) fn prepare(flags: &ServeFlags, file: Option<&ConfigFile>) {
     let file = file.map(|(_, text)| text.as_str());
@@ -33,7 +33,7 @@ pub(super) fn prepare(flags: &ServeFlags, file: Option<&ConfigFile>) {
     }
 }
 
-/// Starts logging as configured.
+/// Starts the log as it is configured.
 pub(super) fn start(config: &Config) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(format!("{DEFAULT_LEVEL},{UNCOUNTED},{}", config.log_level));
     let filter = filter.map_err(|error| {

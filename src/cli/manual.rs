@@ -1,5 +1,4 @@
-//! `taffrail completions` and `taffrail man`: what clap knows of the flags, as shells and `man`
-//! read it.
+//! `taffrail completions` and `taffrail man`: generated from clap's declaration of the commands.
 
 use std::{
     io::{self, Write},
@@ -40,7 +39,7 @@ pub(super) fn pages(flags: &ManFlags) -> Result<(), Failure> {
     Ok(io::stdout().write_all(page(command)?.as_bytes())?)
 }
 
-/// Writes the page of a command, and of each below it.
+/// Writes the page of a command and those of its subcommands.
 #[expect(
     clippy::disallowed_methods,
     reason = "the pages are the user's, not the broker's"
@@ -54,7 +53,7 @@ fn write_all(command: &clap::Command, dir: &Path) -> io::Result<()> {
     std::fs::write(dir.join(format!("{name}.1")), page(command.clone())?)
 }
 
-/// A page, with the synopsis and the headings that `--help` has.
+/// The page of a command, with the synopsis and the headings of its `--help`.
 fn page(mut command: clap::Command) -> io::Result<String> {
     let usage = command.render_usage().to_string();
     let usage = usage.trim_start_matches("Usage:").trim().to_owned();

@@ -1,7 +1,7 @@
-//! Words that are no command line: what is wrong with them, and what was most likely meant.
+//! Errors in the command line: what is wrong, and what was most likely meant.
 //!
-//! Clap knows what is wrong. What it advises beside that is about values that begin with a dash,
-//! which nobody means who types a flag of another program.
+//! Clap finds what is wrong. Its advice about values that begin with a dash is left out, because
+//! somebody who gives a flag of another program does not mean a value.
 
 use std::ffi::OsString;
 
@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::{flags, hints::nearest};
 
-/// What other programs call the commands, by the command that they are below.
+/// The names that other programs have for our commands, by the command above them.
 const ELSEWHERE: [(&str, &[&str], &str); 13] = [
     ("", &["ls"], "topic list"),
     (
@@ -30,11 +30,11 @@ const ELSEWHERE: [(&str, &[&str], &str); 13] = [
     ("group", &["info", "show", "get", "lag"], "describe"),
 ];
 
-/// What is wrong with a command line.
+/// An error in the command line.
 pub(super) struct Mistyped {
     pub(super) problem: String,
     pub(super) tip: Option<String>,
-    /// How it is used, and where the help is: for people.
+    /// The usage, and where to find help, for people.
     pub(super) usage: String,
 }
 
@@ -77,7 +77,7 @@ impl Mistyped {
         }
     }
 
-    /// On one line, for programs.
+    /// The error on one line, for programs.
     pub(super) fn line(&self) -> String {
         let words: Vec<&str> = self.problem.split_whitespace().collect();
         let problem = words.join(" ");
@@ -94,10 +94,10 @@ fn is_negative(value: &str) -> bool {
         .is_some_and(|rest| rest.parse::<f64>().is_ok())
 }
 
-/// The command that words name, as far as they do.
+/// The command that the words name, as far as they name one.
 struct Typed {
     command: clap::Command,
-    /// Its name, such as `topic create`; empty for `taffrail` itself.
+    /// The name, such as `topic create`; empty for `taffrail` itself.
     name: String,
 }
 

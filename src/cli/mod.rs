@@ -1,12 +1,12 @@
-//! The command line: what was typed, turned into calls of the client or into a broker, and results
-//! into text.
+//! The command line. Each command is parsed, calls the client or runs a broker, and prints the
+//! results.
 //!
-//! Reading order: `flags/` is what can be typed, as it is typed; each command's module gives it
-//! its meaning and carries it out; `failure.rs` says what went wrong and with which code the
-//! process ends, `hints.rs` what to do about it, and `mistyped.rs` what is no command line;
-//! `signals.rs` is how a command is told to stop; `question.rs` asks before something is destroyed;
-//! `output.rs` is the way out for results, and `said.rs` for remarks and errors. Results go to
-//! standard output; progress, remarks, logs and errors to standard error.
+//! Reading order: `flags/` declares flags and arguments; each command has a module that interprets
+//! and runs it; `failure.rs` is why commands fail and with which exit code, `hints.rs` what to do
+//! about it, and `mistyped.rs` errors in the command line; `signals.rs` is how commands are
+//! stopped; `question.rs` asks before something is destroyed; `output.rs` prints results, and
+//! `said.rs` remarks and errors. Results go to standard output; progress, remarks, logs and errors
+//! to standard error.
 
 mod backup;
 mod bench;
@@ -57,7 +57,7 @@ use flags::Command;
 use hints::Hints;
 use said::Manner;
 
-/// Runs the command that the process was started with.
+/// Parses the command line and runs the command.
 #[must_use]
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -112,8 +112,8 @@ fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Two workers: one for the connection, one for the command, which may block on its input or
-/// output.
+/// Runs a command on two threads: one for the connection, one for the command, which may block on
+/// input or output.
 fn run_async(
     command: impl Future<Output = Result<(), Failure>> + Send + 'static,
 ) -> Result<(), Failure> {
@@ -128,7 +128,7 @@ fn run_async(
             .await
             .expect("a command does not panic")
     });
-    // A thread may still wait for input that never comes.
+    // A thread may still be waiting for input that never comes.
     runtime.shutdown_background();
     result
 }

@@ -1,4 +1,4 @@
-//! The way out for results: tables and sentences for people, JSON for scripts.
+//! Prints results: tables and sentences for people, JSON for scripts.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::said::has_colours;
 use crate::{env::wait_until_unread, types::steers};
 
-/// What begins bold letters on a terminal, and ends them.
+/// Begins and ends bold text on a terminal.
 const BOLD: &[u8] = b"\x1b[1m";
 const PLAIN: &[u8] = b"\x1b[0m";
 
@@ -23,13 +23,13 @@ pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
     io::stdout().write_all(&text)
 }
 
-/// Resolves when nobody reads standard output any more: who waits for something to print there need
-/// not.
+/// Resolves when the reader of standard output has closed it, so that a command that waits for
+/// something to print can end.
 pub(super) async fn unread() -> io::Error {
     let waiting = tokio::task::spawn_blocking(|| wait_until_unread(io::stdout()));
     match waiting.await {
         Ok(Ok(())) => io::ErrorKind::BrokenPipe.into(),
-        // It is seen when something is printed.
+        // If this cannot be found out, the next write fails.
         _ => std::future::pending().await,
     }
 }
@@ -73,7 +73,7 @@ fn write_row(out: &mut Vec<u8>, cells: &[&str], columns: &[(usize, bool)]) -> io
     writeln!(out, "{}", row.join("  ").trim_end())
 }
 
-/// Text from elsewhere, with what a terminal would obey written out.
+/// Text from a client or the broker, with characters escaped that control a terminal.
 pub(super) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -89,7 +89,7 @@ fn is_number(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_digit())
 }
 
-/// A number with its thousands set apart: `53,402`.
+/// A number with commas: `53,402`.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits
@@ -101,7 +101,7 @@ pub(super) fn count(number: u64) -> String {
     groups.join(",")
 }
 
-/// A number of things: `1 partition`, `53,402 records`.
+/// A number with a noun: `1 partition`, `53,402 records`.
 pub(super) fn counted(number: u64, thing: &str) -> String {
     format!(
         "{} {thing}{}",
@@ -110,7 +110,7 @@ pub(super) fn counted(number: u64, thing: &str) -> String {
     )
 }
 
-/// A number of bytes for people: `6.3 MB`.
+/// A number of bytes with a unit: `6.3 MB`.
 pub(super) fn bytes(number: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "two digits are printed")]
     let mut value = number as f64;

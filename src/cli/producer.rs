@@ -1,4 +1,4 @@
-//! `taffrail producer …`: the producers that a broker knows.
+//! `taffrail producer …`: lists and forgets producers.
 
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ async fn forget(client: &Client, named: &str, yes: bool, json: bool) -> Result<(
     ))?)
 }
 
-/// The producer of a name; if there is none, that of an id.
+/// Finds a producer by its name, or else by its id.
 async fn find(client: &Client, named: &str) -> Result<KnownProducer, Failure> {
     if named.is_empty() {
         let what = "a producer without a name is named by its id, not by an empty name";

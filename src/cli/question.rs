@@ -1,25 +1,26 @@
-//! Asks before something is destroyed, if there is somebody to ask.
+//! Asks before something is destroyed, if somebody can answer.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use super::Failure;
 
-/// Where an answer would come from, and where the question goes.
+/// Where answers are read, and where questions are written.
 pub(super) struct Console<R, W> {
     pub(super) input: R,
-    /// Whether somebody sits there. A script is never asked: it would wait for ever.
+    /// Whether answers come from a terminal. A script is never asked, because it would wait for
+    /// ever.
     pub(super) is_terminal: bool,
     pub(super) output: W,
-    /// Whether a question would be seen.
+    /// Whether the question can be seen.
     pub(super) is_seen: bool,
 }
 
-/// Asks on standard error, unless there is no need to. What is done is something like `delete topic
-/// orders`.
+/// Asks on standard error, if standard input is a terminal and `yes` is not set. `what` is
+/// something like `delete topic orders`.
 ///
 /// # Errors
 ///
-/// If the answer is not yes, or nobody can be asked although somebody is there.
+/// If the answer is not yes, or if the question cannot be seen.
 pub(super) fn confirm(yes: bool, what: &str, consequence: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());

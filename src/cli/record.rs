@@ -1,4 +1,4 @@
-//! What a record looks like: its value as it is, all of it as JSON, or as a template says.
+//! Formats records: the value, JSON, or a template.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
@@ -11,11 +11,11 @@ use crate::{
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// The value and a newline, byte for byte.
+    /// The value as it is, and a newline.
     Value,
     /// One JSON object a line.
     Json,
-    /// As the template says, and nothing else.
+    /// A template, without anything added.
     Template(Template),
 }
 
@@ -62,11 +62,11 @@ struct JsonHeader<'a> {
 }
 
 impl Format {
-    /// What `--format` names, for records of this topic.
+    /// Parses `--format`, for records of this topic.
     ///
     /// # Errors
     ///
-    /// That it names nothing, or what in a template is not known.
+    /// If it is no known format, or the template has an unknown letter.
     pub(super) fn parse(text: &str, topic: &str) -> Result<Self, String> {
         match text {
             "value" => Ok(Self::Value),
@@ -78,8 +78,8 @@ impl Format {
         }
     }
 
-    /// Adds a record; answers whether there was something to add, which for the value of a
-    /// tombstone or of an erased record there is not.
+    /// Adds a record to the output. Returns false if there was nothing to add, because the record
+    /// is a tombstone or erased.
     pub(super) fn render(
         &self,
         out: &mut Vec<u8>,

@@ -1,5 +1,5 @@
-//! Looks at the configuration file again by time, and takes over who may do what, and how much:
-//! nobody can send a signal to a broker in a container. All other settings count at the next start.
+//! Reads the configuration file again every second, and takes over grants and quotas. (Signals
+//! would be hard to send to a broker in a container.) All other settings count at the next start.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,28 +13,29 @@ use super::{
 };
 use crate::{env::Clock, server::Auth};
 
-/// How often the file is looked at: a change counts within 5 s, with the streams that it ends.
+/// How often the file is read. A change must take effect within 5 s, including the streams that it
+/// ends.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What a look has found: the file, or why it cannot be read.
+/// The content of the file, or why it cannot be read.
 type Found = Result<Option<ConfigFile>, String>;
 
-/// The configuration file of a broker that runs.
+/// The configuration file of a running broker.
 ///
-/// It counts when two looks in a row have found the same: a file that is being written is short for
-/// a moment, and without its last grants, or any.
+/// A change counts when the file was read twice in a row with the same content: while a file is
+/// written, it may be incomplete for a moment, without some of its grants.
 pub(super) struct Watched {
     flags: ServeFlags,
     auth: Arc<Auth>,
     clock: Arc<dyn Clock>,
-    /// What was taken over, or refused, last.
+    /// The content that was last taken over or refused.
     judged: Found,
-    /// What the last look has found.
+    /// The content when the file was last read.
     found: Found,
 }
 
 impl Watched {
-    /// The file as it was at the start.
+    /// Begins with the content that the start has read.
     pub(super) fn new(
         flags: ServeFlags,
         auth: Arc<Auth>,
@@ -50,7 +51,7 @@ impl Watched {
         }
     }
 
-    /// Looks for as long as it is polled.
+    /// Reads the file again and again, for as long as this is polled.
     pub(super) async fn watch(self) {
         if self.flags.config.is_none() {
             return;
@@ -65,14 +66,14 @@ impl Watched {
             });
             watched = match looked.await {
                 Ok(watched) => watched,
-                // This process ends.
+                // The runtime is shutting down.
                 Err(_) => return,
             };
         }
     }
 
-    /// Takes over what two looks have found. A file that is wrong, or not there, leaves what was
-    /// granted as it is.
+    /// Reads the file, and takes over content that was found twice. If the file is wrong or
+    /// missing, grants and quotas stay as they are.
     pub(super) fn look(&mut self) {
         let found = read(&self.flags).map_err(|failure| failure.to_string());
         let is_settled = found == self.found;

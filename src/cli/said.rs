@@ -1,5 +1,5 @@
-//! What is said on standard error: remarks beside the results, and why a command has failed. For
-//! people, or as JSON, an object a line.
+//! Writes to standard error: remarks beside the results, and why the command has failed. As text
+//! for people, or as one JSON object a line.
 
 use std::{
     ffi::OsString,
@@ -15,27 +15,27 @@ use serde_json::json;
 use super::{Failure, hints::Hint, mistyped::Mistyped, time::format_time};
 use crate::{config, env::Env};
 
-/// What it looks like.
+/// The format of remarks and errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
-    /// Lines for people.
+    /// Text for people.
     Text = 0,
-    /// What a command says, with `--json`: `{"remark": …}` and `{"error": …}`.
+    /// JSON for scripts, as `--json` asks for: `{"remark": …}` and `{"error": …}`.
     Json = 1,
-    /// Lines of a log, with the level of each.
+    /// JSON like that of the log, with a level in each line.
     JsonLog = 2,
 }
 
-/// The manner in which this process says things.
+/// The format that this process uses.
 static MANNER: AtomicU8 = AtomicU8::new(Manner::Text as u8);
 
-/// Everything is said in this manner from now on.
+/// Uses this format from now on.
 pub(super) fn speak(manner: Manner) {
     MANNER.store(manner as u8, Relaxed);
 }
 
-/// What these words ask for, before they are understood, so that it counts for what is wrong with
-/// them as well.
+/// The format that the words ask for, found out before they are parsed, so that errors in them have
+/// the format, too.
 pub(super) fn manner_of(words: &[OsString]) -> Option<Manner> {
     let mut before = None;
     for word in words.iter().take_while(|word| *word != "--") {
@@ -48,13 +48,13 @@ pub(super) fn manner_of(words: &[OsString]) -> Option<Manner> {
         }
         before = Some(word);
     }
-    // What the command is about is the first word that is no flag of it.
+    // The command is the first word that is not one of the flags before it.
     let is_serve = words.get(1).is_some_and(|word| word == "serve");
     let is_log = is_serve && config::asks_for_json(None, config::variables(), None);
     is_log.then_some(Manner::JsonLog)
 }
 
-/// Says that the words were not understood, or what they asked for, such as help.
+/// Prints help, or an error in the command line.
 pub(super) fn not_understood(error: &clap::Error, words: &[OsString]) -> ExitCode {
     let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
     let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
@@ -68,7 +68,7 @@ pub(super) fn not_understood(error: &clap::Error, words: &[OsString]) -> ExitCod
             true => text.ansi().to_string(),
             false => text.to_string(),
         };
-        // Where it is closed there is nobody left to tell.
+        // If the output is closed, nobody can be told.
         let _ = match error.use_stderr() {
             true => io::stderr().write_all(text.as_bytes()),
             false => io::stdout().write_all(text.as_bytes()),
@@ -86,7 +86,7 @@ pub(super) fn not_understood(error: &clap::Error, words: &[OsString]) -> ExitCod
         usage,
     } = mistyped;
     let tip = tip.map_or(String::new(), |tip| format!("\n\n  tip: {tip}"));
-    // As above.
+    // If standard error is closed, nobody can be told.
     write!(io::stderr(), "{} {problem}{tip}{usage}", red("error:")).ok();
     code
 }
@@ -99,7 +99,7 @@ fn manner() -> Manner {
     }
 }
 
-/// Says something that is no result. One that nobody reads is no failure.
+/// Prints a remark. It is no failure if standard error is closed.
 pub(super) fn remark(text: impl Display) {
     let mut out = io::stderr();
     let _ = match manner() {
@@ -109,7 +109,7 @@ pub(super) fn remark(text: impl Display) {
     };
 }
 
-/// Says why the process ends. Where standard error is closed there is nobody left to tell.
+/// Prints why the command has failed, with a hint. If standard error is closed, nobody can be told.
 pub(super) fn last_words(failure: &Failure, hint: &Hint) {
     let text = hint.added_to(failure);
     let mut out = io::stderr();
@@ -126,9 +126,9 @@ pub(super) fn last_words(failure: &Failure, hint: &Hint) {
     };
 }
 
-/// Says that the program has made a mistake, before there is a log, as a line of one.
+/// Prints a panic as a line of a JSON log, before the log is started.
 pub(super) fn mistake(panic: impl Display) {
-    // Where standard error is closed there is nobody left to tell.
+    // If standard error is closed, nobody can be told.
     writeln!(io::stderr(), "{}", log_line("ERROR", &panic.to_string())).ok();
 }
 
@@ -141,7 +141,7 @@ fn log_line(level: &str, message: &str) -> serde_json::Value {
     })
 }
 
-/// Whether colours are seen there: on a terminal, unless the user wants none.
+/// Whether to use colours on this output: it is a terminal, and the user has not turned them off.
 pub(super) fn has_colours(out: &impl IsTerminal) -> bool {
     out.is_terminal() && config::wants_colours()
 }

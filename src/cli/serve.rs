@@ -39,12 +39,12 @@ use crate::{
     server::{self, AdminSocket, Auth, Certificates, Http, JwtKeys, Server, Trial},
 };
 
-/// After how many turns of tasks a thread looks whether something has come in. A connection's turn
-/// takes up to a few hundred microseconds where there is much to do.
+/// After how many polled tasks a thread looks for I/O events. Polling a busy connection takes up to
+/// a few hundred microseconds.
 const EVENT_INTERVAL: u32 = 8;
 
-/// How often memory that is free is given back to the machine. Some of it is needed again at once
-/// where there is work to do, so not much more often.
+/// How often free memory is returned to the system. A busy broker needs some of it again at once,
+/// so it should not be much more often.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
@@ -100,7 +100,7 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
             false => serve(config, env, auth, certificates).await,
         }
     });
-    // A read of a slow disk that nobody waits for any more is not waited for either.
+    // Reads that nobody waits for any more, for example from a slow disk, are not waited for.
     runtime.shutdown_background();
     result
 }
@@ -109,12 +109,12 @@ async fn trim_now_and_then() {
     let mut period = interval(TRIM_EVERY);
     loop {
         period.tick().await;
-        // It cannot fail, and is tried again if the thread does.
+        // If the thread panics, it is tried again later.
         spawn_blocking(trim_heap).await.ok();
     }
 }
 
-/// Keeps files and connections within the descriptors that this process may have.
+/// Lowers the limits of files and connections to what the process's descriptors allow.
 fn divide_descriptors(config: &mut Config, limit: u64) {
     let wanted = config.descriptors();
     let calls = config.limit_http_calls(limit) as u64;
@@ -139,7 +139,7 @@ fn divide_descriptors(config: &mut Config, limit: u64) {
     config.limit_descriptors(divided);
 }
 
-/// Divides the memory, and says how.
+/// Divides the memory among its parts, and logs the sizes.
 fn divide_memory(config: &mut Config) -> Result<(), Failure> {
     let machine = memory_bytes();
     let sizes = *config.divide_memory(machine)?;
@@ -174,7 +174,7 @@ fn mebibytes(bytes: usize) -> String {
     format!("{} MiB", bytes >> 20)
 }
 
-/// What TLS is spoken with, if it is.
+/// The certificates, if TLS is configured.
 fn certificates(
     config: &Config,
     sources: &Sources,
@@ -191,7 +191,7 @@ fn certificates(
     })
 }
 
-/// The keys that JWTs are checked with, if any are taken.
+/// The keys of the JWT issuer, if JWTs are accepted.
 fn jwt_keys(config: &Config, sources: &Sources, env: &Env) -> Result<Option<JwtKeys>, Failure> {
     let Some(rules) = config.jwt(sources)? else {
         return Ok(None);
@@ -211,7 +211,7 @@ pub(super) fn read(flags: &ServeFlags) -> Result<Option<ConfigFile>, Failure> {
     flags.config.as_deref().map(read_config).transpose()
 }
 
-/// The settings that the file, variables and flags say.
+/// Loads the settings from the file, the environment and the flags.
 pub(super) fn load(
     flags: &ServeFlags,
     file: Option<&ConfigFile>,
@@ -252,7 +252,7 @@ fn read_config(path: &Path) -> Result<ConfigFile, Failure> {
     Ok((name, text))
 }
 
-/// Serves a broker on this disk until it is told to stop, or its storage fails.
+/// Serves a broker on this disk until it is told to stop or its storage fails.
 pub(super) async fn serve(
     config: Config,
     env: Env,
@@ -264,21 +264,21 @@ pub(super) async fn serve(
     serving.run(env, None, pending()).await.map(drop)
 }
 
-/// How a broker has come to its end.
+/// How a broker has ended.
 pub(super) enum Ended {
-    /// It was told to stop, and is closed.
+    /// It was told to stop, and was closed.
     Stopped,
-    /// Its power was cut. Nothing of it runs any more but its own threads.
+    /// Its power was cut (`Admin.Crash`). Only its own threads are still running.
     Cut(Arc<Broker>),
 }
 
-/// What stays when a broker ends and the next one takes its place.
+/// What outlives an ephemeral broker whose power is cut, for the next one.
 pub(super) struct Serving {
     config: Config,
     auth: Arc<Auth>,
     certificates: Option<Certificates>,
     signals: Signals,
-    /// None: the broker that runs has it, and it closes with that.
+    /// The port for calls; `None` while the running broker owns it and closes it with itself.
     calls: Option<TcpListener>,
     addresses: Addresses,
     http: Http,
@@ -287,8 +287,8 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    /// Takes the ports, before the data is recovered, so that clients that come early wait instead
-    /// of being refused, and the health can be asked for.
+    /// Opens the ports before the data directory is recovered, so that early clients wait instead
+    /// of being refused, and health can be asked for.
     pub(super) async fn begin(
         config: Config,
         clock: Arc<dyn Clock>,
@@ -304,7 +304,7 @@ impl Serving {
         let http_tls = http_tls.and(certificates.as_ref().map(Certificates::acceptor));
         let http = Http::new(clock, config.http_api()).with_tls(http_tls);
         if let Some(listener) = listeners.http {
-            // To the end of the process.
+            // It runs until the process ends.
             tokio::spawn(http.clone().serve(server::tcp(listener)));
         }
         Ok(Self {
@@ -321,7 +321,7 @@ impl Serving {
     }
 
     /// Opens a broker and serves it until it is told to stop, its storage fails, or `cut` resolves,
-    /// which it does for one that is on trial.
+    /// which only happens for an ephemeral one.
     pub(super) async fn run(
         &mut self,
         env: Env,
@@ -349,7 +349,7 @@ impl Serving {
             () = cut => None,
             failure = served => Some(failure?),
         };
-        // Neither is to have the broker when it is closed.
+        // Both must let go of the broker before it is closed.
         match ended {
             None => self.http.starts_again(),
             Some(_) => self.http.let_go(),
@@ -365,7 +365,7 @@ impl Serving {
         }
     }
 
-    /// The port. If it is to `stay`, it is open beyond the broker that is served on it now.
+    /// The port for calls. If it is to `stay`, it is kept open when the broker ends.
     fn listener(&mut self, stay: bool) -> Result<TcpListener, Failure> {
         let listener = self
             .calls
@@ -378,8 +378,8 @@ impl Serving {
         Ok(listener)
     }
 
-    /// Says, the first time, that calls are taken, and serves until the broker is told to stop or
-    /// its storage fails: for which reason, if it does.
+    /// Serves until the broker is told to stop or its storage fails, and returns the reason if it
+    /// fails. The first time, it announces the ports.
     async fn serve(
         &mut self,
         server: Server,
@@ -409,14 +409,14 @@ impl Serving {
         };
         let told_again = async {
             signals.next().await;
-            // Nobody hears it if the disk has failed.
+            // Nobody receives this if the disk has failed.
             stop.send(()).ok();
             signals.next().await;
         };
         {
             let mut serving = pin!(server.run(server::tcp(listener), ending));
-            // In its first turn it says so to those who look over HTTP, which is before they are
-            // told where to look.
+            // Polled once, the server reports over HTTP that it is ready. So that is true before
+            // the ports are announced.
             let begun = poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await;
             if !std::mem::replace(is_announced, true) {
                 match is_ephemeral {
@@ -439,7 +439,7 @@ impl Serving {
     }
 }
 
-/// The administrators' socket. A broker that cannot have one serves all the same.
+/// Opens the administrators' socket. A broker that cannot open it serves nevertheless.
 fn listen_to_administrators(files: Arc<dyn FileSystem>, data_dir: &Path) -> Option<AdminSocket> {
     let path = AdminSocket::path(data_dir);
     match AdminSocket::listen(files, data_dir) {
@@ -474,8 +474,8 @@ async fn close(broker: Arc<Broker>) -> Result<(), Failure> {
     }
 }
 
-/// What it means for the process how the broker was closed. On a full disk nothing is lost: only
-/// the checkpoint is missing by which the next start would have less to read.
+/// The result of closing a broker, for the exit code. On a full disk nothing is lost: only a
+/// checkpoint is missing that would make the next start faster.
 pub(super) fn stopped(closed: Result<(), Error>) -> Result<(), Failure> {
     match closed {
         Ok(()) => {
@@ -499,7 +499,7 @@ fn storage_failed(reason: &str) -> Failure {
     ))
 }
 
-/// SIGTERM and SIGINT.
+/// The signals SIGTERM and SIGINT.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -517,7 +517,7 @@ impl Signals {
         })
     }
 
-    /// Resolves on the next of them.
+    /// Resolves at the next of the two signals.
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -1,4 +1,4 @@
-//! Ctrl-C, and the signal by which a command is told to stop.
+//! The signals that tell a command to stop: SIGINT (Ctrl-C) and SIGTERM.
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -7,7 +7,7 @@ use tokio::{
 
 use super::Failure;
 
-/// What told a command to stop.
+/// A signal that tells a command to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StopSignal {
     /// SIGINT, which is Ctrl-C.
@@ -17,7 +17,7 @@ pub(super) enum StopSignal {
 }
 
 impl StopSignal {
-    /// What a shell makes of a process that the signal has ended: 128 and the signal's number.
+    /// The exit code that shells use for a process ended by the signal: 128 and its number.
     pub(super) fn exit_code(self) -> u8 {
         match self {
             Self::Interrupt => 130,
@@ -32,7 +32,7 @@ pub(super) struct Stop {
     told: watch::Receiver<Told>,
 }
 
-/// How often it was told, and by which signal first.
+/// How many signals have come, and which was the first.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Told {
     times: u32,
@@ -49,7 +49,7 @@ impl Told {
 }
 
 impl Stop {
-    /// From here on the signals do not end the process, but what this command makes of them.
+    /// From now on the signals no longer end the process; the command must react to them.
     pub(super) fn on_signals() -> Result<Self, Failure> {
         let interrupt = listen(SignalKind::interrupt())?;
         let terminate = listen(SignalKind::terminate())?;
@@ -58,17 +58,17 @@ impl Stop {
         Ok(Self::told_by(told))
     }
 
-    /// Told by whoever has the sender.
+    /// A stop that the sender triggers, for tests.
     pub(super) fn told_by(told: watch::Receiver<Told>) -> Self {
         Self { told }
     }
 
-    /// Resolves when it is told to stop, at once if it has been already.
+    /// Resolves when the command is told to stop, or has been told already.
     pub(super) async fn told(&mut self) -> StopSignal {
         self.told_times(1).await
     }
 
-    /// Resolves when it is told to stop for the second time.
+    /// Resolves when the command is told to stop a second time.
     pub(super) async fn told_again(&mut self) -> StopSignal {
         self.told_times(2).await
     }
@@ -79,7 +79,7 @@ impl Stop {
         {
             return first;
         }
-        // Nobody is there any more who could tell.
+        // The sender is gone, so no more signals can come.
         std::future::pending().await
     }
 }

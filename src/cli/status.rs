@@ -1,4 +1,4 @@
-//! `taffrail status`: how a broker is.
+//! `taffrail status`: shows the state of a broker.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::{
     types::limits::{MAX_PARTITIONS, MAX_PRODUCERS},
 };
 
-/// What, how many now, at most so far, and how many there may be.
+/// What is counted, how many there are, how many there were at most, and the limit.
 type Row = [String; 4];
 
 pub(super) async fn run(flags: StatusFlags) -> Result<(), Failure> {
@@ -78,7 +78,7 @@ fn show_limits(limits: &Limits, as_json: bool) -> Result<(), Failure> {
     )?)
 }
 
-/// Fails if the broker takes no calls. One with a full disk takes them, and serves its readers.
+/// Fails if the broker takes no calls. A full disk is no reason: it still serves reads.
 fn check(status: &BrokerStatus, json: bool) -> Result<(), Failure> {
     match &status.failure {
         Some(failure) => Err(Failure::General(format!(

@@ -1,5 +1,5 @@
-//! What systemd is told, where it has started this process: that it is ready, that it stops, and,
-//! as long as its tasks go on, that it lives.
+//! Tells systemd, if it has started this process, that the broker is ready, that it is stopping,
+//! and regularly that it is alive.
 
 use std::{
     os::{
@@ -18,18 +18,19 @@ use tracing::warn;
 
 use crate::{broker::Broker, config};
 
-/// Whoever started this process, if it is to be told.
+/// The supervisor to tell, if there is one.
 pub(super) struct Supervisor(Option<Arc<Ears>>);
 
 struct Ears {
     socket: UnixDatagram,
     address: SocketAddr,
-    /// How often it wants to hear that the process lives, at least.
+    /// The longest interval between messages that the process is alive.
     watchdog: Option<Duration>,
 }
 
 impl Supervisor {
-    /// The one that the environment names. One that cannot be told is not there.
+    /// Finds the supervisor that the environment names. If its socket cannot be used, it is
+    /// ignored.
     pub(super) fn find() -> Self {
         let Some(config::Supervisor { socket, watchdog }) = config::supervisor() else {
             return Self(None);
@@ -40,7 +41,7 @@ impl Supervisor {
         };
         let ears = address.and_then(|address| {
             let socket = UnixDatagram::unbound()?;
-            // Whoever is slow to hear holds up nobody: what is said comes again, or is the last.
+            // Nothing waits for a slow supervisor: messages are repeated, except for the last one.
             socket.set_nonblocking(true)?;
             Ok(Ears {
                 socket,
@@ -57,18 +58,18 @@ impl Supervisor {
         }
     }
 
-    /// The broker takes calls.
+    /// Tells that the broker takes calls.
     pub(super) fn ready(&self) {
         self.say("READY=1\nSTATUS=it takes calls");
     }
 
-    /// The broker finishes what is under way.
+    /// Tells that the broker is finishing the calls under way.
     pub(super) fn stopping(&self) {
         self.say("STOPPING=1\nSTATUS=it finishes what is under way");
     }
 
-    /// Says that the process lives twice as often as it must, until its storage has failed, or the
-    /// handle is aborted.
+    /// Tells regularly, twice as often as required, that the process is alive, until the storage
+    /// has failed or the handle is aborted.
     pub(super) fn watch(&self, broker: Arc<Broker>) -> Option<JoinHandle<()>> {
         let ears = Arc::clone(self.0.as_ref()?);
         let mut period = interval(ears.watchdog? / 2);
@@ -89,7 +90,7 @@ impl Supervisor {
 
 impl Ears {
     fn say(&self, state: &str) {
-        // One that does not hear any more has ended, or will end this process.
+        // A supervisor that does not receive this has ended, or will kill this process.
         self.socket
             .send_to_addr(state.as_bytes(), &self.address)
             .ok();

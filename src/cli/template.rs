@@ -1,10 +1,10 @@
-//! Records as a template says: letters behind `%`, those of kcat, and escapes behind `\`.
+//! Formats records by a template: letters behind `%`, as in kcat, and escapes behind `\`.
 
 use std::io::Write as _;
 
 use crate::types::{PartitionId, RecordView};
 
-/// What `--format` may be, for `--help`.
+/// The description of `--format` for `--help`.
 pub(super) const LETTERS: &str = "\
 value: each value and a newline, byte for byte; tombstones are left out
 json: each record as a JSON object, one a line
@@ -21,7 +21,7 @@ a template: nothing is added to it, not even a newline; what a record does not h
 
 [default: value; with --json: json]";
 
-/// A template, taken apart.
+/// A parsed template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Template(Vec<Piece>);
 
@@ -42,11 +42,11 @@ enum Piece {
 }
 
 impl Template {
-    /// Takes a template apart, for records of this topic.
+    /// Parses a template, for records of this topic.
     ///
     /// # Errors
     ///
-    /// What in it is not known.
+    /// If a letter or an escape is unknown.
     pub(super) fn parse(text: &str, topic: &str) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut literal = Vec::new();
@@ -76,7 +76,7 @@ impl Template {
         Ok(Self(pieces))
     }
 
-    /// Adds a record, as the template says.
+    /// Adds a record in the format of the template.
     pub(super) fn render(
         &self,
         out: &mut Vec<u8>,
@@ -139,7 +139,7 @@ impl Piece {
     }
 }
 
-/// When it happened, or else when the broker took it.
+/// The timestamp of a record; if it has none, the append time.
 pub(super) fn timestamp_ms(record: &RecordView<'_>) -> i64 {
     let time = record.timestamp_ms.or(record.append_time_ms);
     time.unwrap_or_default()
@@ -167,7 +167,7 @@ fn headers(out: &mut Vec<u8>, record: &RecordView<'_>) {
     }
 }
 
-/// The byte that an escape stands for, whose backslash has been taken.
+/// The byte for an escape, whose backslash was read already.
 fn escaped(rest: &mut std::slice::Iter<'_, u8>) -> Result<u8, String> {
     match rest.next() {
         Some(b'n') => Ok(b'\n'),

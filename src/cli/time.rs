@@ -1,4 +1,4 @@
-//! Times and places as people and files write them; the only use of jiff.
+//! Parses and formats times and places. The only use of jiff.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::{
 
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
-/// What a number that is a time may be: from the start of 1990 to the end of 2100. Whichever unit
-/// a number is in, in any other one it lies far outside.
+/// The range in which a number is accepted as a time: the years 1990 to 2100. A number in this
+/// range for one unit is far outside for all others, so a wrong unit is noticed.
 const PLAUSIBLE_MS: std::ops::Range<i128> = 631_152_000_000..4_133_980_800_000;
 
-/// What a number counts since 1970-01-01T00:00:00Z.
+/// The unit of a number that counts since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum TimeUnit {
     /// Seconds
@@ -52,7 +52,7 @@ impl TimeUnit {
         }
     }
 
-    /// As on the command line, and in words.
+    /// The name on the command line, and the word in messages.
     const fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Seconds => ("s", "seconds"),
@@ -62,7 +62,7 @@ impl TimeUnit {
         }
     }
 
-    /// A decimal number of this unit, in whole milliseconds.
+    /// Converts a decimal number in this unit to whole milliseconds.
     fn milliseconds(self, number: &str) -> Option<i128> {
         let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
         let digits = whole.strip_prefix('-').unwrap_or(whole);
@@ -84,11 +84,11 @@ impl TimeUnit {
     }
 }
 
-/// A number of a unit as milliseconds; none if it is no decimal number.
+/// Converts a number in a unit to milliseconds; `None` if it is no decimal number.
 ///
 /// # Errors
 ///
-/// If it would be a time before 1990 or after 2100, which is most likely another unit.
+/// If the time would be before 1990 or after 2100, because then the unit is most likely wrong.
 pub(super) fn time_of_number(number: &str, unit: TimeUnit) -> Option<Result<i64, String>> {
     let milliseconds = unit.milliseconds(number)?;
     if PLAUSIBLE_MS.contains(&milliseconds) {
@@ -109,7 +109,7 @@ pub(super) fn time_of_number(number: &str, unit: TimeUnit) -> Option<Result<i64,
     )))
 }
 
-/// The one unit in which a number is a time from 1990 to 2100, and that time.
+/// The only unit in which a number is a time from 1990 to 2100, and that time.
 fn plausible(number: &str) -> Option<(TimeUnit, String)> {
     for unit in TimeUnit::ALL {
         let milliseconds = unit.milliseconds(number)?;
@@ -121,7 +121,7 @@ fn plausible(number: &str) -> Option<(TimeUnit, String)> {
     None
 }
 
-/// Adds to the refusal of an offset that there is not what to do if it was meant as a time.
+/// Adds a hint to the error about an offset that does not exist, if the number could be a time.
 pub(super) fn explain_offset(failure: Failure, offset: Offset) -> Failure {
     let Some((unit, time)) = plausible(&offset.to_string()) else {
         return failure;
@@ -143,10 +143,10 @@ pub(super) fn explain_offset(failure: Failure, offset: Offset) -> Failure {
     }
 }
 
-/// Reads a time as milliseconds since 1970-01-01T00:00:00Z: RFC 3339 and what files have instead
-/// of it. Date and time are apart by `T` or a space; seconds, their fraction, the time and the zone
-/// may be missing; the zone is `Z`, `UTC`, `GMT` or an offset, with or without its colon and
-/// minutes. Without a zone it is UTC.
+/// Parses a time into milliseconds since 1970-01-01T00:00:00Z: RFC 3339, and common variations.
+/// Date and time may be separated by `T` or a space; seconds, their fraction, the time and the zone
+/// may be missing; the zone is `Z`, `UTC`, `GMT` or an offset, with or without colon and minutes.
+/// Without a zone it is UTC.
 pub(super) fn parse_time(text: &str) -> Option<i64> {
     let (civil, offset_seconds) = split_zone(text.trim())?;
     let civil: DateTime = civil.parse().ok()?;
@@ -154,9 +154,9 @@ pub(super) fn parse_time(text: &str) -> Option<i64> {
     i64::try_from(since.as_nanos().div_euclid(1_000_000)).ok()
 }
 
-/// Takes the zone off: what is before it, and how far it is ahead of UTC.
+/// Splits off the zone: returns the rest, and how many seconds the zone is ahead of UTC.
 fn split_zone(text: &str) -> Option<(&str, i64)> {
-    // As in `2013-01-01T06:17:00+01:00[Europe/Paris]`: the offset is what counts.
+    // In `2013-01-01T06:17:00+01:00[Europe/Paris]` the offset counts.
     let (text, is_annotated) = match text.split_once('[') {
         Some((text, annotation)) if annotation.ends_with(']') => (text, true),
         Some(_) => return None,
@@ -165,7 +165,7 @@ fn split_zone(text: &str) -> Option<(&str, i64)> {
     for utc in ["Z", "z", "UTC", "utc", "GMT"] {
         if let Some(civil) = text.strip_suffix(utc) {
             let (civil, offset) = split_offset(civil.trim_end())?;
-            // Some write `+0000 UTC`; with another offset it would be two zones.
+            // Some programs write `+0000 UTC`. With another offset the zone would be ambiguous.
             return (offset.unwrap_or(0) == 0).then_some((civil, 0));
         }
     }
@@ -176,20 +176,20 @@ fn split_zone(text: &str) -> Option<(&str, i64)> {
     }
 }
 
-/// Takes an offset off, if there is one behind the time.
+/// Splits off an offset behind the time, if there is one.
 fn split_offset(text: &str) -> Option<(&str, Option<i64>)> {
     let time = text.find(['T', 't', ' ']).unwrap_or(text.len());
     let Some(at) = text[time..].rfind(['+', '-']) else {
         return Some((text, None));
     };
     let (civil, offset) = text.split_at(time + at);
-    // Of two offsets it would not be known which one counts.
+    // With two offsets it would be unclear which one counts.
     let is_only_one = !civil[time..].contains(['+', '-']);
     let offset = offset_seconds(offset).filter(|_| is_only_one)?;
     Some((civil.trim_end(), Some(offset)))
 }
 
-/// Reads `+02`, `+0200`, `+02:00` or one with seconds.
+/// Parses an offset such as `+02`, `+0200`, `+02:00` or one with seconds.
 fn offset_seconds(text: &str) -> Option<i64> {
     let (sign, digits) = text.split_at(1);
     let parts: Vec<&str> = match digits.len() {
@@ -214,7 +214,8 @@ fn offset_seconds(text: &str) -> Option<i64> {
     Some(if sign == "-" { -seconds } else { seconds })
 }
 
-/// Reads a place: `earliest`, `latest`, an offset, a time, or so long before now, as `-1h`.
+/// Parses a place: `earliest`, `latest`, an offset, a time, or a duration before now, such as
+/// `-1h`.
 pub(super) fn parse_position(text: &str, now_ms: i64) -> Result<Position, String> {
     if let Some(ago) = text.strip_prefix('-').filter(|ago| !ago.starts_with('-')) {
         return before_now(text, ago, now_ms).map(Position::Timestamp);
@@ -238,7 +239,7 @@ pub(super) fn parse_position(text: &str, now_ms: i64) -> Result<Position, String
     })
 }
 
-/// The time that lies so long before now. A number without a unit is refused: it could be a count.
+/// The time this long before now. A number without a unit is refused, because it could be a count.
 fn before_now(text: &str, ago: &str, now_ms: i64) -> Result<i64, String> {
     let has_unit = ago.ends_with(|last: char| !last.is_ascii_digit());
     let millis = parse_millis(ago).ok().filter(|_| has_unit);
@@ -253,8 +254,8 @@ fn before_now(text: &str, ago: &str, now_ms: i64) -> Result<i64, String> {
         })
 }
 
-/// Writes milliseconds since 1970-01-01T00:00:00Z as RFC 3339 in UTC; as they are, where no year of
-/// four digits has them.
+/// Formats milliseconds since 1970-01-01T00:00:00Z as RFC 3339 in UTC; as a number if the year does
+/// not have four digits.
 pub(super) fn format_time(ms: i64) -> String {
     match EPOCH.checked_add(SignedDuration::from_millis(ms)) {
         Ok(time) if time.year() >= 0 => format!("{time:.3}Z"),
@@ -262,7 +263,7 @@ pub(super) fn format_time(ms: i64) -> String {
     }
 }
 
-/// A duration in the largest unit of which there is one, for people: `3 h`.
+/// Formats a duration in its largest unit, rounded down: `3 h`.
 pub(super) fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {

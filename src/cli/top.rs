@@ -1,4 +1,4 @@
-//! `taffrail top`: how topics and groups go on, looked at again and again.
+//! `taffrail top`: shows topics and groups again and again.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use crate::{
     types::parse_millis,
 };
 
-/// Clears a terminal, and begins at its top.
+/// Clears a terminal and moves its cursor to the top.
 const CLEAR: &str = "\u{1b}[H\u{1b}[2J\u{1b}[3J";
 
 /// A topic at one moment.
@@ -25,16 +25,16 @@ pub(super) struct Seen {
     pub(super) name: String,
     pub(super) id: String,
     pub(super) partitions: usize,
-    /// How many records were ever appended.
+    /// The sum of the high watermarks: how many records were ever appended.
     pub(super) end: u64,
     pub(super) bytes: u64,
 }
 
-/// A topic, and what has been appended to it since it was looked at before.
+/// A topic, and how fast it has grown since the last look.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Moved {
     pub(super) now: Seen,
-    /// Records in a second; none where it was not there before.
+    /// Records a second; `None` if the topic was not there at the last look.
     pub(super) rate: Option<f64>,
 }
 
@@ -49,7 +49,7 @@ pub(super) async fn run(flags: TopFlags, env: Env) -> Result<(), Failure> {
     let mut looked_at = env.clock.elapsed();
     let mut left = flags.count;
     while left != Some(0) {
-        // Over, when nobody reads it any more.
+        // End when the reader of the output has closed it.
         tokio::select! {
             _ = ticks.tick() => {}
             error = output::unread() => return Err(error.into()),
@@ -73,7 +73,7 @@ async fn look_at_topics(client: &Client, most: u32) -> Result<Vec<Seen>, Failure
     let topics = client.topics();
     let mut seen = Vec::new();
     for topic in topics.list_page("", "", most).await?.topics {
-        // One that was deleted meanwhile is not shown.
+        // A topic that was deleted meanwhile is left out.
         let Ok((topic, partitions)) = topics.describe(&topic.name).await else {
             continue;
         };
@@ -89,8 +89,7 @@ async fn look_at_topics(client: &Client, most: u32) -> Result<Vec<Seen>, Failure
     Ok(seen)
 }
 
-/// What topics have got since they were looked at before, by their ids, in the time that has
-/// passed.
+/// Compares topics with the last look, by their ids, to get their rates.
 pub(super) fn compare(
     before: &mut BTreeMap<String, u64>,
     topics: Vec<Seen>,

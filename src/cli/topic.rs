@@ -140,7 +140,7 @@ async fn describe(topics: &Topics, name: &str, json: bool) -> Result<(), Failure
     scrub_table(&partitions)
 }
 
-/// How far partitions have been verified, if there was something to verify.
+/// Prints up to where partitions were verified, if any of them was.
 fn scrub_table(partitions: &[Partition]) -> Result<(), Failure> {
     let mut rows = Vec::new();
     for partition in partitions {
@@ -163,7 +163,7 @@ fn scrub_table(partitions: &[Partition]) -> Result<(), Failure> {
     Ok(output::table(headings, &rows)?)
 }
 
-/// Some of the damaged places, and how many more there are.
+/// Lists the first damaged ranges, and how many more there are.
 fn damaged_text(damaged: &[Range<Offset>]) -> String {
     const SHOWN: usize = 5;
     let mut places = Vec::new();
@@ -180,7 +180,7 @@ fn damaged_text(damaged: &[Range<Offset>]) -> String {
     places.join(", ")
 }
 
-/// What compression has made of partitions, if of any, and what is in its way.
+/// Prints how far partitions are compressed, or what prevents it.
 fn compression_table(partitions: &[Partition]) -> Result<(), Failure> {
     let mut rows = Vec::new();
     for partition in partitions {
@@ -206,7 +206,7 @@ fn compression_table(partitions: &[Partition]) -> Result<(), Failure> {
     )?)
 }
 
-/// How far partitions have been compacted, if their topic is.
+/// Prints up to where partitions are compacted, if the topic is.
 fn compaction_table(partitions: &[Partition]) -> Result<(), Failure> {
     let mut rows = Vec::new();
     for partition in partitions {
@@ -244,7 +244,7 @@ async fn compact(topics: &Topics, name: &str, wait: bool, json: bool) -> Result<
         false => topics.compact(name).await,
     };
     match asked {
-        // It may have had trims of entities that were waiting; now it has none.
+        // The topic had trims of entities to complete when the call began, and has none now.
         Err(error) if error.reason() == Some("NOT_COMPACTED") => {
             return nothing_to_compact(name, json);
         }
@@ -268,7 +268,7 @@ async fn compact(topics: &Topics, name: &str, wait: bool, json: bool) -> Result<
     compaction_table(&partitions)
 }
 
-/// Says so of a topic whose compaction would remove nothing.
+/// Says that compaction has nothing to remove in this topic.
 fn nothing_to_compact(name: &str, json: bool) -> Result<(), Failure> {
     if json {
         return Ok(output::json(&json!({ "topic": name, "asked": false }))?);
@@ -278,7 +278,7 @@ fn nothing_to_compact(name: &str, json: bool) -> Result<(), Failure> {
     ))?)
 }
 
-/// The settings that are to be changed.
+/// The settings to change.
 struct Changes<'a> {
     set: Vec<(&'a str, &'a str)>,
     reset: Vec<&'a str>,
@@ -303,7 +303,7 @@ async fn preview_alter(
     show_removals(name, &removals.await?, json)
 }
 
-/// Says what would be removed.
+/// Prints what would be removed.
 pub(super) fn show_removals(name: &str, removals: &[Removal], json: bool) -> Result<(), Failure> {
     if json {
         let removals: Vec<Value> = removals.iter().map(removal_json).collect();
@@ -369,7 +369,7 @@ async fn alter(
 }
 
 async fn delete(topics: &Topics, name: &str, yes: bool, json: bool) -> Result<(), Failure> {
-    // Nobody is asked about a topic that there is not.
+    // If the topic does not exist, that is said before asking.
     topics.describe(name).await?;
     tokio::task::block_in_place(|| {
         let consequence = "All its records are gone then, for good.";
@@ -399,7 +399,7 @@ async fn add_partitions(
     ))?)
 }
 
-/// Takes `KEY=VALUE` apart. A key that comes twice is refused: only one of its values can be meant.
+/// Splits `KEY=VALUE`. A key that is given twice is refused, because only one value can be meant.
 pub(super) fn assignments(texts: &[String]) -> Result<Vec<(&str, &str)>, Failure> {
     let mut assignments: Vec<(&str, &str)> = Vec::new();
     for text in texts {

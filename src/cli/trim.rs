@@ -1,4 +1,4 @@
-//! `taffrail topic trim`: the records before a place go, of one partition or of all.
+//! `taffrail topic trim`: removes the records before a place, in one partition or in all.
 
 use serde_json::{Value, json};
 
@@ -12,17 +12,17 @@ use crate::{
     types::{Offset, PartitionId, Position},
 };
 
-/// What is to be trimmed.
+/// A trim as it was asked for.
 pub(super) struct Trim {
     pub(super) name: String,
-    /// None: all.
+    /// `None` for all partitions.
     pub(super) partition: Option<PartitionId>,
     pub(super) before: Position,
-    /// Also what is held for a group.
+    /// Whether to remove records that are held for a group, too.
     pub(super) force: bool,
 }
 
-/// What `--before` says.
+/// Parses `--before`.
 pub(super) fn parse(text: &str, now_ms: i64) -> Result<Position, Failure> {
     parse_position(text, now_ms).map_err(|problem| Failure::Usage(format!("--before: {problem}")))
 }
@@ -58,7 +58,7 @@ impl Trim {
         ))?)
     }
 
-    /// Says what would go.
+    /// Prints what would be removed.
     pub(super) async fn preview(&self, client: &Client, json: bool) -> Result<(), Failure> {
         let topics = client.topics();
         let mut removals = Vec::new();
@@ -69,7 +69,7 @@ impl Trim {
         show_removals(&self.name, &removals, json)
     }
 
-    /// The first offset to keep, of each partition that is trimmed.
+    /// The first offset to keep in each partition.
     async fn places(&self, client: &Client) -> Result<Vec<(PartitionId, Offset)>, Failure> {
         match (self.before, self.partition) {
             (Position::Offset(offset), Some(partition)) => return Ok(vec![(partition, offset)]),
@@ -100,7 +100,7 @@ impl Trim {
         }
     }
 
-    /// Why not all is trimmed, and what is.
+    /// Explains why not everything was trimmed, and what was.
     fn failed(&self, error: Error, before: Offset, trimmed: &[(PartitionId, Offset)]) -> Failure {
         if trimmed.is_empty() {
             return match self.before {

@@ -1,13 +1,13 @@
-//! `taffrail version`: which program this is.
+//! `taffrail version`: prints the version of the program.
 
 use serde_json::json;
 
 use super::{Failure, flags::VersionFlags, output};
 
-/// The version, with the commit where it is known: `build.rs` puts it together.
+/// The version with the commit, if it is known; made by `build.rs`.
 pub(super) const TEXT: &str = env!("VERSION_TEXT");
 
-/// The commit that it was built from; empty where the build did not know it.
+/// The commit that the program was built from; empty if it is unknown.
 pub(super) const COMMIT: &str = env!("BUILT_FROM_COMMIT");
 
 pub(super) fn run(flags: &VersionFlags) -> Result<(), Failure> {

@@ -1,11 +1,10 @@
 //! Consumer groups that commit while something else is measured (`bench produce --groups`).
 //!
-//! What they cost is told in three ways, each beside the same load without them. How many appends
-//! there are, and how long they take: commits of the groups' clients take processors from appends
-//! too, where both share the machine. What the broker takes of processors for a gigabyte in all:
-//! the calls of the commits are in that, at what a small call costs. And what its journal thread
-//! takes, on which an append is written, synced and applied: what commits take of that, appends
-//! wait for.
+//! Their cost is shown in three figures, each beside the same load without them: the rate and
+//! latency of appends, which share the processors with the groups' clients if both run on one
+//! machine; the broker's CPU time for each gigabyte appended, which includes the calls of the
+//! commits; and the CPU time of its journal thread, because appends wait for whatever that thread
+//! does.
 
 use std::time::Duration;
 
@@ -28,11 +27,11 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// How many groups share a connection.
 const GROUPS_OF_CONNECTION: u32 = 10;
 
-/// The offsets that a group can commit, one after the other: more than it does in a measurement,
-/// and no more than one append may have.
+/// How many offsets a group can commit one after the other: more than it does in a measurement, and
+/// no more than one append may have records.
 const RECORDS: usize = MAX_RECORDS_PER_APPEND;
 
-/// Groups of one member each, which commit offsets of a topic of their own.
+/// Groups with one member each, which commit offsets of a topic of their own.
 pub(super) struct Committing {
     stop: watch::Sender<bool>,
     groups: Vec<JoinHandle<Result<u64, Failure>>>,
@@ -40,13 +39,13 @@ pub(super) struct Committing {
     topic: String,
 }
 
-/// The topic of the groups beside the one that is measured.
+/// The name of the groups' topic, made from that of the measured topic.
 pub(super) fn topic_beside(measured: &str) -> String {
     format!("{measured}-groups")
 }
 
 impl Committing {
-    /// Makes the groups, and lets them commit.
+    /// Creates the groups and begins to commit.
     pub(super) async fn start(bench: &Bench<'_>) -> Result<Self, Failure> {
         let topic = topic_beside(&bench.topic);
         let topics = bench.client.topics();
@@ -63,7 +62,7 @@ impl Committing {
         let (stop, stopped) = watch::channel(false);
         let mut groups = Vec::new();
         for ((member, first), number) in members.into_iter().zip(0..) {
-            // They do not commit at the same moments.
+            // The commits of the groups are spread over the interval.
             let wait = INTERVAL * number / bench.plan.groups;
             groups.push(tokio::spawn(commit(member, first, wait, stopped.clone())));
         }
@@ -75,7 +74,7 @@ impl Committing {
         })
     }
 
-    /// Ends them. Returns how many commits they have made.
+    /// Stops committing. Returns the number of commits.
     pub(super) async fn end(self) -> Result<u64, Failure> {
         self.stop.send_replace(true);
         let mut commits = 0;
@@ -96,7 +95,7 @@ async fn append(client: &Client, topic: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A group of its own, with what its member commits first.
+/// Joins a group of its own, and returns what the member commits first.
 async fn join(client: &Client, topic: &str, number: u32) -> Result<(Member, GroupOffset), Failure> {
     let group = format!("{topic}-{number}");
     let member = client.member(&group).topic(topic).credit(1, 1);
@@ -110,7 +109,7 @@ async fn join(client: &Client, topic: &str, number: u32) -> Result<(Member, Grou
     }
 }
 
-/// Commits one offset after the other. Returns how many.
+/// Commits one offset after the other until it is stopped. Returns how many.
 async fn commit(
     mut member: Member,
     mut next: GroupOffset,

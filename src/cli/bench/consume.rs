@@ -1,5 +1,5 @@
-//! The load of `bench consume`, and the check of what was appended: the whole topic is read and
-//! compared.
+//! The load of `bench consume`, which is also the check of everything appended: the whole topic is
+//! read and compared.
 
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ pub(super) async fn check(bench: &Bench<'_>) -> Result<(), Failure> {
     run(bench, 1).await.map(drop)
 }
 
-/// Reads and compares everything that was measured; the latencies are how long each batch was
+/// Reads and compares everything that was appended. The latencies are the times that each batch was
 /// waited for.
 async fn read(
     mut read: Read,

@@ -1,5 +1,4 @@
-//! The load of `bench entity`: entities are read by their keys, at random, and every record is
-//! compared.
+//! The load of `bench entity`: reads entities by random keys, and compares every record.
 
 use std::sync::Arc;
 
@@ -17,12 +16,12 @@ use crate::{
     types::{Position, Version},
 };
 
-/// How often an empty call is made to know what the way there and back takes.
+/// How many empty calls are made to measure the round trip.
 const ROUND_TRIPS: u32 = 1_000;
 
 pub(super) async fn run(bench: &mut Bench<'_>, plan: EntityReads) -> Result<Run, Failure> {
-    // All entities' first records, then all their second ones: each entity is spread over the whole
-    // log.
+    // First the first records of all entities, then all second ones, so that each entity is spread
+    // over the whole log.
     let records = plan.entities * u64::from(plan.records_per_entity);
     let payload = Arc::clone(&bench.payload);
     preload::append(bench, records, bench.plan.records, |number, made| {
@@ -72,7 +71,7 @@ pub(super) async fn run(bench: &mut Bench<'_>, plan: EntityReads) -> Result<Run,
     })
 }
 
-/// The median of calls for which the broker has next to nothing to do.
+/// The median time of calls for which the broker does almost nothing.
 async fn round_trip(bench: &Bench<'_>) -> Result<std::time::Duration, Failure> {
     let client = bench.server.connect().await?;
     let mut latencies = Latencies::new();
@@ -84,7 +83,7 @@ async fn round_trip(bench: &Bench<'_>) -> Result<std::time::Duration, Failure> {
     Ok(latencies.quantile(0.5))
 }
 
-/// One client, on a connection of its own.
+/// A client with a connection of its own.
 struct Reader {
     client: Client,
     topic: String,
@@ -162,7 +161,7 @@ fn write_key(key: &mut Vec<u8>, entity: u64) {
     write!(key, "entity-{entity:010}").expect("a vector takes everything");
 }
 
-/// The value of an entity's record that has so many before it.
+/// Writes the value of the entity's record that comes after this many others.
 fn write_value(payload: &Payload, value: &mut Vec<u8>, entity: u64, before: u64) {
     payload.write(
         value,

@@ -1,4 +1,4 @@
-//! What the machine can do, measured the way the broker would use it.
+//! Measures what the machine can do, with the operations that the broker uses.
 
 use std::{
     io::{self, Read, Write},
@@ -17,32 +17,32 @@ use crate::{
     env::{AlignedBuffer, Env, File, Open},
 };
 
-/// How much is written in sequence, and in which steps: a step is what one sync takes.
+/// How many bytes are written sequentially, and how many for each sync.
 const SEQUENTIAL_BYTES: u64 = 512 << 20;
 const STEP_BYTES: usize = 1 << 20;
 
-/// How many small synced writes, and of how many bytes.
+/// How many small synced writes are made, and how large they are.
 const SMALL_WRITES: u64 = 1000;
 const SMALL_BYTES: usize = 4096;
 
-/// How much goes over loopback.
+/// How many bytes are sent over loopback.
 const LOOPBACK_BYTES: u64 = 1 << 30;
 
-/// The limits, in MB/s and as the time of one write and sync.
+/// The machine's limits: rates in MB/s, and the time of one write with its sync.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Machine {
     /// Sequential writes of 1 MiB into a preallocated file, each synced: the figure for the disk.
     pub(super) disk: f64,
-    /// The same past the operating system's cache, into a file that has been written before.
+    /// The same with direct I/O, into a file that was written before.
     pub(super) disk_direct: f64,
     /// The median of one write of 4 KiB and its sync, in a preallocated file.
     pub(super) small_sync: Duration,
-    /// One TCP stream.
+    /// The rate of one TCP stream.
     pub(super) loopback: f64,
 }
 
 impl Machine {
-    /// Takes some seconds, and some room in the directory for as long.
+    /// Measures all limits. Takes some seconds, and some disk space for that time.
     pub(super) fn measure(env: &Env, scratch: &Scratch) -> Result<Self, Failure> {
         let disk = |error: io::Error| {
             Failure::General(format!(
@@ -63,8 +63,8 @@ impl Machine {
         })
     }
 
-    /// Each limit's own median: it is measured anew before every run, because a machine that others
-    /// use as well is not the same a minute later.
+    /// The median of each limit. They are measured before every run, because other users of the
+    /// machine change them from minute to minute.
     pub(super) fn medians(machines: &[Self]) -> Self {
         Self {
             disk: median(machines, |machine| machine.disk),
@@ -97,7 +97,7 @@ fn measure_disk(env: &Env, scratch: &Scratch) -> io::Result<(f64, f64, Duration)
     Ok((buffered, direct, latencies.quantile(0.5)))
 }
 
-/// A file with room on disk for all of it, so that nothing is allocated while it is measured.
+/// Creates a file with all its space reserved, so that nothing is allocated while it is measured.
 fn preallocated(env: &Env, path: &std::path::Path, bytes: u64) -> io::Result<Arc<dyn File>> {
     let file = env.files.open(path, Open::Create)?;
     file.allocate(bytes)?;
@@ -105,7 +105,7 @@ fn preallocated(env: &Env, path: &std::path::Path, bytes: u64) -> io::Result<Arc
     Ok(file)
 }
 
-/// Writes the file from its start to its end, syncing each step; in MB/s.
+/// Writes a file from start to end, with a sync after each step; returns MB/s.
 fn write_in_steps(env: &Env, scratch: &Scratch, file: &dyn File) -> io::Result<f64> {
     let mut step = AlignedBuffer::with_capacity(STEP_BYTES);
     step.extend(&vec![7; STEP_BYTES]);

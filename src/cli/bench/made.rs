@@ -1,4 +1,5 @@
-//! What a measurement makes: files, a process, a topic. It is removed however the measurement ends.
+//! What a measurement creates: files, a process, a topic. They are removed however the measurement
+//! ends.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -11,20 +12,21 @@ use crate::{
     env::Env,
 };
 
-/// How long a broker that is not ours has to delete a topic.
+/// How long a broker that this command has not started may take to delete a topic.
 const DELETE: Duration = Duration::from_secs(10);
 
 pub(super) struct Made {
     scratch: Arc<Scratch>,
-    /// Writes into the scratch directory, on a thread of its own.
+    /// The measurement of the machine, which writes to the scratch directory on a thread of its
+    /// own.
     measuring: Option<JoinHandle<Result<Machine, Failure>>>,
     own: Option<OwnBroker>,
-    /// The topics of a measurement, from before they are created until they are deleted.
+    /// The topics of the measurement, listed before they are created and until they are deleted.
     topics: Vec<(Server, String)>,
 }
 
 impl Made {
-    /// Makes a directory for files, to begin with.
+    /// Creates a directory for files.
     pub(super) fn create(env: &Env, parent: &Path) -> Result<Self, Failure> {
         Ok(Self {
             scratch: Arc::new(Scratch::create(env, parent)?),
@@ -54,12 +56,12 @@ impl Made {
         measured.expect("measuring the machine does not panic")
     }
 
-    /// A topic is going to be created.
+    /// Notes a topic that is about to be created.
     pub(super) fn expect_topic(&mut self, server: &Server, topic: &str) {
         self.topics.push((server.clone(), topic.to_owned()));
     }
 
-    /// All that were created have been deleted.
+    /// Notes that all topics were deleted.
     pub(super) fn forget_topics(&mut self) {
         self.topics.clear();
     }
@@ -68,12 +70,12 @@ impl Made {
     pub(super) async fn remove(mut self, stop: &mut Stop) -> Vec<String> {
         self.scratch.give_up();
         if let Some(measuring) = self.measuring.take() {
-            // What it measured is of no use any more.
+            // Its result is not needed any more.
             let _ = measuring.await;
         }
         let mut left = Vec::new();
         match self.own.take() {
-            // Topics go with the files.
+            // This command's own broker is stopped, and its topics are removed with its files.
             Some(own) => tokio::task::block_in_place(|| drop(own)),
             None => {
                 for (server, topic) in &self.topics {
@@ -88,7 +90,7 @@ impl Made {
     }
 }
 
-/// Deletes the topic, if it is there. Returns what is left, and why.
+/// Deletes the topic, if it exists. Returns its name with the reason if it could not.
 async fn delete(server: &Server, topic: &str, stop: &mut Stop) -> Option<String> {
     let delete = async {
         server

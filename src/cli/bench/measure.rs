@@ -1,4 +1,4 @@
-//! What one run has measured.
+//! The measurements of one run.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,31 +10,31 @@ use crate::env::Clock;
 #[derive(Clone, Debug)]
 pub(super) struct Latencies(Histogram<u64>);
 
-/// How many records went how fast.
+/// How many records were handled, and how fast.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
     pub(super) records: u64,
     pub(super) bytes: u64,
     pub(super) took: Duration,
-    /// Of requests, or, for a read of a topic, of batches.
+    /// The latencies of requests; for reads of a topic, of batches.
     pub(super) latencies: Latencies,
-    /// What an empty call takes, where that is the measure.
+    /// The time of an empty call, if the load's latency is compared with it.
     pub(super) round_trip: Option<Duration>,
-    /// The time on processors that the broker took, if it was started for the measurement.
+    /// The broker's CPU time, if this command has started it.
     pub(super) broker_cpu: Option<BrokerCpu>,
-    /// The commits of consumer groups, where some were to be made meanwhile.
+    /// The number of commits by consumer groups, if some committed meanwhile.
     pub(super) commits: Option<u64>,
-    /// What it is compared with.
+    /// The run that this one is compared with.
     pub(super) beside: Option<Box<Self>>,
 }
 
-/// Time on processors that a broker took.
+/// CPU time of a broker.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct BrokerCpu {
     pub(super) all: Duration,
-    /// Of that, the thread that writes the journal, and applies what is written.
+    /// The part of the journal thread, which writes and applies entries.
     pub(super) journal: Duration,
-    /// Of that, the threads of calls.
+    /// The part of the threads on which calls run.
     pub(super) calls: Duration,
 }
 
@@ -63,7 +63,7 @@ impl Latencies {
         self.0.add(&other.0).expect("all have the same bounds");
     }
 
-    /// The latency that this part of all requests stays within.
+    /// The latency that this share of the requests did not exceed.
     pub(super) fn quantile(&self, part: f64) -> Duration {
         Duration::from_micros(self.0.value_at_quantile(part))
     }
@@ -78,7 +78,7 @@ impl Latencies {
 }
 
 impl Run {
-    /// This, compared with another.
+    /// The same run, to be compared with another.
     pub(super) fn beside(self, other: Self) -> Self {
         Self {
             beside: Some(Box::new(other)),
@@ -103,7 +103,7 @@ impl Run {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
-    /// Time on processors a gigabyte, in milliseconds.
+    /// CPU time for each gigabyte, in milliseconds.
     pub(super) fn cpu_ms_per_gigabyte(&self, of: impl Fn(BrokerCpu) -> Duration) -> Option<f64> {
         let gigabytes = self.bytes as f64 / 1e9;
         self.broker_cpu
@@ -135,7 +135,7 @@ impl Stopwatch {
     }
 }
 
-/// The middle one of a figure; of an even number, the lower one of the two in the middle.
+/// The median of a figure; for an even number of values, the lower of the two in the middle.
 pub(super) fn median<F, T: PartialOrd>(figures: &[F], of: impl Fn(&F) -> T) -> T {
     let mut values: Vec<T> = figures.iter().map(of).collect();
     values.sort_by(|a, b| a.partial_cmp(b).expect("a figure is a number"));

@@ -1,5 +1,5 @@
-//! The load of `bench consume --members`: a group whose members share the partitions of a topic,
-//! beside as many plain reads that follow and share them as well.
+//! The load of `bench consume --members`: the members of a group share the partitions of a topic,
+//! and, for comparison, as many plain reads share them as well.
 
 use std::{
     sync::{
@@ -27,7 +27,7 @@ use crate::{
 /// How long a group may take to give every member its share.
 const ASSIGNED: Duration = Duration::from_secs(30);
 
-/// Appends the topic, and lets both read it, which of them first by turns.
+/// Fills the topic and lets the group and the plain reads read it. They take turns at which begins.
 pub(super) async fn run(bench: &Bench<'_>, members: u32) -> Result<Run, Failure> {
     let group = join(bench, members).await?;
     produce::run(bench).await?;
@@ -40,7 +40,7 @@ pub(super) async fn run(bench: &Bench<'_>, members: u32) -> Result<Run, Failure>
     }
 }
 
-/// A group whose members have their shares, and ask for no records yet: the topic has none.
+/// A group whose members have got their partitions and ask for no records yet.
 async fn join(bench: &Bench<'_>, members: u32) -> Result<Vec<Member>, Failure> {
     let mut group = Vec::new();
     for _ in 0..members {
@@ -52,7 +52,8 @@ async fn join(bench: &Bench<'_>, members: u32) -> Result<Vec<Member>, Failure> {
     let assigned = async {
         while !has_shares(&group, share) {
             for member in &mut group {
-                // It takes what it is told, and hands over what it is to; there are no records.
+                // The members only take their assignments and hand over partitions; the topic has
+                // no records yet.
                 let told = timeout(Duration::from_millis(10), member.next_batch()).await;
                 told.unwrap_or(Ok(None))?;
             }
@@ -86,7 +87,7 @@ async fn read_as_group(bench: &Bench<'_>, group: Vec<Member>) -> Result<Run, Fai
     Ok(run)
 }
 
-/// Reads what the member is sent until the group has come to the end; then the member leaves.
+/// Reads as a member until the group has read everything; then the member leaves.
 async fn read_as_member(
     mut member: Member,
     mut progress: Progress,
@@ -109,7 +110,7 @@ async fn read_as_member(
         let seen = compare(&mut check, batch.next.partition, batch.records())?;
         progress.add(seen);
     }
-    // What it has handled is committed by that.
+    // Leaving commits what was handled.
     tokio::spawn(member.leave());
     Ok(latencies)
 }
@@ -143,7 +144,7 @@ async fn read_plainly(bench: &Bench<'_>, readers: u32) -> Result<Run, Failure> {
     Ok(run)
 }
 
-/// Reads so many records.
+/// Reads this many records.
 async fn follow(
     read: Read,
     expected: u64,
@@ -165,7 +166,7 @@ async fn follow(
     Ok(latencies)
 }
 
-/// Compares records with what was appended; how many there are.
+/// Compares records with those appended; returns how many they are.
 fn compare<'a>(
     check: &mut Check<'_>,
     partition: PartitionId,
@@ -186,7 +187,7 @@ fn did_not_come_back(problem: String) -> Failure {
     Failure::General(format!("what was appended did not come back: {problem}"))
 }
 
-/// How many records all have seen together.
+/// How many records all readers have seen together.
 #[derive(Clone)]
 struct Progress {
     payload: Arc<Payload>,
@@ -214,7 +215,7 @@ impl Progress {
     }
 
     async fn at_end(&mut self) {
-        // It is sent before the sender is gone.
+        // The end is signalled before the sender is dropped.
         let _ = self.end.wait_for(|is_end| *is_end).await;
     }
 
@@ -232,7 +233,7 @@ impl Progress {
     }
 }
 
-/// A measurement that has begun.
+/// A measurement under way.
 struct Measured<'a, 'b> {
     bench: &'a Bench<'b>,
     watch: Stopwatch,
@@ -248,7 +249,7 @@ impl<'a, 'b> Measured<'a, 'b> {
         }
     }
 
-    /// Waits until all have read what they are to.
+    /// Waits until all readers have read everything.
     async fn end(
         self,
         reading: Vec<JoinHandle<Result<Latencies, Failure>>>,

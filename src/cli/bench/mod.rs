@@ -1,11 +1,11 @@
-//! `taffrail bench`: how fast a broker is, beside what its machine can do.
+//! `taffrail bench`: measures how fast a broker is, beside what its machine can do.
 //!
-//! `plan.rs` is what was asked for; `payload.rs` makes records that can be recognised and checks
+//! `plan.rs` is what to measure; `payload.rs` makes records that can be recognised, and checks
 //! them; `produce.rs`, `consume.rs`, `members.rs` and `entity.rs` are the loads, `commits.rs` is a
-//! load beside one, and `preload.rs` is what is there before; `machine.rs` measures the machine;
-//! `report.rs` prints. The broker, unless one is named, is a process of its own (`own_broker.rs`),
-//! so that it and its clients share nothing but the machine. `made.rs` has all that is to be
-//! removed when it ends, however that is.
+//! second load beside one, and `preload.rs` fills topics before a measurement; `machine.rs`
+//! measures the machine; `report.rs` prints. Unless a broker is named, one is started as a process
+//! of its own (`own_broker.rs`), so that it shares nothing but the machine with its clients.
+//! `made.rs` removes everything in the end, whatever happened.
 
 mod commits;
 mod consume;
@@ -42,7 +42,7 @@ use payload::Payload;
 use plan::{Load, Plan};
 use report::Report;
 
-/// Records of a request that preloads: enough that its own cost does not count.
+/// Records in each request that fills a topic: so many that the cost of a request does not matter.
 const PRELOAD_REQUEST_RECORDS: u32 = 10_000;
 
 pub(super) async fn run(flags: BenchFlags, env: Env) -> Result<(), Failure> {
@@ -69,7 +69,7 @@ pub(super) async fn run(flags: BenchFlags, env: Env) -> Result<(), Failure> {
             signal,
         },
         Err(failure) => {
-            // The failure is told when the command ends.
+            // The command fails with this when everything is removed.
             said::remark(left);
             failure
         }
@@ -129,9 +129,9 @@ struct Bench<'a> {
     client: Client,
     topic: String,
     payload: Arc<Payload>,
-    /// How many measurements there were before: what is compared takes turns at being the first.
+    /// The number of earlier measurements: loads that are compared take turns at which is first.
     turn: u32,
-    /// Where each partition ended when the measurement began; empty if it was at the beginning.
+    /// The end of each partition when the measurement began; empty if the topic was.
     preloaded: Vec<(PartitionId, Offset)>,
 }
 
@@ -163,8 +163,8 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Carries the plan out, checks what the topic then holds, and deletes it. After a failure it
-    /// is left to whoever removes all that was made.
+    /// Runs the plan, checks the topic's records, and deletes the topic. After a failure, the
+    /// caller removes it.
     async fn run(mut self) -> Result<Run, Failure> {
         let run = self.measure().await?;
         self.client.topics().delete(&self.topic).await?;
@@ -190,7 +190,7 @@ impl<'a> Bench<'a> {
         Ok(run)
     }
 
-    /// Appends, while groups commit, if some are to.
+    /// Appends, while groups commit if the plan has groups.
     async fn produce(&self) -> Result<Run, Failure> {
         let committing = match self.plan.groups {
             0 => None,
@@ -205,7 +205,7 @@ impl<'a> Bench<'a> {
         Ok(run)
     }
 
-    /// The time on processors that the broker has taken so far, if it is our own.
+    /// The broker's CPU time so far, if this command has started the broker.
     fn broker_cpu(&self) -> Option<BrokerCpu> {
         self.own.as_ref().and_then(|own| own.cpu_time())
     }
@@ -243,7 +243,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Starts the broker anew, with nothing of its files in memory.
+    /// Restarts the broker with none of its files in the page cache.
     async fn restart_cold(&mut self) -> Result<(), Failure> {
         let Some(own) = &mut self.own else {
             return Err(Failure::Usage(

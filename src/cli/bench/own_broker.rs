@@ -1,4 +1,4 @@
-//! A broker for the measurement: `taffrail serve` as a second process.
+//! A broker for the measurement, started as `taffrail serve` in a second process.
 
 use std::{
     io::{self, BufRead, BufReader},
@@ -13,13 +13,13 @@ use crate::{
     env::{self, FileSystem},
 };
 
-/// How the system shows the broker's journal thread.
+/// The name of the broker's journal thread.
 const JOURNAL_THREAD: &str = "journal";
 
-/// And those on which its calls run.
+/// The name of the threads on which its calls run.
 const CALLS_THREADS: &str = "tokio-rt-worker";
 
-/// Ended when it is dropped; its data is not needed any more.
+/// The broker's process, killed when this is dropped, because its data is not needed any more.
 pub(super) struct OwnBroker {
     process: Child,
     url: String,
@@ -27,7 +27,8 @@ pub(super) struct OwnBroker {
 }
 
 impl OwnBroker {
-    /// Starts one on a free port. It takes connections when it [has said where](Self::listens).
+    /// Starts a broker on a free port. It takes connections once [`listens`](Self::listens) has
+    /// returned.
     pub(super) fn start(scratch: &Scratch) -> Result<Self, Failure> {
         let data_dir = scratch.path().join("data");
         Ok(Self {
@@ -59,7 +60,7 @@ impl OwnBroker {
         Ok(())
     }
 
-    /// Starts it anew, at the same address, with nothing of its files in memory.
+    /// Restarts it at the same address, with none of its files in the page cache.
     pub(super) async fn restart_cold(
         &mut self,
         files: &Arc<dyn FileSystem>,
@@ -78,7 +79,7 @@ impl OwnBroker {
         self.listens().await
     }
 
-    /// The time on processors that it has taken so far.
+    /// Its CPU time so far.
     pub(super) fn cpu_time(&self) -> Option<BrokerCpu> {
         let id = self.process.id();
         let threads = env::cpu_time_of_threads(id).unwrap_or_default();
@@ -126,7 +127,7 @@ fn drop_from_cache(files: &dyn FileSystem, dir: &Path) -> io::Result<()> {
 
 impl Drop for OwnBroker {
     fn drop(&mut self) {
-        // It may have ended by itself, which its clients have noticed.
+        // It may have ended already, which its clients have noticed.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,4 +1,4 @@
-//! Records that say which one they are, and the check that every one has come back.
+//! Records that can be recognised, and the check that each has come back once.
 
 use std::io::Write;
 
@@ -8,16 +8,16 @@ use crate::types::{PartitionId, partition_of_key};
 /// The stamp at the start of a value: the client in 4 bytes, the number of its record in 8.
 const STAMP: usize = 12;
 
-/// Values start at any byte of the pool but the last ones.
+/// How many positions of the pool a value may start at.
 const STARTS: usize = 1 << 20;
 
 /// How many keys are hot.
 const HOT_KEYS: u64 = 1_000;
 
-/// Makes values and knows them again. A value is its stamp and then a part of a pool of random
-/// bytes, which the stamp determines, so that the check compares every byte. A value too short for
-/// its stamp has the end of it. The key and the partition of a record follow from its client and
-/// number as well.
+/// Makes values, and recognises them. A value is a stamp and then a part of a pool of random bytes.
+/// The stamp decides which part, so that the check can compare every byte. A value shorter than a
+/// stamp is the end of one. The key and the partition of a record depend on its client and number,
+/// too.
 #[derive(Debug)]
 pub(super) struct Payload {
     pool: Vec<u8>,
@@ -42,7 +42,7 @@ impl Payload {
         }
     }
 
-    /// Puts the value of a client's record into a buffer.
+    /// Writes the value of a client's record into a buffer.
     pub(super) fn write(&self, value: &mut Vec<u8>, client: u32, number: u64) {
         let stamp = stamp(client, number);
         value.clear();
@@ -55,7 +55,7 @@ impl Payload {
         self.keys != Keys::None
     }
 
-    /// Puts the key of a client's record into a buffer, which is left empty if it has none.
+    /// Writes the key of a client's record into a buffer; leaves it empty if records have no keys.
     pub(super) fn write_key(&self, key: &mut Vec<u8>, client: u32, number: u64) {
         key.clear();
         let written = match self.keys {
@@ -70,13 +70,13 @@ impl Payload {
         written.expect("a vector takes everything");
     }
 
-    /// Which of the client's own entities a request is about.
+    /// Which of the client's own entities a request is for.
     pub(super) fn entity_of_request(&self, request: u64, client: u32, entities: u64) -> u64 {
         mixed(stamped(client, request)) % entities
     }
 
-    /// The partition of a client's record: that of its key, or, without keys, request after request
-    /// the next one.
+    /// The partition of a client's record: by its key, or without keys by request, one after the
+    /// other.
     pub(super) fn partition(&self, key: &[u8], number: u64) -> PartitionId {
         if self.is_keyed() {
             return partition_of_key(key, self.partitions);
@@ -121,12 +121,12 @@ pub(super) struct Check<'a> {
     /// The least number that may come next, by client and partition.
     next: Vec<u64>,
     seen: u64,
-    /// Where keys are put together.
+    /// A buffer for keys.
     key: Vec<u8>,
 }
 
 impl Check<'_> {
-    /// Looks at the next record of a partition; says what is wrong with it.
+    /// Checks the next record of a partition; fails with what is wrong with it.
     pub(super) fn record(
         &mut self,
         partition: PartitionId,
@@ -143,7 +143,7 @@ impl Check<'_> {
             ));
         }
         if value.len() < STAMP {
-            // It is too short to say which one it is; then only their number is compared.
+            // A value too short to recognise the record; only their number is checked.
             return Ok(());
         }
         let (stamp, filling) = value.split_at(STAMP);
@@ -180,7 +180,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Whether everything has been seen; each record on its own being right, the number says so.
+    /// Checks that all records were seen: since none comes twice, their number tells.
     pub(super) fn finish(&self) -> Result<(), String> {
         let expected = self.payload.all_records();
         if self.seen == expected {
@@ -190,7 +190,7 @@ impl Check<'_> {
         }
     }
 
-    /// How many records it was shown.
+    /// How many records were checked.
     pub(super) fn seen(&self) -> u64 {
         self.seen
     }
@@ -201,7 +201,7 @@ fn lane(payload: &Payload, client: u32, partition: PartitionId) -> usize {
     usize::try_from(lane).expect("there are as many lanes as fit memory")
 }
 
-/// A number that a client and one of its numbers share with no other.
+/// A number that no other pair of client and record has.
 fn stamped(client: u32, number: u64) -> u64 {
     u64::from(client) << 40 ^ number
 }
@@ -230,7 +230,7 @@ fn read_stamp(stamp: &[u8]) -> (u32, u64) {
     )
 }
 
-/// Bytes that do not compress, by Marsaglia's xorshift.
+/// Random bytes, which do not compress (Marsaglia's xorshift).
 fn random_bytes(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let mut bytes = Vec::with_capacity(len + 8);

@@ -1,4 +1,4 @@
-//! What to measure: the flags' meaning.
+//! What to measure, from the flags.
 
 use std::path::PathBuf;
 
@@ -11,24 +11,24 @@ use crate::{
     types::parse_bytes,
 };
 
-/// A measurement, to be carried out as often as `runs` says.
+/// A measurement, and how often to repeat it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) load: Load,
-    /// Bytes of each value.
+    /// The size of each value.
     pub(super) record_bytes: usize,
-    /// Records of each request.
+    /// The number of records in each request.
     pub(super) records: u32,
-    /// Connections that append, or, for entities, read.
+    /// The number of connections that append or, for entities, read.
     pub(super) clients: u32,
-    /// Tasks of each connection, which append at the same time.
+    /// The number of tasks on each connection, which append at the same time.
     pub(super) tasks: u32,
-    /// Requests of each task.
+    /// The number of requests that each task makes.
     pub(super) requests: u32,
     pub(super) keys: Keys,
-    /// Records that are in the topic before.
+    /// The number of records in the topic before the measurement.
     pub(super) preload: u64,
-    /// Consumer groups that commit meanwhile.
+    /// The number of consumer groups that commit meanwhile.
     pub(super) groups: u32,
     pub(super) partitions: u32,
     pub(super) settings: Vec<(String, String)>,
@@ -43,7 +43,7 @@ pub(super) enum Load {
     Consume {
         consumers: u32,
     },
-    /// Members of one consumer group, beside as many plain reads.
+    /// Members of one consumer group, beside the same number of plain reads.
     Members {
         members: u32,
     },
@@ -54,7 +54,7 @@ pub(super) enum Load {
     Entity(EntityReads),
 }
 
-/// Entities of which each has the same number of records, and how they are read.
+/// How entities are read, each of which has the same number of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EntityReads {
     pub(super) entities: u64,
@@ -69,11 +69,11 @@ pub(super) enum Keys {
     None,
     Hot,
     New,
-    /// All records of a request have the same key, out of so many that only one task uses.
+    /// All records of a request have one key, of this many that no other task uses.
     OfClient(u64),
 }
 
-/// Appends the topic of `bench consume`, whose own making is not measured.
+/// How many producers fill the topic of `bench consume`, which is not measured.
 const PRODUCERS_TO_CONSUME: u32 = 2;
 
 impl Plan {
@@ -177,7 +177,7 @@ impl Plan {
         }
     }
 
-    /// What every measurement has, with one client, which makes one request of one record.
+    /// What all measurements share; with one client that makes one request of one record.
     fn common(load: Load, flags: &LoadFlags) -> Result<Self, Failure> {
         let record_bytes = size("--record-bytes", &flags.record_bytes)?;
         let settings = assignments(&flags.set)?;
@@ -203,7 +203,7 @@ impl Plan {
         })
     }
 
-    /// As many requests as it takes for this many bytes.
+    /// Sets the number of requests so that this many bytes are appended.
     fn of_bytes(self, bytes: &str) -> Result<Self, Failure> {
         let bytes = size("--bytes", bytes)?;
         let requests = bytes.div_ceil(self.bytes()).max(1);
@@ -211,7 +211,7 @@ impl Plan {
         Ok(Self { requests, ..self })
     }
 
-    /// The same without what is measured beside it: what it is compared with.
+    /// The plan without the load beside it, for comparison.
     pub(super) fn alone(&self) -> Self {
         Self {
             groups: 0,
@@ -219,28 +219,28 @@ impl Plan {
         }
     }
 
-    /// How many append at the same time.
+    /// How many tasks append at the same time.
     pub(super) fn appending(&self) -> u32 {
         self.clients * self.tasks
     }
 
-    /// Records that one task appends.
+    /// The number of records that one task appends.
     pub(super) fn records_of_client(&self) -> u64 {
         u64::from(self.records) * u64::from(self.requests)
     }
 
-    /// All records that are appended and measured.
+    /// The number of all records that are appended and measured.
     pub(super) fn all_records(&self) -> u64 {
         self.records_of_client() * u64::from(self.appending())
     }
 
-    /// Bytes of all their values.
+    /// The size of all their values.
     pub(super) fn bytes(&self) -> u64 {
         self.all_records() * self.record_bytes as u64
     }
 }
 
-/// Clients, tasks of each, and all tasks.
+/// The number of clients, of the tasks of each, and of all tasks.
 fn tasks_of(clients: u32, tasks: u32) -> Result<(u32, u32, u32), Failure> {
     let clients = at_least_one("--clients", clients)?;
     let tasks = at_least_one("--tasks", tasks)?;

@@ -1,4 +1,4 @@
-//! What is in the topic before anything is measured.
+//! Fills the topic before a measurement.
 
 use std::{
     collections::VecDeque,
@@ -14,17 +14,17 @@ use crate::{
     client::{AppendHandle, Batch, Record},
 };
 
-/// Bytes of a request, at most, and one record more.
+/// Requests end at the first record behind this many bytes.
 const REQUEST_BYTES: usize = 4 << 20;
 
-/// A record, put together in buffers that are used again.
+/// Buffers for a record, which are used again.
 #[derive(Default)]
 pub(super) struct Made {
     pub(super) key: Vec<u8>,
     pub(super) value: Vec<u8>,
 }
 
-/// Makes a record with a key of its own and a value of 8 bytes.
+/// Makes a record with a new key and a value of 8 bytes.
 pub(super) fn one_of_a_new_key(number: u64, made: &mut Made) {
     made.key.clear();
     write!(made.key, "preloaded-{number:012x}").expect("a vector takes everything");
@@ -32,8 +32,7 @@ pub(super) fn one_of_a_new_key(number: u64, made: &mut Made) {
     made.value.extend(number.to_be_bytes());
 }
 
-/// Appends so many records with keys, in order, as fast as one connection allows, in requests of so
-/// many.
+/// Appends records with keys in order, as fast as one connection allows.
 pub(super) async fn append(
     bench: &Bench<'_>,
     records: u64,
@@ -57,10 +56,10 @@ pub(super) async fn append(
         let in_batch = full.len() as u64;
         match appender.append(full).await {
             Ok(handle) => under_way.push_back((in_batch, handle)),
-            // The answer that failed says why.
+            // The failure is in one of the answers.
             Err(_) => break,
         }
-        // The window makes sure that the first ones are answered before there are many.
+        // Answers are taken before there are many; the window limits what is under way.
         while under_way.len() > 64 {
             await_first(&mut under_way, &progress).await?;
         }
@@ -84,7 +83,7 @@ async fn await_first(
     Ok(())
 }
 
-/// A bar, only on a terminal.
+/// A progress bar, on a terminal only.
 fn progress(records: u64) -> ProgressBar {
     let bar = ProgressBar::new(records);
     let template = "loading {bar:40} {percent}% {human_pos}/{human_len} records {eta}";

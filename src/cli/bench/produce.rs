@@ -1,4 +1,4 @@
-//! Clients that append: one request after the other (`bench append`), or with a full window (`bench
+//! Clients that append: one request at a time (`bench append`), or with a full window (`bench
 //! produce`).
 
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use crate::{
     types::Version,
 };
 
-/// More than fit the window: the window is what limits.
+/// More requests than the window allows, so that only the window limits.
 const HANDLES: usize = 1024;
 
-/// Lets all clients of a plan append at the same time, with many requests under way.
+/// Runs all clients of a plan at the same time, with many requests under way.
 pub(super) async fn run(bench: &Bench<'_>) -> Result<Run, Failure> {
     run_producers(bench, Producer::stream).await
 }
 
-/// The same, each request when the one before is answered.
+/// The same, but each task sends a request when the one before was answered.
 pub(super) async fn run_one_by_one(bench: &Bench<'_>) -> Result<Run, Failure> {
     run_producers(bench, Producer::append_one_by_one).await
 }
@@ -75,9 +75,9 @@ struct Producer {
     number: u32,
     requests: u32,
     records: u32,
-    /// The version of each of its own entities, if it is to be expected.
+    /// The version of each of the task's own entities, if requests expect versions.
     versions: Option<Vec<Version>>,
-    /// Where values and keys are put together.
+    /// A buffer for values, and one for keys.
     value: Vec<u8>,
     key: Vec<u8>,
 }
@@ -139,7 +139,7 @@ impl Producer {
                 Err(_) => false,
             };
             if !sent {
-                // The first answer that failed says why.
+                // The failure is in one of the answers.
                 break;
             }
         }
@@ -149,7 +149,7 @@ impl Producer {
         Ok(latencies)
     }
 
-    /// A request: its records, and what it expects of their entity.
+    /// Makes a request: its records, and the version that it expects of their entity.
     fn append(&mut self, request: u32) -> Append {
         let append = Append::from(self.batch(request));
         let Some(versions) = &mut self.versions else {
@@ -160,7 +160,7 @@ impl Producer {
                 .entity_of_request(request.into(), self.number, versions.len() as u64);
         let version = &mut versions[usize::try_from(entity).expect("it is one of them")];
         let append = append.expect_version(&self.topic, &self.key, *version);
-        // Nobody else appends to it, and what is under way in a stream counts as well.
+        // Only this task appends to the entity, and requests under way in a stream count.
         version.0 += u64::from(self.records);
         append
     }

@@ -1,4 +1,4 @@
-//! What was measured, for people and for scripts.
+//! Prints the measurements, for people and for scripts.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(super) struct Report {
     pub(super) runs: Vec<Run>,
 }
 
-/// The figures of a run, or the medians of all.
+/// The figures of one run, or their medians.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Figures {
     pub(super) requests_per_second: f64,
@@ -27,18 +27,18 @@ pub(super) struct Figures {
     pub(super) p99: Duration,
     pub(super) p999: Duration,
     pub(super) max: Duration,
-    /// What the broker took of processors, in milliseconds a gigabyte.
+    /// The broker's CPU time, in milliseconds for each gigabyte.
     pub(super) broker_cpu: Option<f64>,
-    /// Of that, its journal thread, and its threads of calls.
+    /// The parts of its journal thread and of the threads for calls.
     pub(super) journal_cpu: Option<f64>,
     pub(super) calls_cpu: Option<f64>,
-    /// Of consumer groups, meanwhile.
+    /// The commits of consumer groups that committed meanwhile.
     pub(super) commits_per_second: Option<f64>,
 }
 
-/// What the runs are compared with, run by run.
+/// The runs of another load, for comparison run by run.
 struct Beside {
-    /// What a ratio to it is of.
+    /// The name of the ratio between the two loads.
     what: &'static str,
     figures: Vec<Figures>,
     medians: Figures,
@@ -61,7 +61,7 @@ impl Figures {
         }
     }
 
-    /// Each figure's own median: they need not come from the same run.
+    /// The median of each figure; they may come from different runs.
     pub(super) fn medians(figures: &[Self]) -> Self {
         Self {
             requests_per_second: median(figures, |figures| figures.requests_per_second),
@@ -189,7 +189,7 @@ impl Report {
         Ok(())
     }
 
-    /// What the latencies are of.
+    /// The heading for the requests whose latencies are shown.
     fn of_what(&self) -> &'static str {
         match self.plan.load {
             Load::Consume { .. } | Load::Members { .. } => "BATCHES/S",
@@ -281,7 +281,7 @@ impl Report {
         }
     }
 
-    /// The figure that counts, beside the limit that it has.
+    /// The ratio that matters for the load: its figure beside the machine's limit.
     fn ratio(&self, medians: &Figures) -> (&'static str, f64) {
         if let Some(beside) = self.beside() {
             let other = beside.medians.megabytes_per_second;
@@ -306,7 +306,7 @@ impl Report {
         }
     }
 
-    /// The median of the runs, where it was measured.
+    /// The median over the runs of the time of an empty call, if it was measured.
     fn round_trip(&self) -> Option<Duration> {
         let measured: Vec<Duration> = self.runs.iter().filter_map(|run| run.round_trip).collect();
         if measured.is_empty() {
@@ -349,7 +349,7 @@ impl Report {
         json
     }
 
-    /// What the runs are compared with.
+    /// The other load that the runs are compared with.
     fn beside(&self) -> Option<Beside> {
         let mut figures = Vec::new();
         for run in &self.runs {
@@ -365,7 +365,7 @@ impl Report {
         })
     }
 
-    /// What only some loads have.
+    /// The figures that only some loads have.
     fn json_load(&self) -> Vec<(&'static str, Value)> {
         let keys = match self.plan.keys {
             Keys::None => json!("none"),

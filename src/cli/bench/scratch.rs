@@ -1,4 +1,4 @@
-//! A directory for the files of a measurement, removed with all that is in it.
+//! A directory for the files of a measurement, which is removed with everything in it.
 
 use std::{
     io,
@@ -22,7 +22,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Creates a directory of a name that nobody has.
+    /// Creates a directory under a name that is not in use.
     pub(super) fn create(env: &Env, parent: &Path) -> Result<Self, Failure> {
         let path = parent.join(format!("taffrail-bench-{:016x}", env.random.next_u64()));
         env.files.create_dir(&path).map_err(|error| {
@@ -38,12 +38,12 @@ impl Scratch {
         })
     }
 
-    /// Lets whoever writes into it stop at the next step.
+    /// Tells the writer in the directory to stop at its next step.
     pub(super) fn give_up(&self) {
         self.is_given_up.store(true, Ordering::Relaxed);
     }
 
-    /// To be asked in between by whoever writes for long.
+    /// Fails if the writer is to stop. Long writes call it between steps.
     pub(super) fn check_wanted(&self) -> io::Result<()> {
         match self.is_given_up.load(Ordering::Relaxed) {
             true => Err(io::Error::other("the measurement was given up")),
@@ -51,7 +51,7 @@ impl Scratch {
         }
     }
 
-    /// Removes it with all that is in it. Nobody may write into it any more.
+    /// Removes the directory with everything in it. Nobody may write there any more.
     pub(super) fn remove(&self) -> Result<(), FileError> {
         remove_tree(&*self.files, &self.path)
     }
@@ -63,7 +63,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // It has been removed, and told if it could not be, unless a panic came before.
+        // Normally it was removed already and errors were reported; after a panic it was not.
         let _ = self.remove();
     }
 }

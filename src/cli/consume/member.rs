@@ -1,4 +1,5 @@
-//! `taffrail consume --group`: as a member of a group. What has been written out is committed.
+//! `taffrail consume --group`: reads as a member of a group, and commits what was written to
+//! standard output.
 
 use std::{
     collections::BTreeSet,
@@ -49,7 +50,8 @@ pub(super) async fn run(
             biased;
             signal = stop.told() => break Some(signal),
             error = &mut unread => {
-                // Others get its partitions at once; what comes of that is told to nobody any more.
+                // Leaving gives the partitions to other members at once. Errors of it do not matter
+                // any more.
                 let _ = member.leave().await;
                 return Err(error.into());
             }
@@ -65,7 +67,8 @@ pub(super) async fn run(
         let printed = tokio::select! {
             biased;
             printed = printer.print(&batch) => printed,
-            // Nobody reads what is printed. What has been written of it comes again.
+            // Nobody reads the output any more. The records will be sent again, even those that
+            // were written in part.
             signal = stop.told() => {
                 member.handled_only(beginning(&batch));
                 break Some(signal);
@@ -74,7 +77,8 @@ pub(super) async fn run(
         let handled = match printed {
             Ok(handled) => handled,
             Err(failure) => {
-                // Others get its partitions at once; what comes of that is told to nobody any more.
+                // Leaving gives the partitions to other members at once. Errors of it do not matter
+                // any more.
                 member.handled_only(beginning(&batch));
                 let _ = member.leave().await;
                 return Err(failure);
@@ -99,14 +103,14 @@ pub(super) async fn run(
     }
 }
 
-/// The partitions of the topic that the member has.
+/// The partitions of the topic that the member owns.
 type Held = Arc<Mutex<BTreeSet<PartitionId>>>;
 
 fn lock(held: &Held) -> MutexGuard<'_, BTreeSet<PartitionId>> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A topic that does not exist ends the command, or is waited for with `--follow`.
+/// If the topic does not exist, the command fails; with `--follow` it waits for the topic.
 async fn check_topic(client: &Client, flags: &ConsumeFlags) -> Result<(), Failure> {
     let Err(error) = client.list_offsets(&flags.topic, Position::Latest).await else {
         return Ok(());
@@ -121,7 +125,7 @@ async fn check_topic(client: &Client, flags: &ConsumeFlags) -> Result<(), Failur
     Ok(())
 }
 
-/// Why the member has ended, with what it had done.
+/// Explains why the member has ended, and how much it had printed.
 fn ended(source: Error, printed: u64, (group, topic): (&str, &str)) -> Failure {
     let mut message = source.to_string();
     if let Error::DamagedRecords { partition, to, .. } = &source {
@@ -131,7 +135,7 @@ fn ended(source: Error, printed: u64, (group, topic): (&str, &str)) -> Failure {
              --to {to}`"
         );
     } else if let Error::OffsetOutOfRange { .. } = &source {
-        // What follows is for programs.
+        // The rest of the message is about fields of the API.
         let (problem, _) = message
             .split_once(": reset the group")
             .unwrap_or((&message, ""));
@@ -158,10 +162,10 @@ fn ended(source: Error, printed: u64, (group, topic): (&str, &str)) -> Failure {
     Failure::CallIn { message, source }
 }
 
-/// Says so where a member that does not follow has ended without a partition.
+/// Says if the command has ended without having owned a partition of the topic.
 async fn tell_left_out(client: &Client, flags: &ConsumeFlags, group: &str) -> Result<(), Failure> {
     let topic = &flags.topic;
-    // It may have been deleted meanwhile.
+    // Fails if the topic was deleted meanwhile.
     client.list_offsets(topic, Position::Latest).await?;
     said::remark(format_args!(
         "other members of group {group:?} have all partitions of topic {topic:?}; nothing is left \
@@ -205,7 +209,7 @@ async fn join(
     Ok(member.join().await?)
 }
 
-/// That everything before these records has been handled, and none of them.
+/// The position before these records, for a commit that excludes them.
 fn beginning(batch: &GroupBatch) -> GroupOffset {
     let mut next = batch.next.clone();
     if let Some(Ok(first)) = batch.records().next() {
@@ -216,14 +220,15 @@ fn beginning(batch: &GroupBatch) -> GroupOffset {
 
 struct Printer {
     format: Format,
-    /// How many more records to print.
+    /// How many more records may be printed.
     left: Option<u64>,
     printed: u64,
     without_value: WithoutValue,
 }
 
 impl Printer {
-    /// Writes out records, and says up to where. Given up, nothing of them counts as printed.
+    /// Prints records; returns the position behind them. If this is dropped, none of them counts as
+    /// printed.
     async fn print(&mut self, batch: &GroupBatch) -> Result<GroupOffset, Failure> {
         let mut out = Vec::new();
         let (mut printed, mut left) = (0, self.left);
@@ -242,7 +247,7 @@ impl Printer {
                 without_value.count(&record);
             }
         }
-        // On another thread: it may wait for a reader for ever.
+        // Writing may block until somebody reads, so it runs on another thread.
         let writing = tokio::task::spawn_blocking(move || {
             let mut stdout = io::stdout();
             stdout.write_all(&out)?;

@@ -1,9 +1,9 @@
-//! `taffrail consume`: records of a topic to standard output.
+//! `taffrail consume`: prints the records of a topic.
 //!
-//! The read is opened as often as it takes: again from where it stopped when the connection is
-//! lost, and behind the damage where records are damaged. `places.rs` is where to start and to stop
-//! as it is typed, `tail.rs` finds where the last records begin, and `plan.rs` knows what is left
-//! to read; `member.rs` reads as a member of a group.
+//! If the connection is lost, the read is opened again from where it stopped; if records are
+//! damaged, from behind them. `places.rs` parses where to start and stop, `tail.rs` finds where the
+//! last records begin, and `plan.rs` knows what is left to read; `member.rs` reads as a member of a
+//! group.
 
 mod member;
 mod places;
@@ -69,7 +69,7 @@ pub(super) async fn run(flags: ConsumeFlags, env: Env) -> Result<(), Failure> {
     consumer.conclude()
 }
 
-/// Members of a group get all records of its topic.
+/// Refuses filters for members of a group, which get all records of their partitions.
 fn check_takes_all(flags: &ConsumeFlags) -> Result<(), Failure> {
     let filters = [
         ("--key", !flags.key.is_empty()),
@@ -93,15 +93,15 @@ struct Consumer<W> {
     plan: Plan,
     format: Format,
     without_value: WithoutValue,
-    /// Damaged ranges that were passed over.
+    /// How many damaged ranges were skipped.
     damaged: u64,
     printed: u64,
-    /// What one batch looks like: written at once, because standard output is slow for small
-    /// pieces.
+    /// The text of one batch, which is written at once, because small writes to standard output are
+    /// slow.
     out: Vec<u8>,
 }
 
-/// Records left out because they have no value to print.
+/// Records that were not printed because they have no value.
 #[derive(Default)]
 struct WithoutValue {
     tombstones: u64,
@@ -133,7 +133,7 @@ impl<W: Write> Consumer<W> {
                 })) => {
                     self.plan.pass_over(partition, to);
                     self.damaged += 1;
-                    // The command goes on, and its exit code tells again.
+                    // The command goes on, and fails in the end with the code for damaged records.
                     said::remark(format_args!("damaged: {message}"));
                 }
                 Err(Failure::Call(error @ Error::Unavailable { .. })) => {
@@ -145,9 +145,9 @@ impl<W: Write> Consumer<W> {
         }
     }
 
-    /// Reads and prints until there is no more. One read is not always enough for as many records
-    /// as are to be printed: the broker counts those as well that are not, because they came after
-    /// the command was started or have no value.
+    /// Reads and prints until nothing is left. One read may not be enough for the requested number
+    /// of records: the broker also counts those that are not printed, because they were appended
+    /// too late or have no value.
     async fn read(&mut self, client: &Client) -> Result<(), Failure> {
         while let Some(read) = self.plan.read(client) {
             let before = self.plan.clone();
@@ -159,7 +159,7 @@ impl<W: Write> Consumer<W> {
                     break;
                 }
             }
-            // What is left is not there any more.
+            // The broker returned nothing, so the rest does not exist any more.
             if self.plan == before {
                 break;
             }
@@ -183,7 +183,7 @@ impl<W: Write> Consumer<W> {
         }
         self.tell_erased(batch);
         let Self { output, out, .. } = self;
-        // The connection goes on receiving meanwhile, on another thread.
+        // Meanwhile the connection goes on receiving on another thread.
         tokio::task::block_in_place(|| {
             output.write_all(out)?;
             output.flush()
@@ -191,15 +191,15 @@ impl<W: Write> Consumer<W> {
         Ok(())
     }
 
-    /// Tells on standard error of entities that have been erased meanwhile: results that were
-    /// derived from what was printed should be erased too.
+    /// Says on standard error that entities were erased: what was derived from their records should
+    /// be erased, too.
     fn tell_erased(&self, batch: &ReadBatch) {
         for erased in batch.erased() {
             let notice = match self.format {
                 Format::Json => notice_json(batch.partition, erased).to_string(),
                 Format::Value | Format::Template(_) => notice_text(batch.partition, erased),
             };
-            // A remark that nobody reads is no failure, here and below.
+            // If standard error is closed, that is no failure; neither is it below.
             let _ = writeln!(io::stderr(), "{notice}");
         }
     }
@@ -207,7 +207,8 @@ impl<W: Write> Consumer<W> {
     fn conclude(&self) -> Result<(), Failure> {
         self.without_value.tell();
         let WithoutValue { tombstones, erased } = self.without_value;
-        // Whoever sees only that nothing comes may wait for it; a script need not be told.
+        // A person who sees nothing may think that it is still reading; a script does not need
+        // this.
         if self.printed + tombstones + erased == 0 && io::stderr().is_terminal() {
             said::remark("there was no such record");
         }
@@ -316,7 +317,7 @@ impl Plan {
     }
 }
 
-/// Those that are named, of what was found of all partitions.
+/// Keeps the offsets of the named partitions.
 fn only(
     mut found: Vec<PartitionOffset>,
     named: &[PartitionId],
@@ -332,8 +333,8 @@ fn only(
     Ok(found)
 }
 
-/// Where each partition ends: without `follow` at its high watermark at the latest, and with it
-/// nowhere unless something says so.
+/// Where each partition ends. Without `follow` at its high watermark at the latest; with it
+/// nowhere, unless a place is given.
 async fn ends(
     client: &Client,
     topic: &str,
@@ -353,7 +354,7 @@ async fn ends(
             None => None,
             Some(End::HighWatermark) => Some(of.high_watermark),
             Some(End::Offset(offset)) => Some(offset),
-            // At the high watermark there is no such record yet.
+            // An offset at the high watermark means that no such record exists yet.
             Some(End::Timestamp(ms)) => at_time
                 .get(&(of.partition, ms))
                 .filter(|at| at.offset < at.high_watermark)

@@ -1,4 +1,4 @@
-//! Where a read starts and where it ends, as it is typed.
+//! Parses the places where a read starts and stops.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,25 +10,25 @@ use crate::{
 /// Where to start, in each partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Start {
-    /// In partitions without a place of their own.
+    /// For partitions that have no place of their own.
     pub(super) general: Option<Position>,
-    /// In these.
+    /// The partitions with places of their own.
     pub(super) own: BTreeMap<PartitionId, Position>,
 }
 
 /// Where to stop, in each partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Until {
-    /// In partitions without a place of their own, if anywhere.
+    /// For partitions that have no place of their own; `None` if they have no end.
     pub(super) general: Option<End>,
-    /// In these.
+    /// The partitions with places of their own.
     pub(super) own: BTreeMap<PartitionId, End>,
 }
 
 /// A place to stop at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// At what it is at the start.
+    /// At the high watermark when the command starts.
     HighWatermark,
     /// Before this offset.
     Offset(Offset),
@@ -36,7 +36,7 @@ pub(super) enum End {
     Timestamp(i64),
 }
 
-/// The places that a flag gives, as often as it is given: of all partitions, and of single ones.
+/// The places in all occurrences of a flag: one for all partitions, and those of single partitions.
 #[derive(Default)]
 struct Given {
     general: Option<Position>,
@@ -78,7 +78,7 @@ impl Given {
     }
 }
 
-/// A place; `end` is another name of the latest.
+/// Parses a place. `end` is another word for `latest`.
 fn place(text: &str, now_ms: i64) -> Result<Position, String> {
     match text {
         "end" => Ok(Position::Latest),
@@ -87,7 +87,7 @@ fn place(text: &str, now_ms: i64) -> Result<Position, String> {
 }
 
 impl Start {
-    /// What `--from` says, as often as it is given.
+    /// Parses all occurrences of `--from`.
     pub(super) fn parse(texts: &[String], now_ms: i64) -> Result<Self, Failure> {
         let Given { general, own } = Given::parse("--from", texts, now_ms)?;
         Ok(Self { general, own })
@@ -99,7 +99,7 @@ impl Start {
         own.or(self.general).unwrap_or_default()
     }
 
-    /// The partitions to read, where not all are.
+    /// The partitions to read, if not all are read.
     pub(super) fn partitions(
         &self,
         flags: &ConsumeFlags,
@@ -117,7 +117,7 @@ impl Start {
         }
     }
 
-    /// The one place that all partitions have, if they have.
+    /// The place that all partitions share, if they share one.
     pub(super) fn only(&self) -> Option<Position> {
         let is_only = self.own.is_empty();
         is_only.then(|| self.general.unwrap_or_default())
@@ -125,7 +125,7 @@ impl Start {
 }
 
 impl Until {
-    /// What `--until` says, as often as it is given.
+    /// Parses all occurrences of `--until`.
     pub(super) fn parse(texts: &[String], now_ms: i64) -> Result<Self, Failure> {
         let given = Given::parse("--until", texts, now_ms)?;
         let mut until = Self::default();
@@ -138,12 +138,12 @@ impl Until {
         Ok(until)
     }
 
-    /// Where to stop in a partition, if anywhere.
+    /// Where to stop in a partition, if there is such a place.
     pub(super) fn of(&self, partition: PartitionId) -> Option<End> {
         self.own.get(&partition).copied().or(self.general)
     }
 
-    /// The times that are named.
+    /// All times among the places.
     pub(super) fn times(&self) -> BTreeSet<i64> {
         let mut times = BTreeSet::new();
         for end in self.own.values().chain(&self.general) {
@@ -168,8 +168,8 @@ impl End {
     }
 }
 
-/// `0:17,3:latest` taken apart; none if it is a place for all partitions. A time has colons too,
-/// but not behind its first digits alone; and it may have a comma.
+/// Splits a list such as `0:17,3:latest`; `None` if the text is one place for all partitions. A
+/// time may have colons and commas, too, but not a colon directly behind its first digits.
 fn places_of_partitions(text: &str) -> Option<Vec<(&str, &str)>> {
     let own = |text| {
         let (partition, place): (&str, &str) = str::split_once(text, ':')?;

@@ -1,4 +1,4 @@
-//! What is left to read.
+//! What is left to read of a topic.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,41 +8,42 @@ use crate::{
     types::{Offset, PartitionId, Position, RecordView, TopicId},
 };
 
-/// The partitions to read, where each goes on and where it stops.
+/// The partitions to read, with the next position and the end of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) source: Source,
     partitions: BTreeMap<PartitionId, Left>,
     follow: bool,
-    /// With `follow`: a record of this time or later ends its partition.
+    /// With `follow`: the partition ends at the first record with this timestamp or a later one.
     until_ms: BTreeMap<PartitionId, i64>,
-    /// How many more records to print.
+    /// How many more records may be printed.
     max: Option<u64>,
 }
 
-/// What is read: a topic, and which records of it.
+/// The topic to read, and a filter for its records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Source {
     pub(super) topic: String,
-    /// Which topic of that name, once it is known: what is left to read is left of that one.
+    /// The topic's id, once it is known: a topic that was created again under the same name is
+    /// another one.
     pub(super) topic_id: Option<TopicId>,
-    /// Empty: whatever their key.
+    /// Only records with one of these keys; all records if it is empty.
     pub(super) keys: Vec<Vec<u8>>,
-    /// Empty: whatever their type.
+    /// Only records of one of these types; all records if it is empty.
     pub(super) types: Vec<String>,
 }
 
-/// What is left of a partition.
+/// What is left to read of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Left {
     next: Position,
-    /// Where it stops; none if it goes on with what is appended.
+    /// The end; `None` if new records are followed.
     end: Option<Offset>,
 }
 
 impl Source {
-    /// A read of it, of no partition yet. It ends with its connection: the command makes another
-    /// one itself, with the token that is in its file by then.
+    /// Builds a read of the topic, without any partitions yet. It does not reconnect by itself: the
+    /// command does, because it reads the token's file again.
     pub(super) fn read(&self, client: &Client) -> Read {
         let mut read = client.read(&self.topic).retry_for(Duration::ZERO);
         if let Some(id) = self.topic_id {
@@ -59,16 +60,16 @@ impl Source {
 }
 
 impl Left {
-    /// From a place to an end of a partition whose high watermark is known. What is latest is
-    /// settled now, so that connecting again does not skip what has been appended since.
+    /// From a place to an end, in a partition with this high watermark. `latest` becomes an offset
+    /// now, so that a later reconnection does not skip records.
     pub(super) fn new(from: Position, end: Option<Offset>, high_watermark: Offset) -> Self {
         let from = match from {
             Position::Latest => Position::Offset(high_watermark),
             from => from,
         };
         let next = match (from, end) {
-            // There is nothing between the two. One above the high watermark is left for the broker
-            // to refuse.
+            // Nothing lies between the two. An offset above the high watermark is kept, for the
+            // broker to refuse.
             (Position::Offset(from), Some(end)) if end <= from && from <= high_watermark => {
                 Position::Offset(end)
             }
@@ -106,12 +107,12 @@ impl Plan {
         }
     }
 
-    /// These partitions end at a record of such a time.
+    /// Ends these partitions at the first record with such a timestamp.
     pub(super) fn until_ms(self, until_ms: BTreeMap<PartitionId, i64>) -> Self {
         Self { until_ms, ..self }
     }
 
-    /// What to ask the broker for; none if there is nothing left.
+    /// The read of what is left; `None` if nothing is left.
     pub(super) fn read(&self, client: &Client) -> Option<Read> {
         if self.is_complete() {
             return None;
@@ -125,7 +126,7 @@ impl Plan {
         Some(if self.follow { read.follow() } else { read })
     }
 
-    /// Whether a record is to be printed. One that is late enough ends its partition.
+    /// Whether to print a record. A record with a late enough timestamp ends its partition.
     pub(super) fn is_wanted(&mut self, partition: PartitionId, record: &RecordView<'_>) -> bool {
         let offset = Offset(record.offset.unwrap_or_default());
         let Some(left) = self.partitions.get_mut(&partition) else {
@@ -139,15 +140,15 @@ impl Plan {
         self.max != Some(0) && left.end.is_none_or(|end| offset < end)
     }
 
-    /// A record was printed.
+    /// Counts a printed record.
     pub(super) fn count_printed(&mut self) {
         if let Some(max) = &mut self.max {
             *max -= 1;
         }
     }
 
-    /// A batch has been printed. True if its partition is at its end, and there would be more of
-    /// it: the read is opened again, without it.
+    /// Moves on behind a printed batch. Returns true if the partition has come to its end while the
+    /// read would go on: it must be opened again without the partition.
     pub(super) fn advance(&mut self, batch: &ReadBatch) -> bool {
         self.go_on_at(batch.partition, batch.next_offset);
         let left = self.partitions.get(&batch.partition);
@@ -155,7 +156,7 @@ impl Plan {
         end.is_some_and(|end| end <= batch.next_offset && end < batch.high_watermark)
     }
 
-    /// What lies before this offset cannot be read.
+    /// Skips the records before this offset, which cannot be read.
     pub(super) fn pass_over(&mut self, partition: PartitionId, to: Offset) {
         self.go_on_at(partition, to);
     }
@@ -167,7 +168,7 @@ impl Plan {
         }
     }
 
-    /// Whether nothing is left.
+    /// Whether nothing is left to read.
     pub(super) fn is_complete(&self) -> bool {
         self.max == Some(0) || self.partitions.values().all(|left| left.is_empty())
     }

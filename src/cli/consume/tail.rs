@@ -1,7 +1,7 @@
-//! Where the last records of partitions begin.
+//! Finds where the last records of partitions begin.
 //!
-//! Offsets do not say it: compaction leaves gaps, and a filter lets only some records through. So
-//! the end of each partition is read, and four times as much where that was not enough.
+//! Offsets do not tell, because compaction leaves gaps and a filter skips records. So the end of
+//! each partition is read, and four times as much if that had too few records.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,28 +11,28 @@ use crate::{
     types::{Offset, PartitionId, Position},
 };
 
-/// How many times as much is read where there were too few records.
+/// How much more is read if there were too few records.
 const WIDER: u64 = 4;
 
-/// A part of a partition.
+/// The range of offsets in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stretch {
     /// The first offset that has not been trimmed.
     pub(super) earliest: Offset,
-    /// The offset behind the last one.
+    /// The high watermark.
     pub(super) end: Offset,
 }
 
-/// The end of a partition, as far as it is read.
+/// The end of a partition, which is being read.
 struct Window {
     stretch: Stretch,
-    /// Where it goes on, when a read has broken off.
+    /// Where to continue if the read is interrupted.
     next: Offset,
-    /// The offsets of the last records in it.
+    /// The offsets of the last matching records.
     last: VecDeque<Offset>,
 }
 
-/// Where to start in each partition for its last `count` records.
+/// The position in each partition from which its last `count` records follow.
 pub(super) async fn starts(
     client: &Client,
     source: &Source,
@@ -65,7 +65,8 @@ pub(super) async fn starts(
     Ok(starts)
 }
 
-/// The last `count` records of those that have one of the last `width` offsets.
+/// Reads the last `width` offsets of partitions, and returns the last `count` matching records
+/// among them.
 async fn read(
     client: &Client,
     source: &Source,
@@ -86,7 +87,7 @@ async fn read(
     loop {
         match read_on(client, source, &mut windows, count).await {
             Ok(()) => return Ok(windows),
-            // It is told when the records are printed.
+            // Printing the records reports the damage.
             Err(Error::DamagedRecords { partition, to, .. }) => {
                 if let Some(window) = windows.get_mut(&partition) {
                     window.next = to.min(window.stretch.end);

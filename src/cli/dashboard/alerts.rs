@@ -1,27 +1,27 @@
-//! Of what Prometheus warns.
+//! Alerting rules for Prometheus.
 
 use std::fmt::Write as _;
 
 use crate::metrics::Metric;
 
-/// One rule. The texts are for whoever is woken by it.
+/// An alerting rule. Its texts are for the person who is woken by it.
 struct Alert {
     name: &'static str,
     query: String,
-    /// For how long it must be so.
+    /// How long the condition must hold.
     lasts: &'static str,
     severity: &'static str,
     summary: &'static str,
     description: &'static str,
 }
 
-/// What somebody has to look at now.
+/// For alerts that need a reaction now.
 const CRITICAL: &str = "critical";
 
-/// What somebody has to look at today.
+/// For alerts that need a reaction today.
 const WARNING: &str = "warning";
 
-/// Reasons for which an append is not stored that are not its client's.
+/// Reasons for refused appends that are not the client's fault.
 const NOT_THE_CLIENTS: [&str; 5] = [
     "OVERLOADED",
     "STORAGE_UNAVAILABLE",
@@ -30,7 +30,7 @@ const NOT_THE_CLIENTS: [&str; 5] = [
     "RETENTION_HELD",
 ];
 
-/// The rules, as a file for Prometheus.
+/// All rules, as a file for Prometheus.
 pub(super) fn rules() -> String {
     let mut text = String::from("groups:\n  - name: taffrail\n    rules:\n");
     let alerts = storage()
@@ -53,7 +53,7 @@ fn write(text: &mut String, alert: &Alert) {
         summary,
         description,
     } = alert;
-    // Without quotes a brace or a colon in them would be YAML's.
+    // Unquoted, a brace or a colon would have a meaning in YAML.
     let written = write!(
         text,
         "      - alert: {name}\n        \
@@ -257,7 +257,7 @@ fn copies() -> Vec<Alert> {
     }]
 }
 
-/// More than this share of a limit is used.
+/// A query for more than a share of a limit.
 fn share(used: Metric, limit: Metric, most: &str) -> String {
     format!("{} / {} > {most}", used.series(), limit.series())
 }

@@ -1,8 +1,8 @@
-//! `taffrail dashboard`: what Grafana shows of a broker, and of what Prometheus warns.
+//! `taffrail dashboard`: a dashboard for Grafana, and alerting rules for Prometheus.
 //!
-//! Queries take the names of metrics from where they are declared, so none is asked for that there
-//! is not. Reading order: `query.rs`, how a metric is asked for; `panels.rs`, what is shown;
-//! `alerts.rs`, what is warned of.
+//! Queries take the names of metrics from their declarations, so they cannot name one that does not
+//! exist. Reading order: `query.rs`, queries for metrics; `panels.rs`, the dashboard; `alerts.rs`,
+//! the rules.
 
 mod alerts;
 mod panels;

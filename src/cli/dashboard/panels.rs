@@ -1,31 +1,31 @@
-//! The dashboard, as Grafana takes it.
+//! The dashboard, in Grafana's format.
 
 use serde_json::{Value, json};
 
 use super::query::{events, quantile, rate, rate_by, share, value};
 use crate::metrics::Metric;
 
-/// How wide Grafana's grid is.
+/// The width of Grafana's grid.
 const WIDTH: u64 = 24;
 
-/// How wide a panel is, and how high.
+/// The width and height of a panel.
 const PANEL: (u64, u64) = (8, 8);
 
-/// Panels below a heading.
+/// A heading, and the panels below it.
 struct Row {
     title: &'static str,
     panels: Vec<Panel>,
 }
 
-/// Lines over time.
+/// A panel with lines over time.
 struct Panel {
     title: &'static str,
-    /// In Grafana's words.
+    /// The unit, by Grafana's name for it.
     unit: &'static str,
     lines: Vec<Line>,
 }
 
-/// A query, and what its lines are called.
+/// A query, and the label for its lines.
 struct Line {
     query: String,
     legend: &'static str,
@@ -60,12 +60,12 @@ pub(super) fn dashboard() -> Value {
     })
 }
 
-/// Which Prometheus.
+/// The variable to choose the Prometheus server.
 fn source() -> Value {
     json!({ "name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus" })
 }
 
-/// Which brokers.
+/// The variable to choose brokers.
 fn instances() -> Value {
     let query = format!("label_values({}, instance)", Metric::Build.series());
     json!({
@@ -81,7 +81,7 @@ fn instances() -> Value {
     })
 }
 
-/// Panels side by side, row below row.
+/// The JSON of all panels, placed side by side in rows.
 fn placed(rows: &[Row]) -> Vec<Value> {
     let mut placed = Vec::new();
     let mut y = 0;

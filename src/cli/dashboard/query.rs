@@ -1,33 +1,33 @@
-//! How metrics are asked for.
+//! Queries for metrics, in PromQL.
 
 use crate::metrics::Metric;
 
-/// Only of the brokers that are chosen at the top of the dashboard.
+/// Selects the brokers that are chosen at the top of the dashboard.
 const CHOSEN: &str = r#"instance=~"$instance""#;
 
-/// What a gauge is.
+/// The value of a gauge.
 pub(super) fn value(metric: Metric) -> String {
     format!("{}{{{CHOSEN}}}", metric.series())
 }
 
-/// What a counter rises by in a second.
+/// The increase of a counter in a second.
 pub(super) fn rate(metric: Metric) -> String {
     rate_by(metric, "instance")
 }
 
-/// The same for each value of these labels.
+/// The same, for each value of these labels.
 pub(super) fn rate_by(metric: Metric, labels: &str) -> String {
     let series = metric.series();
     format!("sum by ({labels}) (rate({series}{{{CHOSEN}}}[$__rate_interval]))")
 }
 
-/// How often a histogram counts something in a second.
+/// The number of events in a second that a histogram has counted.
 pub(super) fn events(metric: Metric) -> String {
     let series = metric.series();
     format!("sum by (instance) (rate({series}_count{{{CHOSEN}}}[$__rate_interval]))")
 }
 
-/// What this share of the times in a histogram do not exceed.
+/// The time that this share of the events in a histogram did not exceed.
 pub(super) fn quantile(share: &str, metric: Metric) -> String {
     let series = metric.series();
     format!(
@@ -36,7 +36,7 @@ pub(super) fn quantile(share: &str, metric: Metric) -> String {
     )
 }
 
-/// How much of a limit is used, from 0 to 1.
+/// The used share of a limit, from 0 to 1.
 pub(super) fn share(used: Metric, limit: Metric) -> String {
     format!("{} / {}", value(used), value(limit))
 }

@@ -21,10 +21,10 @@ use crate::{
     types::{Offset, PartitionId, RecordView, Version},
 };
 
-/// The form of the lines.
+/// The version of this format.
 pub(in crate::cli) const FORM: u32 = 1;
 
-/// The first line.
+/// The first line, which describes the topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::cli) struct HeadLine {
@@ -34,25 +34,25 @@ pub(in crate::cli) struct HeadLine {
     pub(in crate::cli) partitions: Vec<PartitionRange>,
 }
 
-/// The offsets of a partition.
+/// The range of offsets in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::cli) struct PartitionRange {
     pub(in crate::cli) partition: u32,
-    /// The first that was not trimmed.
+    /// The first offset that was not trimmed.
     pub(in crate::cli) start: u64,
-    /// The one that the next record gets.
+    /// The offset behind the last one.
     pub(in crate::cli) end: u64,
 }
 
-/// The last line.
+/// The last line, which shows that the export is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::cli) struct EndLine {
     pub(in crate::cli) end: RecordCount,
 }
 
-/// What there was.
+/// The number of exported records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::cli) struct RecordCount {
@@ -85,7 +85,7 @@ pub(in crate::cli) struct RecordLine {
     value: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     value_base64: Option<String>,
-    /// What stands for the key of an erased record.
+    /// The token that stands for the key of an erased record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     erased_base64: Option<String>,
 }
@@ -133,7 +133,7 @@ impl RecordLine {
         }
     }
 
-    /// The record, or what is wrong with the line.
+    /// Converts the line to a record; fails with what is wrong in it.
     pub(in crate::cli) fn imported(self) -> Result<ImportedRecord, String> {
         let mut headers = Vec::with_capacity(self.headers.len());
         for header in self.headers {
@@ -155,18 +155,18 @@ impl RecordLine {
         })
     }
 
-    /// The line, without a newline.
+    /// The JSON of the line, without a newline.
     pub(in crate::cli) fn line(&self) -> Vec<u8> {
         line(self)
     }
 }
 
-/// A line, without a newline.
+/// The JSON of a line, without a newline.
 pub(in crate::cli) fn line(of: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(of).expect("a vector takes everything, and the names of fields are text")
 }
 
-/// Bytes as text if they are, and as base64 if not.
+/// Bytes as text if they are UTF-8, otherwise as base64.
 fn text_or_base64(bytes: Option<&[u8]>) -> (Option<String>, Option<String>) {
     match bytes.map(|bytes| (bytes, str::from_utf8(bytes))) {
         None => (None, None),

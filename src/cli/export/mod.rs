@@ -1,7 +1,7 @@
-//! `taffrail export`: a topic as lines of JSON, with all that it takes to import it elsewhere.
+//! `taffrail export`: prints a topic as lines of JSON, with everything that an import needs.
 //!
-//! Partitions come one behind the other, each from its start up to the end that it had when the
-//! command began. `lines.rs` is what is written, and what `taffrail import` reads.
+//! The partitions follow one another, each from its start to the end that it had when the command
+//! began. `lines.rs` declares the lines, which `taffrail import` reads.
 
 pub(super) mod lines;
 
@@ -27,7 +27,8 @@ pub(super) async fn run(flags: ExportFlags) -> Result<(), Failure> {
         ..HeadLine::default()
     };
     for (name, (value, is_default)) in topic.settings {
-        // What is the default here may not be elsewhere, but for what an import sets itself.
+        // Default values are written, too, because the other broker may have other defaults.
+        // `appends` is left out, because the import sets it.
         if name != "appends" {
             head.settings.insert(name, value);
         } else if !is_default {
@@ -61,7 +62,7 @@ pub(super) async fn run(flags: ExportFlags) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes the records of a partition; answers how many there are.
+/// Writes the records of a partition; returns their number.
 async fn export(
     client: &Client,
     topic: &str,
@@ -101,11 +102,11 @@ fn incomplete(source: Error) -> Failure {
     }
 }
 
-/// Where the lines go.
+/// The output for the lines.
 struct Out(BufWriter<Box<dyn Write + Send>>);
 
 impl Out {
-    /// A file that is not there yet, or standard output.
+    /// Opens standard output, or a file that must not exist yet.
     fn new(path: Option<&Path>) -> Result<Self, Failure> {
         let to: Box<dyn Write + Send> = match path {
             None => Box::new(io::stdout()),

@@ -89,8 +89,7 @@ pub(in crate::cli) enum BenchCommand {
         /// Requests of each task
         #[arg(long, value_name = "N", default_value_t = 5000)]
         requests: u32,
-        /// Each request is about one of so many entities, at random; every task has its own ones of
-        /// them
+        /// Spread requests over this many entities, at random; each task has entities of its own
         #[arg(long, value_name = "N")]
         entities: Option<u64>,
         /// Each request expects its entity at the version that it has

@@ -1,10 +1,10 @@
-//! Which broker to talk to, and how: what can be typed for every command that needs one.
+//! The flags that say which broker to connect to, and how. All commands with a broker have them.
 
 use std::{ffi::OsStr, path::PathBuf};
 
 use clap::Args;
 
-/// Which broker, and whether a program reads what is printed.
+/// Which broker to connect to and how, and whether to print JSON.
 #[derive(Args, Clone, Debug)]
 pub(in crate::cli) struct ConnectionFlags {
     /// The broker: a URL, or unix:PATH, the data directory of one on this machine or a socket
@@ -39,7 +39,7 @@ pub(in crate::cli) struct ConnectionFlags {
 }
 
 impl ConnectionFlags {
-    /// What is given there counts where it is not given here.
+    /// Fills in the flags that are not given here with those given there.
     pub(super) fn take_from(&mut self, other: &Self) {
         if self.token.is_none() && self.token_file.is_none() {
             self.token = other.token.clone();
@@ -60,7 +60,7 @@ impl ConnectionFlags {
         self.json |= other.json;
     }
 
-    /// The first flag about TLS that is given, if one is.
+    /// The first flag about TLS that is given.
     pub(in crate::cli) fn first_of_tls(&self) -> Option<&'static str> {
         let given = [
             ("--tls-ca", self.tls_ca.is_some()),
@@ -71,7 +71,7 @@ impl ConnectionFlags {
         first.map(|(flag, _)| *flag)
     }
 
-    /// The first flag that is given, if one is.
+    /// The first of these flags that is given.
     pub(super) fn first(&self) -> Option<&'static str> {
         let given = [
             ("--server", self.server.is_some()),
@@ -97,14 +97,14 @@ pub(super) const WITH_VALUE: [&str; 6] = [
     "--token-file",
 ];
 
-/// Whether it is one of [`ConnectionFlags`].
+/// Whether a word is one of the flags of [`ConnectionFlags`].
 pub(super) fn is_connection_flag(word: &OsStr) -> bool {
     let text = word.to_string_lossy();
     let name = text.split_once('=').map_or(&*text, |(name, _)| name);
     word == "--json" || WITH_VALUE.contains(&name)
 }
 
-/// Whether it is one of [`ConnectionFlags`] whose value is the next word.
+/// Whether a word is one of these flags and the next word its value.
 pub(super) fn takes_next_word(word: &OsStr) -> bool {
     WITH_VALUE.iter().any(|flag| word == *flag)
 }

@@ -47,10 +47,10 @@ pub(in crate::cli) struct ConsumeFlags {
     /// Begin with the last N records of every partition, of those that --key and --type let through
     #[arg(long, value_name = "N", conflicts_with_all = ["from", "group"])]
     pub(in crate::cli) last: Option<u64>,
-    /// Only records with this key; may be given again, and then with one of these
+    /// Only records with this key; may be given again, for several keys
     #[arg(long, value_name = "K", allow_hyphen_values = true)]
     pub(in crate::cli) key: Vec<OsString>,
-    /// Only records of this type; may be given again, and then of one of these
+    /// Only records of this type; may be given again, for several types
     #[arg(long = "type", value_name = "T", allow_hyphen_values = true)]
     pub(in crate::cli) event_type: Vec<String>,
     /// The partition; may be given again, or as 0,3 [default: all]

@@ -1,5 +1,5 @@
-//! What can be typed. Nothing here is checked beyond its form; each command gives its flags their
-//! meaning.
+//! The flags and arguments of all commands. Only their form is checked here; each command
+//! interprets its own.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -33,14 +33,14 @@ use crate::types::{limits::MAX_PARTITIONS_PER_TOPIC, topic_settings_text};
 #[derive(Debug, Parser)]
 #[command(name = "taffrail", version = version::TEXT, max_term_width = 100)]
 pub(super) struct Flags {
-    // They may come before the command as well.
+    // These flags may also come before the command.
     #[command(flatten)]
     pub(super) connection: ConnectionFlags,
     #[command(subcommand)]
     pub(super) command: Command,
 }
 
-/// What `topic create` and `topic alter` say of the settings that there are.
+/// The list of settings for the help of `topic create` and `topic alter`.
 fn topic_settings() -> String {
     format!("Settings:\n{}", topic_settings_text(100))
 }
@@ -92,7 +92,7 @@ pub(super) enum Command {
 }
 
 impl Command {
-    /// Which broker it is about, if about any.
+    /// The flags for the connection, if the command needs a broker.
     pub(super) fn connection(&mut self) -> Option<&mut ConnectionFlags> {
         match self {
             Self::Status(flags) => Some(&mut flags.connection),
@@ -119,7 +119,7 @@ impl Command {
         }
     }
 
-    /// Whether it is to print JSON, of a command that is about no broker; none if it cannot.
+    /// The flag `--json` of a command without a broker, if it has one.
     pub(super) fn json_alone(&mut self) -> Option<&mut bool> {
         match self {
             Self::Inspect(flags) => Some(&mut flags.json),
@@ -216,10 +216,10 @@ pub(super) struct TopFlags {
     /// How long to wait between two looks
     #[arg(long, value_name = "DURATION", default_value = "2s")]
     pub(super) interval: String,
-    /// Look so often, and end [default: until it is stopped]
+    /// Look this many times, and end [default: until it is stopped]
     #[arg(long, value_name = "N")]
     pub(super) count: Option<u32>,
-    /// Show so many topics, and so many groups, at most: the first by name
+    /// Show at most this many topics, and this many groups: the first by name
     #[arg(
         long,
         value_name = "N",

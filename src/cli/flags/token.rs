@@ -24,13 +24,13 @@ pub(in crate::cli) enum TokenCommand {
     Create {
         /// The name of its principal, which is token:NAME
         name: String,
-        /// For how long it counts, such as 90d: 1 s to 10 years
+        /// How long it is valid, such as 90d: 1 s to 10 years
         #[arg(long, value_name = "DURATION")]
         expires: String,
     },
-    /// List tokens, without what they are
+    /// List tokens, without their secrets
     List,
-    /// Revoke tokens: whoever has them is refused, and loses its streams
+    /// Revoke tokens: calls with them are refused, and their streams end
     ///
     /// On a terminal it asks first.
     Revoke {

@@ -1,4 +1,4 @@
-//! What was typed, understood: the words, the command, and what was typed before it.
+//! Parses the command line.
 
 use std::ffi::OsString;
 
@@ -10,17 +10,17 @@ use super::{
 };
 use crate::cli::failure::{Failure, exit_codes};
 
-/// A command that was typed.
+/// A parsed command line.
 #[derive(Debug)]
 pub(in crate::cli) struct Typed {
     pub(in crate::cli) command: Command,
-    /// Its name, such as `topic trim`.
+    /// The name of the command, such as `topic trim`.
     pub(in crate::cli) name: String,
-    /// What was typed before it, of the flags that most commands have.
+    /// The connection flags that were given before the command.
     before: ConnectionFlags,
 }
 
-/// Understands the words of a command line.
+/// Parses the words of a command line.
 pub(in crate::cli) fn parse(words: impl Iterator<Item = OsString>) -> Result<Typed, clap::Error> {
     let matches = command().try_get_matches_from(arguments(words))?;
     let Flags {
@@ -35,7 +35,7 @@ pub(in crate::cli) fn parse(words: impl Iterator<Item = OsString>) -> Result<Typ
 }
 
 impl Typed {
-    /// Gives the command what was typed before it.
+    /// Passes the connection flags that were given before the command on to it.
     pub(in crate::cli) fn join(&mut self) -> Result<(), Failure> {
         if let Some(connection) = self.command.connection() {
             connection.take_from(&self.before);
@@ -54,14 +54,14 @@ impl Typed {
         }
     }
 
-    /// Which broker it is about, if about any.
+    /// The flags for the connection, if the command needs a broker.
     pub(in crate::cli) fn connection(&mut self) -> Option<ConnectionFlags> {
         self.command
             .connection()
             .map(|connection| connection.clone())
     }
 
-    /// Whether it prints JSON.
+    /// Whether the command prints JSON.
     pub(in crate::cli) fn is_json(&mut self) -> bool {
         match self.command.connection() {
             Some(connection) => connection.json,
@@ -70,18 +70,19 @@ impl Typed {
     }
 }
 
-/// All that can be typed. Every command says which codes it ends with, and its own flags ahead of
-/// those by which it finds its broker.
+/// The declaration of all commands for clap. To the help of each command it adds the exit codes,
+/// and puts the connection flags behind the command's own.
 pub(in crate::cli) fn command() -> clap::Command {
-    // What may be typed before the command as well is no flag of those that do not have it.
+    // Flags that may come before the command are not passed to commands that do not have them.
     let command = Flags::command().mut_args(|flag| flag.global(false));
     described(command, "")
 }
 
-/// The heading of the flags that most commands have.
+/// The heading for the connection flags in help.
 const CONNECTION: &str = "Connection";
 
-/// Completes what is declared of a command, of which this is the first word, and of those below it.
+/// Completes the declaration of a command and its subcommands; `first` is the first word of its
+/// name.
 fn described(command: clap::Command, first: &str) -> clap::Command {
     let codes = exit_codes(first);
     let help = match command.get_after_help() {
@@ -98,7 +99,8 @@ fn described(command: clap::Command, first: &str) -> clap::Command {
             true => flag.help_heading(CONNECTION),
             false => flag,
         };
-        // So that what is wrong with a number below 0 is said of the number.
+        // Numbers below 0 are accepted as values here, so that the command's own error is shown for
+        // them.
         let takes_value = flag.get_long().is_some() && flag.get_action().takes_values();
         match takes_value && !flag.is_allow_hyphen_values_set() {
             true => flag.allow_negative_numbers(true),
@@ -124,9 +126,9 @@ fn name(matches: &ArgMatches) -> String {
     words.join(" ")
 }
 
-/// What was typed, with the keys of `entity latest` behind `--`: one that begins with a dash is
-/// none of its flags. (An argument that takes many values, with dashes or without, would take the
-/// flags behind it as well.)
+/// The words of the command line, with `--` added before the keys of `entity latest`, so that a key
+/// that begins with a dash is not taken for a flag. (If clap allowed such keys in a list, it would
+/// take flags behind them for keys, too.)
 pub(in crate::cli) fn arguments(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut typed: Vec<OsString> = typed.collect();
     let Some(before) = words_before_keys(&typed) else {
@@ -155,7 +157,7 @@ pub(in crate::cli) fn arguments(typed: impl Iterator<Item = OsString>) -> Vec<Os
     typed
 }
 
-/// How many words there are up to and with `entity latest`, if that is what is typed.
+/// How many words there are up to and including `entity latest`, if this is the command.
 fn words_before_keys(typed: &[OsString]) -> Option<usize> {
     let mut wanted = ["entity", "latest"].iter().peekable();
     let mut words = typed.iter().enumerate().skip(1);

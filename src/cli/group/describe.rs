@@ -15,10 +15,10 @@ use crate::{
     client::{GroupDescription, GroupMember, GroupPartitionDescription, Groups},
 };
 
-/// How often `--watch` looks.
+/// How often `--watch` shows the group.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What makes a terminal empty, its cursor at the top.
+/// Clears a terminal and moves its cursor to the top.
 const CLEAR: &[u8] = b"\x1b[2J\x1b[H";
 
 pub(super) async fn run(
@@ -43,8 +43,8 @@ pub(super) async fn run(
     }
 }
 
-/// One object a partition and line, each with what the group does; one without a partition for a
-/// group that has none.
+/// Prints one JSON object for each partition, with the state of the group in each. A group without
+/// partitions has one object, whose topic is null.
 fn print_json(group: &GroupDescription) -> Result<(), Failure> {
     if group.partitions.is_empty() {
         let mut line = group_json(group);
@@ -97,7 +97,7 @@ fn partition_json(partition: &GroupPartitionDescription) -> Value {
     })
 }
 
-/// The owner's name, or its id if it has none.
+/// The owner's name, or its id if it has no name.
 fn owner(partition: &GroupPartitionDescription) -> String {
     match partition.member_name.as_str() {
         "" => partition.member_id.clone(),
@@ -105,7 +105,7 @@ fn owner(partition: &GroupPartitionDescription) -> String {
     }
 }
 
-/// Why the partition cannot be read from the committed offset on.
+/// Why the committed offset cannot be read.
 fn gone(partition: &GroupPartitionDescription) -> Option<&'static str> {
     match partition.committed? {
         committed if committed < partition.earliest => Some("COMMITTED OFFSET IS TRIMMED"),

@@ -88,7 +88,7 @@ async fn remove_member(
 ) -> Result<(), Failure> {
     let members = groups.describe(name).await?.members;
     let named = members.iter().find(|known| known.name == member);
-    // The broker says it where there is no member with this id.
+    // If there is no member with this id, the broker says so.
     let id = named.map_or(member, |known| &known.member_id);
     groups.remove_member(name, id).await?;
     if json {

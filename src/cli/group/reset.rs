@@ -42,15 +42,15 @@ pub(super) async fn run(
     print(&set, &without, flags, json)
 }
 
-/// A partition, by its topic.
+/// A topic and a partition of it.
 type Named = (String, PartitionId);
 
 fn position(text: &str, now_ms: i64) -> Result<Position, Failure> {
     parse_position(text, now_ms).map_err(|problem| Failure::Usage(format!("--to: {problem}")))
 }
 
-/// What is asked for, and the partitions of a file that are left as they are, because nothing was
-/// committed in them when it was written.
+/// The request that the flags describe. Also returns the partitions of the file that stay
+/// unchanged, because nothing was committed there when it was written.
 async fn request(
     flags: &ResetFlags,
     place: Option<Position>,
@@ -65,7 +65,7 @@ async fn request(
     if let Some(other) = &flags.from_group {
         return Ok((ResetGroup::to_group(group, other), Vec::new()));
     }
-    // Clap lets none of the four be left out.
+    // Clap makes sure that one of the four flags is given.
     let file = flags.from_file.as_deref().unwrap_or(Path::new(""));
     let (mut offsets, mut without) = (Vec::new(), Vec::new());
     for (of, offset) in read(file).await? {
@@ -86,7 +86,8 @@ async fn request(
     Ok((ResetGroup::to_offsets(group, offsets), without))
 }
 
-/// The partitions in a file that `describe --json` has written, with what was committed in each.
+/// Reads a file that `describe --json` has written: the partitions, and the committed offset of
+/// each.
 async fn read(file: &Path) -> Result<Vec<(Named, Option<GroupOffset>)>, Failure> {
     let name = file.display();
     let problem = |error| Failure::General(format!("cannot read {name}: {error}"));
@@ -110,12 +111,12 @@ async fn read(file: &Path) -> Result<Vec<(Named, Option<GroupOffset>)>, Failure>
     Ok(offsets)
 }
 
-/// What a line says of which partition, if it is about one: that nothing is committed, or what is.
-/// None if it is no such line.
+/// Parses a line of such a file: the partition and its committed offset, if it has one. The inner
+/// `None` is a line without a partition, the outer one a line that is not from such a file.
 fn offset(line: &str) -> Option<Option<(Named, Option<GroupOffset>)>> {
     let value: Value = serde_json::from_str(line).ok()?;
     if value.get("group").is_some() && value.get("topic")?.is_null() {
-        // Of a group that has no partition.
+        // The line of a group without partitions.
         return Some(None);
     }
     let topic = value.get("topic")?.as_str()?.to_owned();

@@ -1,8 +1,9 @@
-//! `taffrail produce --expect-version`: all lines in one append, if the entity is at that version.
+//! `taffrail produce --expect-version`: appends all lines at once, if the entity is at that
+//! version.
 //!
-//! Every record has an event id, so that an append whose answer was lost can be sent again: if it
-//! was stored, the condition does not hold any more, but the broker knows the records and answers
-//! as it did the first time.
+//! Every record has an event id, so that the append can be sent again if its answer was lost. If it
+//! was stored the first time, the condition does not hold any more, but the broker recognises the
+//! records and gives the same answer again.
 
 use std::{ffi::OsString, io::Read, time::Duration};
 
@@ -33,18 +34,18 @@ use crate::{
     },
 };
 
-/// Waited before the append is sent again, if the broker does not say how long.
+/// The pause before the append is sent again, if the broker does not give one.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// An entity, and the version that it is to be at.
+/// The entity, and the version that it must be at.
 pub(super) struct Conditional {
     pub(super) topic: String,
     pub(super) key: OsString,
-    /// [`Version::NONE`]: it never had a record.
+    /// [`Version::NONE`] if it must never have had a record.
     pub(super) expected: Version,
 }
 
-/// All lines of an input.
+/// All lines of the input, as one batch.
 struct Lot {
     batch: Batch,
     bytes: u64,
@@ -75,7 +76,7 @@ impl Conditional {
             appended = self.append(server, client, read, summary, flags.connection.json) => {
                 appended
             }
-            // Once it is under way, it is waited for: it is one request.
+            // An append under way is waited for, because it is a single request.
             signal = stop.told_again() => Err(Failure::Stopped {
                 message: "interrupted; it is not known whether the lines are stored".to_owned(),
                 signal,
@@ -104,7 +105,7 @@ impl Conditional {
             Ok(appended) => appended,
             Err(error) => return Err(self.failed(error, json)?),
         };
-        // They have one key, and therefore one place.
+        // All records have one key, so they are in one range.
         if let Some(range) = appended.ranges().next() {
             summary.add(&Stored {
                 last_line: read.last_line,
@@ -129,7 +130,8 @@ impl Conditional {
         ))?)
     }
 
-    /// All lines as one batch. `run` is random, and makes this run's event ids its own.
+    /// Reads all lines into one batch. `run` is a random number, which makes the event ids unique
+    /// to this run.
     async fn read(&self, mut source: Source, fixed: &Fixed, run: u64) -> Result<Lot, Failure> {
         let mut lot = Lot {
             batch: Batch::new(&self.topic),
@@ -152,7 +154,7 @@ impl Conditional {
         Ok(lot)
     }
 
-    /// What a failure means; a conflict is also a result, for scripts.
+    /// Explains a failure. A conflict is also printed as a result, for scripts.
     fn failed(&self, error: Error, json: bool) -> Result<Failure, Failure> {
         let Error::Conflict { failed, .. } = &error else {
             let message = match &error {
@@ -190,7 +192,7 @@ impl Conditional {
     }
 }
 
-/// Sends the append until it is answered, for as long as a lost broker is to be looked for.
+/// Sends the append until it is answered, at most for as long as a lost broker is waited for.
 async fn send(server: &Server, mut client: Client, append: &Append) -> Result<Appended, Error> {
     let mut last = match client.append(append.clone()).await {
         Err(error) if is_worth_another_try(&error) => error,
@@ -227,8 +229,8 @@ fn is_worth_another_try(error: &Error) -> bool {
     }
 }
 
-/// What was sent once and not answered may be stored, whatever is said of it later, unless it is a
-/// conflict or the answer.
+/// The outcome of an append that was sent before without an answer: it may be stored, whatever the
+/// last answer says, unless that is a conflict.
 fn in_doubt(last: &Error) -> Error {
     match last {
         Error::OutcomeUnknown { .. } => last.clone(),

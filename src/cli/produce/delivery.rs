@@ -1,8 +1,8 @@
-//! Hands lines to a producer, and collects what became of them.
+//! Sends lines with a producer, and collects the answers.
 //!
-//! Answers come in the order of the lines. The first failure ends it: what comes behind it was not
-//! stored, unless the producer says that it does not know. Whoever tells it to stop ends the input,
-//! and what was sent is still waited for; told again, it waits no more.
+//! Answers come in the order of the lines. The first failure ends the delivery: lines behind it
+//! were not stored, unless their outcome is unknown. When the command is told to stop, the input
+//! ends, and the answers to what was sent are waited for; when it is told again, they are not.
 
 use std::time::Duration;
 
@@ -23,37 +23,39 @@ use crate::{
     client::{Error, Producer, Sent, SentRecord},
 };
 
-/// Chunks of lines that wait for their answers. More than fit the producer's window: the window is
-/// what limits.
+/// How many chunks of lines may wait for answers: more than the producer's window allows, so that
+/// only the window limits.
 const CHUNKS_UNDER_WAY: usize = 1_024;
 
-/// When nothing is answered for so long, the progress says what is waited for.
+/// If there is no answer for this long, the progress bar says what is waited for.
 const SLOW: Duration = Duration::from_secs(2);
 
-/// Why not all was delivered.
+/// Why the delivery has ended early.
 #[derive(Debug)]
 pub(super) enum Stopped {
-    /// The input ended at a bad line. Everything before it is stored.
+    /// The input had a bad line. Everything before it is stored.
     BadInput(BadInput),
-    /// It was told to stop. Everything that was sent is stored.
+    /// The command was told to stop. Everything that was sent is stored.
     Told(StopSignal),
-    /// It was told again, and did not wait for what becomes of these lines.
+    /// The command was told to stop twice, and did not wait for the answers for these lines.
     ToldAgain {
         lines: (u64, u64),
         signal: StopSignal,
     },
-    /// These lines were refused. Everything before them is stored, and nothing behind.
+    /// The broker refused these lines. Everything before them is stored, and nothing behind them.
     Refused { lines: (u64, u64), error: Error },
-    /// The topic was deleted, and what was stored in it is gone. Another one of its name has nothing.
+    /// The topic was deleted, and its records with it. If another topic has its name now, nothing
+    /// was stored there.
     Deleted(Error),
-    /// The broker did not come back. These lines are stored, or not; nothing behind them is.
+    /// The broker could not be reached again. These lines may be stored or not; nothing behind them
+    /// is.
     Lost {
         lines: Option<(u64, u64)>,
         error: Error,
     },
 }
 
-/// A line on its way.
+/// A line that was sent and has not been answered.
 struct Waiting {
     number: u64,
     bytes: u64,
@@ -61,7 +63,7 @@ struct Waiting {
     sent: Sent,
 }
 
-/// Delivers everything the source has. Answers what is stored, and why not all.
+/// Delivers all lines of the source. Returns what is stored, and why it ended early if it did.
 pub(super) async fn deliver(
     producer: Producer,
     fixed: &Fixed,
@@ -78,11 +80,11 @@ pub(super) async fn deliver(
     if let Err(Stopped::Deleted(error)) = finished {
         return (summary, Err(Stopped::Deleted(error)));
     }
-    // In the order of the lines that they are about.
+    // The first failure in the order of the lines counts.
     (summary, answered.and(read).and(finished))
 }
 
-/// Sends until the source has no more, a line cannot be sent, or an answer is a failure.
+/// Sends lines until the input ends, a line cannot be sent, or an answer is a failure.
 async fn send(
     producer: &Producer,
     fixed: &Fixed,
@@ -103,7 +105,7 @@ async fn send(
         };
         let mut under_way = Vec::with_capacity(lines.len());
         let sent = send_lines(producer, fixed, &lines, &mut under_way, &mut stop).await;
-        // When nobody waits any more, an answer was a failure.
+        // The answers are not collected any more because one was a failure.
         if waiting.send(under_way).await.is_err() {
             return Ok(());
         }
@@ -131,7 +133,7 @@ async fn send_lines(
                 has_key: fixed.key.is_some() || line.has_key(),
                 sent,
             }),
-            // The answer that ended it says why, or else the producer's end does.
+            // The failed answer says why; if there is none, the producer's end does.
             Err(Error::StreamEnded { .. }) => return Ok(()),
             Err(error) => {
                 return Err(Stopped::Refused {
@@ -144,7 +146,8 @@ async fn send_lines(
     Ok(())
 }
 
-/// Waits for all that was sent. Whoever told it to stop and waits for this learns how to end it.
+/// Waits until everything sent is answered. After the first signal to stop, it says how to end the
+/// wait.
 async fn finish(producer: Producer, mut stop: Stop) -> Result<(), Stopped> {
     let mut told_slowly = stop.clone();
     let slow = async {
@@ -160,13 +163,13 @@ async fn finish(producer: Producer, mut stop: Stop) -> Result<(), Stopped> {
                 _ => Stopped::Lost { lines: None, error },
             })
         }
-        // What was not answered is told of where answers are collected.
+        // What was not answered is reported by the collector.
         _ = stop.told_again() => Ok(()),
         () = slow => unreachable!("it does not end"),
     }
 }
 
-/// Waits for the answers, in order. After a failure it takes no more, and looks at what is left.
+/// Collects the answers in order. After a failure it only looks at those that are left.
 async fn collect(
     mut answers: mpsc::Receiver<Vec<Waiting>>,
     mut summary: Summary,
@@ -206,7 +209,7 @@ async fn collect(
     (summary, failed.outcome())
 }
 
-/// The lines that are not stored, or not known to be.
+/// Lines that are not stored, or whose outcome is unknown.
 #[derive(Debug, Default)]
 struct Failed {
     refused: Option<((u64, u64), Error)>,
@@ -215,8 +218,8 @@ struct Failed {
 }
 
 impl Failed {
-    /// Waits for the answer for a line. None if whoever waits has had enough; then all lines behind
-    /// it are given up as well.
+    /// Waits for the answer to a line. `None` if the command was told to stop again; then all
+    /// further lines are given up, too.
     async fn wait(
         &mut self,
         number: u64,
@@ -238,7 +241,7 @@ impl Failed {
 
     fn add(&mut self, number: u64, error: Error) {
         let kind = match error {
-            // It was never sent.
+            // The line was never sent.
             Error::StreamEnded { .. } => return,
             Error::OutcomeUnknown { .. } => &mut self.unknown,
             _ => &mut self.refused,
@@ -255,7 +258,7 @@ impl Failed {
                 lines: Some(lines),
                 error,
             }),
-            // Everything that was ever sent was answered.
+            // All lines that were sent are answered.
             (None, Some((_, error @ Error::Unavailable { .. }))) => {
                 Err(Stopped::Lost { lines: None, error })
             }

@@ -1,7 +1,7 @@
-//! Key, type and time out of a line of JSON.
+//! Takes key, type and time from a line of JSON.
 //!
-//! A name with dots is that of a field within a field: `order.id` is the field `id` of the object
-//! `order`. A field whose own name has the dots counts first.
+//! A name with dots is a path: `order.id` is the field `id` of the object `order`. If there is a
+//! field whose own name has the dots, that one counts.
 
 use std::fmt;
 
@@ -14,25 +14,25 @@ use serde_json::value::RawValue;
 use crate::cli::time::{TimeUnit, parse_time, time_of_number};
 use crate::types::limits::{MAX_KEY_BYTES, MAX_NAME_BYTES};
 
-/// Which fields to look at.
+/// The fields to take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fields {
     pub(super) key: Option<Field>,
     pub(super) event_type: Option<Field>,
     pub(super) time: Option<Field>,
-    /// What a time that is a number counts.
+    /// The unit of times that are numbers.
     pub(super) time_unit: TimeUnit,
 }
 
-/// A field, by its name or by the names that lead to it.
+/// A field, by its name or its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Field {
     pub(super) name: String,
-    /// Whether a line may lack it.
+    /// Whether the field may be missing.
     pub(super) is_optional: bool,
 }
 
-/// What they hold.
+/// The content of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extracted {
     pub(super) key: Option<String>,
@@ -41,13 +41,13 @@ pub(super) struct Extracted {
 }
 
 impl Fields {
-    /// Whether lines are taken as they are, without being JSON.
+    /// Whether no field is needed, so that lines need not be JSON.
     pub(super) fn is_empty(&self) -> bool {
         self.key.is_none() && self.event_type.is_none() && self.time.is_none()
     }
 
-    /// Reads the fields of a line; says what is wrong with the line if it lacks one, or one holds
-    /// what it cannot hold.
+    /// Takes the fields of a line; fails with what is wrong in it, for example that a field is
+    /// missing.
     pub(super) fn extract(&self, line: &[u8]) -> Result<Extracted, String> {
         if self.is_empty() {
             return Ok(Extracted::default());
@@ -85,7 +85,7 @@ fn not_an_object(line: &[u8], error: &serde_json::Error) -> String {
     format!("it is not a JSON object ({problem})")
 }
 
-/// What a field holds, as JSON. None if it holds null, or is not there and need not be.
+/// The content of a field as JSON. `None` if it is null, or missing although optional.
 fn content<'line>(
     field: Option<&'line Field>,
     found: Found<'line>,
@@ -107,7 +107,7 @@ fn content<'line>(
     }
 }
 
-/// What a field holds that is not null.
+/// The content of a field, other than null.
 #[derive(Clone, Copy)]
 struct Content<'line> {
     name: &'line str,
@@ -115,7 +115,7 @@ struct Content<'line> {
 }
 
 impl Content<'_> {
-    /// A string's content, or the JSON text of a number or a boolean.
+    /// The content of a string, or the JSON text of a number or a boolean.
     fn text(self, min: usize, max: usize) -> Result<String, String> {
         let Self { name, json } = self;
         let text = match json.as_bytes().first() {
@@ -137,7 +137,7 @@ impl Content<'_> {
         }
     }
 
-    /// Milliseconds since 1970: from a date, or from a number, which may be in quotes.
+    /// Parses a time into milliseconds since 1970: a date, or a number, which may be in quotes.
     fn time(self, unit: TimeUnit) -> Result<i64, String> {
         let name = self.name;
         let text = self.text(0, usize::MAX)?;
@@ -155,30 +155,30 @@ impl Content<'_> {
     }
 }
 
-/// How much of a field's name was found, and what is there.
+/// The part of a path that was found, and the value there.
 #[derive(Clone, Copy, Debug, Default)]
 struct Found<'line> {
-    /// Bytes of the name.
+    /// How many bytes of the path were matched.
     matched: usize,
     raw: Option<&'line RawValue>,
 }
 
 impl<'line> Found<'line> {
-    /// What the field holds, whose name may go on within what was found.
+    /// The value of the field, after following the rest of the path.
     fn follow(self, name: &str) -> Option<&'line RawValue> {
         let raw = self.raw?;
         let Some(rest) = name.get(self.matched + 1..) else {
             return Some(raw);
         };
         let mut json = serde_json::Deserializer::from_str(raw.get());
-        // Anything but an object has no fields.
+        // Only objects have fields.
         let [within] = json.deserialize_map(Names([Some(rest)])).ok()?;
         within.follow(rest)
     }
 }
 
-/// The names to look for among the fields of one object. The longest part of a name counts, and
-/// where a field repeats, the last one.
+/// Looks for several paths among the fields of an object at once. The longest match of each counts;
+/// if a field repeats, the last one.
 struct Names<'a, const N: usize>([Option<&'a str>; N]);
 
 impl<'line, const N: usize> Visitor<'line> for Names<'_, N> {
@@ -195,7 +195,7 @@ impl<'line, const N: usize> Visitor<'line> for Names<'_, N> {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            // One field may serve for more than one thing.
+            // One field may be wanted for several purposes.
             let raw = map.next_value::<&RawValue>()?;
             for (found, matched) in found.iter_mut().zip(matched) {
                 if let Some(matched) = matched.filter(|matched| *matched >= found.matched) {
@@ -210,7 +210,7 @@ impl<'line, const N: usize> Visitor<'line> for Names<'_, N> {
     }
 }
 
-/// Reads a field's name: how much it is of each of these.
+/// Compares the name of a field with the paths: how many bytes of each it matches.
 struct Matching<'a, const N: usize>(&'a [Option<&'a str>; N]);
 
 impl<'de, const N: usize> DeserializeSeed<'de> for Matching<'_, N> {

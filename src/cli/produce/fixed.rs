@@ -1,4 +1,4 @@
-//! What the records of all lines have in common, as it is typed.
+//! The fields that all records have, from the flags.
 
 use std::ffi::OsStr;
 
@@ -7,7 +7,7 @@ use crate::{
     types::limits::{MAX_HEADERS, MAX_NAME_BYTES},
 };
 
-/// What the records of all lines have in common.
+/// The fields that all records have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fixed {
     pub(super) key: Option<Vec<u8>>,
@@ -37,7 +37,7 @@ impl Fixed {
     }
 }
 
-/// Takes `NAME=VALUE` apart at its first `=`. The value may be any bytes.
+/// Splits `NAME=VALUE` at the first `=`. The value may be any bytes.
 fn header(text: &OsStr) -> Result<(String, Vec<u8>), String> {
     let bytes = text.as_encoded_bytes();
     let at = bytes.iter().position(|byte| *byte == b'=');

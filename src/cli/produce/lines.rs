@@ -1,7 +1,7 @@
-//! Lines out of one or more inputs, one behind the other.
+//! Reads lines from one or more inputs, one after the other.
 //!
-//! Where lines are JSON, a byte order mark and empty lines are passed over; without fields to look
-//! for, every line is a record, byte for byte.
+//! If lines are JSON, a byte order mark and empty lines are skipped; otherwise every line is a
+//! record, byte for byte.
 
 use std::{
     collections::VecDeque,
@@ -18,35 +18,36 @@ use super::{
 };
 use crate::{cli::output, client::Record, types::limits};
 
-/// How much is handed on at once: enough that handing it on does not count.
+/// How many lines, and how many bytes, are passed on together: so many that the cost of passing
+/// them on does not matter.
 const CHUNK_LINES: usize = 1_000;
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// The longest line: the largest record that any topic may allow. A longer one is refused before it
-/// fills the memory.
+/// The longest line: as long as the largest record that a topic can allow. A longer line is refused
+/// before it fills the memory.
 const MAX_LINE_BYTES: u64 = limits::RECORD_BYTES.2;
 
-/// What some programs write at the start of a file. It is no part of a JSON object.
+/// Some programs write this at the start of a file. JSON does not allow it.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What is to become a record.
+/// A line that becomes a record.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// From 1.
+    /// The number of the line, from 1.
     pub(super) number: u64,
-    /// With its newline.
+    /// The length with the newline.
     pub(super) bytes: u64,
     value: Vec<u8>,
     extracted: Extracted,
 }
 
 impl Line {
-    /// Whether it has a key of its own.
+    /// Whether the line itself has a key.
     pub(super) fn has_key(&self) -> bool {
         self.extracted.key.is_some()
     }
 
-    /// The record, with what all records have, which counts before what is in the line.
+    /// The record. Fields from the flags take precedence over those in the line.
     pub(super) fn record<'a>(&'a self, fixed: &'a Fixed) -> Record<'a> {
         let Extracted {
             key,
@@ -71,15 +72,15 @@ impl Line {
     }
 }
 
-/// Why there are no more lines.
+/// Why there are no more lines, other than the end of the inputs.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadInput {
-    /// A line that cannot be a record, or behind which the input cannot be read.
+    /// The line cannot be a record, or the input cannot be read behind it.
     #[error("{input}, line {line}{}: {problem}", of_all(*line, *before))]
     Line {
         input: String,
         line: u64,
-        /// How many lines the inputs before it have.
+        /// How many lines the inputs before this one have.
         before: u64,
         problem: String,
     },
@@ -94,7 +95,7 @@ pub(super) enum BadInput {
     },
 }
 
-/// What is said of a line whose number is another one where the lines of all inputs are counted.
+/// The line's number over all inputs, for messages, if it differs from the one in its own input.
 fn of_all(line: u64, before: u64) -> String {
     match before {
         0 => String::new(),
@@ -102,34 +103,34 @@ fn of_all(line: u64, before: u64) -> String {
     }
 }
 
-/// Takes lines out of inputs.
+/// Reads lines from inputs.
 pub(super) struct Lines<R> {
     input: BufReader<R>,
     name: String,
-    /// The inputs behind it, with their names.
+    /// The inputs after the current one, with their names.
     behind: VecDeque<(R, String)>,
-    /// How many lines the inputs before it had.
+    /// How many lines the inputs before the current one had.
     before: u64,
     fields: Fields,
-    /// Lines that are not even looked at.
+    /// How many lines are skipped at the beginning.
     skip: u64,
-    /// The number of the last line read, counted over all inputs.
+    /// The number of the last line read, over all inputs.
     number: u64,
     empty: Arc<AtomicU64>,
-    /// What ends the input, once what came before it has been returned.
+    /// The bad line, which is returned after the lines before it.
     bad: Option<BadInput>,
 }
 
-/// What is next in an input.
+/// What comes next in an input.
 enum Next {
     Line(Line),
-    /// Nothing, where a JSON object should be.
+    /// An empty line, where a JSON object was expected.
     Empty,
     End,
 }
 
 impl<R: Read> Lines<R> {
-    /// All lines behind the first `skip`.
+    /// Reads all lines but the first `skip`.
     pub(super) fn new(input: R, name: &str, fields: Fields, skip: u64) -> Self {
         let input = BufReader::with_capacity(CHUNK_BYTES, input);
         Self {
@@ -145,14 +146,14 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// And then those of this input.
+    /// Adds an input behind the others.
     pub(super) fn and(mut self, input: R, name: &str) -> Self {
         self.behind.push_back((input, name.to_owned()));
         self
     }
 
-    /// Goes on with the next input, if there is one. Lines of two are two lines, whether the first
-    /// ends with a newline or not.
+    /// Begins the next input, if there is one. The last line of one and the first line of the next
+    /// stay apart, even without a newline.
     fn go_on(&mut self) -> bool {
         let Some((input, name)) = self.behind.pop_front() else {
             return false;
@@ -163,7 +164,7 @@ impl<R: Read> Lines<R> {
         true
     }
 
-    /// What is wrong with this line, counted over all inputs.
+    /// Describes a bad line, with its number over all inputs.
     fn bad_line(&self, number: u64, problem: String) -> BadInput {
         BadInput::Line {
             input: self.name.clone(),
@@ -173,22 +174,21 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// How many lines were empty and no records, as far as it was read.
+    /// How many empty lines were skipped so far.
     pub(super) fn empty_lines(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.empty)
     }
 
-    /// The next lines; none at the end. Waits for input only while it has no line to return.
+    /// The next lines; `None` at the end. Only waits for input if there is no line to return.
     ///
     /// # Errors
     ///
-    /// At the first bad line, when all that came before it has been returned. There is nothing
-    /// behind it.
+    /// At the first bad line, after all lines before it were returned. Nothing behind it is read.
     pub(super) fn next(&mut self) -> Result<Option<Vec<Line>>, BadInput> {
         self.pass_over_skipped()?;
         let (mut lines, mut bytes) = (Vec::new(), 0);
         while self.bad.is_none() && lines.len() < CHUNK_LINES && bytes < CHUNK_BYTES {
-            // What is whole does not wait for the end of what is not.
+            // Complete lines are returned before waiting for the rest of an incomplete one.
             if !lines.is_empty() && !self.input.buffer().contains(&b'\n') {
                 break;
             }

@@ -1,10 +1,9 @@
-//! `taffrail produce`: lines of files or of standard input, each stored exactly once.
+//! `taffrail produce`: stores lines of files or of standard input, each exactly once.
 //!
-//! A thread of its own reads lines (`lines.rs`, `fields.rs`), which get what all of them have in
-//! common (`fixed.rs`). The client's producer delivers them
-//! (`delivery.rs`): it is what makes requests of them, sends them again when the connection is
-//! lost, and keeps their order. With a condition on the entity's version they are a single append
-//! instead (`conditional.rs`).
+//! A separate thread reads the lines (`lines.rs`, `fields.rs`); the flags give fields that all of
+//! them have (`fixed.rs`). The client's producer delivers them (`delivery.rs`): it makes requests
+//! of them, sends them again if the connection is lost, and keeps their order. With a condition on
+//! the entity's version all lines are one append instead (`conditional.rs`).
 
 mod conditional;
 mod delivery;
@@ -39,23 +38,23 @@ use fixed::Fixed;
 use lines::{BadInput, Line, Lines};
 use summary::Summary;
 
-/// Chunks of lines that are read before those before them are taken.
+/// How many chunks of lines are read ahead.
 const CHUNKS_AHEAD: usize = 4;
 
-/// The producer gives up when nothing is answered for so long, however short a time it is told: a
-/// broker that works may take this long.
+/// The shortest time without any answer after which the producer gives up, even if `--retry-for` is
+/// shorter: a working broker may take this long.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a line waits for others to go with it.
+/// How long a line waits for others, to be sent together.
 const LINGER: Duration = Duration::from_millis(5);
 
-/// Lines, until the input ends or has a bad one.
+/// Chunks of lines, until the input ends or has a bad line.
 type Source = mpsc::Receiver<Result<Vec<Line>, BadInput>>;
 
 pub(super) async fn run(flags: ProduceFlags, env: Env) -> Result<(), Failure> {
     let server = Server::new(&flags.connection)?.retrying(flags.retry_for.as_deref(), true)?;
     let fixed = Fixed::parse(&flags)?;
-    // Files are opened first: a name that is mistyped should not need a broker to be noticed.
+    // Files are opened first, so that a misspelt name is noticed without a broker.
     let inputs = Input::open_all(&flags.file).await?;
     let progress = progress(inputs.iter().map(|input| input.len).sum());
     let mut inputs = inputs.into_iter();
@@ -118,7 +117,7 @@ async fn deliver_lines(
     } else {
         summary.print(&flags.topic)
     };
-    // What became of the lines is worth more than that nobody could be told on standard output.
+    // How many lines are stored matters more than that it could not be printed.
     outcome.map_err(|stopped| stopped.into_failure(&summary, server))?;
     printed.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::Output(error),
@@ -143,7 +142,7 @@ async fn open(flags: &ProduceFlags, server: &Server) -> Result<Producer, Failure
     Ok(producer.open().await?)
 }
 
-/// It failed before the first line was sent.
+/// The failure, with the remark that nothing was stored.
 fn nothing_stored(failure: Failure) -> Failure {
     let message = format!("{failure}; nothing was stored");
     match failure {
@@ -154,12 +153,12 @@ fn nothing_stored(failure: Failure) -> Failure {
     }
 }
 
-/// Reads on a thread of its own, which may wait for input.
+/// Reads lines on a thread of its own, because reading may block.
 fn read_lines(mut lines: Lines<impl Read + Send + 'static>) -> Source {
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     tokio::task::spawn_blocking(move || {
         while let Some(lines) = lines.next().transpose() {
-            // Nobody receives when the command has already failed.
+            // The receiver is gone if the command has failed.
             if sender.blocking_send(lines).is_err() {
                 break;
             }
@@ -168,11 +167,11 @@ fn read_lines(mut lines: Lines<impl Read + Send + 'static>) -> Source {
     receiver
 }
 
-/// Where lines come from.
+/// A file or standard input.
 struct Input {
     bytes: Box<dyn Read + Send>,
     name: String,
-    /// How many bytes there will be, where that is known.
+    /// The size in bytes, if it is known.
     len: Option<u64>,
 }
 
@@ -224,7 +223,8 @@ impl Input {
     }
 }
 
-/// A bar over the input's bytes, or a count where their number is not known; only on a terminal.
+/// A progress bar over the bytes of the input, or a counter if their number is unknown; on a
+/// terminal only.
 fn progress(len: Option<u64>) -> ProgressBar {
     let template = match len {
         Some(_) => "{bar:40} {percent}% {bytes}/{total_bytes} {bytes_per_sec} {msg}",
@@ -240,7 +240,7 @@ fn progress(len: Option<u64>) -> ProgressBar {
 }
 
 impl Stopped {
-    /// Says how far it came, so that it can be gone on from there.
+    /// Explains the failure, with how many lines are stored and how to continue.
     fn into_failure(self, summary: &Summary, server: &Server) -> Failure {
         let so_far = format!("{}; {}", summary.stored(), summary.go_on());
         match self {
@@ -285,7 +285,7 @@ impl Stopped {
     }
 }
 
-/// That the broker did not come back in time.
+/// That the broker could not be reached in time.
 fn gave_up(error: &Error, server: &Server) -> String {
     let seconds = server.retry_for().max(LEAST_PATIENCE).as_secs_f64();
     match error {
@@ -296,7 +296,7 @@ fn gave_up(error: &Error, server: &Server) -> String {
     }
 }
 
-/// What is known of lines of which it is not known whether they are stored, and of those before.
+/// Says of which lines it is unknown whether they are stored, and how many before them are.
 fn in_doubt((first, last): (u64, u64), summary: &Summary) -> String {
     let before = summary.last_line();
     let lines = if first == last {

@@ -1,4 +1,4 @@
-//! What a run of `produce` has stored.
+//! The result of a run of `produce`.
 
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{cli::output, env::Clock, types::PartitionId};
 
-/// Counts what is stored.
+/// Counts what was stored.
 pub(super) struct Summary {
     clock: Arc<dyn Clock>,
     started: Duration,
@@ -18,9 +18,9 @@ pub(super) struct Summary {
     partitions: BTreeMap<PartitionId, u64>,
 }
 
-/// Some lines that were stored, all in one partition.
+/// Stored lines that are all in one partition.
 pub(super) struct Stored {
-    /// The number of the last one.
+    /// The number of the last line.
     pub(super) last_line: u64,
     pub(super) bytes: u64,
     pub(super) partition: PartitionId,
@@ -30,7 +30,7 @@ pub(super) struct Stored {
 }
 
 impl Summary {
-    /// Of an input of which the first lines are skipped.
+    /// The input's first `skipped` lines are skipped.
     pub(super) fn new(clock: Arc<dyn Clock>, skipped: u64) -> Self {
         let started = clock.elapsed();
         Self {
@@ -53,7 +53,7 @@ impl Summary {
         *self.partitions.entry(stored.partition).or_default() += stored.records;
     }
 
-    /// How far it came, for an error message.
+    /// How many lines are stored, for an error message.
     pub(super) fn stored(&self) -> String {
         match (self.skipped + 1, self.last_line) {
             (first, last) if last < first => "nothing was stored".to_owned(),
@@ -62,7 +62,7 @@ impl Summary {
         }
     }
 
-    /// What became of the lines of a topic that was deleted meanwhile.
+    /// What has become of the stored lines if the topic was deleted.
     pub(super) fn gone(&self) -> String {
         let (first, last) = (self.skipped + 1, self.last_line);
         let lines = match last {
@@ -76,7 +76,7 @@ impl Summary {
         )
     }
 
-    /// How to go on behind what is stored.
+    /// How to continue with the first line that is not stored.
     pub(super) fn go_on(&self) -> String {
         match self.last_line {
             0 => "go on from line 1".to_owned(),
@@ -84,12 +84,12 @@ impl Summary {
         }
     }
 
-    /// How many lines were not to be looked at.
+    /// How many lines were skipped.
     pub(super) fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// How many lines need not be sent again.
+    /// The number of the last line that need not be sent again.
     pub(super) fn last_line(&self) -> u64 {
         self.last_line
     }

@@ -1,4 +1,4 @@
-//! Grants that are taken over from a configuration file while the broker runs.
+//! Grants are taken over from the configuration file while the broker runs.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -23,7 +23,7 @@ struct Line {
     flags: ServeFlags,
 }
 
-/// A broker's file and what it grants.
+/// A broker's configuration file and the grants from it.
 struct World {
     path: PathBuf,
     auth: Arc<Auth>,
@@ -50,7 +50,7 @@ impl World {
         }
     }
 
-    /// The file says this, and is looked at so often. How many grants count.
+    /// Writes the file, and has it read this many times. Returns how many grants count then.
     fn grants_after(&mut self, text: &str, looks: usize) -> usize {
         put(&self.path, text);
         for _ in 0..looks {
@@ -86,6 +86,6 @@ fn a_file_that_would_let_everybody_do_everything_waits_for_a_start() {
 #[test]
 fn what_has_changed_since_the_start_has_read_it_is_taken_over() {
     let mut world = World::new(GRANTS);
-    // Before the first look.
+    // The file has changed before it was read again for the first time.
     assert_eq!(world.grants_after(&GRANTS.repeat(2), 2), 2);
 }

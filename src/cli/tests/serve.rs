@@ -21,8 +21,8 @@ fn env(disk: &SimDisk) -> Env {
     }
 }
 
-/// A configuration for a free port, and its URL. Clients take ports of 127.0.0.1; this address has
-/// none of theirs.
+/// A configuration with a free port, and its URL. Its address is not 127.0.0.1, where clients'
+/// ports might be in the way.
 fn configuration() -> (Config, String) {
     let free = TcpListener::bind("127.0.0.200:0").expect("a free port");
     let listen = free.local_addr().expect("it is bound").to_string();
@@ -101,7 +101,7 @@ async fn a_directory_that_cannot_be_used_ends_the_process_with_its_own_code() {
     assert!(failure.to_string().contains("/data"), "{failure}");
 }
 
-/// Nothing has failed, and nothing is lost.
+/// A stop on a full disk is no failure, and nothing is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_on_a_full_disk_is_a_stop() {
     let disk = SimDisk::new(7);

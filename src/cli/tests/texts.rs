@@ -1,4 +1,4 @@
-//! Texts in and out.
+//! Texts are parsed and formatted.
 
 use std::ffi::OsString;
 
@@ -29,7 +29,7 @@ fn every_command_says_which_codes_it_ends_with() {
             assert!(help.contains("Exit codes:\n  0   done"), "{name}: {help}");
         }
         for within in command.get_subcommands_mut() {
-            // Clap makes it, and it is no command of its own.
+            // Clap adds the subcommand `help`, which is not one of ours.
             if within.get_name() != "help" {
                 look(within);
             }
@@ -317,7 +317,7 @@ fn a_number_is_a_time_from_1990_to_2100() {
     }
 }
 
-/// What is asked, and whether the answer was yes.
+/// The question that is printed, and whether the answer counted as yes.
 fn ask(answer: &str, is_terminal: bool, is_seen: bool) -> (String, Result<(), u8>) {
     let mut output = Vec::new();
     let console = Console {
@@ -344,7 +344,7 @@ fn somebody_at_a_terminal_is_asked_and_a_script_is_not() {
     for is_seen in [false, true] {
         assert_eq!(ask("n\n", false, is_seen), (String::new(), Ok(())));
     }
-    // The question would go unseen.
+    // The question would not be seen.
     assert_eq!(ask("y\n", true, false), (String::new(), Err(2)));
 }
 

@@ -1,4 +1,4 @@
-//! What `top` says of what has changed.
+//! `top` computes rates from two looks.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,7 +24,7 @@ fn a_rate_is_told_of_a_topic_that_was_there_before_and_is_the_same() {
         s(1),
     );
     assert!(first.iter().all(|moved| moved.rate.is_none()));
-    // Another one has the name since.
+    // Another topic has the name since.
     let second = compare(
         &mut before,
         vec![seen("a", "1", 30), seen("b", "3", 9)],

@@ -1,4 +1,4 @@
-//! The check finds what it is there for, and medians are medians.
+//! The check finds wrong records, and medians are computed correctly.
 
 use std::{
     path::{Path, PathBuf},
@@ -57,7 +57,7 @@ struct Appended {
     value: Vec<u8>,
 }
 
-/// Everything that the plan appends, by partition, the clients taking turns.
+/// Everything that the plan appends, by partition; the clients take turns.
 fn appended(payload: &Payload) -> Vec<Appended> {
     let mut all = Vec::new();
     for number in 0..12 {
@@ -207,7 +207,7 @@ fn the_median_is_taken_of_each_figure() {
     );
 }
 
-/// Carries a plan out on a broker of this process.
+/// Runs a plan against a broker in this process.
 async fn carry_out(plan: Plan) -> (Run, TestBroker) {
     let broker = TestBroker::builder().tcp().start().await;
     let (server, env) = (Server::at(&broker.url()), Env::system());
@@ -243,12 +243,12 @@ async fn groups_commit_while_a_load_is_measured() {
     assert!(broker.client().groups().list().await.unwrap().is_empty());
 }
 
-/// Nobody tells it to stop.
+/// A stop signal that never comes.
 fn never() -> Stop {
     Stop::told_by(watch::channel(Told::default()).1)
 }
 
-/// What is left when all is removed that was made in this directory and on this broker.
+/// What is left in this directory and on this broker after everything was removed.
 async fn left(dir: &Path, url: &str, topic: &str) -> Vec<String> {
     let mut made = Made::create(&Env::system(), dir).unwrap();
     made.expect_topic(&Server::at(url), topic);
@@ -264,7 +264,7 @@ async fn what_was_made_is_removed_from_the_disk_and_from_a_broker_that_goes_on()
     }
     let dir = tempfile::tempdir().unwrap();
     assert!(left(dir.path(), &broker.url(), "measured").await.is_empty());
-    // Also what was not made after all.
+    // Removing also works for what was planned but never created.
     assert!(left(dir.path(), &broker.url(), "planned").await.is_empty());
     let names: Vec<String> = topics
         .list()

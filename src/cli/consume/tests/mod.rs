@@ -1,4 +1,4 @@
-//! What records look like, and what a consumer reads.
+//! How records are printed, and which records are read.
 
 use super::{
     Consumer,
@@ -194,7 +194,7 @@ fn plan(ends: &[u64], from: Position, follow: bool, max: Option<u64>) -> Plan {
     Plan::of(Source::default(), partitions, follow, max)
 }
 
-/// A record at an offset; what it takes is little, and not given back.
+/// A record at an offset. Its memory is leaked, which does not matter in a test.
 fn at(offset: u64, timestamp_ms: i64) -> RecordView<'static> {
     let record = proto::Record {
         offset: Some(offset),
@@ -322,7 +322,7 @@ fn a_limit_counts_over_all_partitions() {
     assert!(!plan.is_wanted(PartitionId(1), &at(1, 0)) && plan.is_complete());
 }
 
-/// What is printed of a topic to which others append after the ends were asked for.
+/// What is printed if others append while the command is reading.
 async fn printed(
     client: &Client,
     topic: &str,

@@ -1,4 +1,4 @@
-//! Lines into the log of a real broker, which goes away in between.
+//! Lines are delivered to a real broker, which goes away meanwhile.
 
 use std::{io::Cursor, time::Duration};
 
@@ -22,14 +22,14 @@ use crate::{
     types::PartitionId,
 };
 
-/// Records have nothing in common.
+/// No fields that all records have.
 static NOTHING: Fixed = Fixed {
     key: None,
     event_type: None,
     headers: Vec::new(),
 };
 
-/// Nobody tells it to stop.
+/// A stop signal that never comes.
 fn never() -> Stop {
     Stop::told_by(watch::channel(Told::default()).1)
 }
@@ -43,7 +43,7 @@ async fn values(client: &Client, topic: &str) -> Vec<String> {
     values
 }
 
-/// Starts to deliver lines to topic `orders`, as fast as they are taken. Says when each chunk was.
+/// Starts to deliver lines to topic `orders`. Tells when each chunk was taken.
 #[expect(clippy::type_complexity, reason = "taken apart at once")]
 fn start(
     client: &Client,
@@ -210,7 +210,7 @@ async fn who_tells_it_to_stop_gets_all_that_was_sent_and_who_tells_it_twice_need
             .send(Ok(lines.next().unwrap().unwrap()))
             .await
             .unwrap();
-        // The channel holds one: when it has room, the first was taken.
+        // The channel has room for one chunk: if it has room, the first was taken.
         drop(sender.reserve().await.unwrap());
         tell.send_modify(|told| *told = told.again(StopSignal::Terminate));
         if is_lost {

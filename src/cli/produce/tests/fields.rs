@@ -1,4 +1,4 @@
-//! Key, type and time out of lines.
+//! Key, type and time are taken from lines.
 
 use crate::cli::{
     produce::fields::{Extracted, Field, Fields},

@@ -1,4 +1,4 @@
-//! Lines out of an input.
+//! Lines are read from inputs.
 
 use std::{
     io::{self, Read},
@@ -48,7 +48,7 @@ fn numbers(chunks: &[Vec<Line>]) -> Vec<RangeInclusive<u64>> {
 #[test]
 fn every_line_is_a_record_also_an_empty_one_and_the_last_without_a_newline() {
     let (made, bad) = all(b"one\n\ntwo\r\n\xff", Fields::default());
-    // The last one could go on for all that is known before the end.
+    // The last line could go on until the input ends, so it comes by itself.
     assert_eq!((numbers(&made), bad), (vec![1..=3, 4..=4], None));
     let made: Vec<&Line> = made.iter().flatten().collect();
     let values: [&[u8]; 4] = [b"one", b"", b"two\r", b"\xff"];
@@ -69,7 +69,7 @@ fn what_is_handed_on_at_once_is_bounded_by_lines_and_by_bytes() {
         numbers(&all(&b"x\n".repeat(2500), Fields::default()).0),
         [1..=1000, 1001..=2000, 2001..=2500]
     );
-    // As many whole ones as are in what is read at once, which is a MiB.
+    // As many complete lines as one read of a MiB has.
     let long = [vec![b'x'; 400_000], vec![b'\n']].concat().repeat(5);
     let chunks = all(&long, Fields::default()).0;
     assert!(
@@ -136,7 +136,7 @@ fn a_line_longer_than_any_record_is_refused_before_it_is_read_whole() {
 
 #[test]
 fn lines_that_are_there_do_not_wait_for_lines_that_are_not() {
-    /// Gives one line a call, and panics when it is asked for one that is not there yet.
+    /// An input that returns one line at a time, and panics if it is read when it has none.
     struct Interactive(Vec<&'static [u8]>);
     impl Read for Interactive {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {

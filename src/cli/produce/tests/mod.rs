@@ -1,4 +1,4 @@
-//! Lines into records, and records into the log, once each.
+//! Lines become records, and each record is stored once.
 
 mod delivery;
 mod fields;
