@@ -1,11 +1,11 @@
-//! Backups: the whole data directory as it is at one journal entry, to be copied while the broker
-//! goes on.
+//! Backups: the whole data directory as it is at one journal entry, copied while the broker goes
+//! on.
 //!
-//! A checkpoint is written first, and what came meanwhile is moved to segments, so that little is
-//! left. Then the journal is held for a moment: the rest is moved, and the catalog and the views of
-//! all partitions are taken. No file that the views have changes or goes as long as the backup is
-//! there. Its room on the disk is not given back meanwhile, so there is one backup at a time, it
-//! ends when the disk is short of room, and whoever takes it must not stall.
+//! First a checkpoint is written, and the frames that came meanwhile are moved to segments, so that
+//! little is left to move. Then the journal is held for a moment: the rest is moved, and the
+//! catalog and the views of all partitions are taken. While the backup lasts, no file of these
+//! views changes or is removed, and the space of replaced files is not given back. So there is one
+//! backup at a time, it ends when the disk is short of space, and its client must not stall.
 
 use std::{
     sync::{Arc, Mutex, Weak},
@@ -25,14 +25,15 @@ use crate::{
     types::limits,
 };
 
-/// Which backup is under way, if one is.
+/// The backup under way, if there is one.
 #[derive(Default)]
 pub(super) struct Backups {
     under_way: Mutex<Weak<Pinned>>,
     ended: Arc<Notify>,
 }
 
-/// Held by the backup that is under way.
+/// Held by the backup under way: while it exists, no other can begin, and the files of deleted
+/// topics stay.
 struct Pinned {
     ended: Arc<Notify>,
 }
@@ -43,14 +44,14 @@ impl Drop for Pinned {
     }
 }
 
-/// The data directory at one journal entry, whose files stay as long as this is there.
+/// The data directory at one journal entry. Its files stay until this is dropped.
 pub(crate) struct Backup {
     image: Image,
     health: Arc<Health>,
     _pinned: Arc<Pinned>,
 }
 
-/// Why there is no backup, or not all of it.
+/// Why a backup cannot begin, or ended before it was complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BackupRefused {
     #[error(
@@ -85,7 +86,7 @@ impl BackupRefused {
 }
 
 impl Backups {
-    /// Whether the files of deleted topics are to stay.
+    /// Whether a backup is under way, so that the files of deleted topics must stay.
     pub(super) fn is_any_under_way(&self) -> bool {
         lock(&self.under_way).strong_count() > 0
     }
@@ -125,13 +126,13 @@ impl Broker {
 }
 
 impl Broker {
-    /// Resolves when the backup that is under way, if one is, has ended.
+    /// Resolves when no backup is under way any more.
     pub(crate) fn backup_ended(&self) -> Notified<'_> {
         self.shared.maintenance.backups.ended.notified()
     }
 
-    /// For how long there has been no backup: since the last one was taken that was sent to its
-    /// end, or since the start.
+    /// The age of the latest backup that was sent completely; without one, the time since the
+    /// start.
     pub(crate) fn backup_age(&self) -> Duration {
         let taken = Duration::from_millis(self.shared.counts.backup.begun_ms.get());
         let since = taken.max(self.opened_at);
@@ -140,8 +141,8 @@ impl Broker {
 }
 
 impl Shared {
-    /// What the data directory is at this journal entry. Nothing is applied meanwhile, and no frame
-    /// is in memory alone.
+    /// The content of the data directory at this journal entry. The caller holds the journal, so
+    /// nothing is applied meanwhile, and has moved all frames to segments.
     fn image_parts(&self, entry: u64) -> ImageParts {
         let snapshot = self.sequencer.applied().snapshot_of_topics();
         let mut described = Vec::with_capacity(snapshot.topics.len());
@@ -202,12 +203,12 @@ impl Shared {
 }
 
 impl Backup {
-    /// What it consists of.
+    /// The files of the backup.
     pub(crate) fn image(&self) -> &Image {
         &self.image
     }
 
-    /// Some bytes of a file.
+    /// Reads bytes of a file.
     pub(crate) fn read(&mut self, at: usize, position: u64, len: u64) -> Result<Bytes, Error> {
         self.check()?;
         self.image
@@ -215,8 +216,8 @@ impl Backup {
             .map_err(|error| unavailable(&error))
     }
 
-    /// From where on somebody lacks a file who has one of this length, with this checksum of its
-    /// ends.
+    /// The position from which a client lacks the file, if it has one of this length and with this
+    /// checksum of its two ends; 0 if it has none, or a different one.
     pub(crate) fn missing_from(
         &mut self,
         at: usize,
@@ -228,7 +229,7 @@ impl Backup {
             .map_err(|error| unavailable(&error))
     }
 
-    /// Refuses to go on where the disk needs the room that it keeps.
+    /// Fails if the disk is short of space, which the backup's files take.
     fn check(&self) -> Result<(), Error> {
         self.health.check_room()
     }

@@ -6,42 +6,43 @@ use tonic::Streaming;
 use super::{Client, Error, status::AtStake};
 use crate::proto::{self, backup_response::Message};
 
-/// How many files are told in one message: few enough for the largest paths.
+/// How many files are listed in one request. With the longest paths this many still fit.
 const FILES_PER_REQUEST: usize = 4_000;
 
-/// A file that whoever takes a backup has already.
+/// A file that the client has from an earlier backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupFile {
-    /// From the top of the backup.
+    /// The path, relative to the backup's directory.
     pub path: String,
-    /// In bytes.
+    /// The length in bytes.
     pub length: u64,
     /// CRC-32 of its first 64 KiB and its last 64 KiB.
     pub ends_checksum: u32,
 }
 
-/// What a backup is of.
+/// What a backup contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackupBegun {
-    /// The last journal entry that is in it.
+    /// The number of the last journal entry in it.
     pub commit: u64,
-    /// Which data directory it is of.
+    /// The id of the data directory.
     pub directory_id: u64,
     /// When it was taken, in milliseconds since 1970.
     pub taken_ms: i64,
     /// How many files it has.
     pub files: u64,
-    /// How many bytes these have.
+    /// The size of all files, in bytes.
     pub bytes: u64,
 }
 
-/// A part of a file of a backup.
+/// A part of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupPart {
-    /// The file, from the top of the backup, and its length, where it begins; none where it goes
-    /// on.
+    /// The path, relative to the backup's directory, and the length of the file that begins with
+    /// this part; `None` if the part belongs to the same file as the one before.
     pub file: Option<(String, u64)>,
-    /// Where in the file the bytes belong; what is before the first part is there already.
+    /// The position of the bytes in the file. If the first part of a file begins behind 0, the
+    /// client has the bytes before it.
     pub position: u64,
     /// CRC-32 of the bytes.
     pub checksum: u32,
@@ -58,13 +59,12 @@ pub struct Backup {
 }
 
 impl Client {
-    /// Takes a backup of all that the broker has, without what these files have of it. Which files
-    /// there are, and what they have to do with each other, is told by
-    /// [the protocol](crate::proto).
+    /// Takes a backup of everything that the broker has, except for what the client has already in
+    /// `have`. [The protocol](crate::proto) describes the files.
     ///
     /// # Errors
     ///
-    /// `BACKUP_UNDER_WAY`, and that the broker is not available.
+    /// `BACKUP_UNDER_WAY`, or if the broker is not available.
     pub async fn backup(&self, have: Vec<BackupFile>) -> Result<Backup, Error> {
         let mut requests = Vec::new();
         for some in have.chunks(FILES_PER_REQUEST) {
@@ -92,18 +92,18 @@ impl Client {
 }
 
 impl Backup {
-    /// What it is of.
+    /// What the backup contains.
     #[must_use]
     pub fn begun(&self) -> BackupBegun {
         self.begun
     }
 
-    /// The next part; none when all has come.
+    /// The next part; `None` at the end.
     ///
     /// # Errors
     ///
-    /// `BACKUP_ENDED`, or that the connection was lost: taken again with what has come, it goes on
-    /// from there.
+    /// `BACKUP_ENDED`, or if the connection was lost. Another backup with the files received so far
+    /// in `have` continues from there.
     pub async fn next(&mut self) -> Result<Option<BackupPart>, Error> {
         if self.is_done {
             return Ok(None);

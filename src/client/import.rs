@@ -1,4 +1,4 @@
-//! Importing records that were exported elsewhere.
+//! Importing records that were exported from another topic.
 
 use std::collections::BTreeMap;
 
@@ -17,23 +17,23 @@ use crate::{
     types::{Offset, PartitionId, Version},
 };
 
-/// How many messages wait to be sent.
+/// How many messages may wait to be sent.
 const MESSAGES_AHEAD: usize = 4;
 
-/// A record as it was stored elsewhere.
+/// A record with the offset and the other fields that it had in the exported topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportedRecord {
-    /// Its offset.
+    /// The offset.
     pub offset: Offset,
-    /// Its version, if it has or had a key in a topic with `keys=versioned`.
+    /// The version, if the record has or had a key in a topic with `keys=versioned`.
     pub version: Option<Version>,
-    /// When it was appended, in milliseconds since 1970.
+    /// The append time, in milliseconds since 1970.
     pub append_time_ms: i64,
-    /// When it happened, in milliseconds since 1970.
+    /// The timestamp, in milliseconds since 1970.
     pub timestamp_ms: i64,
-    /// What it is about.
+    /// The key, if it has one.
     pub key: Option<Bytes>,
-    /// The content; none is a tombstone.
+    /// The value; `None` is a tombstone.
     pub value: Option<Bytes>,
     /// The type of the event.
     pub event_type: String,
@@ -41,12 +41,12 @@ pub struct ImportedRecord {
     pub headers: Vec<(String, Bytes)>,
     /// The identity of the event; empty for none.
     pub event_id: Bytes,
-    /// Set if the record was erased: what stands for its key.
+    /// If the record was erased: the token that stands for its key.
     pub erased: Option<Bytes>,
 }
 
-/// An import that is under way; see [`Client::import`]. Dropped before [`finish`](Self::finish), it
-/// leaves the topic closed to all other appends.
+/// An import under way; see [`Client::import`]. If it is dropped before [`finish`](Self::finish),
+/// the topic stays closed to all other appends.
 #[derive(Debug)]
 pub struct Import {
     requests: mpsc::Sender<ImportRecordsRequest>,
@@ -55,14 +55,15 @@ pub struct Import {
 }
 
 impl Client {
-    /// Begins an import into a topic that never had a record, or goes on with one that was broken
-    /// off. Partitions start at `starts`, or at 0. Until [`Import::finish`] nobody else appends to
-    /// the topic; how that is taken back without it is told by [the protocol](crate::proto).
+    /// Begins an import into a topic that never had a record, or continues one that was broken off.
+    /// The partitions start at `starts`, or at 0. Until [`Import::finish`] nobody else can append
+    /// to the topic; [the protocol](crate::proto) says how to open it without completing the
+    /// import.
     ///
     /// # Errors
     ///
     /// `TOPIC_NOT_EMPTY`, `IMPORT_UNDER_WAY`, `IMPORT_OF_OTHER`, `UNKNOWN_TOPIC`,
-    /// `UNKNOWN_PARTITION`, or that the broker is not available.
+    /// `UNKNOWN_PARTITION`, or if the broker is not available.
     pub async fn import(
         &self,
         topic: &str,
@@ -77,7 +78,7 @@ impl Client {
             begin: Some(begin),
             ..ImportRecordsRequest::default()
         };
-        // The channel is empty, so it is taken.
+        // The new channel is empty, so this succeeds.
         requests.try_send(begin).ok();
         let mut calls = self.admin.clone();
         let answered = calls.import_records(ReceiverStream::new(waiting)).await;
@@ -100,19 +101,20 @@ impl Client {
 }
 
 impl Import {
-    /// Where each partition goes on: records with lower offsets were imported before.
+    /// The next offset of each partition: records below it were imported already.
     #[must_use]
     pub fn next_offsets(&self) -> &BTreeMap<PartitionId, Offset> {
         &self.next
     }
 
-    /// Sends records of one partition, in the order of their offsets. Errors of this and of later
-    /// calls name a record by its number, of which `number` is the first one's.
+    /// Sends records of one partition, in the order of their offsets. `number` is a number for the
+    /// first record, counted on for the others, by which errors of this and later calls name a
+    /// record.
     ///
     /// # Errors
     ///
-    /// `IMPORT_MALFORMED`, for these records or for some that were sent before; `IMPORT_ENDED`, or
-    /// that the connection was lost: a later import goes on from what is stored.
+    /// `IMPORT_MALFORMED`, for one of these records or of those that were sent before;
+    /// `IMPORT_ENDED`, or if the connection was lost: a later import continues from what is stored.
     pub async fn send(
         &mut self,
         partition: PartitionId,
@@ -132,8 +134,8 @@ impl Import {
         .await
     }
 
-    /// Ends the import; when this returns, all records are durable, and clients may append. Returns
-    /// how many records were sent. The next records of partitions get the offsets `ends` at least.
+    /// Ends the import. When this returns, all records are durable and clients may append. The next
+    /// offset of each partition is at least the one in `ends`. Returns how many records were sent.
     ///
     /// # Errors
     ///
@@ -157,7 +159,7 @@ impl Import {
         tokio::select! {
             sent = self.requests.send(request) => match sent {
                 Ok(()) => Ok(()),
-                // The call has ended; its answer says why.
+                // The broker has ended the call, and its answer says why.
                 Err(_) => Err(next(&mut self.answers).await.err().unwrap_or_else(malformed)),
             },
             answer = next(&mut self.answers) => Err(answer.err().unwrap_or_else(malformed)),

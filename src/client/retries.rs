@@ -15,7 +15,8 @@ pub(super) struct Retries {
     /// For how long there may be nothing but failures.
     retry_for: Duration,
     backoff: Backoff,
-    /// It is not the last progress that counts: a program may take its time over what it was given.
+    /// When the present failures began; `None` without one. The time since the last success does
+    /// not count, because a program may take long over what it received.
     first_failure: Option<Instant>,
 }
 
@@ -28,7 +29,7 @@ impl Retries {
         }
     }
 
-    /// Something has worked: the whole budget is there again.
+    /// Notes a success: the whole time for failures is available again.
     pub(super) fn progress(&mut self) {
         self.backoff.reset();
         self.first_failure = None;
@@ -41,7 +42,7 @@ impl Retries {
         };
         let first = *self.first_failure.get_or_insert(now);
         if now - first >= self.retry_for {
-            // The next one who asks begins with a whole budget.
+            // The next call has the whole time again.
             self.progress();
             return None;
         }

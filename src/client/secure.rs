@@ -12,8 +12,8 @@ use crate::tls::{Connector, Trust};
 /// The port of an `https://` URL without one.
 const HTTPS_PORT: u16 = 443;
 
-/// Which brokers a client trusts, and the certificate that it shows, at an `https://` URL.
-/// Everything is given as the text of PEM files.
+/// Which brokers to trust at an `https://` URL, and which client certificate to present. All of it
+/// is given as the text of PEM files.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     authorities: Option<Vec<u8>>,
@@ -27,7 +27,7 @@ struct Identity {
 }
 
 impl Tls {
-    /// Trusts the operating system's authorities, and shows no certificate.
+    /// Trusts the operating system's authorities, and presents no certificate.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -42,7 +42,7 @@ impl Tls {
         }
     }
 
-    /// Shows this certificate to brokers that ask for one; `key` is its private key.
+    /// Presents this certificate to brokers that ask for one; `key` is its private key.
     #[must_use]
     pub fn identity(self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         Self {

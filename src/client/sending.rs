@@ -52,9 +52,9 @@ impl Aside {
 /// Requests as the messages of a body.
 pub(super) struct Messages<S> {
     requests: S,
-    /// What comes behind the parts.
+    /// Encoded bytes that belong behind the parts.
     buffer: BytesMut,
-    /// What is ready to be sent.
+    /// Parts of the body that are ready to be sent.
     parts: VecDeque<Bytes>,
 }
 

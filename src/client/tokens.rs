@@ -15,7 +15,7 @@ pub struct Tokens {
     timeout: Duration,
 }
 
-/// What a broker knows of an access token.
+/// An access token, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessToken {
     /// Its id.
@@ -40,7 +40,7 @@ impl Client {
 }
 
 impl Tokens {
-    /// Creates a token with this life. Only this answer has its text.
+    /// Creates a token that expires after `life`. Only this answer has the text that callers send.
     ///
     /// # Errors
     ///

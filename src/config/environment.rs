@@ -1,22 +1,23 @@
-//! The one place that looks at environment variables.
+//! The one place that reads environment variables.
 
 use std::{ffi::OsString, time::Duration};
 
-/// The variable that tells the other commands which broker to use.
+/// The broker that commands connect to.
 const SERVER_VARIABLE: &str = "TAFFRAIL_SERVER";
 
-/// Those that tell them which brokers to trust, and who to be.
+/// The files with the authorities that commands trust, and with the client certificate that they
+/// present.
 pub(crate) const TLS_CA_VARIABLE: &str = "TAFFRAIL_TLS_CA";
 pub(crate) const TLS_CERT_VARIABLE: &str = "TAFFRAIL_TLS_CERT";
 pub(crate) const TLS_CERT_KEY_VARIABLE: &str = "TAFFRAIL_TLS_CERT_KEY";
 
-/// The one that gives them their token.
+/// The access token that commands send.
 pub(crate) const TOKEN_VARIABLE: &str = "TAFFRAIL_TOKEN";
 
-/// Names the binary that the test brokers of clients run.
+/// The binary that the test brokers in client libraries start.
 const BINARY_VARIABLE: &str = "TAFFRAIL_BINARY";
 
-/// All variables for the other commands, and for clients: no settings of `serve`.
+/// All variables that are for commands and clients, and not settings of `serve`.
 pub(super) const OF_COMMANDS: [&str; 6] = [
     BINARY_VARIABLE,
     SERVER_VARIABLE,
@@ -26,7 +27,7 @@ pub(super) const OF_COMMANDS: [&str; 6] = [
     TOKEN_VARIABLE,
 ];
 
-/// All variables whose name and value are text; others are none of ours.
+/// All variables whose name and value are UTF-8. No others concern us.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub(crate) fn variables() -> impl Iterator<Item = (String, String)> {
     let text = |(name, value): (OsString, OsString)| {
@@ -35,8 +36,8 @@ pub(crate) fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(text)
 }
 
-/// Whether the environment leaves it to us to use colours: <https://no-color.org>, and a terminal
-/// that knows none.
+/// Whether the environment permits colours: `NO_COLOR` is not set (<https://no-color.org>), and the
+/// terminal supports them.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub(crate) fn wants_colours() -> bool {
     let refuses = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -44,24 +45,25 @@ pub(crate) fn wants_colours() -> bool {
     !refuses && !is_dumb
 }
 
-/// The broker that the environment names for the commands that need one. What is not text is none
-/// that there is, and not left out: that would be another broker.
+/// The broker that the environment names. A name that is not UTF-8 is returned with replacement
+/// characters and will not be found; ignoring it would connect to the default broker instead.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub(crate) fn server_variable() -> Option<String> {
     let named = std::env::var_os(SERVER_VARIABLE)?;
     Some(named.to_string_lossy().into_owned())
 }
 
-/// Who wants to be told how `serve` goes on: systemd, where it has started it.
+/// The process supervisor that wants to be told the state of `serve`; in practice systemd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Supervisor {
-    /// Where it hears; a name that begins with @ is none of the file system.
+    /// The path of its socket; if it begins with @, an abstract name that is not in the file
+    /// system.
     pub(crate) socket: OsString,
-    /// How often it wants to hear that the process lives, if it does.
+    /// How often it expects a message as long as the process is alive, if it does.
     pub(crate) watchdog: Option<Duration>,
 }
 
-/// The supervisor that the environment names.
+/// The supervisor that the environment names, if it names one.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub(crate) fn supervisor() -> Option<Supervisor> {
     let socket = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())?;
@@ -76,14 +78,14 @@ pub(crate) fn supervisor() -> Option<Supervisor> {
     })
 }
 
-/// The file that a variable of the commands names; none if it is empty.
+/// The file that a variable names; `None` if it is empty or not set.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub(crate) fn file_variable(variable: &str) -> Option<std::path::PathBuf> {
     let named = std::env::var_os(variable)?;
     (!named.is_empty()).then(|| named.into())
 }
 
-/// The access token that the environment has for the commands that show one.
+/// The access token in the environment.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub(crate) fn token_variable() -> Option<String> {
     let token = std::env::var_os(TOKEN_VARIABLE)?;

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration.
+//! Why a configuration is refused.
 
 /// Why a configuration cannot be used. The text names the setting, where it was given, and what to
 /// do.
@@ -48,7 +48,7 @@ pub(crate) enum Error {
     },
 }
 
-/// What is wrong with one setting.
+/// What is wrong with the value of a setting.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
     #[error("there is no setting {name:?}{}", nearest.map(|it| format!("; did you mean {it:?}?")).unwrap_or_default())]
@@ -67,7 +67,8 @@ pub(crate) enum Problem {
 }
 
 impl Problem {
-    /// Of a setting that was given here: a line of a file, a variable, the command line.
+    /// The error for a setting that was given at `source`: a line of a file, a variable, or the
+    /// command line.
     pub(super) fn at(self, source: &str) -> Error {
         Error::Setting {
             source_name: source.to_owned(),

@@ -1,4 +1,4 @@
-//! The file of settings: TOML, of which every value knows its line.
+//! The configuration file: TOML, in which every value keeps its line for error messages.
 
 use std::ops::Range;
 
@@ -14,13 +14,13 @@ use super::{
     settings::{SETTINGS, nearest},
 };
 
-/// A file that is being read.
+/// A configuration file that is being read.
 struct File<'a> {
     name: &'a str,
     text: &'a str,
 }
 
-/// The log format that a file asks for, as far as it can be read.
+/// The log format that the file asks for, if it can be found, even in a file with errors.
 pub(super) fn log_format(text: &str) -> Option<String> {
     let table = DeTable::parse(text).ok()?;
     for (key, value) in table.get_ref() {
@@ -32,7 +32,7 @@ pub(super) fn log_format(text: &str) -> Option<String> {
 }
 
 impl File<'_> {
-    /// Where something is, for people: the file's name and the line.
+    /// A place in the file, for people: the file's name and the line.
     fn place(&self, span: &Range<usize>) -> String {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
@@ -41,7 +41,7 @@ impl File<'_> {
 }
 
 impl Config {
-    /// Takes the settings of a file with this name and this text.
+    /// Applies the settings in the text of a file.
     pub(super) fn apply_file(
         &mut self,
         name: &str,
@@ -88,7 +88,7 @@ impl Config {
     }
 }
 
-/// A value as it is written in a variable or a flag; none if it is more than one.
+/// A value as it would be written in a variable or a flag; `None` for lists and tables.
 fn as_text(value: &DeValue<'_>) -> Option<String> {
     Some(match value {
         DeValue::String(text) => text.to_string(),

@@ -1,7 +1,8 @@
-//! The tables `[[role]]` and `[[grant]]`: who may do what. `quotas.rs` knows the same roles.
+//! The tables `[[role]]` and `[[grant]]`: who may do what. `[[quota]]` in `quotas.rs` uses the same
+//! roles.
 //!
-//! Unlike settings they are lists, and only in the file. What is wrong with one is told with its
-//! line. A rule that would have no effect is refused: whoever wrote it meant something else.
+//! They are lists, other than settings, and can only be given in the file. Errors name the line. A
+//! rule that could never have an effect is refused: its author must have meant something else.
 
 use std::collections::BTreeMap;
 
@@ -18,14 +19,14 @@ use crate::{
     types::{GroupName, TopicName},
 };
 
-/// The tables that are no settings.
+/// The names of the tables that are not settings.
 pub(super) const ROLE: &str = "role";
 pub(super) const GRANT: &str = "grant";
 
-/// A value with its place in the file.
+/// A TOML value with its place in the file.
 pub(super) type Value<'a> = Spanned<DeValue<'a>>;
 
-/// Reads the tables of a file that is TOML: what is granted, and how much of it.
+/// Parses the grants and quotas in a file that is valid TOML.
 pub(super) fn parse(file: &str, text: &str) -> Result<(Grants, Rules), Error> {
     let source = Source { file, text };
     let document = DeTable::parse(text).map_err(|error| Error::NotToml {
@@ -56,7 +57,7 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// What is wrong with something that the file says there.
+    /// The error for something at this place in the file.
     pub(super) fn wrong<T>(&self, at: &Spanned<T>, problem: String) -> Error {
         let before = &self.text[..at.span().start.min(self.text.len())];
         Error::InFile {
@@ -66,7 +67,7 @@ impl Source<'_> {
         }
     }
 
-    /// The tables of this name, each begun with `[[name]]`.
+    /// All tables of this name, each of which begins with `[[name]]`.
     pub(super) fn tables<'d, 't>(
         &self,
         document: &'d DeTable<'t>,
@@ -81,7 +82,7 @@ impl Source<'_> {
         }
     }
 
-    /// The fields of a table, none of which has another name than these.
+    /// The fields of a table. Fails if there is one that is not in `known`.
     pub(super) fn fields<'d, 't>(
         &self,
         table: &'d Value<'t>,
@@ -104,7 +105,7 @@ impl Source<'_> {
         Ok(fields)
     }
 
-    /// The texts of a list; none if the field is left out.
+    /// The strings of a list, with their places; none if the field is missing.
     fn texts<'d>(
         &self,
         fields: &'d DeTable<'_>,
@@ -154,7 +155,7 @@ impl Source<'_> {
         Ok(principals)
     }
 
-    /// Those that a table names, and those of the roles that it names.
+    /// The principals that a table names, and those of the roles that it names.
     pub(super) fn all_principals(
         &self,
         fields: &DeTable<'_>,
@@ -186,7 +187,7 @@ impl Source<'_> {
         Ok(patterns)
     }
 
-    /// Patterns of names, each of which something can have.
+    /// Parses the names or patterns in a field. Those that could never match anything are refused.
     fn names(
         &self,
         fields: &DeTable<'_>,
@@ -195,7 +196,7 @@ impl Source<'_> {
     ) -> Result<Vec<NamePattern>, Error> {
         for (at, text) in self.texts(fields, field)? {
             let may_be = match text.strip_suffix('*') {
-                // A name may go on with a letter, whatever it begins with.
+                // Any beginning of a name is valid if the name could go on with a letter.
                 Some(prefix) => is_name(prefix) || is_name(&format!("{prefix}a")),
                 None => is_name(text),
             };
@@ -256,7 +257,7 @@ impl Source<'_> {
     }
 }
 
-/// Whose name it is, or how the names of some begin.
+/// Parses a principal, or the beginning of the names of several.
 fn principal(text: &str) -> Result<NamePattern, String> {
     if text == Principal::LOCAL_ADMIN {
         return Err(format!(
@@ -279,7 +280,8 @@ fn principal(text: &str) -> Result<NamePattern, String> {
     })
 }
 
-/// Whether a certificate can have this name, with its kind, or names that begin so.
+/// Checks the name of a certificate's principal, or the beginning of such names: it must begin with
+/// the kind of name.
 fn certificate(name: &str) -> Result<(), String> {
     let prefix = name.strip_suffix('*');
     for kind in CertificateName::ALL.map(CertificateName::kind) {
@@ -298,7 +300,7 @@ fn certificate(name: &str) -> Result<(), String> {
     ))
 }
 
-/// Whether all that a grant names has to do with each other.
+/// Checks that each part of a grant can have an effect with the others.
 fn useful(grant: &Grant) -> Result<(), String> {
     let allows = |operations| grant.operations.meet(operations);
     let (append, group) = (Operation::Append, Operation::Group);
@@ -314,7 +316,7 @@ fn useful(grant: &Grant) -> Result<(), String> {
         ),
     ];
     for (field, names, operations, text) in named {
-        // Producers need no name.
+        // `append` does not need the names of producers.
         if allows(operations) && names.is_empty() && field != "producers" {
             return Err(format!(
                 "the grant allows {text} and names no {field}; [\"*\"] means all of them"

@@ -1,11 +1,11 @@
-//! Whose JWTs are taken, if any are.
+//! The settings for JWTs.
 
 use std::path::PathBuf;
 
 use super::{Error, Sources};
 use crate::server::{JwtAlgorithm, JwtRules};
 
-/// The settings of JWTs, as they were set.
+/// The settings for JWTs, as they were given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Jwt {
     pub(super) issuer: String,
@@ -30,11 +30,11 @@ impl Default for Jwt {
 }
 
 impl Jwt {
-    /// What tokens are taken by, if any are.
+    /// The rules for JWTs, if they are accepted.
     ///
     /// # Errors
     ///
-    /// If one of the settings lacks another one.
+    /// If one setting is given without another that it needs.
     pub(super) fn rules(&self, sources: &Sources) -> Result<Option<JwtRules>, Error> {
         let settings = [
             ("jwt.issuer", !self.issuer.is_empty()),
@@ -62,7 +62,7 @@ impl Jwt {
     }
 }
 
-/// The algorithms of a list with commas.
+/// Parses a list of algorithms, separated by commas.
 pub(super) fn algorithms(text: &str) -> Result<Vec<JwtAlgorithm>, String> {
     let mut algorithms = Vec::new();
     for name in text.split(',') {
@@ -79,7 +79,7 @@ pub(super) fn algorithms(text: &str) -> Result<Vec<JwtAlgorithm>, String> {
     Ok(algorithms)
 }
 
-/// The name of a claim, which there has to be.
+/// Parses the name of a claim, which must not be empty.
 pub(super) fn claim(text: &str) -> Result<String, String> {
     match text.is_empty() {
         true => Err("it is the name of a claim, such as \"sub\"".to_owned()),

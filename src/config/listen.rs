@@ -1,30 +1,30 @@
-//! Where to listen, and whether that is allowed.
+//! The addresses to listen on, and whether they are allowed.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use super::Error;
 
-/// Where to listen for HTTP, as it was set.
+/// The setting `http.listen`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum HttpListen {
-    /// Beside the port for calls.
+    /// The port after the one for calls.
     Auto,
-    /// Nowhere.
+    /// Do not listen.
     Off,
-    /// At this address.
+    /// This address.
     At(String),
 }
 
-/// Where metrics and health are to be seen.
+/// The address for HTTP, once that for calls is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HttpAddress {
-    /// Somebody has asked for this one.
+    /// It was configured, so it is an error if it is taken.
     Set(SocketAddr),
-    /// The one beside the port for calls: if it is taken, nobody meant it.
+    /// The port after the one for calls. If it is taken, the broker runs without HTTP.
     Derived(SocketAddr),
-    /// There is no port beside that for calls.
+    /// There is no port after the one for calls, which is 65,535.
     NoneLeft,
-    /// Nowhere.
+    /// Do not listen for HTTP.
     Off,
 }
 
@@ -38,8 +38,8 @@ impl HttpListen {
         }
     }
 
-    /// The address of this listener, where `calls` is the one that `listen` has become. `open` says
-    /// whether other machines may reach it.
+    /// The address for HTTP, if calls are served at `calls`. `open` says whether other machines may
+    /// connect to it.
     pub(super) fn address(
         &self,
         listen: &str,
@@ -64,7 +64,7 @@ impl HttpListen {
     }
 }
 
-/// Where the port beside that for calls is: on this machine, where other machines may not see it.
+/// The IP address for the derived HTTP port: loopback if other machines may not connect.
 fn seen_at(calls: SocketAddr, open: bool) -> IpAddr {
     match calls.ip() {
         ip if open || ip.to_canonical().is_loopback() => ip,
@@ -73,7 +73,8 @@ fn seen_at(calls: SocketAddr, open: bool) -> IpAddr {
     }
 }
 
-/// The first address that `listen` names. Without `insecure` all of them must be loopback.
+/// The first address that `listen` resolves to. Unless `insecure` is set, all of them must be
+/// loopback.
 pub(super) fn resolve(listen: &str, insecure: bool) -> Result<SocketAddr, Error> {
     let problem = |problem: String| Error::Listen {
         listen: listen.to_owned(),

@@ -1,14 +1,14 @@
 //! The configuration of `taffrail serve`: defaults < file < environment < flags.
 //!
-//! A setting exists in one place, the table in `settings.rs`: its name, how it is read and how it
-//! is written. Every source goes through that table, so that a value means the same wherever it
-//! comes from and no source knows settings that another does not. Nothing here does I/O: the file's
-//! text is an argument; `environment.rs` is the one place that looks at variables.
+//! Each setting is declared once, in the table in `settings.rs`: its name, how it is parsed and how
+//! it is printed. All sources go through that table, so that a value means the same wherever it is
+//! given. Nothing here does I/O: the file's text is an argument, and only `environment.rs` reads
+//! variables.
 //!
-//! Who may do what, and how much, is no setting but a list (`grants.rs`, `quotas.rs`), and in the
-//! file only.
+//! Roles, grants and quotas are not settings but lists (`grants.rs`, `quotas.rs`), and can only be
+//! given in the file.
 //!
-//! No layer sees [`Config`]; each is given its own options, which are made here.
+//! No layer sees [`Config`]; each gets options of its own, which are made here.
 
 mod descriptors;
 mod environment;
@@ -45,13 +45,13 @@ use crate::{
     types::{TopicName, limits},
 };
 
-/// The largest request fits.
+/// Large enough for the largest request.
 const EPHEMERAL_JOURNAL_FILE_BYTES: u64 = 32 << 20;
 
-/// Calls over HTTP take no more than this part of the descriptors.
+/// Calls over HTTP take at most one of so many of the process's descriptors.
 const SHARE_OF_HTTP_CALLS: u64 = 16;
 
-/// Every setting, each within its bounds.
+/// All settings, each within its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
@@ -67,12 +67,12 @@ pub(crate) struct Config {
     pub(crate) log_level: String,
     journal_file_bytes: u64,
     journal_files: u32,
-    /// The whole; none for a share of what the machine has.
+    /// The memory of all parts; `None` for a share of the machine's memory.
     memory_bytes: Option<usize>,
     memory_parts: budget::Given,
     memory: Sizes,
     open_segments: usize,
-    /// What the limit of open files leaves of it for files.
+    /// How many descriptors are left for files.
     open_files: usize,
     producer_idle_ms: u64,
     remembered_batches: usize,
@@ -93,29 +93,29 @@ pub(crate) struct Config {
     measured: server::Measured,
 }
 
-/// The configuration, and what to tell the person who wrote it.
+/// The configuration, and what to tell the user about it.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) config: Config,
     /// Where each setting was given.
     pub(crate) sources: Sources,
-    /// Environment variables that look like settings and are none. They are not refused, because
-    /// others set variables for us: Kubernetes gives every container some for a service that is
-    /// called `taffrail`.
+    /// Environment variables that look like settings and are not. They are not refused, because
+    /// programs set such variables without being asked: Kubernetes does so in every container if
+    /// there is a service called `taffrail`.
     pub(crate) unknown_variables: Vec<String>,
 }
 
-/// Where settings were given, for what turns out later to be wrong with their values.
+/// Where each setting was given, for errors that are found after parsing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sources(BTreeMap<String, String>);
 
 impl Sources {
-    /// It overrides what was given before.
+    /// Notes where a setting was given; it overrides earlier sources.
     fn given(&mut self, setting: &str, source: String) {
         self.0.insert(setting.to_owned(), source);
     }
 
-    /// Where a setting was given, such as a file with the line; none where it has its default.
+    /// Where a setting was given, for example a file with the line; `None` if it has its default.
     pub(crate) fn of(&self, setting: &str) -> Option<&str> {
         self.0.get(setting).map(String::as_str)
     }
@@ -163,8 +163,8 @@ impl Default for Config {
     }
 }
 
-/// Whether log lines are to be JSON, as far as it can be told of sources that may be wrong: of a
-/// flag, variables, and the text of a file, in this order.
+/// Whether the log is to be JSON, found out before the sources are checked: from the flag, the
+/// variables, or the file's text, in this order.
 pub(crate) fn asks_for_json(
     flag: Option<&str>,
     mut variables: impl Iterator<Item = (String, String)>,
@@ -179,8 +179,8 @@ pub(crate) fn asks_for_json(
 }
 
 impl Config {
-    /// What a broker for tests has by default: a free port, small journal files, because they are
-    /// in memory, and no log but of what goes wrong.
+    /// The defaults of a broker for tests: a free port, small journal files, because they are in
+    /// memory, and a log of warnings and errors only.
     pub(crate) fn ephemeral() -> Self {
         Self {
             listen: "127.0.0.1:0".to_owned(),
@@ -190,8 +190,8 @@ impl Config {
         }
     }
 
-    /// Puts the sources on top of these defaults. `file` is its name and its text; `flags` are
-    /// settings by name.
+    /// Applies all sources to these defaults. `file` is its name and its text; `flags` are settings
+    /// by name.
     pub(crate) fn load(
         self,
         file: Option<(&str, &str)>,
@@ -218,53 +218,53 @@ impl Config {
         })
     }
 
-    /// Takes the data directory for one of a disk in memory, whatever it was set to.
+    /// Ignores the data directory that was set: the disk is in memory.
     pub(crate) fn keep_nothing(&mut self) {
         self.data_dir = "/ephemeral".into();
     }
 
-    /// The address to listen on, if it is one that is allowed.
+    /// The address to listen on for calls.
     pub(crate) fn listen_address(&self) -> Result<SocketAddr, Error> {
         listen::resolve(&self.listen, self.insecure || self.speaks_tls())
     }
 
-    /// Whether TLS is spoken on the port.
+    /// Whether the port for calls speaks TLS.
     pub(crate) fn speaks_tls(&self) -> bool {
         self.tls.is_spoken()
     }
 
-    /// The files that TLS is spoken with, if it is.
+    /// The files for TLS, if it is configured.
     pub(crate) fn tls(&self, sources: &Sources) -> Result<Option<server::TlsFiles>, Error> {
         self.tls.files(sources)
     }
 
-    /// Who may do what.
+    /// The grants.
     pub(crate) fn grants(&self) -> &server::Grants {
         &self.grants
     }
 
-    /// How much of it they may do.
+    /// The quotas.
     pub(crate) fn quotas(&self) -> &server::Rules {
         &self.quotas
     }
 
-    /// Who callers with a certificate are.
+    /// Which names in a client certificate become its principal.
     pub(crate) fn certificates(&self) -> &server::CertificateNames {
         &self.certificates
     }
 
-    /// The topic that the audit log is written to, if there is to be one.
+    /// The topic that the audit log is written to, if there is one.
     pub(crate) fn audit_topic(&self) -> Option<&TopicName> {
         self.audit_topic.as_ref()
     }
 
-    /// Whose JWTs are taken, if any are.
+    /// The rules for JWTs, if they are accepted.
     pub(crate) fn jwt(&self, sources: &Sources) -> Result<Option<server::JwtRules>, Error> {
         self.jwt.rules(sources)
     }
 
-    /// Whether callers of other machines who do not say who they are may do everything where
-    /// nothing is granted.
+    /// Whether, without grants, callers from other machines may do everything without proving who
+    /// they are.
     pub(crate) fn exposure(&self) -> server::Exposure {
         match self.insecure {
             true => server::Exposure::Everywhere,
@@ -272,30 +272,31 @@ impl Config {
         }
     }
 
-    /// Whether TLS is spoken where HTTP is at this address: on this machine it is plain.
+    /// Whether HTTP at this address is served with TLS. On loopback it is not.
     pub(crate) fn speaks_tls_at(&self, http: SocketAddr) -> bool {
         self.speaks_tls() && !http.ip().to_canonical().is_loopback()
     }
 
-    /// The address to be seen at over HTTP, if there is to be one. Calls are taken at this address.
+    /// The address for HTTP, if there is one; `calls` is the address that calls are served at.
     pub(crate) fn http_address(&self, calls: SocketAddr) -> Result<HttpAddress, Error> {
         let open = self.insecure || self.speaks_tls();
         self.http_listen.address(&self.listen, calls, open)
     }
 
-    /// Who may call over HTTP.
+    /// The limits and the allowed web pages of the HTTP API.
     pub(crate) fn http_api(&self) -> server::HttpApi {
         self.http_api.clone()
     }
 
-    /// Has no more of them than a share of the descriptors that the process may have.
+    /// Limits calls over HTTP to a share of this many descriptors; returns how many may be under
+    /// way.
     pub(crate) fn limit_http_calls(&mut self, descriptors: u64) -> usize {
         let share = usize::try_from(descriptors / SHARE_OF_HTTP_CALLS).unwrap_or(usize::MAX);
         self.http_api.calls = self.http_api.calls.min(share.max(1));
         self.http_api.calls
     }
 
-    /// What the broker needs to know.
+    /// The options of the broker.
     pub(crate) fn broker(&self) -> broker::Options {
         broker::Options {
             data_dir: self.data_dir.clone(),
@@ -319,7 +320,7 @@ impl Config {
         }
     }
 
-    /// Divides the memory, on a machine that has so much.
+    /// Divides the memory among its parts, on a machine with this much memory.
     pub(crate) fn divide_memory(&mut self, machine: Option<u64>) -> Result<&Sizes, Error> {
         let whole = self
             .memory_bytes
@@ -334,7 +335,7 @@ impl Config {
         Ok(&self.memory)
     }
 
-    /// What the person who set the memory may not have meant.
+    /// Warnings about memory settings that may not mean what the user thinks.
     pub(crate) fn remarks_on_memory(&self, machine: Option<u64>) -> Vec<String> {
         let mut remarks = Vec::new();
         let whole = self.memory.whole() as u64;
@@ -357,7 +358,7 @@ impl Config {
         remarks
     }
 
-    /// The descriptors that it could use.
+    /// How many descriptors would be used, if there were enough.
     pub(crate) fn descriptors(&self) -> Descriptors {
         Descriptors {
             segments: self.open_segments,
@@ -365,26 +366,26 @@ impl Config {
         }
     }
 
-    /// Uses no more than these.
+    /// Uses no more descriptors than these.
     pub(crate) fn limit_descriptors(&mut self, most: Descriptors) {
         self.open_files = most.segments;
         self.max_connections = self.max_connections.min(most.connections);
     }
 
-    /// How many connections there are at most.
+    /// The connection limit.
     pub(crate) fn connections(&self) -> usize {
         self.max_connections
     }
 
-    /// Has no more connections than these. They, the administrators and calls over HTTP share the
-    /// memory.
+    /// Lowers the connection limit to `most`. The memory is shared by connections, administrators
+    /// and calls over HTTP.
     pub(crate) fn limit_connections(&mut self, most: usize) {
         self.max_connections = self.max_connections.min(most);
         let holders = self.max_connections + server::ADMIN_CONNECTIONS + self.http_api.calls;
         self.memory = self.memory.for_holders(holders);
     }
 
-    /// What the server needs to know.
+    /// The options of the server.
     pub(crate) fn server(&self) -> server::Options {
         server::Options {
             max_connections: self.max_connections,

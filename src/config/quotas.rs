@@ -15,7 +15,7 @@ use crate::{
 
 pub(super) const QUOTA: &str = "quota";
 
-/// Reads the tables of a file with these roles.
+/// Parses the `[[quota]]` tables of a file, which may use these roles.
 pub(super) fn parse(
     source: &Source<'_>,
     document: &DeTable<'_>,

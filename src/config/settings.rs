@@ -1,4 +1,4 @@
-//! The table of settings, and the sources that go through it.
+//! The table of all settings, and the sources that use it.
 
 use strsim::osa_distance;
 
@@ -11,16 +11,16 @@ use crate::{
     types::{TopicName, parse_bytes, parse_millis},
 };
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogFormat {
     Text,
     Json,
 }
 
-/// One setting. `set` answers what it expected instead if the text is no value for it.
+/// The declaration of a setting. `set` returns what it expects if it cannot parse the text.
 pub(super) struct Setting {
-    /// The table's name and the key, as in `journal.file_bytes`.
+    /// The name of the table in the file and the key in it, such as `journal.file_bytes`.
     pub(super) name: &'static str,
     set: fn(&mut Config, &str) -> Result<(), String>,
 }
@@ -30,7 +30,7 @@ const GIB: u64 = 1 << 30;
 const HOUR_MS: u64 = 3_600_000;
 const YEAR_MS: u64 = 365 * 24 * HOUR_MS;
 
-/// The setting of a part of the memory.
+/// Declares the setting for the size of one part of the memory.
 macro_rules! part_setting {
     ($part:expr, $name:literal) => {
         Setting {
@@ -40,7 +40,7 @@ macro_rules! part_setting {
     };
 }
 
-/// The bounds are those that `config/taffrail.toml` gives with its reasons.
+/// `config/taffrail.toml` documents each setting with its bounds and the reasons for them.
 pub(super) const SETTINGS: [Setting; 49] = [
     Setting {
         name: "data_dir",
@@ -245,14 +245,14 @@ pub(super) const SETTINGS: [Setting; 49] = [
 ];
 
 impl Setting {
-    /// The environment variable of this setting.
+    /// The environment variable for this setting.
     pub(super) fn variable(&self) -> String {
         format!("TAFFRAIL_{}", self.name.replace('.', "_").to_uppercase())
     }
 }
 
 impl Config {
-    /// Gives one setting a value.
+    /// Sets one setting from text.
     pub(super) fn set(&mut self, name: &str, text: &str) -> Result<(), Problem> {
         let setting = SETTINGS.iter().find(|setting| setting.name == name);
         let setting = setting.ok_or_else(|| Problem::Unknown {
@@ -267,7 +267,7 @@ impl Config {
         })
     }
 
-    /// Returns the variables that look like settings and are none.
+    /// Applies the variables that are settings; returns those that only look like settings.
     pub(super) fn apply_environment(
         &mut self,
         environment: impl Iterator<Item = (String, String)>,
@@ -295,7 +295,7 @@ impl Config {
     }
 }
 
-/// The setting whose name takes the fewest edits to get to, if that is few enough to be a slip.
+/// The setting with the most similar name, if it is similar enough for a typing error.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let key = |full: &'static str| full.rsplit('.').next().unwrap_or(full);
     let distance = |setting: &Setting| {
@@ -319,12 +319,12 @@ fn path(text: &str) -> Result<std::path::PathBuf, String> {
     }
 }
 
-/// A file's path; empty for none.
+/// Parses the path of a file; empty for none.
 fn file(text: &str) -> Option<std::path::PathBuf> {
     (!text.is_empty()).then(|| text.into())
 }
 
-/// A topic's name; empty for none.
+/// Parses the name of a topic; empty for none.
 fn topic(text: &str) -> Result<Option<TopicName>, String> {
     match text.is_empty() {
         true => Ok(None),
@@ -348,12 +348,13 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// A level, or levels by module. A word that is no level would be taken for the name of a module.
+/// Checks a level, or levels by module. A misspelt level would be taken for the name of a module,
+/// so it is refused.
 fn log_level(text: &str) -> Result<String, String> {
     let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
     let is_ours = |word: &str| word == "taffrail" || word.starts_with("taffrail::");
     let is_right = |directive: &str| match directive.rsplit_once('=') {
-        // A filter by a field ends with a bracket, and may have an = of its own.
+        // A filter by a field ends with a bracket, and may contain an = of its own.
         Some((module, level)) if !level.ends_with(']') => {
             is_module(module.trim()) && is_level(level.trim())
         }
@@ -372,7 +373,7 @@ fn log_level(text: &str) -> Result<String, String> {
     ))
 }
 
-/// A module's path, a span in brackets, or both.
+/// Whether it is the path of a module, a span in brackets, or both.
 fn is_module(text: &str) -> bool {
     let (path, span) = text.split_at(text.find('[').unwrap_or(text.len()));
     let is_path_character = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':');
@@ -381,7 +382,7 @@ fn is_module(text: &str) -> bool {
         && (span.is_empty() || span.ends_with(']'))
 }
 
-/// The parts between commas, other than those within braces.
+/// Splits at commas, except within braces.
 fn directives(text: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0_i32;
     let parts = text.split(move |character| {
@@ -401,10 +402,11 @@ fn number<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> 
         .ok_or_else(|| format!("it is a number from {min} to {max}"))
 }
 
-/// What a size may be where the broker finds one itself.
+/// The word for sizes that the broker determines itself.
 const AUTO: &str = "auto";
 
-/// The whole. It was once the room for appends alone, whose default is too little for the whole.
+/// Parses the memory of all parts together. If it is too small for that, the user may have meant
+/// the memory for appends.
 fn memory(text: &str) -> Result<Option<usize>, String> {
     let bytes = or_auto(text, budget::MIN_BYTES as u64);
     bytes.map_err(|expected| {
@@ -428,7 +430,7 @@ fn or_auto(text: &str, min: u64) -> Result<Option<usize>, String> {
     }
 }
 
-/// Direct I/O needs whole pages.
+/// Parses the size of journal files: whole pages, because direct I/O needs them.
 fn journal_file_size(text: &str) -> Result<u64, String> {
     let bytes: u64 = size(text, 64 * MIB, GIB)?;
     if bytes.is_multiple_of(4096) {

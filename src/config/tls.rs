@@ -1,4 +1,4 @@
-//! Which files TLS is spoken with, if it is.
+//! The settings for TLS.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use crate::{
     tls::{Clients, File},
 };
 
-/// The settings of TLS, as they were set.
+/// The settings for TLS, as they were given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tls {
     pub(super) certificate: Option<PathBuf>,
@@ -35,11 +35,11 @@ impl Tls {
         self.certificate.is_some()
     }
 
-    /// The files, if TLS is spoken.
+    /// The files for TLS, if it is configured.
     ///
     /// # Errors
     ///
-    /// If a setting lacks another one.
+    /// If one setting is given without another that it needs.
     pub(super) fn files(&self, sources: &Sources) -> Result<Option<TlsFiles>, Error> {
         let given = [
             ("tls.key", self.key.is_some()),
@@ -74,7 +74,7 @@ impl Tls {
     }
 }
 
-/// The setting of a file.
+/// The name of the setting for a file.
 pub(crate) fn setting_of(file: File) -> &'static str {
     match file {
         File::Certificate => "tls.certificate",
@@ -83,7 +83,7 @@ pub(crate) fn setting_of(file: File) -> &'static str {
     }
 }
 
-/// Which names of a certificate say who its owner is, parted by commas.
+/// Parses the kinds of certificate names that become principals, separated by commas.
 pub(super) fn names(text: &str) -> Result<CertificateNames, String> {
     let mut names = Vec::new();
     for kind in text.split(',') {

@@ -1,6 +1,6 @@
 //! Which web pages may call the broker over HTTP, and by which names.
 
-/// Origins of web pages, with commas between them.
+/// Parses origins of web pages, separated by commas.
 pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
     listed(text, is_origin).map_err(|one| {
         format!(
@@ -10,7 +10,7 @@ pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
     })
 }
 
-/// Names of hosts, with commas between them.
+/// Parses host names, separated by commas.
 pub(super) fn hosts(text: &str) -> Result<Vec<String>, String> {
     listed(text, is_host).map_err(|one| {
         format!(
@@ -20,7 +20,7 @@ pub(super) fn hosts(text: &str) -> Result<Vec<String>, String> {
     })
 }
 
-/// What is between commas, in small letters as browsers write it.
+/// Splits a list at commas and makes it lower case, as browsers do; fails if an item is not valid.
 fn listed(text: &str, is_right: fn(&str) -> bool) -> Result<Vec<String>, String> {
     let mut all = Vec::new();
     for one in text.split(',') {
@@ -42,7 +42,7 @@ fn is_origin(text: &str) -> bool {
     is_scheme && is_host(host)
 }
 
-/// A name or an address, and perhaps a port.
+/// Whether it is a host name or an address, perhaps with a port.
 fn is_host(text: &str) -> bool {
     let is_of_host = |byte: u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'[' | b']' | b':')

@@ -36,20 +36,20 @@ pub(crate) struct Counts {
 pub(crate) struct Appends {
     /// Appends that are durable and visible.
     pub(crate) stored: Counter,
-    /// Their records, and the bytes of these with everything that the broker adds.
+    /// Their records, and the size of these with the fields that the broker adds.
     pub(crate) records: Counter,
     pub(crate) bytes: Counter,
     pub(crate) conflicts: Counter,
     pub(crate) refusals: Refusals,
     /// Appends that were not permitted.
     pub(crate) denied: Counter,
-    /// Those whose principals had used up a quota.
+    /// Appends that were refused because of a quota.
     pub(crate) over_quota: Counter,
-    /// Until there was room for one, and it was its turn.
+    /// The wait of an append for memory, and for its turn.
     pub(crate) wait: Histogram,
-    /// From then until the journal took the append, which was checked and ordered meanwhile.
+    /// The time from then until the journal took the append; it was checked and ordered meanwhile.
     pub(crate) queue: Histogram,
-    /// From the arrival of the request until the append was durable and visible.
+    /// The time from the arrival of the request until the append was durable and visible.
     pub(crate) whole: Histogram,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Journal {
     pub(crate) write: Histogram,
     /// Syncs after these writes.
     pub(crate) sync: Histogram,
-    /// From durable to visible.
+    /// The time in which an entry that is durable became visible.
     pub(crate) apply: Histogram,
 }
 
@@ -87,11 +87,11 @@ pub(crate) struct Backup {
     took_ms: Gauge,
 }
 
-/// Counts of background verification.
+/// Counts for background verification.
 #[derive(Debug, Default)]
 pub(crate) struct Scrub {
     pub(crate) bytes: Counter,
-    /// How often everything had been verified.
+    /// How often a partition's segments were all verified.
     pub(crate) rounds: Counter,
 }
 
@@ -141,8 +141,8 @@ impl Checkpoint {
 }
 
 impl Backup {
-    /// Counts a backup that was taken at `taken_ms`, was begun at `begun` on the environment's
-    /// clock, took this long, and has so many bytes, of which so many were sent.
+    /// Counts a backup that was sent completely: when it was taken, when and for how long it was
+    /// sent, the size of its files, and how many bytes of these were sent.
     pub(crate) fn note(&self, taken_ms: i64, (begun, took): (Duration, Duration), bytes: [u64; 2]) {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.begun_ms.set(millis(begun));
@@ -181,7 +181,7 @@ impl Refusals {
 }
 
 impl Counts {
-    /// `reasons` are those for which an append can be refused.
+    /// Counts from 0. `reasons` are those for which an append can be refused.
     pub(crate) fn new(reasons: &[&'static str]) -> Self {
         Self {
             appends: Appends {

@@ -113,8 +113,9 @@ impl TestBroker {
     }
 
     /// Lets time pass for a [simulated](Builder::simulated) broker, from one deadline to the next,
-    /// and waits until it has done what was due: members of groups that stayed away are gone, their
-    /// partitions are given to others. What clients are sent of that comes to them as ever.
+    /// and waits until it has done what was due: members that stayed away are removed from their
+    /// groups, and their partitions assigned to others. Clients receive what results of that
+    /// asynchronously, as always.
     ///
     /// # Panics
     ///
@@ -206,7 +207,7 @@ impl Running {
     async fn crash(mut self) {
         self.ended = true;
         self.serving.abort();
-        // Cancelled, that is; or it has ended before.
+        // It is cancelled, or has ended already.
         drop((&mut self.serving).await);
         let broker = Arc::clone(&self.broker);
         spawn_blocking(move || broker.abandon())

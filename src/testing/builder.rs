@@ -52,9 +52,9 @@ impl Builder {
         self.listen(Ipv4Addr::LOCALHOST.into())
     }
 
-    /// Listens on a free port of this address. While the broker is down its port must stay free for
-    /// it, and that clients that connect take ports of 127.0.0.1 speaks for another one of
-    /// 127.0.0.0/8 if it is restarted.
+    /// Listens on a free port of this address. The port must stay free while the broker is down.
+    /// For a broker that is restarted, another address of 127.0.0.0/8 is better than 127.0.0.1,
+    /// whose ports are also given to clients that connect.
     pub fn listen(mut self, address: IpAddr) -> Self {
         self.listen = Some(address);
         self
@@ -119,7 +119,7 @@ impl Builder {
         let mut broker = crate::broker::Options::new(world.data_dir().to_owned());
         broker.journal_file_bytes = self.journal_file_bytes.unwrap_or(journal_file_bytes);
         broker.memory = broker.memory.with(Name::Appends, self.memory_bytes);
-        // A nearly full disk of the machine that runs the tests is not what they are about.
+        // The tests are not about a nearly full disk of the machine that runs them.
         broker.disk_reserve_bytes = 0;
         let mut server = crate::server::Options::default();
         if let Some(connections) = self.max_connections {

@@ -87,7 +87,7 @@ impl Network {
         }
     }
 
-    /// Connections are refused from here on.
+    /// Refuses connections from now on.
     pub(super) fn unplug(&self) {
         match self {
             Self::InProcess(switchboard) => switchboard.unplug(),

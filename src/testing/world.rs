@@ -71,7 +71,7 @@ impl World {
         &self.data_dir
     }
 
-    /// The doors to it, as the next broker gets them.
+    /// The environment for the next broker: its disk, clock and random numbers.
     pub(super) fn env(&self) -> Env {
         match &self.kind {
             Kind::Real => Env::system(),
@@ -90,8 +90,8 @@ impl World {
         }
     }
 
-    /// What a crash does to the disk before anything else happens. The real one keeps what the
-    /// kernel has.
+    /// Makes the disk lose what a crash loses, before anything else happens. A real disk keeps what
+    /// the kernel has.
     pub(super) fn cut_power(&self) {
         match &self.kind {
             Kind::Real => {}

@@ -203,7 +203,7 @@ impl Row {
 }
 
 impl Latest {
-    /// With what a response has beside the record.
+    /// The size of this element in a response, with everything beside the record.
     fn bytes(&self) -> usize {
         AROUND_LATEST + self.record.as_ref().map_or(0, Bytes::len)
     }

@@ -1,4 +1,4 @@
-//! What a record that is imported must be like.
+//! Checks imported records.
 
 use std::collections::HashMap;
 
@@ -14,25 +14,24 @@ use crate::{
     types::{Keys, Offset, RecordView, Records, TopicSettings, Version, limits, partition_of_key},
 };
 
-/// A batch whose records are sound, one by one.
+/// A batch whose records were checked one by one.
 pub(super) struct Checked {
     /// In the order of their offsets; never empty.
     records: Vec<Imported>,
     pub(super) latest_timestamp_ms: i64,
 }
 
-/// What matters of a record.
+/// What later checks need to know of a record.
 pub(super) struct Imported {
     pub(super) offset: Offset,
     /// [`Version::NONE`] if it has none.
     pub(super) version: Version,
     pub(super) append_time_ms: i64,
-    /// Where its key is in the batch, and the hash of it; none without a key in a topic with
-    /// versions.
+    /// The place of the key in the batch, and its hash; `None` if the record has no version.
     key: Option<(std::ops::Range<usize>, KeyHash)>,
 }
 
-/// How many versions lack between records of the batch.
+/// How many versions are skipped between records of the batch.
 #[derive(Default)]
 pub(super) struct Missing(u64);
 
@@ -49,12 +48,12 @@ impl Checked {
         &self.records[self.records.len() - 1]
     }
 
-    /// The records whose keys have versions.
+    /// The records that have versions.
     pub(super) fn with_versions(&self) -> impl Iterator<Item = &Imported> {
         self.records.iter().filter(|record| record.key.is_some())
     }
 
-    /// The keys of these.
+    /// The keys of the records that have versions.
     pub(super) fn keyed<'a>(&'a self, records: &'a [u8]) -> impl Iterator<Item = Wanted<'a>> {
         let keys = self.records.iter().filter_map(|record| record.key.as_ref());
         keys.map(|(range, hash)| Wanted {
@@ -65,7 +64,7 @@ impl Checked {
     }
 }
 
-/// Checks what can be told of records without knowing what the topic has.
+/// Checks what does not depend on the topic's records.
 pub(super) fn batch(
     partition: &PartitionRef,
     batch: &ImportBatch,
@@ -120,7 +119,7 @@ fn refused(
     }
 }
 
-/// Checks a record by itself; answers with its timestamp too.
+/// Checks one record; also returns its timestamp.
 fn record(
     partition: &PartitionRef,
     settings: &TopicSettings,
@@ -167,7 +166,8 @@ fn record(
     Ok((imported, timestamp_ms))
 }
 
-/// The version of a record, which it has if it has, or had, a key in a topic with versions.
+/// The version of a record. It must have one exactly if it has or had a key, in a topic with
+/// versions.
 fn version(
     record: &RecordView<'_>,
     settings: &TopicSettings,
@@ -192,7 +192,7 @@ fn version(
     }
 }
 
-/// Of an erased record only type, times, offset and version are left.
+/// Checks that an erased record has nothing but its type, times, offset and version.
 fn check_erased(record: &RecordView<'_>) -> Result<(), String> {
     let Some(token) = record.erased else {
         return Ok(());
@@ -222,7 +222,7 @@ fn check_partition(topic: &Topic, partition: &PartitionRef, key: &[u8]) -> Resul
     }
 }
 
-/// Checks a record against the one before it in the batch.
+/// Checks that a record may follow the one before it in the batch.
 fn in_order(before: Option<&Imported>, record: &Imported) -> Result<(), String> {
     let Some(before) = before else {
         return Ok(());
@@ -239,7 +239,8 @@ fn in_order(before: Option<&Imported>, record: &Imported) -> Result<(), String> 
     Ok(())
 }
 
-/// Checks an append time. All later ones are no earlier, so one in the future would stay.
+/// Checks an append time. One in the future is refused, because append times never go back: all
+/// later ones would be in the future, too.
 fn check_time(ms: i64, latest_ms: i64) -> Result<(), String> {
     match (0..=latest_ms).contains(&ms) {
         true => Ok(()),
@@ -256,7 +257,8 @@ fn earlier(ms: i64, before_ms: i64) -> String {
     )
 }
 
-/// Checks that a batch can follow what the partition has. `entries` are those of its keys.
+/// Checks that the batch may follow the records in the partition. `entries` are the key table's
+/// entries for the batch's keys.
 pub(super) fn follows(
     partition: &PartitionRef,
     batch: &ImportBatch,
@@ -298,8 +300,9 @@ pub(super) fn follows(
 }
 
 impl Missing {
-    /// Checks a record against the one before it of its key: its version, and its offset if that is
-    /// in the table. Each version that lacks between the two takes a little memory there.
+    /// Checks a record against the record before it of the same key: its version must be higher,
+    /// and so must its offset, if the table has that. Each skipped version takes some memory in the
+    /// table.
     fn add(
         &mut self,
         (version, offset): (Version, Option<Offset>),
@@ -333,7 +336,8 @@ impl Missing {
     }
 }
 
-/// Whether a partition can go on up to there at once: a frame, and a key table, cover 2^32 offsets.
+/// Fails if `end` is too far from the partition's end: a frame, and a key table, cover at most 2^32
+/// offsets.
 fn room(partition: &PartitionRef, next: &Next, end: Offset) -> Result<(), String> {
     let has_room = match partition.topic.keys() {
         Keys::Versioned => next.keys.table.has_room(end),
@@ -349,7 +353,7 @@ fn room(partition: &PartitionRef, next: &Next, end: Offset) -> Result<(), String
     }
 }
 
-/// Checks where a partition is to end.
+/// Checks the end that the import sets for a partition.
 pub(super) fn end(partition: &PartitionRef, end: Offset) -> Result<(), ImportRefused> {
     let next = lock(&partition.partition().next);
     let problem = if end < next.offset {

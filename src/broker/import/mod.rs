@@ -1,15 +1,17 @@
-//! Imports: records with the offsets, versions, times and event ids that they had elsewhere.
+//! Imports: records are stored with the offsets, versions, times and event ids that they had
+//! elsewhere.
 //!
-//! An import begins in a topic without records. Its first journal entry says that it has begun: the
-//! topic's setting `appends` is `import` from then on, so that all other appends are refused; and
-//! each partition starts where the exported one did. Each batch is one entry. The last entry takes
-//! the setting back. So whatever breaks an import off leaves a topic that says so, and in it the
-//! beginning of each partition, of which every record is right; the next import goes on behind it.
+//! An import begins in a topic without records. Its first journal entry sets the topic's setting
+//! `appends` to `import`, so that all other appends are refused, and has each partition start where
+//! the exported one did. Each batch is one entry. The last entry resets `appends`. If an import is
+//! broken off, the topic stays closed, and each partition has the beginning of what was exported;
+//! the next import continues from there.
 //!
-//! A frame of an import begins at the partition's next offset and ends behind its last record, so
-//! offsets that have no record any more are covered, as behind compaction.
+//! A frame of an import begins at the partition's next offset and ends behind its last record. So
+//! it also covers offsets whose records do not exist any more, as frames that compaction has
+//! written do.
 //!
-//! Reading order: this page; `check.rs`, what a record must be like; `refused.rs`.
+//! Reading order: this page; `check.rs`, the checks of records; `refused.rs`.
 
 mod check;
 mod refused;
@@ -41,7 +43,7 @@ use crate::{
     types::{AppendsFrom, Offset, PartitionId, limits},
 };
 
-/// An import that is under way. The topic has no other one as long as this is there.
+/// An import under way. Until it is dropped, no other import into the topic can begin.
 pub(crate) struct Import {
     topic: Arc<Topic>,
 }
@@ -50,13 +52,14 @@ pub(crate) struct Import {
 #[derive(Debug)]
 pub(crate) struct ImportBatch {
     pub(crate) partition: PartitionId,
-    /// What the client calls the first record; the others follow it one by one.
+    /// The client's number for the first record, counted on for the others; errors name records by
+    /// it.
     pub(crate) number: u64,
     /// In wire form, with the broker's fields, unchecked: tag, length and record, repeated.
     pub(crate) records: Bytes,
 }
 
-/// A frame without its bytes, and what it adds to the partition.
+/// The header of a frame to be, and what it adds to its partition.
 struct Covered {
     count: u32,
     end: Offset,
@@ -83,7 +86,7 @@ impl Import {
         next.collect()
     }
 
-    /// Refuses to go on if the topic is not open to imports any more.
+    /// Fails if the topic no longer takes imports.
     fn check(&self, open: Option<AppendsFrom>) -> Result<(), Error> {
         let topic = self.topic.name.to_string();
         match open {
@@ -101,8 +104,8 @@ impl Drop for Import {
 }
 
 impl Broker {
-    /// Begins an import into a topic without records, whose partitions start at `starts` from then
-    /// on, or goes on with one that has begun. It has begun when the answer is there.
+    /// Begins an import into a topic without records, whose partitions will start at `starts`; or
+    /// continues an import that was broken off. When this returns, the beginning is durable.
     pub(crate) fn begin_import(
         &self,
         topic: &str,
@@ -146,7 +149,8 @@ impl Broker {
         Ok((import, begun))
     }
 
-    /// Queues a batch of records, if all of them are what may follow. May read files.
+    /// Queues a batch, if all its records are valid and may follow those in the partition. May read
+    /// files.
     pub(crate) fn import(
         &self,
         import: &Import,
@@ -190,7 +194,8 @@ impl Broker {
         }
     }
 
-    /// Ends an import: partitions end at `ends` at least, and clients may append.
+    /// Ends an import: the next offset of each partition is at least the one in `ends`, and clients
+    /// may append again.
     pub(crate) fn end_import(
         &self,
         import: &Import,
@@ -224,7 +229,7 @@ impl Broker {
 }
 
 impl Shared {
-    /// Queues the frame of a batch that was checked.
+    /// Queues the frame of a checked batch.
     fn take_import(
         &self,
         partition: PartitionRef,
@@ -258,7 +263,7 @@ impl Shared {
         Ok(queued)
     }
 
-    /// Covers offsets of a partition up to `end` which have no record any more.
+    /// Queues a frame without records, which covers a partition's offsets up to `end`.
     fn cover_up_to(&self, partition: PartitionRef, end: Offset) -> Result<(), Error> {
         let of = Arc::clone(&partition.topic);
         let next = &mut *lock(&of.partitions[partition.at].next);
@@ -283,7 +288,7 @@ impl Shared {
 }
 
 impl Next {
-    /// The partition goes on behind this frame.
+    /// Moves the partition on behind this frame.
     fn take(&mut self, frame: &Frame) {
         let bytes = frame.bytes().len() as u64;
         self.offset = frame.header().end();
@@ -299,8 +304,8 @@ fn is_empty(topic: &Topic) -> bool {
     partitions.all(|partition| lock(&partition.next).offset == Offset::ZERO)
 }
 
-/// What lets partitions start there. Of those that have begun it is only looked whether they may be
-/// of the same export.
+/// The changes by which partitions start at these offsets. Partitions that have records already are
+/// only compared: fails if they cannot be from the same export.
 fn starts_of(topic: &Arc<Topic>, starts: &[(PartitionId, Offset)]) -> Result<Vec<Change>, Error> {
     let mut changes = Vec::new();
     for &(partition, offset) in starts {
@@ -332,7 +337,7 @@ fn starts_of(topic: &Arc<Topic>, starts: &[(PartitionId, Offset)]) -> Result<Vec
     Ok(changes)
 }
 
-/// The frame that begins at the partition's next offset.
+/// Makes the frame that begins at the partition's next offset.
 fn frame_of(partition: &PartitionRef, next: &Next, covered: &Covered, records: &[u8]) -> Frame {
     let mut bytes = BytesMut::with_capacity(frame::HEADER_BYTES + records.len());
     bytes.put_bytes(0, frame::HEADER_BYTES);
@@ -352,7 +357,7 @@ fn frame_of(partition: &PartitionRef, next: &Next, covered: &Covered, records: &
     Frame::seal(header, bytes)
 }
 
-/// A commit of one frame, whose memory nobody counts and whose end nobody waits for.
+/// A commit of one frame. Its memory is not counted, and nobody is told when it is applied.
 fn commit_of(partition: PartitionRef, frame: Frame) -> Commit {
     let items = vec![Item::Frame(frame)];
     Commit {

@@ -1,11 +1,11 @@
-//! Why there is no import, or a record of it is not taken.
+//! Why an import, or a record of it, is refused.
 
 use crate::{
     broker::{Kind, state::Topic},
     types::{Offset, PartitionId},
 };
 
-/// Why there is no import, or a record of it is not taken.
+/// Why an import, or a record of it, is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ImportRefused {
     #[error(
@@ -46,7 +46,7 @@ pub(crate) enum ImportRefused {
     Record {
         topic: String,
         partition: PartitionId,
-        // What the client calls it.
+        // The client's number for the record.
         number: u64,
         problem: String,
     },

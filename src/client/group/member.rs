@@ -308,8 +308,8 @@ impl Member {
         }
     }
 
-    /// Called when there is nothing to give to the program: waits for something. Returns true if
-    /// the member is to end instead.
+    /// Called when no records are left to return: waits for the next event of the stream. Returns
+    /// true if the member must end instead.
     async fn is_at_end(&mut self) -> Result<bool, Error> {
         self.commit_handled();
         if self.settings.until_caught_up && self.unanswered.is_empty() {

@@ -1,4 +1,4 @@
-//! Who may do what, as the file says it.
+//! Roles, grants and quotas in the configuration file.
 
 use std::num::NonZeroU64;
 
@@ -54,7 +54,7 @@ fn grants_and_roles_are_read() {
     assert_eq!(*Config::default().grants(), Grants::default());
 }
 
-/// Of each file that is wrong, this is said.
+/// Asserts the error message for each of these files.
 fn assert_said(wrong: &[(String, &str)]) {
     for (text, expected) in wrong {
         let problem = load(text).expect_err("it is wrong").to_string();

@@ -1,5 +1,5 @@
-//! `docs/LIMITS.md` says what the code says. To make it anew:
-//! `TAFFRAIL_WRITE_LIMITS=1 cargo test limits_page`.
+//! `docs/LIMITS.md` agrees with the code. To write it: `TAFFRAIL_WRITE_LIMITS=1 cargo test
+//! limits_page`.
 
 use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
@@ -64,7 +64,7 @@ fn memory(page: &mut String) {
     .unwrap();
 }
 
-/// What a broker has that is set up as by default.
+/// The configured limits of a broker with the default settings.
 fn configured() -> Configured {
     let server = server::Options::default();
     let producers = (
@@ -93,7 +93,7 @@ fn bounds_of(page: &mut String, bounds: &[Bound]) {
     }
 }
 
-/// What nobody is refused for.
+/// Limits that never cause a refusal.
 fn others(page: &mut String) {
     let rows: [(&str, String); 7] = [
         (

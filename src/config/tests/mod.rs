@@ -1,4 +1,4 @@
-//! The sources, their order, and the file that documents every setting.
+//! The sources of settings, their order, and the file that documents every setting.
 
 mod descriptors;
 mod grants;
@@ -43,8 +43,7 @@ fn the_documented_file_has_every_setting_with_its_default() {
 
 #[test]
 fn every_documented_value_is_read_and_not_just_accepted() {
-    // A setter that wrote to its neighbour would be found by two settings that change the same
-    // field.
+    // If a setting were stored in another one's field, two settings would change the same field.
     let mut seen = Vec::new();
     for setting in &SETTINGS {
         let other = match setting.name {

@@ -20,7 +20,7 @@ use crate::env::{DirEntry, File, FileSystem, Lock, LockGuard, Open, ToSync};
 /// An operation that may go ahead, perhaps with a failure of its own.
 pub(super) struct Started<'a> {
     pub(super) machine: MutexGuard<'a, Machine>,
-    /// Its number, if it changes something.
+    /// The number of the operation; only operations that change something have one of their own.
     pub(super) number: u64,
     pub(super) failure: Option<Failure>,
 }

@@ -1,9 +1,10 @@
-//! A data directory as it is at one journal entry, while a broker goes on with it.
+//! A data directory as it is at one journal entry, while its broker goes on.
 //!
-//! The views of all partitions were taken between two journal entries, when no frame was in memory
-//! alone, so their files are all there is. They stay as long as the image does: segments because
-//! views have them, tables because they are open. Only the directory of a topic that is deleted
-//! gets another name. The catalog is in the image's own checkpoint, which no journal follows.
+//! The views of all partitions were taken between two journal entries, when all frames were in
+//! segments, so their files are complete. The files stay as long as the image does: segments
+//! because the views hold them, tables because they are open. Only the directory of a topic that is
+//! deleted gets another name. The catalog is in the image's own checkpoint, which no journal
+//! follows.
 
 use std::{
     io,
@@ -40,7 +41,7 @@ pub(crate) struct Image {
     directory: Identity,
     /// In the order of their paths.
     files: Vec<ImageFile>,
-    /// What keeps the files.
+    /// Holds the segments' files.
     _views: Vec<Arc<View>>,
     /// The file that was read last.
     open: Option<(usize, Arc<dyn File>)>,
@@ -48,7 +49,7 @@ pub(crate) struct Image {
 
 /// A file of an image.
 pub(crate) struct ImageFile {
-    /// From the top of the directory.
+    /// The path, relative to the data directory.
     pub(crate) path: Box<str>,
     pub(crate) len: u64,
     content: Content,
@@ -60,13 +61,13 @@ enum Content {
     InPlace,
 }
 
-/// What an image is made of.
+/// The parts that an image is made of.
 pub(crate) struct Parts {
-    /// Of the catalog, with how far each partition reaches.
+    /// The catalog, and the end of each partition.
     pub(crate) checkpoint: Checkpoint,
-    /// Of the partitions that have files.
+    /// The partitions that have files.
     pub(crate) partitions: Vec<(Arc<View>, Partition)>,
-    /// The files that describe topics, by their paths.
+    /// The files that describe topics, with their paths.
     pub(crate) topic_files: Vec<(PathBuf, Vec<u8>)>,
     pub(crate) taken_ms: i64,
 }
@@ -124,7 +125,8 @@ impl Image {
         for segment in view.segment_files(at) {
             match self.len_of(&segment.path)? {
                 Some(len) => self.add(&segment.path, len.min(segment.bytes), Content::InPlace),
-                // What is lost is lost in the copy as well, and reported there as here.
+                // What is missing here is missing in the backup too, and a start reports it there
+                // as here.
                 None => tracing::error!(path = %segment.path.display(),
                     "a segment is missing; the backup lacks it too"),
             }
@@ -158,7 +160,7 @@ impl Image {
         }
     }
 
-    /// Opens a file of the directory, also if its topic was deleted since.
+    /// Opens a file, also if its topic was deleted meanwhile.
     fn open_at(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let files = &*self.env_files;
         match files.open(path, Open::Read) {
@@ -170,7 +172,7 @@ impl Image {
         }
     }
 
-    /// Where a file is once its topic was deleted.
+    /// The path of a file after its topic was deleted.
     fn moved(&self, path: &Path) -> Option<PathBuf> {
         let topics = self.root.join("topics");
         let below = path.strip_prefix(&topics).ok()?;
@@ -183,7 +185,7 @@ impl Image {
         )
     }
 
-    /// The last journal entry that is in it.
+    /// The number of the last journal entry in the image.
     pub(crate) fn commit(&self) -> u64 {
         self.commit
     }
@@ -193,7 +195,7 @@ impl Image {
         self.directory.id
     }
 
-    /// When it was taken, by the broker's clock.
+    /// When the image was taken, by the broker's clock.
     pub(crate) fn taken_ms(&self) -> i64 {
         self.taken_ms
     }
@@ -202,7 +204,7 @@ impl Image {
         &self.files
     }
 
-    /// The bytes of all files.
+    /// The size of all files.
     pub(crate) fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.len).sum()
     }
@@ -219,8 +221,8 @@ impl Image {
         bytes
     }
 
-    /// Some bytes of a file. What its disk cannot read any more is zeros, which is found as damage
-    /// in the copy as it is here.
+    /// Reads bytes of a file. Where the disk cannot read it, the backup gets zeros, which are found
+    /// as damage there as they would be here.
     pub(crate) fn read(&mut self, at: usize, position: u64, len: u64) -> Result<Bytes, FileError> {
         let within = |at: u64| usize::try_from(at).expect("what is held fits memory");
         let path = self.root.join(&*self.files[at].path);
@@ -266,8 +268,8 @@ impl Image {
         vec![0; len as usize].into()
     }
 
-    /// From where on somebody lacks a file who has one of this length, with this checksum of its
-    /// ends.
+    /// The position from which a client lacks the file, if it has one of this length and with this
+    /// checksum of its two ends; 0 if it has none, or a different one.
     pub(crate) fn missing_from(
         &mut self,
         at: usize,

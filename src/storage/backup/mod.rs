@@ -1,24 +1,24 @@
 //! Backups: a data directory as it was at one journal entry, in another place.
 //!
-//! A broker makes an [`Image`] of its directory, whose files stay while it is sent. Who takes the
-//! backup writes them with a [`Receiver`]. What a backup consists of is a data directory that was
-//! left by a clean stop, without a journal, and beside it the mark that all of it is there:
+//! A broker makes an [`Image`] of its directory, whose files stay while they are sent; the client
+//! writes them with a [`Receiver`]. A backup is a data directory as a clean stop leaves it, without
+//! a journal, and a mark that says that it is complete:
 //!
 //! ```text
 //! backup                 the mark: every file with its length and checksum
 //! incoming/              the next backup while it is being written, at the same paths
-//! incoming/PATH.part     a file of which not all has come
-//! incoming/backup        its mark: from here on it is whole
+//! incoming/PATH.part     a file that was received in part
+//! incoming/backup        its mark, written last: the new backup is complete
 //! ```
 //!
-//! A new backup in a directory that has one takes from it what is the same. Until all of the new
-//! one is durable, and its mark is, nothing of the one before is changed. Then its files are moved
-//! to their places. A crash meanwhile leaves both marks: whoever finds them goes on moving, and a
-//! broker refuses such a directory.
+//! A new backup in a directory that has one reuses files that are the same. The earlier backup is
+//! unchanged until the new one and its mark are durable. Then the new files are moved to their
+//! places. A crash meanwhile leaves both marks: the next backup or restore there completes the
+//! move, and a broker refuses such a directory.
 //!
-//! Which files are the same is told by path, length and the checksum of both ends. A segment or a
-//! table is never changed, and where a directory has gone two ways since, such as after a restore,
-//! frames with their times and checksums are others up to the end.
+//! Files are the same if their path, their length and the checksum of both of their ends are. That
+//! is enough, because segments and tables are never changed. If two directories come from one
+//! backup, by restores, new frames differ in times and checksums, also at a file's end.
 
 mod image;
 mod receive;
@@ -40,19 +40,19 @@ use super::{
 };
 use crate::env::{File, FileSystem, Open};
 
-/// The mark of a whole backup, from its top.
+/// The file name of a complete backup's mark.
 pub(crate) const MARK: &str = "backup";
 
-/// Where the next backup is while it is written.
+/// The directory of a new backup until it is complete.
 pub(crate) const INCOMING: &str = "incoming";
 
-/// How much of each end of a file is compared.
+/// How many bytes at each end of a file are compared.
 const END_BYTES: u64 = 64 << 10;
 
-/// How much of a file is read at once.
+/// How many bytes of a file are read at once.
 const READ_BYTES: u64 = 1 << 20;
 
-/// Why a backup cannot be taken, or used.
+/// Why a backup cannot be taken or used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(
@@ -85,29 +85,29 @@ pub(crate) enum Error {
     File(#[from] FileError),
 }
 
-/// A file that a backup has, as the broker is told of it.
+/// A file that the receiver has, as it is told to the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Had {
-    /// From the top of the directory.
+    /// The path, relative to the backup's directory.
     pub(crate) path: String,
     pub(crate) len: u64,
-    /// Of both of its ends.
+    /// The checksum of its two ends.
     pub(crate) ends: u32,
 }
 
-/// The places of a file's two ends: from where, and how many bytes.
+/// The two ends of a file: the position and the length of each.
 fn ends_of(len: u64) -> [(u64, u64); 2] {
     let bytes = len.min(END_BYTES);
     [(0, bytes), (len - bytes, bytes)]
 }
 
-/// Where a backup's files are: its mark, and whether they have to be moved yet.
+/// A complete backup: its mark, and whether its files are still to be moved to their places.
 struct Found {
     mark: BackupMark,
     is_settled: bool,
 }
 
-/// Finds the whole backup in a directory; none without one.
+/// Finds the complete backup in a directory; `None` if there is none.
 fn find(files: &dyn FileSystem, root: &Path) -> Result<Option<Found>, Error> {
     for (path, is_settled) in [
         (root.join(INCOMING).join(MARK), false),
@@ -124,7 +124,7 @@ fn find(files: &dyn FileSystem, root: &Path) -> Result<Option<Found>, Error> {
     Ok(None)
 }
 
-/// Whether a directory has a backup that has not been moved to its place.
+/// Whether a directory has a complete backup whose files are still to be moved to their places.
 pub(crate) fn is_unsettled(files: &dyn FileSystem, root: &Path) -> Result<bool, FileError> {
     let path = root.join(INCOMING).join(MARK);
     files
@@ -132,7 +132,7 @@ pub(crate) fn is_unsettled(files: &dyn FileSystem, root: &Path) -> Result<bool, 
         .map_err(FileError::when(Action::LookFor, &path))
 }
 
-/// Goes through the first `len` bytes of a file.
+/// Calls `each` with the first `len` bytes of a file, piece by piece.
 fn read_through(
     file: &Arc<dyn File>,
     path: &Path,

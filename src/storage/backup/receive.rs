@@ -1,4 +1,4 @@
-//! Writing a backup as it comes.
+//! Writes a backup to a directory, as it is received.
 
 use std::{
     collections::BTreeMap,
@@ -19,14 +19,14 @@ use crate::{
     },
 };
 
-/// What a file is called of which not all has come.
+/// The suffix of a file that was received in part.
 const PART: &str = ".part";
 
-/// Files are synced together, as many, or with so many bytes.
+/// Files are synced together: this many of them, or this many bytes.
 const SYNCED_TOGETHER: usize = 256;
 const SYNCED_BYTES: u64 = 64 << 20;
 
-/// The disk is told to begin to write after so many bytes.
+/// After this many bytes the disk is told to begin to write.
 const STEP_BYTES: u64 = 8 << 20;
 
 /// Names at the top of a backup that no file of the data directory has.
@@ -35,46 +35,47 @@ const OWN_NAMES: [&str; 3] = [MARK, INCOMING, "lock"];
 /// The directories at the top of a data directory.
 const TOP_DIRS: [&str; 2] = ["journal", "topics"];
 
-/// Takes a backup into a directory. If it is dropped before [`finish`](Self::finish), the backup
-/// that was there before is as it was, and the next attempt goes on from what has come.
+/// Receives a backup into a directory. If it is dropped before [`finish`](Self::finish), the
+/// earlier backup in the directory is unchanged, and the next attempt continues with the files
+/// received so far.
 pub(crate) struct Receiver {
     files: Arc<dyn FileSystem>,
     root: PathBuf,
     _lock: Box<dyn LockGuard>,
-    /// The data directory that the backup before is of.
+    /// The id of the data directory that the earlier backup is of.
     directory: Option<u64>,
-    /// What is there already.
+    /// The files that are in the directory already.
     known: BTreeMap<String, Known>,
-    /// What belongs to the new backup so far.
+    /// The files of the new backup, so far.
     marked: Vec<MarkedFile>,
     receiving: Option<Receiving>,
-    /// What has come to its end and is not durable.
+    /// Files that were received completely and are not synced yet.
     unsynced: Vec<Unsynced>,
     unsynced_bytes: u64,
     summary: Summary,
 }
 
-/// What has come of taking a backup.
+/// What was received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
-    /// The last journal entry that is in it.
+    /// The number of the last journal entry in the backup.
     pub(crate) commit: u64,
     pub(crate) files: u64,
     pub(crate) bytes: u64,
-    /// How many of the bytes have been sent.
+    /// How many bytes were transferred.
     pub(crate) received: u64,
 }
 
-/// A file that is there already.
+/// A file that is in the directory already.
 #[derive(Clone, Copy)]
 struct Known {
     len: u64,
     checksum: u32,
-    /// Whether it has come since the backup before.
+    /// Whether it is from an unfinished attempt, and not from the earlier backup.
     is_incoming: bool,
 }
 
-/// The file that comes.
+/// The file that is being received.
 struct Receiving {
     path: String,
     file: Arc<dyn File>,
@@ -82,7 +83,7 @@ struct Receiving {
     len: u64,
     has: u64,
     checksum: RunningCrc32,
-    /// Up to where the disk has been told to write.
+    /// The disk was told to write up to this position.
     begun: u64,
 }
 
@@ -93,8 +94,8 @@ struct Unsynced {
 }
 
 impl Receiver {
-    /// Takes a backup into the directory at `root`, which is created if it is missing, beside the
-    /// one that it has.
+    /// Opens the directory at `root` for a new backup, beside the one that it may have. Creates it
+    /// if it is missing.
     pub(crate) fn open(files: Arc<dyn FileSystem>, root: &Path) -> Result<Self, Error> {
         let lock = prepare(&*files, root)?;
         let found = match find(&*files, root)? {
@@ -133,7 +134,7 @@ impl Receiver {
         Ok(receiver)
     }
 
-    /// Takes note of what an attempt before has left, which is durable file by file.
+    /// Lists the files that an unfinished attempt has left; each of them was synced.
     fn look_at_incoming(&mut self, dir: &Path, above: &str) -> Result<(), FileError> {
         let entries = self.files.read_dir(dir);
         for entry in entries.map_err(FileError::when(Action::List, dir))? {
@@ -156,7 +157,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// What is there already, for the broker.
+    /// The files that are there already, to be told to the broker.
     pub(crate) fn had(&self) -> Result<Vec<Had>, FileError> {
         let mut had = Vec::with_capacity(self.known.len());
         for (path, known) in &self.known {
@@ -179,7 +180,7 @@ impl Receiver {
         }
     }
 
-    /// Says which data directory the backup is of.
+    /// Notes the id of the data directory that the backup is of.
     pub(crate) fn begin(&mut self, directory: u64) -> Result<(), Error> {
         match self.directory {
             Some(had) if had != directory => Err(Error::OtherDirectory {
@@ -191,8 +192,8 @@ impl Receiver {
         }
     }
 
-    /// The next file, in the order of the paths, of this length, of which what comes next is from
-    /// `position` on: what is before it is there.
+    /// Begins the next file, in the order of the paths. Its bytes before `position` are there
+    /// already.
     pub(crate) fn begin_file(&mut self, path: &str, len: u64, position: u64) -> Result<(), Error> {
         if let Some(unfinished) = &self.receiving {
             return Err(unfit(&unfinished.path, "it is not complete"));
@@ -216,7 +217,7 @@ impl Receiver {
         self.end_if_whole()
     }
 
-    /// Creates the file that comes, with what is known of its beginning.
+    /// Creates the file, with the beginning that is there already.
     fn create(&mut self, path: &str, len: u64, beginning: Option<Known>) -> Result<(), Error> {
         let files = &*self.files;
         let target = self.root.join(INCOMING).join(path);
@@ -248,7 +249,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// The next bytes of the file, which have this checksum.
+    /// Writes the next bytes of the file, after checking their checksum.
     pub(crate) fn take(&mut self, bytes: &[u8], checksum: u32) -> Result<(), Error> {
         let Some(receiving) = &mut self.receiving else {
             return Err(Error::Unfit("bytes of no file".to_owned()));
@@ -293,7 +294,7 @@ impl Receiver {
         });
     }
 
-    /// Makes durable what has come to its end, and then gives it its name.
+    /// Syncs the files that were received completely, and then gives them their names.
     fn sync(&mut self) -> Result<(), FileError> {
         let unsynced = std::mem::take(&mut self.unsynced);
         self.unsynced_bytes = 0;
@@ -312,7 +313,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// All files have come: makes the backup the one that the directory has.
+    /// Completes the backup when all files were received: it replaces the earlier one.
     pub(crate) fn finish(
         mut self,
         commit: u64,
@@ -341,7 +342,7 @@ impl Receiver {
         })
     }
 
-    /// Removes what an attempt before has left and this backup does not have.
+    /// Removes files of unfinished attempts that are not in this backup.
     fn leave_out_others(&self, mark: &BackupMark) -> Result<(), FileError> {
         for (path, known) in &self.known {
             if known.is_incoming && find_marked(mark, path).is_none() {
@@ -367,7 +368,7 @@ impl Receiving {
     }
 }
 
-/// Makes sure that a directory is one for backups, and locks it.
+/// Checks that a directory is empty or has backups, and locks it.
 fn prepare(files: &dyn FileSystem, root: &Path) -> Result<Box<dyn LockGuard>, Error> {
     let is_there = files
         .exists(root)
@@ -402,12 +403,12 @@ fn prepare(files: &dyn FileSystem, root: &Path) -> Result<Box<dyn LockGuard>, Er
     })
 }
 
-/// Moves the files of a whole backup to their places, and removes those of the one before that it
-/// does not have. What was moved before is passed over.
+/// Moves the files of a complete backup to their places, and removes files of the earlier backup
+/// that it does not have. Files that were moved already are skipped.
 fn settle(files: &dyn FileSystem, root: &Path, mark: &BackupMark) -> Result<(), FileError> {
     let incoming = root.join(INCOMING);
-    // The names of directories are durable before files are moved to them: otherwise a power cut
-    // could take such a directory, and leave the file out of the one where it was.
+    // A directory is made durable before a file is moved to it. Otherwise a power cut could lose
+    // the directory, and the file would be in neither place.
     for name in TOP_DIRS {
         ensure_dir(files, &root.join(name))?;
     }
@@ -428,7 +429,7 @@ fn settle(files: &dyn FileSystem, root: &Path, mark: &BackupMark) -> Result<(), 
         }
     }
     remove_old(files, root, mark)?;
-    // Where names are first, and then where they were: a file that was moved is never in neither.
+    // The new places are synced before the old ones, so that a moved file is always in one of them.
     sync_places(files, root)?;
     sync_tree(files, &incoming)?;
     replace_file(files, &root.join(MARK), &mark.encode())?;
@@ -437,7 +438,7 @@ fn settle(files: &dyn FileSystem, root: &Path, mark: &BackupMark) -> Result<(), 
     remove_tree(files, &incoming)
 }
 
-/// Makes the names of a backup durable, but for what is incoming.
+/// Syncs the names of the backup's files, except those below `incoming`.
 fn sync_places(files: &dyn FileSystem, root: &Path) -> Result<(), FileError> {
     for name in TOP_DIRS {
         sync_tree(files, &root.join(name))?;
@@ -445,8 +446,8 @@ fn sync_places(files: &dyn FileSystem, root: &Path) -> Result<(), FileError> {
     sync_dir(files, root)
 }
 
-/// Removes the files of the backup before that the new one has not. What is there beside them is
-/// somebody else's.
+/// Removes files of the earlier backup that the new one does not have. All other files belong to
+/// somebody else, and stay.
 fn remove_old(files: &dyn FileSystem, root: &Path, mark: &BackupMark) -> Result<(), FileError> {
     let old = read_file(files, &root.join(MARK))?;
     let Some(old) = old.and_then(|bytes| BackupMark::decode(&bytes)) else {
@@ -465,7 +466,8 @@ fn find_marked<'a>(mark: &'a BackupMark, path: &str) -> Option<&'a MarkedFile> {
     at.ok().map(|at| &mark.files[at])
 }
 
-/// Whether a path is one that a data directory has: names below each other, and none of ours.
+/// Whether a path is one of a data directory: relative, without `..`, and none of the backup's own
+/// names.
 fn is_proper(path: &str) -> bool {
     let mut is_first = true;
     for name in path.split('/') {
@@ -494,7 +496,7 @@ pub(super) fn open_to_read(
     Ok((file, len))
 }
 
-/// Creates the directories that a file needs below `root`.
+/// Creates the parent directories of a file below `root`.
 pub(super) fn ensure_parents(
     files: &dyn FileSystem,
     root: &Path,
@@ -519,7 +521,7 @@ pub(super) fn sync_dir(files: &dyn FileSystem, dir: &Path) -> Result<(), FileErr
         .map_err(FileError::when(Action::Sync, dir))
 }
 
-/// Makes the names in a directory durable, and those in all directories in it.
+/// Syncs a directory, and all directories in it.
 pub(super) fn sync_tree(files: &dyn FileSystem, dir: &Path) -> Result<(), FileError> {
     let entries = files
         .read_dir(dir)

@@ -1,4 +1,4 @@
-//! Making a data directory of a backup.
+//! Makes a data directory out of a backup.
 
 use std::{
     io::ErrorKind,
@@ -21,39 +21,38 @@ use crate::{
     types::Offset,
 };
 
-/// The file with the catalog.
+/// The name of the checkpoint, which has the catalog.
 const CHECKPOINT: &str = "checkpoint";
 
-/// What a directory is called behind its name while it is being restored.
+/// The suffix of a directory that is being restored.
 const UNFINISHED: &str = ".restoring";
 
-/// A file in it that says who has made it.
+/// A file in that directory which shows that a restore has created it.
 const BEGUN: &str = ".restoring";
 
-/// Files are synced together, as many, or with so many bytes.
+/// Files are synced together: this many of them, or this many bytes.
 const SYNCED_TOGETHER: usize = 256;
 const SYNCED_BYTES: u64 = 64 << 20;
 
 /// What was restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Restored {
-    /// The last journal entry that is in it.
+    /// The number of the last journal entry in it.
     pub(crate) commit: u64,
     /// When the backup was taken, by the broker's clock.
     pub(crate) taken_ms: i64,
     pub(crate) files: u64,
     pub(crate) bytes: u64,
-    /// How many entities are erased that the backup has.
+    /// How many entities were erased that the backup had.
     pub(crate) erased: u64,
 }
 
-/// Copies the backup in `from` to a new data directory, `to`, and checks every byte of it. Until
-/// all is durable, the directory has another name; what an attempt before has left of that is
-/// removed.
+/// Copies the backup in `from` to a new data directory `to`, and checks every byte. Until
+/// everything is durable, the directory has another name; what an earlier attempt has left under
+/// that name is removed.
 ///
-/// What had been erased by the time of another backup of the same data directory, if one is given,
-/// is erased in the copy as well: nobody is shown it, and a broker that serves the copy removes its
-/// bytes.
+/// If a later backup of the same data directory is given, what was erased until then is erased in
+/// the copy, too: readers do not see it, and a broker removes its bytes.
 pub(crate) fn restore(
     files: &dyn FileSystem,
     from: &Path,
@@ -101,7 +100,7 @@ pub(crate) fn restore(
         .exists(to)
         .map_err(FileError::when(Action::LookFor, to))?
     {
-        // It is empty, and a directory is not moved to a name that is taken.
+        // The target is empty, and must go: a directory cannot be moved to a name that exists.
         files
             .remove_dir(to)
             .map_err(FileError::when(Action::Remove, to))?;
@@ -115,14 +114,14 @@ pub(crate) fn restore(
     Ok(restored)
 }
 
-/// Keeps others from taking a backup there, as far as the file system knows locks.
+/// Keeps others from writing to the backup meanwhile, if the file system has locks.
 fn hold(files: &dyn FileSystem, root: &Path) -> Result<Option<Box<dyn LockGuard>>, Error> {
     match files.lock_there(&root.join("lock"), Lock::Shared) {
         Ok(held) => Ok(Some(held)),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Error::InUse {
             path: root.to_owned(),
         }),
-        // A copy on a medium that is only read may have none.
+        // A lock file cannot be created on a read-only medium.
         Err(_) => Ok(None),
     }
 }
@@ -135,7 +134,7 @@ fn find_whole(files: &dyn FileSystem, root: &Path) -> Result<Found, Error> {
 }
 
 impl Found {
-    /// Where a file is.
+    /// The path of one of the backup's files.
     fn place(
         &self,
         files: &dyn FileSystem,
@@ -155,7 +154,7 @@ impl Found {
     }
 }
 
-/// The erasures that a backup knows, which must be of this data directory.
+/// The erasures in a backup, which must be of the given data directory.
 fn erasures(
     files: &dyn FileSystem,
     root: &Path,
@@ -182,8 +181,8 @@ fn erasures(
     }
 }
 
-/// Adds erasures to a restored directory that it does not know, or has not completed: to its
-/// checkpoint, as such whose bytes are still to be removed. How many.
+/// Adds erasures to the checkpoint of a restored directory that it does not have, or not as
+/// complete. A broker then removes the bytes. Returns how many there are.
 fn erase(files: &dyn FileSystem, dir: &Path, erasures: Vec<KnownErasure>) -> Result<u64, Error> {
     let path = dir.join(CHECKPOINT);
     let bytes = read_file(files, &path)?.unwrap_or_default();
@@ -200,9 +199,9 @@ fn erase(files: &dyn FileSystem, dir: &Path, erasures: Vec<KnownErasure>) -> Res
             continue;
         };
         let mut erasure = known.erasure;
-        // Behind that come other records than those that were erased.
+        // Records behind the end of the backup are not those that were erased.
         erasure.end = erasure.end.min(end);
-        // Those that are complete come last.
+        // Completed erasures come last in a checkpoint.
         checkpoint.erasures.insert(
             0,
             KnownErasure {
@@ -222,7 +221,8 @@ fn erase(files: &dyn FileSystem, dir: &Path, erasures: Vec<KnownErasure>) -> Res
     Ok(count)
 }
 
-/// Where the partition ends that something was erased in; none if it is not there.
+/// The end of the partition that an erasure is in; `None` if the backup does not have the
+/// partition.
 fn end_of(checkpoint: &Checkpoint, known: &KnownErasure) -> Option<Offset> {
     let mut topics = checkpoint.topics.iter();
     let topic = topics.find(|topic| topic.id == known.topic)?;
@@ -248,8 +248,8 @@ fn refuse_occupied(files: &dyn FileSystem, to: &Path) -> Result<(), Error> {
     }
 }
 
-/// Makes the directory that is restored to. What an attempt before has left of it is removed, and
-/// nothing that somebody else has put there.
+/// Creates the directory to restore to. What an earlier attempt has left there is removed, but not
+/// what somebody else has put there.
 fn begin(files: &dyn FileSystem, unfinished: &Path) -> Result<(), Error> {
     let begun = unfinished.join(BEGUN);
     let is_ours = files
@@ -295,7 +295,7 @@ struct Copying<'a> {
 }
 
 impl Copying<'_> {
-    /// Copies a file; its checksum, and none if it has another length.
+    /// Copies a file and returns its checksum; `None` if it has another length.
     fn copy(&mut self, from: &Path, to: &Path, len: u64) -> Result<Option<u32>, FileError> {
         let (source, found) = open_to_read(self.files, from)?;
         if found != len {
