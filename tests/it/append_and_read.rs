@@ -1,4 +1,4 @@
-//! What is appended is read, before and after the broker goes away.
+//! Records that were appended can be read, also after the broker has gone away and come back.
 
 use taffrail::{
     client::{Batch, Client, NewTopic, Record},

@@ -1,5 +1,5 @@
-//! What is wrong is refused whole, by name, and leaves nothing behind; what is merely unusual
-//! works.
+//! Invalid requests are refused as a whole, the error names what is wrong, and nothing is left
+//! behind; unusual but valid ones work.
 
 use taffrail::{
     client::{Append, Batch, Client, Error, NewTopic, Record, StoredRecord},
@@ -35,7 +35,7 @@ async fn records(client: &Client, from: Position) -> Result<Vec<StoredRecord>, E
     Ok(records)
 }
 
-/// Asserts that a call was refused for this reason, with a message that has this in it.
+/// Asserts that a call was refused for this reason, with a message that contains this.
 fn assert_refused<T: std::fmt::Debug>(answer: Result<T, Error>, reason: &str, names: &str) {
     let error = answer.expect_err("it is refused");
     assert_eq!(error.reason(), Some(reason), "{error}");

@@ -1,5 +1,4 @@
-//! The bank of the examples, under load and across a crash: no money comes from nowhere or goes
-//! there.
+//! The example bank under load and across a crash: the sum of all money never changes.
 
 #[expect(dead_code, reason = "the program that shows it is not run here")]
 #[path = "../../examples/bank.rs"]
@@ -27,15 +26,15 @@ async fn opened(broker: &TestBroker) -> Result<Bank, BankError> {
     Ok(bank)
 }
 
-/// Customers who make one transfer after the other, as many as are allowed for on a channel.
+/// Customers that make one transfer after the other, as many as the test permits.
 struct Customers {
     running: Vec<JoinHandle<Result<usize, BankError>>>,
-    /// A word for each transfer that has an answer.
+    /// Receives a message for each transfer that was answered.
     answered: mpsc::Receiver<()>,
 }
 
 impl Customers {
-    /// Each has a connection of its own.
+    /// Starts customers, each with a connection of its own.
     async fn start(broker: &TestBroker, transfers: usize) -> Result<Self, BankError> {
         let (tell, answered) = mpsc::channel(CUSTOMERS * transfers);
         let mut running = Vec::new();
@@ -53,7 +52,7 @@ impl Customers {
         Ok(Self { running, answered })
     }
 
-    /// Waits for so many answers.
+    /// Waits until this many transfers were answered.
     async fn wait_for(&mut self, transfers: usize) {
         for _ in 0..transfers {
             self.answered
@@ -63,7 +62,7 @@ impl Customers {
         }
     }
 
-    /// How many transfers were carried out in all.
+    /// Waits until all customers are done; returns how many transfers succeeded.
     async fn finish(self) -> Result<usize, BankError> {
         let mut carried_out = 0;
         for customer in self.running {

@@ -1,5 +1,5 @@
-//! What holds for every call: what is not served says so with details, a deadline ends streams too,
-//! and health and reflection answer as tools expect.
+//! What holds for every call: unknown calls are refused with details, deadlines end streams, too,
+//! and health and reflection behave as tools expect.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use super::{
     raw::{info, log},
 };
 
-/// Long enough for anything that is going to happen.
+/// Longer than anything takes in these tests.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn health_is_told_by_name_and_a_name_that_is_not_known_is_watched_too() {
             }
             last
         },
-        // It is open until then, and says no more.
+        // The stream stays open until then, and sends nothing more.
         unknown.message(),
         broker.stop(),
     );

@@ -1,4 +1,4 @@
-//! Appends that happen only if something holds.
+//! Appends with conditions.
 
 use taffrail::{
     client::{Actual, Append, Batch, Client, Error, FailedCondition, NewTopic, Record},
@@ -41,7 +41,7 @@ async fn records_in(client: &Client, topic: &str) -> Result<u64, Error> {
     Ok(ends.iter().map(|end| end.high_watermark.0).sum())
 }
 
-/// The conditions that did not hold.
+/// The conditions that failed.
 fn failed<T: std::fmt::Debug>(answer: Result<T, Error>) -> Vec<FailedCondition> {
     match answer {
         Err(Error::Conflict { failed, .. }) => failed,

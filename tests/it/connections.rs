@@ -1,5 +1,5 @@
-//! What one connection may carry, and which connections are served: the clients speak HTTP/2
-//! themselves, so that they can do what no gRPC library does on every machine.
+//! What one connection may do, and which connections are served. The clients speak HTTP/2
+//! themselves, so that they can do what gRPC libraries do not, or not on every machine.
 
 use std::{future::poll_fn, time::Duration};
 
@@ -30,7 +30,7 @@ use crate::{
     raw,
 };
 
-/// Long enough for anything that is going to happen.
+/// Longer than anything takes in these tests.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn create_topic(broker: &TestBroker, name: &str) {
@@ -44,7 +44,7 @@ async fn create_topic(broker: &TestBroker, name: &str) {
         .expect("it is created");
 }
 
-/// A message as gRPC frames it.
+/// A message with gRPC's header.
 fn framed(message: &[u8]) -> Bytes {
     let mut framed = BytesMut::new();
     framed.put_u8(0);
@@ -53,7 +53,7 @@ fn framed(message: &[u8]) -> Bytes {
     framed.freeze()
 }
 
-/// An append of one record with this many bytes.
+/// An append of one record of this size.
 fn append_of(bytes: usize) -> Bytes {
     let record = Record {
         value: Some(vec![b'x'; bytes].into()),
@@ -84,7 +84,7 @@ async fn call(broker: &TestBroker, path: &str) -> (h2::client::ResponseFuture, S
     client.send_request(request, false).expect("it is sent")
 }
 
-/// Sends a message as often as this, each in a DATA frame of its own, as fast as the broker takes
+/// Sends a message this many times, each in a DATA frame of its own, as fast as the broker takes
 /// them.
 async fn send_each_in_its_frame(
     mut requests: SendStream<Bytes>,
@@ -102,7 +102,7 @@ async fn send_each_in_its_frame(
     requests.send_data(Bytes::new(), true)
 }
 
-/// Counts the messages of a response, and returns its status with them.
+/// Counts the messages of a response; returns the number and the status.
 async fn count_answers(mut answers: RecvStream) -> Result<(usize, String), h2::Error> {
     let (mut count, mut buffered) = (0, BytesMut::new());
     while let Some(data) = answers.data().await {
@@ -181,7 +181,7 @@ async fn calls_that_are_cancelled_one_after_the_other_while_the_broker_stands_st
         .await
         .expect("the broker listens");
     let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
-    // Each gives its place to the next, so that there are never too many under way.
+    // Each call is cancelled before the next begins, so that there are never too many at a time.
     for stream in (0..5_000u32).map(|call| 2 * call + 1) {
         let headers = headers_of("/taffrail.v1.Log/Append");
         bytes.extend(frame(HEADERS, END_HEADERS, stream, &headers));
@@ -194,7 +194,7 @@ async fn calls_that_are_cancelled_one_after_the_other_while_the_broker_stands_st
         .expect("the connection lives");
 }
 
-/// All that a connection is answered until it is closed.
+/// Sends bytes on a new connection, and returns everything received until it is closed.
 async fn answer_to(broker: &TestBroker, sent: &[u8]) -> Vec<u8> {
     let mut socket = TcpStream::connect(broker.address())
         .await
@@ -285,7 +285,7 @@ async fn http1_is_told_what_this_port_speaks() {
 async fn tls_is_answered_with_an_alert() {
     let broker = TestBroker::builder().tcp().start().await;
     let hello = [0x16, 0x03, 0x01, 0x00, 0x05, 0x01, 0x00, 0x00, 0x01, 0x00];
-    // Fatal, protocol_version.
+    // The alert: fatal, protocol_version.
     assert_eq!(
         answer_to(&broker, &hello).await,
         [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46]
@@ -374,7 +374,7 @@ async fn a_stop_does_not_wait_for_connections_that_ask_for_nothing() {
             }
         }
     });
-    // Reflection, which may be asked again and again.
+    // A call for reflection, which may stay open and take more requests.
     let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
     let (response, mut requests) = call(&broker, path).await;
     requests
@@ -388,8 +388,8 @@ async fn a_stop_does_not_wait_for_connections_that_ask_for_nothing() {
     pinging.await.expect("it does not panic");
 }
 
-/// Answers a read with this many messages, each in a DATA frame of its own, and ends the answer when
-/// the client has got them all, whether or not anybody there has read them.
+/// Responds to a read with this many messages, each in a DATA frame of its own. Ends the response
+/// when the client has received them all, whether or not it has read them.
 async fn answer_in_small_frames(
     listener: TcpListener,
     messages: u32,
@@ -406,7 +406,7 @@ async fn answer_in_small_frames(
         &literal("content-type"),
         &literal("application/grpc"),
     ];
-    // With the second one the client's window is what it has asked for.
+    // The second SETTINGS frame confirms the window that the client has asked for.
     let mut answer = [frame(SETTINGS, 0, 0, &[]), frame(SETTINGS, ACK, 0, &[])].concat();
     answer.extend(frame(HEADERS, END_HEADERS, 1, &headers.concat()));
     for partition in 1..=messages {
@@ -439,7 +439,7 @@ async fn a_reader_that_pauses_loses_nothing_however_small_the_messages_are() {
     let read = client.entities().read("t", "k");
     let mut reading = read.open().await.expect("it is answered");
     sent.await.expect("the connection lives");
-    // Opening it has taken the first one.
+    // Opening the read has taken the first message.
     let mut messages = 1;
     while let Some(batch) = reading.next_batch().await.expect("nothing is lost") {
         messages += 1;

@@ -1,8 +1,9 @@
-//! Data directories as earlier commits have left them are opened, with all that is in them.
+//! Data directories that earlier commits have written are opened, and have everything in them.
 //!
-//! They lie in `tests/fixtures/directories`, packed, each with what the broker told that wrote it.
-//! A commit that changes a format of files adds one: it runs `make.py` there with a build of the
-//! commit before it, if that is not there yet, and with its own. None of them is ever made anew.
+//! They are in `tests/fixtures/directories`, packed, each with a text that lists what the broker
+//! which wrote it had. A commit that changes a file format adds one: it runs `make.py` there with a
+//! build of the commit before it, if that is not there yet, and with its own build. Existing ones
+//! are never written again.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -21,17 +22,17 @@ use taffrail::{
     types::{PartitionId, ProducerId},
 };
 
-/// The padding of values, for which three dots stand in the text.
+/// The length of the padding in values, which the text abbreviates with three dots.
 const PADDING: usize = 4_000;
 
-/// Of the broker that has written them.
+/// The size of the journal files in the directories.
 const JOURNAL_FILE_BYTES: u64 = 64 << 20;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/directories")
 }
 
-/// Takes so many bytes off the front.
+/// Takes this many bytes from the front.
 fn take<'a>(packed: &mut &'a [u8], bytes: usize) -> &'a [u8] {
     let (taken, rest) = packed.split_at(bytes);
     *packed = rest;
@@ -48,7 +49,7 @@ fn size<const N: usize>(packed: &mut &[u8]) -> usize {
     usize::try_from(number::<N>(packed)).expect("a small file")
 }
 
-/// Writes the files of a pack, whose form `make.py` tells.
+/// Writes the files of a pack; `make.py` describes the format.
 fn unpack(mut packed: &[u8], directory: &Path) -> std::io::Result<()> {
     while !packed.is_empty() {
         let name = size::<2>(&mut packed);
@@ -63,7 +64,7 @@ fn unpack(mut packed: &[u8], directory: &Path) -> std::io::Result<()> {
             file.write_all(take(&mut packed, literal))?;
             let run = size::<4>(&mut packed);
             match take(&mut packed, 1)[0] {
-                // Most of the journal is a hole.
+                // Most of a journal file is a hole.
                 0 => file.set_len(at + (literal + run) as u64)?,
                 byte => file.write_all(&vec![byte; run])?,
             }
@@ -92,10 +93,10 @@ fn line(topic: &str, record: &StoredRecord) -> String {
     )
 }
 
-/// Entities whose records are trimmed: of some directories all of these are.
+/// The entities whose records are trimmed; some directories have fewer of them.
 const TRIMMED: [&str; 5] = ["a0", "a1", "a2", "a3", "a4"];
 
-/// What a broker has, in the words of the text.
+/// Everything that a broker has, in the format of the text.
 async fn told(client: &Client) -> Result<Vec<String>, Error> {
     let mut lines = Vec::new();
     for topic in client.topics().list().await? {
@@ -126,7 +127,7 @@ async fn told(client: &Client) -> Result<Vec<String>, Error> {
     Ok(lines)
 }
 
-/// Without what the broker that wrote the text could not tell.
+/// Leaves out what the broker that wrote the text could not show.
 fn comparable(mut lines: Vec<String>, written: &str) -> Vec<String> {
     lines.retain(|line| {
         let (kind, _) = line.split_once('\t').expect("a kind");
@@ -135,8 +136,7 @@ fn comparable(mut lines: Vec<String>, written: &str) -> Vec<String> {
     lines
 }
 
-/// Appends to entities of which no record is there any more, one of them erased: their versions go
-/// on.
+/// Appends to entities that have no records any more, one of them erased: their versions continue.
 async fn go_on(client: &Client, expected: &mut Vec<String>) -> Result<(), Error> {
     for (offset, key) in [(60, "a0"), (61, "a4")] {
         let before = format!("latest\ttrimmed\t{key}\t4");

@@ -1,4 +1,4 @@
-//! Entities: read by version, looked at many at a time, erased.
+//! Entities are read by version, looked up many at a time, and erased.
 
 use taffrail::{
     client::{Batch, Client, Error, NewTopic, ReadEntity, Record, StoredRecord},
@@ -27,8 +27,7 @@ async fn started() -> Result<(TestBroker, Client), Error> {
     Ok((broker, client))
 }
 
-/// Appends `count` records of each of these keys, one after the other; their values are the
-/// versions.
+/// Appends `count` records of each of these keys, one after the other; the values are the versions.
 async fn fill(client: &Client, keys: &[&str], count: u64) -> Outcome {
     for version in 1..=count {
         let value = version.to_string();
@@ -346,7 +345,7 @@ async fn bad_input_is_refused_by_name() -> Outcome {
     Ok(())
 }
 
-/// All records of the topic, as a read from the earliest on has them.
+/// All records of the topic, read from its earliest offset.
 async fn all(client: &Client) -> Result<Vec<StoredRecord>, Error> {
     let mut reading = client.read("accounts").open().await?;
     let mut records = Vec::new();

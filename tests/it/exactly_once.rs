@@ -1,5 +1,5 @@
-//! Producers as the protocol has them: whatever is repeated, late, in another order or after a
-//! restart, is stored once.
+//! Producers at the level of the protocol: whatever is repeated, late, out of order or sent after a
+//! restart is stored once.
 
 use taffrail::{
     client::NewTopic,
@@ -55,7 +55,8 @@ async fn refused(broker: &TestBroker, request: AppendRequest) -> Status {
         .expect_err("it is refused")
 }
 
-/// A producer's request of two batches. `a` belongs in partition 0 of 2, as `e` does, and `b` in 1.
+/// A request of a producer with two batches. Keys `a` and `e` belong in partition 0 of 2, and `b`
+/// in 1.
 fn of(producer: Producer, sequence: u64) -> AppendRequest {
     let value = sequence.to_string();
     let first = numbered(
@@ -109,7 +110,7 @@ async fn a_batch_that_is_stored_already_gets_the_answer_it_got_the_first_time() 
         if how != "at once" {
             broker.restart().await;
         }
-        // Forward, backward, and every one again: the order in which they come does not matter.
+        // Forward, backward, and some again: their order does not matter.
         for sequence in (0..20).chain((0..20).rev()).chain([7, 7, 19, 0]) {
             let again = log(&broker)
                 .append(of(producer, sequence))
@@ -222,7 +223,7 @@ async fn a_gap_is_refused_with_the_number_that_is_missing() {
     assert_eq!((&*metadata["sequence"], &*metadata["expected"]), ("2", "1"));
     assert_eq!(metadata["topic"], "t");
 
-    // One batch of it is stored, the other one is new.
+    // One batch of the request is stored, the other one is new.
     let mixed = [
         numbered("t", 0, 0, &[keyed(KEYS[0], "0")]),
         numbered("u", 1, 1, &[keyed(KEYS[1], "1")]),

@@ -20,7 +20,7 @@ use tonic::{Code, Status};
 
 type Outcome = Result<(), Error>;
 
-/// A session that no test waits for: who has left has said so.
+/// A session time that no test waits for: members that are gone have left explicitly.
 const LONG: Duration = Duration::from_secs(3_600);
 
 async fn topic(client: &Client, name: &str, partitions: u32, records: usize) -> Outcome {
@@ -52,7 +52,7 @@ fn value(next: &GroupRecord) -> String {
     String::from_utf8_lossy(value).into_owned()
 }
 
-/// All that there is, handled and committed.
+/// Reads, handles and commits everything.
 async fn read_all(mut member: Member) -> Result<Vec<String>, Error> {
     let mut values = Vec::new();
     while let Some(next) = member.next_record().await? {
@@ -78,7 +78,7 @@ async fn a_member_that_joins_goes_on_behind_what_was_handled() -> Outcome {
         let next = first.next_record().await?.expect("it waits for more");
         assert_eq!(value(&next), expected.to_string());
     }
-    // The last one counts as handled, too.
+    // The last record counts as handled, too.
     first.leave().await?;
 
     let rest = client.member("g").topic("t").until_caught_up().join();
@@ -98,7 +98,7 @@ async fn members_share_the_partitions_and_one_that_leaves_is_missed_at_once() ->
     let (mut one, mut two) = (join().await?, join().await?);
     while one.partitions().count() != 2 || two.partitions().count() != 2 {
         for member in [&mut one, &mut two] {
-            // There is nothing to read; but what is told meanwhile is taken.
+            // There is nothing to read; the members take their assignments meanwhile.
             let told = tokio::time::timeout(Duration::from_millis(10), member.next_record());
             assert!(told.await.is_err());
         }
@@ -141,7 +141,7 @@ async fn who_joins_with_the_same_name_fences_the_one_before_for_good() -> Outcom
     let mut new = join().await?;
     assert_eq!(value(&new.next_record().await?.expect("it is there")), "0");
     let fenced = loop {
-        // What it was sent before may still come.
+        // Records that were sent before may still arrive.
         if let Err(error) = old.next_record().await {
             break error;
         }
@@ -399,7 +399,7 @@ fn join(group: &str) -> JoinGroup {
     }
 }
 
-/// What a stream with these messages ends with.
+/// The status that a stream with these messages ends with.
 async fn ends_with(broker: &TestBroker, messages: Vec<Message>) -> Status {
     let mut groups = GroupsClient::new(broker.channel());
     let messages = messages.into_iter().map(|message| ConsumeRequest {
@@ -480,7 +480,7 @@ async fn a_member_that_the_broker_ends_is_gone_at_once_and_its_group_says_why() 
         assert!(group.reason.contains(status.message()), "{}", group.reason);
     }
 
-    // Its name keeps its partitions.
+    // Its name keeps its partitions for the next member with this name.
     ends_with(&broker, vec![Message::Join(fail("one"))]).await;
     let group = groups.describe("g").await?;
     assert_eq!(group.members.len(), 1);
@@ -536,7 +536,7 @@ async fn what_a_member_says_is_taken_while_it_does_not_read() -> Outcome {
     let broker = TestBroker::start().await;
     let client = broker.client();
     topic(&client, "t", 1, 0).await?;
-    // More than a connection takes for a client that does not read.
+    // More than a connection buffers for a client that does not read.
     let large = "7".repeat(900_000);
     for _ in 0..24 {
         let record = Record::new().value(&large);

@@ -1,5 +1,4 @@
-//! What the gRPC layer promises whatever the client is written in: the calls are made with
-//! generated stubs.
+//! What the gRPC layer promises to clients in any language: calls are made with generated stubs.
 
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use tonic_types::StatusExt;
 
 use crate::raw;
 
-/// Long enough for anything that is going to happen.
+/// Longer than anything takes in these tests.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn connect(broker: &TestBroker) -> Channel {
@@ -70,7 +69,7 @@ fn reason(status: &Status) -> String {
         .reason
 }
 
-/// Sends bytes as they are.
+/// A codec that sends bytes as they are.
 #[derive(Clone, Default)]
 struct Raw;
 
@@ -108,7 +107,7 @@ impl Decoder for Raw {
     }
 }
 
-/// Calls a method that answers with one message, or with several of which the first is returned.
+/// Calls a method that responds with one message, or with several, of which the first is returned.
 pub(crate) async fn call(
     channel: &Channel,
     path: &str,
@@ -117,7 +116,7 @@ pub(crate) async fn call(
     call_with(channel, path, Request::new(message.into())).await
 }
 
-/// The same with headers.
+/// The same, with headers.
 pub(crate) async fn call_with(
     channel: &Channel,
     path: &str,
@@ -373,7 +372,7 @@ async fn a_connection_too_many_is_closed_and_has_a_place_when_another_has_gone()
     let refused = call(&broker.channel(), "/taffrail.v1.Topics/List", Bytes::new())
         .await
         .unwrap_err();
-    // A connection that is closed without a byte; other clients say UNAVAILABLE.
+    // A connection that is closed without a byte; clients of other libraries report UNAVAILABLE.
     assert_eq!(refused.code(), Code::Cancelled, "{refused:?}");
 
     drop(first);

@@ -1,4 +1,4 @@
-//! HTTP/2 written by hand, for what no library would send.
+//! HTTP/2 written by hand, for frames that no library would send.
 
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
@@ -23,13 +23,13 @@ pub(crate) const ACK: u8 = 1;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
-/// A name or a value as it is written out.
+/// A name or a value of a header, encoded as a literal.
 pub(crate) fn literal(text: &str) -> Vec<u8> {
     let len = u8::try_from(text.len()).expect("it is short");
     [&[len], text.as_bytes()].concat()
 }
 
-/// The headers of a call: POST, http, and the others as literals.
+/// The headers of a call, as literals.
 pub(crate) fn headers_of(path: &str) -> Vec<u8> {
     [
         vec![0x83, 0x86, 0x04],
@@ -46,7 +46,7 @@ pub(crate) fn headers_of(path: &str) -> Vec<u8> {
     .concat()
 }
 
-/// Reads frames up to the first of this kind and flags, and tells their kinds.
+/// Reads frames up to the first of this kind with these flags; returns their kinds.
 pub(crate) async fn frames_until(socket: &mut TcpStream, kind: u8, flags: u8) -> Vec<u8> {
     let mut kinds = Vec::new();
     loop {

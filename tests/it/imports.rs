@@ -15,7 +15,7 @@ use tonic::Status;
 
 use super::raw::{info, keyless};
 
-/// The answers to these messages, and how the call ends.
+/// The responses to these messages, and how the call ends.
 async fn import(
     broker: &TestBroker,
     requests: Vec<ImportRecordsRequest>,
@@ -58,7 +58,7 @@ fn end() -> ImportRecordsRequest {
     }
 }
 
-/// Records without keys at these offsets of partition 1.
+/// A message with records without keys, at these offsets of partition 1.
 fn records(offsets: &[u64]) -> ImportRecordsRequest {
     let mut run = Vec::new();
     for offset in offsets {
@@ -130,7 +130,7 @@ async fn messages_that_come_where_they_should_not_are_refused_and_the_import_can
     let status = ended.expect_err("an offset comes twice");
     assert_eq!(info(&status).metadata["number"], "11", "{status}");
 
-    // Records below it were stored before, and nothing of what was refused.
+    // Records below this offset were stored before, and nothing of what was refused was.
     let (answers, ended) = import(&broker, vec![begin(), records(&[12]), end()]).await;
     ended.expect("it goes on");
     let [Answer::Begun(begun), Answer::Done(done)] = &answers[..] else {
@@ -168,7 +168,7 @@ async fn the_client_of_this_library_imports_and_hears_of_a_refusal_while_it_send
     };
     let mut import = client.import("t", &[]).await.expect("it is empty");
     let refused = loop {
-        // All but the first come where they cannot.
+        // All messages but the first come at the wrong place.
         let sent = import.send(PartitionId(0), 1, &[record(3)]).await;
         if let Err(error) = sent {
             break error;
@@ -176,7 +176,7 @@ async fn the_client_of_this_library_imports_and_hears_of_a_refusal_while_it_send
     };
     assert_eq!(refused.reason(), Some("IMPORT_MALFORMED"), "{refused}");
     drop(import);
-    // The broker may be about to hear that the one before is gone.
+    // The broker may not have noticed yet that the earlier client is gone.
     let mut import = loop {
         match client.import("t", &[]).await {
             Err(error) if error.reason() == Some("IMPORT_UNDER_WAY") => {}

@@ -1,4 +1,4 @@
-//! For how long a member is there: while it works, and while its machine answers.
+//! How long a member stays in its group: while it works, and while its machine answers.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -19,16 +19,17 @@ use tokio::{
 };
 use tonic::transport::Endpoint;
 
-/// The shortest there is.
+/// The shortest session time.
 const SESSION: Duration = Duration::from_secs(1);
 
-/// Less than a session.
+/// Less than a session time.
 const STEP: Duration = Duration::from_millis(900);
 
-/// How long a test waits for what is to come.
+/// Longer than anything takes in these tests.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// So many steps are more than six sessions: a minute, with the default of 10 s.
+/// This many steps are more than six sessions; with the default session time of 10 s that would be
+/// a minute.
 const STEPS: u32 = 7;
 
 async fn broker() -> (TestBroker, Client) {
@@ -42,13 +43,13 @@ async fn broker() -> (TestBroker, Client) {
     (broker, client)
 }
 
-/// When the one member of the group was heard last, if it is there.
+/// When the group's only member was heard last, if it is still there.
 async fn heard(client: &Client) -> Option<i64> {
     let described = client.groups().describe("g").await.expect("there is one");
     described.members.first().map(|member| member.last_heard_ms)
 }
 
-/// Six sessions pass for the broker, each step when the member was heard since the one before.
+/// Lets six sessions pass, step by step, each of which waits until the member was heard.
 async fn pass_sessions(broker: &TestBroker, client: &Client) {
     for _ in 0..STEPS {
         let before = heard(client).await;
@@ -67,7 +68,7 @@ async fn a_record_that_takes_six_sessions_costs_its_member_no_partition() -> Res
     let member = client.member("g").topic("t").commit_explicitly();
     let mut member = member.session_timeout(SESSION).join().await?;
     let read = member.next_record().await?.expect("it is there");
-    // Nothing is asked of the member meanwhile.
+    // The member does nothing meanwhile.
     pass_sessions(&broker, &client).await;
     assert_eq!(member.commit([read.next()]).await?, [CommitOutcome::Done]);
     member.leave().await
@@ -99,10 +100,11 @@ async fn a_silent_member_is_there_while_its_machine_answers_and_no_longer() -> R
     let joined = answers.message().await.expect("it goes on");
     let joined = joined.and_then(|response| response.message);
     assert!(matches!(joined, Some(ConsumeMessage::Joined(_))));
-    // Its connection answers pings, and it says nothing.
+    // The member sends nothing, but its connection answers pings.
     pass_sessions(&broker, &client).await;
 
-    // Nothing is closed. It is asked in vain: there is time for that, which decides nothing.
+    // The connection is not closed, only unresponsive. The broker gets time to ask in vain; nothing
+    // depends on how long.
     stall.send_replace(true);
     for _ in 0..4 {
         sleep(SESSION / 2).await;
@@ -113,8 +115,8 @@ async fn a_silent_member_is_there_while_its_machine_answers_and_no_longer() -> R
     Ok(())
 }
 
-/// Passes on what comes in either direction, until it is stalled: then nothing is, and nothing is
-/// closed.
+/// Passes bytes on in both directions until it is stalled: from then on it passes nothing, and
+/// closes nothing.
 async fn relay(broker: SocketAddr, stalled: watch::Receiver<bool>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.2:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");

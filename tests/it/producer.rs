@@ -1,4 +1,4 @@
-//! The client's producer, through thick and thin.
+//! The client's producer, with a network and a broker that fail.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,10 +17,10 @@ use crate::proxy::{Chance, Proxy};
 
 type Outcome = Result<(), Error>;
 
-/// Longer than anything here takes on a machine that has a lot to do.
+/// Longer than anything takes here, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Where a value is: what a producer was told, or what the log holds.
+/// The place of each value, as the producer was told or as the log has it.
 type Places = BTreeMap<String, (PartitionId, Offset)>;
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn a_producer_is_fenced_when_its_name_is_opened_again() -> Outcome {
     Ok(())
 }
 
-/// Everything that the log holds, by value, which must be different for each record.
+/// The places of all records in the log, by value; values must be unique.
 async fn stored(client: &Client) -> Result<Places, Error> {
     let mut reading = client.read("t").open().await?;
     let mut stored = Places::new();
@@ -118,7 +118,7 @@ async fn stored(client: &Client) -> Result<Places, Error> {
     Ok(stored)
 }
 
-/// The values of each key in the order of the log.
+/// The values of each key, in the order of the log.
 async fn order(client: &Client) -> Result<BTreeMap<Vec<u8>, Vec<u64>>, Error> {
     let mut reading = client.read("t").open().await?;
     let mut order: BTreeMap<_, Vec<u64>> = BTreeMap::new();
@@ -139,8 +139,8 @@ async fn order(client: &Client) -> Result<BTreeMap<Vec<u8>, Vec<u64>>, Error> {
 const PRODUCERS: u64 = 3;
 const RECORDS: u64 = 800;
 
-/// Opens a producer through the proxy, which may cut that too; opening does not try again by
-/// itself.
+/// Opens a producer through the proxy. The proxy may cut the connection meanwhile, so this is
+/// repeated: opening is not retried by the client.
 async fn open_through(url: &str, number: u64) -> Result<Producer, Error> {
     loop {
         let Ok(client) = Client::connect(url).await else {
@@ -166,7 +166,7 @@ async fn open_through(url: &str, number: u64) -> Result<Producer, Error> {
     }
 }
 
-/// Sends records, and collects where they are; tells each time that one is stored.
+/// Sends records and collects their places; reports each record that is stored.
 async fn produce(url: String, number: u64, stored: watch::Sender<u64>) -> Result<Places, Error> {
     let producer = open_through(&url, number).await?;
     let (send, mut sent) = mpsc::channel::<(String, Sent)>(1_000);

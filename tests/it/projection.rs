@@ -1,4 +1,4 @@
-//! The projection of the examples: built anew beside the one that runs, nobody is thanked twice.
+//! The example projection is rebuilt beside the running one, and no side effect happens twice.
 
 #[expect(dead_code, reason = "the program that shows it is not run here")]
 #[path = "../../examples/projection.rs"]
@@ -26,7 +26,7 @@ async fn a_projection_that_takes_over_has_all_and_thanks_nobody_again() -> Resul
     client.groups().fork("totals-1", "totals-2", true).await?;
     let mut second = Projection::start(&client, "totals-2").await?;
     second.catch_up().await?;
-    // Handled by the first one, after the fork.
+    // The first projection handles this one, after the fork.
     order(&client, "bob", 5).await?;
     first.catch_up().await?;
     assert_eq!(first.thanked.len(), 3);

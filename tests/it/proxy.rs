@@ -1,5 +1,4 @@
-//! A proxy in front of a broker, which delays, drops answers and cuts connections as drawn from a
-//! seed.
+//! A proxy that delays bytes, drops answers and cuts connections, as drawn from a seed.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -23,26 +22,25 @@ pub(crate) struct Proxy {
     accepting: JoinHandle<()>,
 }
 
-/// Numbers of a seed: <https://prng.di.unimi.it/splitmix64.c>.
+/// Random numbers from a seed: <https://prng.di.unimi.it/splitmix64.c>.
 pub(crate) struct Chance(AtomicU64);
 
 struct Faults {
     chance: Chance,
-    /// How many connections are still to be maltreated; later ones are left alone, so that there is
-    /// an end.
+    /// How many further connections get a fault; later ones have none, so that tests end.
     left: AtomicU64,
     cut: AtomicU64,
 }
 
-/// What becomes of a connection.
+/// The faults of one connection.
 #[derive(Clone, Copy, Debug)]
 struct Fate {
-    /// Cut when so many bytes have passed in this direction.
+    /// After this many bytes in this direction, the connection is cut.
     requests: u64,
     answers: u64,
-    /// Answers beyond this are dropped, while requests pass.
+    /// Responses behind this many bytes are dropped, while requests pass.
     heard: u64,
-    /// The longest that anything is held back.
+    /// The longest delay.
     delay: Duration,
 }
 
@@ -64,8 +62,8 @@ impl Chance {
 }
 
 impl Proxy {
-    /// Listens on a free port of `ip`, and goes on to `broker` from there, so that it takes no port
-    /// of the broker's address while the broker is down. Maltreats the first `faults` connections.
+    /// Listens on a free port of `ip` and connects to `broker` from there, so that it takes no port
+    /// of the broker's address while the broker is down. The first `faults` connections get faults.
     pub(crate) async fn start(ip: IpAddr, broker: SocketAddr, seed: u64, faults: u64) -> Self {
         let listener = TcpListener::bind((ip, 0))
             .await
@@ -132,7 +130,7 @@ impl Faults {
     }
 }
 
-/// Passes a connection on until it ends or is cut.
+/// Passes the bytes of a connection on until it ends or is cut.
 async fn pass(client: TcpStream, ip: IpAddr, broker: SocketAddr, faults: Arc<Faults>) {
     let Ok(broker) = connect(ip, broker).await else {
         return;
@@ -153,11 +151,11 @@ async fn pass(client: TcpStream, ip: IpAddr, broker: SocketAddr, faults: Arc<Fau
     drop((client.set_nodelay(true), broker.set_nodelay(true)));
     let (from_client, to_client) = client.into_split();
     let (from_broker, to_broker) = broker.into_split();
-    // Whatever ends one direction ends both, which is what cutting is.
+    // The end of one direction ends both, which cuts the connection.
     tokio::select! {
         () = pump(from_client, to_broker, (requests, u64::MAX), delay) => {}
         () = pump(from_broker, to_client, (answers, heard), delay) => {}
-        // A client that is not answered may wait for a long time.
+        // A client whose answers are dropped might wait for long.
         () = tokio::time::sleep(Duration::from_millis(300)), if heard != u64::MAX => {}
     }
     if fate.is_some() {
@@ -171,7 +169,7 @@ async fn connect(ip: IpAddr, broker: SocketAddr) -> std::io::Result<TcpStream> {
     socket.connect(broker).await
 }
 
-/// Passes bytes on, drops those behind `heard`, and ends when `most` have come.
+/// Passes bytes on, drops those behind `heard`, and ends after `most` bytes.
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,

@@ -1,4 +1,4 @@
-//! Requests as any client could send them, built from the generated messages.
+//! Requests as any client could send them, built from generated messages.
 
 use bytes::Bytes;
 use prost::Message;
@@ -39,7 +39,7 @@ pub(crate) fn keyless(value: &str) -> proto::Record {
     }
 }
 
-/// Records to one topic; the broker chooses the partition.
+/// A batch of records for a topic; the broker chooses the partition.
 pub(crate) fn batch(topic: &str, records: &[proto::Record]) -> AppendBatch {
     let records = records
         .iter()
@@ -52,7 +52,7 @@ pub(crate) fn batch(topic: &str, records: &[proto::Record]) -> AppendBatch {
     }
 }
 
-/// A producer's batch.
+/// A batch of a producer, with its sequence.
 pub(crate) fn numbered(
     topic: &str,
     partition: u32,
@@ -122,7 +122,7 @@ pub(crate) fn of_partition(topic: &str, partition: u32, next_offset: u64) -> Con
     }
 }
 
-/// All runs of an answer.
+/// All ranges in a response.
 pub(crate) fn ranges(response: &AppendResponse) -> Vec<AppendedRange> {
     response
         .batches

@@ -1,5 +1,5 @@
-//! A topic that is deleted and created anew under its name: whoever was somewhere in the first one
-//! is told, and not let into the second.
+//! A topic is deleted and created again under its name: clients with a position in the first topic
+//! get an error, and never continue in the second.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::raw::{batch, by, info, keyless, log, numbered, request};
 
 type Outcome = Result<(), Error>;
 
-/// Long enough for anything that is going to happen.
+/// Longer than anything takes in these tests.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn started() -> Result<(TestBroker, Client), Error> {
@@ -35,7 +35,7 @@ async fn append(client: &Client, count: usize) -> Outcome {
     client.append(Batch::of("t", records)).await.map(drop)
 }
 
-/// Deletes the topic and creates it anew. The ids it had and has.
+/// Deletes the topic and creates it again. Returns its ids before and after.
 async fn recreate(client: &Client) -> Result<(TopicId, TopicId), Error> {
     let id = async || -> Result<_, Error> {
         let id = client.topics().describe("t").await?.0.id;
@@ -47,7 +47,7 @@ async fn recreate(client: &Client) -> Result<(TopicId, TopicId), Error> {
     Ok((before, id().await?))
 }
 
-/// Reads up to this offset.
+/// Reads until the position is `end`.
 async fn read_to(reading: &mut Reading, end: u64) -> Outcome {
     while reading.positions().get(&PartitionId(0)) != Some(&Offset(end)) {
         reading.next_batch().await?.expect("it follows");
@@ -98,7 +98,7 @@ async fn a_follower_that_comes_back_is_told_that_the_topic_is_another() -> Outco
     drop(reading);
 
     let ids = recreate(&client).await?;
-    // So that the old place is one in the new topic too.
+    // So that the old offset also exists in the new topic.
     append(&client, 5).await?;
     let error = match again().open().await {
         Ok(mut reading) => reading.next_batch().await.expect_err("it is another topic"),
@@ -113,7 +113,7 @@ async fn a_follower_that_comes_back_is_told_that_the_topic_is_another() -> Outco
 async fn a_read_under_way_ends_when_its_topic_is_deleted_though_another_has_its_name() -> Outcome {
     let (_broker, client) = started().await?;
     append(&client, 3).await?;
-    // One byte more than what a client is sent ahead, many times over.
+    // More than is sent ahead to a client, many times over.
     for _ in 0..40 {
         let value = vec![b'x'; 1_000_000];
         client

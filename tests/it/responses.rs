@@ -1,4 +1,4 @@
-//! How large responses are: no client is sent one that it does not take.
+//! The sizes of responses: no client is sent one that is larger than it accepts.
 
 use prost::Message;
 use taffrail::{
@@ -17,7 +17,7 @@ use super::raw::info;
 const KEY: &[u8] = b"k";
 const LEAST: u32 = 65_536;
 
-/// What came of a call: the sizes of its responses, and how it ended.
+/// The result of a call: the sizes of its responses, and how it ended.
 struct Came {
     sizes: Vec<usize>,
     end: Result<(), Status>,
@@ -44,7 +44,8 @@ async fn came<T: Message + Default>(opened: Result<Streaming<T>, Status>) -> Cam
     }
 }
 
-/// Each call that returns records, of a client that takes so much and says `says`.
+/// Makes each call that returns records, as a client that accepts messages of `takes` bytes and
+/// states `says`.
 async fn of_each_call(broker: &TestBroker, takes: usize, says: u32) -> Vec<(&'static str, Came)> {
     let channel = broker.channel();
     let (topic, key) = ("t".to_owned(), bytes::Bytes::from_static(KEY));
@@ -142,7 +143,7 @@ async fn a_client_that_says_nothing_is_sent_no_more_than_such_clients_take() {
             "{call}"
         );
     }
-    // The position has not moved: the first record was sent, and the other one is next.
+    // The position is where it was: the first record was sent, and the second is next.
     for (call, came) in of_each_call(&broker, 16 << 20, 16 << 20).await {
         came.end.expect(call);
         assert!(came.sizes.iter().any(|size| *size > 5 << 20), "{call}");

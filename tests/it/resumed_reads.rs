@@ -1,4 +1,4 @@
-//! A read goes on by itself where it was when its broker was lost.
+//! A read continues by itself after its broker was lost.
 
 use std::{
     sync::{Arc, Mutex},
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 type Outcome = Result<(), Error>;
 
-/// Long enough for anything that is going to happen.
+/// Longer than anything takes in these tests.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn started() -> Result<(TestBroker, Client), Error> {
@@ -29,14 +29,14 @@ async fn append(client: &Client, values: &[&str]) -> Outcome {
     client.append(Batch::of("t", records)).await.map(drop)
 }
 
-/// Crashes and starts again, and appends by a connection of its own.
+/// Crashes and restarts the broker, and appends over a connection of its own.
 async fn crash_and_append(broker: &mut TestBroker, values: &[&str]) -> Outcome {
     broker.crash().await;
     broker.restart().await;
     append(&broker.client(), values).await
 }
 
-/// The next records, as many as are expected.
+/// Asserts that these are the next records.
 async fn assert_next(reading: &mut Reading, values: &[&str]) {
     for expected in values {
         let next = timeout(PATIENCE, reading.next_record()).await;
@@ -125,7 +125,7 @@ async fn a_program_may_stop_waiting_at_any_moment_and_wait_again() -> Outcome {
     crash_and_append(&mut broker, &["1"]).await?;
     let found = timeout(PATIENCE, async {
         loop {
-            // Less than the pause before the next try.
+            // Shorter than the pause before the next attempt.
             if let Ok(next) = timeout(Duration::from_millis(1), reading.next_record()).await {
                 return next;
             }

@@ -1,4 +1,4 @@
-//! What a request asks for and the broker does not understand is refused: left out, it could
+//! Requests with anything that the broker does not understand are refused: ignoring it could
 //! return, store or delete more than was meant.
 
 use bytes::Bytes;
@@ -20,17 +20,17 @@ use super::{
 
 type Outcome = Result<(), Error>;
 
-/// A field that no message has: number 1,007, a varint.
+/// An unknown field: number 1,007, a varint.
 const UNKNOWN: &[u8] = b"\xf8\x3e\x01";
 
-/// Field `number`, which holds this message.
+/// Encodes field `number` with this message.
 fn holding(number: u8, message: &[u8]) -> Vec<u8> {
     let len = u8::try_from(message.len()).expect("it is short");
     [&[number << 3 | 2, len], message].concat()
 }
 
-/// A request that would do something, and has more that the broker does not know: at its end, or in
-/// a message within it. First the name of that message.
+/// A call, a request for it with an unknown field at its end or in a message within it, and, first,
+/// the name of the message with the unknown field.
 type Unknown = (&'static str, &'static str, Vec<u8>);
 
 fn with(request: &impl Message, more: &[u8]) -> Vec<u8> {
@@ -186,8 +186,8 @@ async fn a_field_that_the_broker_does_not_know_is_refused_by_name_in_every_messa
 async fn a_position_that_is_there_and_says_nothing_is_refused() -> Outcome {
     let broker = TestBroker::start().await;
     broker.client().topics().create(&NewTopic::new("t")).await?;
-    // As JavaScript's loader of .proto files sends an edge by its name, or an offset that is
-    // undefined: `start: {}`.
+    // JavaScript's loader of .proto files sends `start: {}` for an edge given by its name, or an
+    // offset that is undefined.
     let topic = b"\x0a\x01t";
     for (path, request) in [
         (
@@ -227,7 +227,7 @@ async fn a_position_that_is_there_and_says_nothing_is_refused() -> Outcome {
 async fn an_edge_that_there_is_not_is_refused() -> Outcome {
     let broker = TestBroker::start().await;
     broker.client().topics().create(&NewTopic::new("t")).await?;
-    // `start: {edge: 7}`, as a newer client may send it.
+    // `start: {edge: 7}`, as a newer client might send it.
     let request = [&b"\x0a\x01t"[..], &holding(2, b"\x10\x07")].concat();
     for path in ["/taffrail.v1.Log/Read", "/taffrail.v1.Log/ListOffsets"] {
         let answer = call(&broker.channel(), path, request.clone()).await;

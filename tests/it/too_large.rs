@@ -1,4 +1,4 @@
-//! What is too large is refused with how much it was and how much may be.
+//! What is too large is refused, and the error says how much it was and how much is allowed.
 
 use bytes::Bytes;
 use prost::Message;
@@ -39,7 +39,7 @@ fn append(record: &Record) -> AppendRequest {
     }
 }
 
-/// Records of which something is too large, how much it is, and how much it may be.
+/// Records in which something is too large, with its size and the limit.
 fn records() -> Vec<(Record, usize, usize)> {
     let header = Header {
         name: "n".to_owned(),

@@ -1,4 +1,5 @@
-//! Administration: through the socket in the data directory, also where no place is free on the port.
+//! Administration over the socket in the data directory, also when no connection is free on the
+//! port.
 
 use std::{
     fs,
@@ -34,14 +35,14 @@ fn an_administrator_gets_in_where_no_place_is_free_on_the_port() {
     };
     administer(&["topic", "create", "t"]);
     administer(&["produce", "t"]);
-    // A client that is busy keeps its place.
+    // A client with a call under way keeps its connection.
     let mut follower = binary()
         .args(["consume", "t", "--follow", "--format", "value"])
         .args(["--server", &broker.url])
         .spawn()
         .expect("the binary is there");
     let mut line = String::new();
-    // It ends when nobody reads its output any more.
+    // The command ends when its output is closed.
     let mut out = BufReader::new(follower.stdout.take().expect("it is piped"));
     out.read_line(&mut line).expect("it reads");
     assert_eq!(line, "one\n");

@@ -1,4 +1,5 @@
-//! Who may do what, with the real binary: tokens, grants that change while it runs, the audit log.
+//! Access control with the real binary: tokens, grants that change while the broker runs, the audit
+//! log.
 
 use std::{
     fs,
@@ -16,7 +17,7 @@ use super::{
     temporary, text,
 };
 
-/// More than any of these tests takes.
+/// Longer than any of these tests takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const GRANTS: &str = r#"
@@ -30,7 +31,7 @@ operations = ["append", "read", "topic-admin"]
 topics = ["orders*"]
 "#;
 
-/// A broker with a configuration file, whose log is kept.
+/// A broker with a configuration file, whose log goes to a file.
 struct World {
     broker: Serve,
     config: PathBuf,
@@ -342,7 +343,7 @@ fn the_audit_log_is_in_a_topic_that_nobody_but_the_broker_appends_to() {
             )
             && is_there("local-admin", "append", "topic \"audit\"", "denied")
     });
-    // It is deleted by an act that is on it again.
+    // Deleting the topic is an act, which is recorded in the topic when it was created again.
     world.administer(&["topic", "delete", "audit", "--yes"]);
     wait_until("it is made again", || {
         let args = ["topic", "describe", "audit", "--server", &socket];

@@ -1,4 +1,4 @@
-//! A broker that goes away and comes back, and what commands say of it that wait.
+//! What commands say while their broker is away, and when it is back.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -7,10 +7,10 @@ use std::{
 
 use super::{Serve, assert_fails, binary, free_port, run, started, temporary, text};
 
-/// Where no broker listens.
+/// An address at which no broker listens.
 const NOBODY: &str = "http://127.0.0.9:1";
 
-/// A command under way, and what it says.
+/// A command that is running, and what it writes to standard error.
 struct Waiting {
     process: Child,
     said: BufReader<ChildStderr>,

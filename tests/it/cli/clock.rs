@@ -1,4 +1,4 @@
-//! `clock`: what time it is for a broker.
+//! `clock`: the broker's time.
 
 use super::{started, text};
 

@@ -1,4 +1,4 @@
-//! `consume`: what is printed, and what is said beside it.
+//! `consume`: the records that are printed, and the remarks.
 
 use std::{
     fs,
@@ -45,7 +45,7 @@ fn damaged_records_are_told_and_all_others_are_printed() {
         assert_eq!(broker.stop(), Some(0));
     }
 
-    // A group commits what it has read before them, and goes on behind them when it is told to.
+    // A group commits the records before the damage, and continues behind it after a reset.
     let broker = Serve::start(dir.path(), &free_port());
     let consume = ["consume", "t", "--group", "g"];
     let go_on = [
@@ -101,7 +101,7 @@ fn a_consumer_that_comes_back_to_another_topic_of_the_name_says_so_and_ends() {
         .expect("it prints what is there");
     assert_eq!(line, "one\n");
 
-    // Where the consumer does not find it, so that it sees nothing of this.
+    // At another address, so that the consumer notices nothing of this.
     let listen = broker.kill();
     let elsewhere = Serve::start(dir.path(), &free_port());
     elsewhere.succeed(&["topic", "delete", "t"], b"");
@@ -117,7 +117,7 @@ fn a_consumer_that_comes_back_to_another_topic_of_the_name_says_so_and_ends() {
     assert_fails(&output, 4, &["\"t\"", "created anew"]);
 }
 
-/// The one file below a directory with this ending.
+/// The only file below a directory whose name ends with this.
 fn find(dir: &Path, ending: &str) -> std::path::PathBuf {
     let mut found = Vec::new();
     let mut dirs = vec![dir.to_owned()];

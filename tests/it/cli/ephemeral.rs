@@ -41,7 +41,7 @@ async fn advance(broker: &Serve, by: Duration) {
     advanced.expect("its clock can be moved");
 }
 
-/// The values in a topic.
+/// The values of all records in a topic.
 async fn values(client: &Client, topic: &str) -> Vec<String> {
     let mut reading = client.read(topic).open().await.expect("it is there");
     let mut values = Vec::new();
@@ -90,7 +90,7 @@ async fn what_was_acknowledged_is_there_after_a_crash_at_the_same_address() {
             .expect("synced");
         all.push(value);
 
-        // One that does not go on by itself.
+        // A read that does not reconnect.
         let follow = client.read("t").follow().retry_for(Duration::ZERO);
         let mut follow = follow.open().await.expect("it is there");
         for _ in 0..all.len() {
@@ -99,7 +99,7 @@ async fn what_was_acknowledged_is_there_after_a_crash_at_the_same_address() {
         }
         let crashed = admin(&broker).await.crash(CrashRequest {}).await;
         let status = crashed.expect_err("its connection breaks");
-        // What the broker says has details.
+        // A status from the broker itself would have details.
         assert!(status.details().is_empty(), "{status:?}");
         follow
             .next_record()
@@ -130,7 +130,7 @@ async fn time_passes_for_an_ephemeral_broker_when_it_is_told_to() {
     let known = async || broker.json(&["producer", "list"]).to_string();
     assert!(known().await.contains("\"p\""));
 
-    // Longer than `producers.idle`.
+    // More than the default of `producers.idle`.
     advance(&broker, 8 * 24 * HOUR).await;
     assert!(!known().await.contains("\"p\""));
 
@@ -170,6 +170,6 @@ fn an_ephemeral_broker_ends_with_the_process_that_started_it() {
     assert!(line.contains("address"), "{line}");
     shell.kill().expect("it runs");
     shell.wait().expect("it was started here");
-    // It has this pipe too: its end is that of the broker.
+    // The broker inherited this pipe, so the pipe's end shows that the broker has ended.
     out.read_to_string(&mut line).expect("it is text");
 }

@@ -1,4 +1,4 @@
-//! `export` and `import`: a topic moves to another broker, and nothing of it changes.
+//! `export` and `import`: a topic moves to another broker unchanged.
 
 use std::fs;
 
@@ -56,7 +56,7 @@ fn a_topic_that_is_exported_and_imported_elsewhere_is_exported_the_same_way_agai
         (&(lines.len() - 2).into(), &0.into())
     );
     assert!(export(&to) == exported, "it is another export");
-    // Versions go on where they were.
+    // New records get the versions that follow.
     let latest =
         |broker: &Serve| broker.json(&["entity", "latest", "t", "key 3"])["version"].clone();
     assert_eq!((latest(&to), latest(&from)), (50.into(), 50.into()));
@@ -72,7 +72,7 @@ fn a_topic_that_is_exported_and_imported_elsewhere_is_exported_the_same_way_agai
     let again = to.run_with(&["import", "t"], &exported);
     assert_fails(&again, 4, &["has records, or had some"]);
 
-    // The same after a kill, and what is on the disk is sound.
+    // The same after a kill, and the files are sound.
     let listen = to.kill();
     let to = Serve::start(dir.path(), &listen);
     let after = objects(&export(&to));

@@ -1,4 +1,4 @@
-//! What a command says that fails, and the code that it ends with.
+//! The error messages and exit codes of commands that fail.
 
 use super::{assert_fails, high_watermark, run, started};
 

@@ -124,7 +124,7 @@ fn a_topic_that_does_not_exist_is_told_with_a_group_as_without_one() {
     let mut line = String::new();
     said.read_line(&mut line).expect("it is text");
     assert!(line.contains("there is no topic \"typo\""), "{line}");
-    // It says so before it joins.
+    // It reports the missing topic before it joins.
     let described = loop {
         let described = broker.run(&["group", "describe", "g"]);
         if described.status.code() == Some(0) {
@@ -298,14 +298,14 @@ fn a_member_whose_reader_is_gone_leaves_although_nothing_more_comes() {
     assert!(described.starts_with("group g is empty"), "{described}");
 }
 
-/// The exit code of a command that is to end by itself.
+/// Waits for a command that must end by itself; returns its exit code.
 fn ended(mut command: std::process::Child) -> Option<i32> {
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
     let id = rustix::process::Pid::from_child(&command);
     let (tell, told) = std::sync::mpsc::channel();
     let waiting = std::thread::spawn(move || {
         let status = command.wait().expect("it was started here");
-        // Nobody listens where it took too long.
+        // If it took too long, nobody receives this any more.
         let _ = tell.send(());
         status.code()
     });

@@ -1,4 +1,4 @@
-//! What a command says that fails, and how it fits what was typed: for people and for programs.
+//! Errors and hints of commands that fail, as text and as JSON.
 
 use std::process::Stdio;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{assert_fails, binary, free_port, objects, run, serve, started, temporary, text};
 
-/// The one object on standard error.
+/// The single JSON object on standard error.
 fn error(output: &std::process::Output) -> Value {
     let said = objects(&output.stderr);
     assert_eq!(said.len(), 1, "{}", text(&output.stderr));
@@ -33,7 +33,7 @@ fn a_topic_whose_name_is_nearly_right_is_asked_for() {
         let said = text(&failed.stderr);
         assert!(!said.contains("create it"), "{said}");
     }
-    // What is too far away is no slip.
+    // A name that is too different is not suggested.
     let produce = broker.run_with(&["produce", "shop"], b"x\n");
     assert_fails(
         &produce,
@@ -140,7 +140,7 @@ fn errors_are_objects_with_the_reasons_of_the_api_where_json_is_asked_for() {
     assert_eq!(unknown["code"], "NotFound", "{unknown}");
     assert_eq!(unknown["did_you_mean"], "orders", "{unknown}");
 
-    // What is no error is an object too.
+    // A remark, which is no error, is an object, too.
     let remarked = broker.run(&["entity", "read", "orders", "nobody", "--json"]);
     let remark = objects(&remarked.stderr).remove(0);
     assert!(
@@ -199,7 +199,7 @@ fn the_server_is_named_before_the_command_or_behind_it() {
         [&["--json"], &server[..], &["topic", "list"]].concat(),
         [&["topic"], &server[..], &["--json", "list"]].concat(),
         [&["topic", "list"], &server[..], &["--json"]].concat(),
-        // The one behind the command counts.
+        // If the flag is given twice, the one behind the command counts.
         [
             &["--server", "http://127.0.0.9:1", "--json", "topic", "list"][..],
             &server,

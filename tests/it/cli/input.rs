@@ -1,5 +1,5 @@
-//! What `produce` makes of its input: which lines it takes, what it makes of their fields, and what
-//! it says of those that it does not take.
+//! How `produce` handles its input: which lines become records, with which fields, and what it says
+//! about the others.
 
 use std::{io::Write, process::Child};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Serve, assert_fails, binary, high_watermark, objects, started, text};
 
-/// A `produce` that waits for input; the test has the other end of it.
+/// A `produce` that is waiting for input from the test.
 fn producing(broker: &Serve, args: &[&str]) -> Child {
     binary()
         .args(["produce", "t", "--server", &broker.url])

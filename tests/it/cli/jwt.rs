@@ -1,5 +1,4 @@
-//! Tokens of an issuer, with the real binary: who they name, which are refused, and what happens to
-//! a stream when one expires.
+//! JWTs with the real binary: their principals, refused ones, and streams whose JWT expires.
 
 use std::{
     fs,
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::issuer::Issuer;
 
-/// More than any of these tests takes.
+/// Longer than any of these tests takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {

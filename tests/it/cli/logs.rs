@@ -1,4 +1,4 @@
-//! What `serve` logs, at which level.
+//! The log of `serve`, by level.
 
 use std::{fs, path::Path};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Serve, logging, run, temporary, text};
 
-/// A broker whose log goes into a file, an object a line.
+/// A broker that logs JSON to a file.
 fn logged(dir: &Path, level: &str) -> Serve {
     let log = dir.join("log");
     #[expect(
@@ -24,7 +24,7 @@ fn lines(dir: &Path) -> Vec<Value> {
     super::objects(&log)
 }
 
-/// The lines whose message begins so.
+/// The lines whose message begins with this.
 fn with<'a>(lines: &'a [Value], message: &str) -> Vec<&'a Value> {
     let begins = |line: &&Value| {
         let said = line["message"].as_str().expect("every line has a message");
@@ -47,7 +47,7 @@ fn at_info_the_log_has_the_start_and_who_has_changed_what() {
     let deleted = run(&["topic", "delete", "u", "--server", &admin], b"");
     assert_eq!(deleted.status.code(), Some(0), "{}", text(&deleted.stderr));
     broker.kill();
-    // How many entries are left depends on when the last checkpoint was written.
+    // How many entries are not covered depends on when the last checkpoint was written.
     let inspected = run(&["inspect", &data.display().to_string(), "--json"], b"");
     let left = &super::objects(&inspected.stdout)[0];
     let end = left["journal"]["end"].as_u64().expect("a number");

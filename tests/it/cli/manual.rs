@@ -1,4 +1,4 @@
-//! What the program says of itself: its version, its manual, completions, and when it uses colours.
+//! The version, the manual, completions, and colours.
 
 use std::{
     io::Read,
@@ -71,7 +71,7 @@ fn there_is_a_page_of_the_manual_for_every_command() {
     }
 }
 
-/// A terminal: what is written to it comes back, with ^[ for each escape.
+/// A pseudo-terminal. What is written to it comes back, with ^[ in place of each escape character.
 #[expect(clippy::disallowed_types, reason = "a terminal is no file of a broker")]
 fn terminal() -> std::fs::File {
     let terminal = std::fs::File::options()
@@ -81,7 +81,7 @@ fn terminal() -> std::fs::File {
     terminal.expect("there are terminals")
 }
 
-/// What a terminal shows of the output of a command, or of its errors.
+/// What a terminal shows of a command's standard output, or of its standard error.
 fn shown(command: &mut Command, is_error: bool) -> String {
     let mut terminal = terminal();
     let end = terminal.try_clone().expect("it can be cloned");

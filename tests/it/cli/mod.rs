@@ -1,5 +1,6 @@
-//! The binary as scripts use it: real processes, their output, and the codes they end with. A file
-//! for each subcommand, and for what they have in common; here is what they share.
+//! The binary as scripts use it: real processes, their output, and their exit codes. There is a
+//! file for each subcommand, and for what subcommands have in common; this one has what the tests
+//! share.
 
 #![expect(
     clippy::disallowed_methods,
@@ -49,7 +50,7 @@ use tempfile::TempDir;
 struct Serve {
     process: Child,
     out: BufReader<ChildStdout>,
-    /// The line with which it said where it listens.
+    /// The line that announced its address.
     started: String,
     url: String,
 }
@@ -60,7 +61,7 @@ impl Serve {
         Self::spawn(&mut serve(dir, listen))
     }
 
-    /// The same, in some other way.
+    /// The same, with this command.
     fn spawn(command: &mut Command) -> Self {
         let mut process = command.spawn().expect("the binary is there");
         let mut out = BufReader::new(process.stdout.take().expect("it is piped"));
@@ -85,7 +86,7 @@ impl Serve {
         self.listen().to_owned()
     }
 
-    /// Asks it to stop, as an operator does, and waits: its exit code.
+    /// Tells the broker to stop, as an operator would, and waits; returns its exit code.
     fn stop(self) -> Option<i32> {
         self.ask_to_stop();
         self.ended()
@@ -96,7 +97,7 @@ impl Serve {
         rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it runs");
     }
 
-    /// Waits until it has ended: its exit code.
+    /// Waits until it has ended; returns its exit code.
     fn ended(mut self) -> Option<i32> {
         let code = self.process.wait().expect("it was started here").code();
         let mut rest = String::new();
@@ -105,12 +106,12 @@ impl Serve {
         code
     }
 
-    /// Runs a command on this broker.
+    /// Runs a command against this broker.
     fn run(&self, args: &[&str]) -> Output {
         self.run_with(args, b"")
     }
 
-    /// Runs a command on this broker with something to read.
+    /// Runs a command against this broker, with this as standard input.
     fn run_with(&self, args: &[&str], input: &[u8]) -> Output {
         run(&[args, &["--server", &self.url]].concat(), input)
     }
@@ -132,7 +133,7 @@ impl Serve {
     }
 }
 
-/// Where a broker takes calls, as its start line says it: text, or a JSON object.
+/// The broker's URL in the line that announces it, which is text or a JSON object.
 fn url_in(line: &str) -> Option<String> {
     if let Ok(started) = serde_json::from_str::<Value>(line) {
         return started["url"].as_str().map(str::to_owned);
@@ -145,7 +146,7 @@ fn url_in(line: &str) -> Option<String> {
 
 impl Drop for Serve {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -164,7 +165,7 @@ fn serve(dir: &Path, listen: &str) -> Command {
     logging(dir, listen, "error")
 }
 
-/// A broker that logs what is of this level.
+/// The command for a broker with this log level.
 fn logging(dir: &Path, listen: &str, level: &str) -> Command {
     let mut command = binary();
     command
@@ -185,7 +186,7 @@ fn run(args: &[&str], input: &[u8]) -> Output {
     let mut process = binary().args(args).spawn().expect("the binary is there");
     let mut stdin = process.stdin.take().expect("it is piped");
     thread::scope(|scope| {
-        // A command that fails does not read all of its input.
+        // A command that fails may not read all of its input.
         let writing = thread::Builder::new()
             .name("input".into())
             .spawn_scoped(scope, move || stdin.write_all(input));
@@ -195,7 +196,7 @@ fn run(args: &[&str], input: &[u8]) -> Output {
     })
 }
 
-/// Asserts that a command ends with this code and says these things.
+/// Asserts that a command failed with this exit code and mentions these texts.
 fn assert_fails(output: &Output, code: i32, says: &[&str]) {
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{message}");
@@ -204,7 +205,7 @@ fn assert_fails(output: &Output, code: i32, says: &[&str]) {
     }
 }
 
-/// Asserts that a broker does not start, and says these things.
+/// Asserts that a broker does not start and mentions these texts.
 fn assert_does_not_start(command: &mut Command, says: &[&str]) {
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = command.spawn().expect("the binary is there");
@@ -227,9 +228,9 @@ fn temporary() -> TempDir {
     tempfile::tempdir().expect("there is room for a directory")
 }
 
-/// A free port of a loopback address of its own: a broker that is killed and started again must
-/// find its port still free, and neither another test nor a client that tries to connect, which
-/// takes ports of 127.0.0.1, may get it meanwhile.
+/// An address with a free port, on a loopback address of its own. A broker that is killed and
+/// started again must find its port still free: no other test uses this address, and no client that
+/// connects gets a port there, because those are on 127.0.0.1.
 fn free_port() -> String {
     static NEXT: AtomicU8 = AtomicU8::new(2);
     format!("127.0.0.{}:0", NEXT.fetch_add(1, Ordering::Relaxed))
@@ -248,7 +249,7 @@ fn high_watermark(broker: &Serve) -> u64 {
         .expect("a number")
 }
 
-/// Lines of JSON.
+/// Parses lines of JSON.
 fn objects(output: &[u8]) -> Vec<Value> {
     text(output)
         .lines()

@@ -1,4 +1,4 @@
-//! `consume`: where it starts and stops, which records it prints, and what they look like.
+//! `consume`: where it starts and stops, which records it prints, and in which format.
 
 use std::io::Read as _;
 
@@ -42,7 +42,7 @@ fn three_partitions() -> (tempfile::TempDir, Serve) {
     (dir, broker)
 }
 
-/// The keys that are printed, in order of partitions and offsets.
+/// The keys that are printed, by partition and offset.
 fn keys(broker: &Serve, args: &[&str]) -> Vec<String> {
     let consume = ["consume", "t", "--format", "%k\\n"];
     let printed = text(&broker.succeed(&[&consume[..], args].concat(), b""));
@@ -109,7 +109,7 @@ fn a_read_that_follows_ends_when_every_partition_has_come_to_the_place() {
         .spawn()
         .expect("the binary is there");
     let mut stdout = following.stdout.take().expect("it is piped");
-    // Then it has settled where it begins.
+    // By then it has decided where to begin.
     let mut printed = vec![0; "a3 b3 ".len()];
     stdout.read_exact(&mut printed).expect("it goes on");
     let lines = b"{\"id\":\"x\",\"at\":\"2029-12-31\"}\n{\"id\":\"y\",\"at\":\"2030-01-01\"}\n";

@@ -1,4 +1,4 @@
-//! `produce`: lines become records, each once, whatever happens meanwhile.
+//! `produce`: each line becomes one record, whatever happens meanwhile.
 
 use std::{fs, io::Write, process::Stdio, thread};
 
@@ -235,7 +235,7 @@ fn lines_are_appended_to_an_entity_only_at_the_version_that_is_expected() {
     );
 }
 
-/// Produces `lines` one by one, and does this between the first and the second of them.
+/// Produces `lines` one by one, and calls `between` after the first.
 fn interrupted(broker: &Serve, lines: [&str; 2], between: impl FnOnce()) -> std::process::Output {
     let mut produce = binary();
     produce.args(["produce", "t", "--key-field", "k", "--server", &broker.url]);
@@ -256,7 +256,7 @@ fn lines_in_a_topic_that_is_deleted_meanwhile_are_not_said_to_be_stored() {
     let (_dir, broker) = started();
     let create = || broker.succeed(&["topic", "create", "t", "--partitions", "8"], b"");
     let delete = || broker.succeed(&["topic", "delete", "t", "--yes"], b"");
-    // In the same partition, and in two.
+    // The two lines are in the same partition, or in two.
     for (first, second) in [("a", "a"), ("a", "b"), ("a", "c")] {
         for is_created_anew in [true, false] {
             create();

@@ -1,4 +1,4 @@
-//! `producer`: who appends in numbered batches, and that one of them is forgotten.
+//! `producer`: producers are listed and forgotten.
 
 use serde_json::Value;
 use taffrail::{

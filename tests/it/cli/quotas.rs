@@ -1,5 +1,5 @@
-//! How much principals may use, with the real binary. Bounds are so low, and what is used so much,
-//! that no test is long enough for it to be allowed again.
+//! Quotas with the real binary. They are so low that no test lasts long enough for a used-up rate
+//! to recover.
 
 use std::{
     fs,
@@ -12,10 +12,10 @@ use tempfile::TempDir;
 
 use super::{Serve, assert_does_not_start, free_port, run, seen, serve, temporary, text};
 
-/// More than any of these tests takes.
+/// Longer than any of these tests takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Of a record that takes a day at a byte each second.
+/// A value so large that it uses a byte a second for more than a day.
 const VALUE: &[u8] = &[b'x'; 100_000];
 
 const QUOTAS: &str = r#"
@@ -91,7 +91,7 @@ impl World {
     }
 }
 
-/// What a call is refused with.
+/// The refusal of a call.
 fn refused<T: std::fmt::Debug>(answer: Result<T, Error>) -> Refusal {
     match answer.expect_err("it is above a quota") {
         Error::Refused(refusal) => *refusal,
@@ -171,7 +171,7 @@ async fn bytes_that_are_appended_and_read_are_bounded_for_their_principal_alone(
         );
     }
 
-    // Without the rules everything goes on.
+    // Without the rules, everything is allowed again.
     fs::write(&world.config, "").expect("there is room");
     let since = Instant::now();
     while appender.append(batch()).await.is_err() {

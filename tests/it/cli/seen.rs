@@ -1,4 +1,4 @@
-//! What is seen of a broker without gRPC: its start line, its log, and what is there over HTTP.
+//! What a broker shows without gRPC: its first line of output, its log, and pages over HTTP.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Serve, assert_does_not_start, free_port, logging, run, serve, temporary, text};
 
-/// What is answered to a GET: the header and the body.
+/// The header and the body of the response to a GET.
 pub(super) fn get(address: &str, path: &str, accept: &str) -> (String, String) {
     let mut io = TcpStream::connect(address).expect("it listens");
     let request = format!(
@@ -24,7 +24,7 @@ pub(super) fn get(address: &str, path: &str, accept: &str) -> (String, String) {
     (header.to_owned(), body.to_owned())
 }
 
-/// Where metrics are, as a start line says it.
+/// The address for HTTP in the line that announces a broker.
 fn address_of_metrics(line: &str) -> &str {
     let behind = line.split_once("(metrics on http://");
     let address = behind.and_then(|(_, rest)| rest.split_once(')'));
@@ -33,7 +33,7 @@ fn address_of_metrics(line: &str) -> &str {
         .0
 }
 
-/// The same of a broker that runs.
+/// The address for HTTP of a running broker.
 pub(super) fn address(broker: &Serve) -> String {
     match serde_json::from_str::<Value>(&broker.started) {
         Ok(started) => {
@@ -112,7 +112,7 @@ fn every_line_is_json_where_that_is_asked_for() {
     let http = http.strip_prefix("http://").expect("it has a scheme");
     assert!(get(http, "/livez", "*/*").0.starts_with("HTTP/1.1 200 OK"));
 
-    // Another one on the same directory says why it ends.
+    // A second broker on the same directory ends, and its error is JSON, too.
     let other = serve(dir.path(), &free_port())
         .args(["--log-format", "json"])
         .stderr(Stdio::piped())

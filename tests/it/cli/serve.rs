@@ -109,11 +109,11 @@ fn serve_ends_with_its_own_code_when_it_cannot_use_what_it_is_given() {
     );
 }
 
-/// Long enough for anything that is going to happen, and shorter than what a connection lives on
-/// which nothing is heard.
+/// Longer than anything takes here, and shorter than the life of a connection on which nothing is
+/// received.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A broker that may have so many files open.
+/// The command for a broker that may have this many files open.
 fn serve_with_open_files(limit: u32, dir: &Path) -> Command {
     let mut command = Command::new("sh");
     let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
@@ -133,7 +133,7 @@ fn serve_with_open_files(limit: u32, dir: &Path) -> Command {
     command
 }
 
-/// One record to each partition, as often as this.
+/// Appends one record to each partition, this many times.
 async fn append_everywhere(client: &Client, partitions: u32) {
     for from in (0..partitions).step_by(500) {
         let batches = (from..partitions.min(from + 500)).map(|partition| {
@@ -190,7 +190,7 @@ async fn partitions_and_idle_connections_share_few_descriptors() {
     }
 }
 
-/// A broker that tells what it logs when it has stopped.
+/// Starts a broker that logs JSON.
 fn logging(command: &mut Command, level: &str, dir: &Path) -> Serve {
     let command = command
         .args(["serve", "--log-level", level, "--log-format", "json"])
@@ -199,14 +199,14 @@ fn logging(command: &mut Command, level: &str, dir: &Path) -> Serve {
     Serve::spawn(command)
 }
 
-/// Stops it, and returns the lines of its log.
+/// Stops the broker and returns the lines of its log.
 fn log_of(mut broker: Serve) -> Vec<Value> {
     let errors = broker.process.stderr.take().expect("it is piped");
     assert_eq!(broker.stop(), Some(0));
     objects(io::read_to_string(errors).expect("it is text").as_bytes())
 }
 
-/// The lines that say this, with their levels.
+/// The lines with this message, and their levels.
 fn said<'a>(log: &'a [Value], what: &str) -> Vec<(&'a str, &'a str)> {
     let lines = log.iter().map(|line| {
         let text = |name: &str| line[name].as_str().expect("it is text");
@@ -287,7 +287,7 @@ fn a_start_whose_checkpoint_is_lost_says_what_it_has_forgotten() {
     for copy in ["checkpoint", "checkpoint.copy"] {
         fs::remove_file(dir.path().join(copy)).expect("it is there");
     }
-    // The journal does not have everything any more: its first entry is damaged.
+    // The journal cannot replace the checkpoint, because its first entry is damaged.
     let journal = dir.path().join("journal/1.journal");
     let mut bytes = fs::read(&journal).expect("it is there");
     bytes[4_096 + 40] ^= 1;
@@ -308,7 +308,7 @@ fn a_start_whose_checkpoint_is_lost_says_what_it_has_forgotten() {
     assert!(said(&log, "checkpoint").is_empty(), "{log:?}");
 }
 
-/// Whether anything comes.
+/// Whether anything is received on the socket.
 async fn heard(socket: &mut TcpStream) -> bool {
     let mut bytes = [0; 1_024];
     socket.read(&mut bytes).await.is_ok_and(|len| len > 0)
@@ -318,7 +318,7 @@ async fn heard(socket: &mut TcpStream) -> bool {
 async fn a_second_signal_ends_the_wait_for_calls_under_way() {
     let dir = temporary();
     let broker = Serve::spawn(serve(dir.path(), &free_port()).env("TAFFRAIL_SERVER_DRAIN", "1h"));
-    // A call whose request comes in byte by byte.
+    // A call whose request is sent byte by byte.
     let mut socket = TcpStream::connect(broker.listen())
         .await
         .expect("it listens");
@@ -353,11 +353,11 @@ async fn what_a_client_does_wrong_again_and_again_is_counted_in_the_log() {
     let dir = temporary();
     let broker = logging(&mut binary(), "warn", dir.path());
     let mut begun = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
-    // Answers to what was never asked.
+    // Answers to pings that were never sent.
     for _ in 0..10 {
         begun.extend(frame(PING, ACK, 0, b"whatever"));
     }
-    // No stream has this number.
+    // A data frame on stream 0, which does not exist.
     begun.extend(frame(DATA, 0, 0, b"x"));
     for _ in 0..CONNECTIONS {
         let mut socket = TcpStream::connect(broker.listen())
@@ -429,7 +429,7 @@ fn a_log_level_for_one_module_leaves_the_others_at_the_default() {
     }
 }
 
-/// All that a connection is answered until it is closed.
+/// Sends bytes on a new connection, and returns everything received until it is closed.
 async fn answer_to(broker: &Serve, sent: &[u8]) -> Vec<u8> {
     let mut socket = TcpStream::connect(broker.listen())
         .await
@@ -441,7 +441,7 @@ async fn answer_to(broker: &Serve, sent: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// A connection with a call that is under way until the rest of its request comes.
+/// Opens a connection with a call that is under way until the rest of its request is sent.
 async fn with_a_call(broker: &Serve) -> TcpStream {
     let mut socket = TcpStream::connect(broker.listen())
         .await
@@ -521,7 +521,7 @@ async fn a_stop_does_not_wait_for_connections_that_have_said_nothing() {
         socket.write_all(said).await.expect("it is sent");
         silent.push(socket);
     }
-    // Connections are taken in order.
+    // Connections are accepted in order, so the broker has this one, too.
     drop(with_a_call(&broker).await);
     let stopped = tokio::task::spawn_blocking(move || broker.stop());
     let code = timeout(PATIENCE, stopped).await.expect("it does not wait");

@@ -1,4 +1,4 @@
-//! Commands that are told to stop, by Ctrl-C or by whoever started them.
+//! Commands that are stopped, by SIGINT or SIGTERM.
 
 use std::{fs, io::Write, path::Path, process::Child, thread, time::Duration};
 
@@ -59,7 +59,8 @@ fn produce_that_waits_for_a_lost_broker_ends_when_it_is_told_to_twice() {
     }
     broker.kill();
     stdin.write_all(b"3\n").expect("it reads");
-    // Signals that come while one is waited for are one: each is sent until it has done its work.
+    // Signals that arrive while one is pending are merged, so each is repeated until it has had an
+    // effect.
     while producing.try_wait().expect("it was started here").is_none() {
         tell(&producing, Signal::INT);
         thread::yield_now();
@@ -86,7 +87,7 @@ fn an_append_of_all_lines_that_is_stopped_before_its_last_line_stores_none() {
         .spawn()
         .expect("the binary is there");
     let mut stdin = producing.stdin.take().expect("it is piped");
-    // More than a pipe holds: some of it has been read when this returns.
+    // More than a pipe holds, so some of it has been read when this returns.
     stdin
         .write_all(&b"a line\n".repeat(60_000))
         .expect("it reads");
@@ -131,7 +132,7 @@ fn bench_leaves_nothing_behind() {
     }
 }
 
-/// More than this is in a pipe only if it is full.
+/// A pipe has more bytes than this only if it is nearly full.
 const NEARLY_FULL: u64 = 60_000;
 
 #[test]

@@ -1,4 +1,4 @@
-//! TLS: what the commands and the broker tell each other, and what `serve` refuses to use.
+//! TLS between commands and a broker, and certificates that `serve` refuses.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::authority::{Authority, Issued, named, with_usage};
 
-/// A folder with files of a broker and its clients.
+/// A directory with the certificates and keys of a broker and its clients.
 struct Files {
     dir: TempDir,
     authority: Authority,
@@ -56,7 +56,7 @@ impl Files {
     }
 
     fn serve(&self, data: &Path) -> Command {
-        // What the certificate is for.
+        // The broker's certificate is for 127.0.0.1.
         let mut command = serve(data, "127.0.0.1:0");
         command.args(["--tls-certificate", &self.path("broker.pem")]);
         command.args(["--tls-key", &self.path("broker.key")]);
@@ -86,7 +86,7 @@ fn commands_reach_a_broker_that_speaks_tls() {
     assert_fails(&half, 2, &["--tls-cert needs --tls-key"]);
     let none = broker.run(&["topic", "list", "--tls-ca", &files.path("client.key")]);
     assert_fails(&none, 2, &["there is no certificate in it"]);
-    // Administrators need none of it.
+    // The administrators' socket needs no TLS.
     let socket = format!("unix:{}", data.path().display());
     let listed = run(&["topic", "list", "--server", &socket], b"");
     assert_eq!(listed.status.code(), Some(0), "{}", text(&listed.stderr));
@@ -111,12 +111,13 @@ fn commands_show_a_certificate_where_one_is_asked_for() {
     ];
     broker.succeed(&[&["topic", "create", "t"][..], &known].concat(), b"");
     let unknown = broker.run(&["topic", "list", "--tls-ca", &ca]);
-    // In TLS 1.3 a client is connected before the broker has refused it: the reason comes with its
-    // first call, or just before it, and then that call says no more than that it was cut off.
+    // With TLS 1.3 a client is connected before the broker refuses its certificate. The reason may
+    // come just before the client's first call, which then reports only that the connection was
+    // cut.
     assert_fails(&unknown, 5, &[]);
 }
 
-/// The answer to a GET of a client that trusts this authority, and shows no certificate.
+/// The response to a GET of a client that trusts this authority and shows no certificate.
 fn get(port: &str, path: &str, ca: &str) -> std::io::Result<String> {
     let mut roots = RootCertStore::empty();
     let ca = CertificateDer::from_pem_slice(ca.as_bytes()).expect("it is PEM");
@@ -177,7 +178,7 @@ fn http_speaks_tls_where_other_machines_reach_it_and_is_plain_on_this_one() {
     );
     assert_eq!(broker.stop(), Some(0));
 
-    // Where clients are to show a certificate, they are here, too.
+    // If clients must show certificates, they must show them over HTTP, too.
     command.args(["--tls-client-ca", &files.path("ca.pem")]);
     let broker = Serve::spawn(&mut command);
     let port = port_of_http(&broker, "https://");

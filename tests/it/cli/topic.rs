@@ -1,4 +1,4 @@
-//! `topic`: what topics there are, and what they are like.
+//! `topic`: topics are created, listed, described, changed and deleted.
 
 use super::{Serve, assert_fails, binary, objects, started, text};
 
@@ -100,7 +100,7 @@ fn nobody_is_asked_about_a_topic_that_there_is_not() {
             &["entity", "erase", "nope", "k"],
         ),
     ] {
-        // Where it would ask and cannot, since what it says is not seen.
+        // The command would ask, but its question could not be seen.
         assert_fails(&on_terminal(there_is), 2, &["--yes"]);
         assert_fails(&on_terminal(there_is_not), 4, &["no topic", "nope"]);
     }
@@ -141,7 +141,7 @@ fn a_topic_is_compacted_on_command_and_described_as_such() {
     assert_eq!(inspected.status.code(), Some(0), "{inspected:?}");
 }
 
-/// The first offset of each partition.
+/// The earliest offset of each partition.
 fn earliest(broker: &Serve) -> Vec<u64> {
     let described = broker.json(&["topic", "describe", "t"]);
     let partitions = described["partition_list"].as_array().expect("a list");

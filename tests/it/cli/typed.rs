@@ -1,4 +1,4 @@
-//! What a user may type: values that look like flags, words that are none, numbers that are
+//! Command lines: values that look like flags, invalid flags, and numbers that were meant as
 //! something else.
 
 use std::process::Stdio;
@@ -62,7 +62,7 @@ fn a_value_may_begin_with_a_dash() {
     broker.succeed(&["produce", "t", "--key-field", "-k", "--file", "-"], line);
     let found = broker.succeed(&["entity", "read", "t", "-v", "--json"], b"");
     assert_eq!(objects(&found).len(), 1);
-    // Flags that are mistyped are told all the same.
+    // A misspelt flag is still reported as such.
     assert_fails(
         &broker.run(&["entity", "read", "t", "k", "--bakward"]),
         2,

@@ -1,4 +1,4 @@
-//! The commands, by what the client calls them.
+//! The commands of the conformance kit, carried out with the client.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,7 +21,7 @@ use super::{
     values::{Owned, append, list, number_of, octets, outcome, partition, position, stored, text},
 };
 
-/// What commands have made, by the names that they have given it.
+/// The objects that commands have created, by the names that the commands gave them.
 #[derive(Default)]
 pub(crate) struct Named(Mutex<HashMap<String, Item>>);
 
@@ -31,11 +31,11 @@ enum Item {
     Producer(Arc<Producer>),
     Reading(Arc<AsyncMutex<Reading>>),
     KeyReading(Arc<AsyncMutex<EntityReading>>),
-    /// None: it has left.
+    /// `None` after the member has left.
     Member(Arc<AsyncMutex<Option<Joined>>>),
 }
 
-/// A member, and what it was given last of each partition.
+/// A member, and the position behind the records that it got last of each partition.
 struct Joined {
     member: Member,
     given: BTreeMap<(String, PartitionId), GroupOffset>,
@@ -174,7 +174,7 @@ async fn produce(named: &Named, command: &Value) -> Result<Value, Failure> {
     let mut sent = Vec::new();
     for record in Owned::all(command)? {
         match producer.send(record.record()).await {
-            // What has ended the producer is told by this.
+            // The producer's end says why.
             Err(Error::StreamEnded { .. }) => producer.flush().await?,
             taken => sent.push(taken?),
         }

@@ -23,13 +23,13 @@ use tokio::{
 
 use calls::Named;
 
-/// Why a command was not carried out.
+/// Why a command could not be carried out.
 pub(crate) enum Failure {
-    /// What the client says.
+    /// The client's error.
     Client(Error),
-    /// The client does not have this.
+    /// The client does not have this feature.
     Unsupported,
-    /// The command is not one, or names what is not there.
+    /// The command is malformed, or names an object that does not exist.
     Command(String),
 }
 

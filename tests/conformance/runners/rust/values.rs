@@ -135,7 +135,7 @@ pub(crate) fn outcome(outcome: CommitOutcome) -> &'static str {
     }
 }
 
-/// An error of the client.
+/// A client's error as the kit describes it.
 pub(crate) fn described(error: &Error) -> Value {
     let mut wire = json!({
         "kind": kind(error),

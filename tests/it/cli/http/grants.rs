@@ -1,4 +1,4 @@
-//! Who may call over HTTP.
+//! Grants for calls over HTTP.
 
 use serde_json::Value;
 

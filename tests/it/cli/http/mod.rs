@@ -15,14 +15,14 @@ use tempfile::TempDir;
 
 use super::{Serve, binary, free_port, temporary, text};
 
-/// A broker, and where it takes calls over HTTP.
+/// A broker, and its address for HTTP.
 struct World {
     broker: Serve,
     address: String,
     dir: TempDir,
 }
 
-/// An answer to one request.
+/// The response to a request.
 struct Answer {
     status: u16,
     header: String,
@@ -36,7 +36,7 @@ impl World {
         Self::of(broker, dir)
     }
 
-    /// One with this in its configuration file.
+    /// A broker with this in its configuration file.
     fn configured(config: &str) -> Self {
         let dir = temporary();
         let file = dir.path().join("taffrail.toml");
@@ -62,7 +62,7 @@ impl World {
             .succeed(&[&["topic", "create", topic], args].concat(), b"");
     }
 
-    /// The answer to a request, whose header says whom it is for and that there is no other.
+    /// Sends a request with the header `Host`, on a connection that closes after the response.
     fn ask(&self, request: &str, headers: &[&str], body: &[u8]) -> Answer {
         let host = format!("Host: {}", self.address);
         self.ask_as(request, &[&[&*host], headers].concat(), body)
@@ -84,7 +84,7 @@ impl World {
         }
         head.push_str("\r\n");
         io.write_all(head.as_bytes()).expect("it reads");
-        // It may have refused the request already.
+        // The broker may have refused the request already, and closed the connection.
         io.write_all(body).ok();
         BufReader::new(io)
     }
@@ -99,7 +99,7 @@ impl World {
         self.ask(&request, lines_follow, lines.as_bytes())
     }
 
-    /// Begins to read what does not end.
+    /// Begins a request whose response does not end.
     fn follow(&self, path: &str, headers: &[&str]) -> Following {
         let host = format!("Host: {}", self.address);
         let mut io = self.send(&format!("GET {path}"), &[&[&*host], headers].concat(), b"");
@@ -112,7 +112,7 @@ impl World {
     }
 }
 
-/// A broker that says where it is as JSON.
+/// The command for a broker that announces its addresses as JSON.
 fn serve(data: &Path) -> Command {
     let mut command = binary();
     command.args(["serve", "--log-format", "json", "--log-level", "error"]);
@@ -130,7 +130,7 @@ fn head(io: &mut impl BufRead) -> String {
     header
 }
 
-/// The next chunk; none behind the last.
+/// The next chunk of a response; `None` after the last.
 fn chunk(io: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut size = String::new();
     io.read_line(&mut size).ok()?;
@@ -176,7 +176,7 @@ impl Answer {
             .collect()
     }
 
-    /// Asserts that it is this problem.
+    /// Asserts that the response is a problem with this status and reason; returns it.
     fn assert_problem(&self, status: u16, reason: &str) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         let content_type = "\r\ncontent-type: application/problem+json\r\n";
@@ -188,14 +188,14 @@ impl Answer {
     }
 }
 
-/// An answer that goes on.
+/// A response that goes on.
 struct Following {
     io: BufReader<TcpStream>,
     came: Vec<u8>,
 }
 
 impl Following {
-    /// The next text up to and with this; none where it ends before.
+    /// The next text, up to and including `end`; `None` if the response ends before that.
     fn next(&mut self, end: &str) -> Option<String> {
         loop {
             let came = String::from_utf8_lossy(&self.came).into_owned();
@@ -208,7 +208,7 @@ impl Following {
         }
     }
 
-    /// The next line that is not empty, as every line is that only says that the read goes on.
+    /// The next line that is not empty; empty lines are heartbeats.
     fn line(&mut self) -> Value {
         loop {
             let line = self.next("\n").expect("it goes on");
@@ -397,7 +397,7 @@ fn a_read_that_follows_gets_what_is_appended_until_the_broker_stops_and_says_why
     events.next("\n\n").expect("it begins");
     world.broker.ask_to_stop();
     loop {
-        // Before that, where it has come to.
+        // Before the problem there is an event with the position.
         let event = events.next("\n\n").expect("it says why it ends");
         if event.starts_with("event: problem\ndata: {") {
             break;
@@ -446,7 +446,7 @@ fn events_go_on_behind_the_last_one_that_was_seen() {
     let all: Vec<String> = (1..30).map(|nth| nth.to_string()).collect();
     assert_eq!(seen, all);
 
-    // Who has seen nothing begins where the first read has.
+    // A client that has received no record resumes where its first read began.
     let resumed = format!("Last-Event-ID: {began}");
     let mut events = world.follow(path, &[accept, &resumed]);
     assert_ne!(events.event().1["value"], "0");
@@ -537,9 +537,9 @@ fn a_name_that_is_not_the_brokers_is_refused() {
     let absolute = format!("GET http://evil.example:{port}/v1/topics");
     let absolute = world.ask(&absolute, &[], b"");
     absolute.assert_problem(421, "HOST_NOT_ALLOWED");
-    // Whoever looks after the broker calls it by any name.
+    // Health may be asked for under any host name.
     assert_eq!(world.ask_as("GET /livez", &["Host: x"], b"").status, 200);
-    // A page that has its own name lead here sees no figures.
+    // A web page cannot read metrics by having its own host name resolve to this machine.
     assert_eq!(world.ask_as("GET /metrics", &["Host: x"], b"").status, 421);
 }
 
