@@ -99,7 +99,7 @@ func (c *Client) Close() error {
 // Conn is the connection, for the clients of taffrailv1.
 func (c *Client) Conn() *grpc.ClientConn { return c.conn }
 
-// Limits are the most of everything that the broker bounds, by name, as it is set: record_bytes, append_records, ...
+// Limits are the broker's limits, by name, with the values that are configured: record_bytes, append_records, ...
 func (c *Client) Limits(ctx context.Context) (map[string]uint64, error) {
 	answer, err := c.broker.Limits(ctx, &pb.LimitsRequest{})
 	return answered(ctx, err, question, func() map[string]uint64 {
@@ -145,7 +145,7 @@ func (c *Client) CreateTopic(ctx context.Context, name string, partitions uint32
 	return answered(ctx, err, change, func() Topic { return topicFromWire(created.Topic) })
 }
 
-// Topics lists the topics whose names begin so, by name.
+// Topics lists the topics whose names begin with prefix, sorted by name.
 func (c *Client) Topics(ctx context.Context, prefix string) iter.Seq2[Topic, error] {
 	return func(yield func(Topic, error) bool) {
 		request := &pb.ListTopicsRequest{Prefix: prefix}

@@ -17,7 +17,7 @@ type TopicPartition struct {
 	Partition uint32
 }
 
-// JoinOptions is what can be chosen of a member; one of Topics and TopicPrefixes is needed.
+// JoinOptions are the options of a member; one of Topics and TopicPrefixes is needed.
 type JoinOptions struct {
 	Topics        []string
 	TopicPrefixes []string

@@ -12,7 +12,7 @@ import (
 	pb "taffrail.dev/go/taffrailv1"
 )
 
-// ProducerOptions is what can be chosen of a producer; the zero value is good.
+// ProducerOptions are the options of a producer; the zero value is a good default.
 type ProducerOptions struct {
 	// Name fences: once another producer of this name is opened, this one appends nothing more.
 	Name string

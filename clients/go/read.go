@@ -14,7 +14,7 @@ import (
 	pb "taffrail.dev/go/taffrailv1"
 )
 
-// ReadOptions is what can be chosen of a read; the zero value reads all that there is.
+// ReadOptions are the options of a read; the zero value reads all records that there are.
 type ReadOptions struct {
 	// Start is where to start; by default at the earliest record.
 	Start Position
@@ -202,7 +202,7 @@ func (r *Reading) take(response *pb.ReadResponse) ReadBatch {
 	return batch
 }
 
-// KeyOptions is what can be chosen of a read of an entity; the zero value reads all of it.
+// KeyOptions are the options of a read of one entity; the zero value reads all of its records.
 type KeyOptions struct {
 	// FromVersion is the version to start at; 0: the first, or backward, the last.
 	FromVersion uint64

@@ -17,7 +17,8 @@ type retries struct {
 	// For how long there may be nothing but failures; below 0: for ever.
 	giveUpAfter time.Duration
 	longest     time.Duration
-	// Zero: there was none. It is not the last progress that counts: a program may take its time over what it was given.
+	// When the present failures began; zero without one. The time since the last success does not count, because a
+	// program may take long over what it received.
 	firstFailure time.Time
 	now          func() time.Time
 }
@@ -28,7 +29,7 @@ func newRetries(giveUpAfter time.Duration) *retries {
 	return r
 }
 
-// progress notes that something has worked: the whole budget is there again.
+// progress notes a success: the whole time for failures is available again.
 func (r *retries) progress() {
 	r.longest, r.firstFailure = firstPause, time.Time{}
 }
@@ -43,7 +44,7 @@ func (r *retries) pause(err *Error) (time.Duration, bool) {
 		r.firstFailure = now
 	}
 	if r.giveUpAfter > 0 && now.Sub(r.firstFailure) >= r.giveUpAfter {
-		// The next one who asks begins with a whole budget.
+		// The next call has the whole time again.
 		r.progress()
 		return 0, false
 	}

@@ -38,7 +38,7 @@ class StoredRecord(Record):
     append_time_ms: int
     #: Key, value, headers and event id are gone.
     erased: bool
-    #: The group that this one was forked from has handled it: only the group's own state should be built from it.
+    #: Handled already by the group that this one was forked from: repeat no effects outside the group's own state.
     replayed: bool = False
 
 

@@ -20,7 +20,7 @@ class Retries:
         self.progress()
 
     def progress(self) -> None:
-        """Something has worked: the whole budget is there again."""
+        """Notes a success: the whole time for failures is available again."""
         self._pause = FIRST_PAUSE
         #: Not the last progress: a program may take its time over what it was given.
         self._first_failure: float | None = None
@@ -33,7 +33,7 @@ class Retries:
         if self._first_failure is None:
             self._first_failure = now
         if self._give_up_after is not None and now - self._first_failure >= self._give_up_after:
-            # The next one who asks begins with a whole budget.
+            # The next call has the whole time again.
             self.progress()
             raise error
         # All clients of a broker lose it at the same moment, and should not all come back at the same one.

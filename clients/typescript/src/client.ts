@@ -104,7 +104,7 @@ export class Client implements AsyncDisposable {
     return topicFromWire((await this.connection.change(TopicsService.create, request, { signal })).topic);
   }
 
-  /** The topics whose names begin so, by name. */
+  /** The topics whose names begin with `prefix`, sorted by name. */
   async *topics(prefix = "", options?: CallOptions): AsyncGenerator<Topic, undefined> {
     for (let after = "", more = true; more;) {
       const page = await this.connection.ask(TopicsService.list, { prefix, pageSize: 0, after }, options);
@@ -114,7 +114,7 @@ export class Client implements AsyncDisposable {
     }
   }
 
-  /** The most of everything that the broker bounds, by name, as it is set: `record_bytes`, `append_records`, ... */
+  /** The broker's limits, by name, with the values that are configured: `record_bytes`, `append_records`, ... */
   async limits(options?: CallOptions): Promise<Map<string, bigint>> {
     const { limits } = await this.connection.ask(BrokerService.limits, {}, options);
     return new Map(limits.map(({ name, most }) => [name, most]));

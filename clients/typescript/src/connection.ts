@@ -101,7 +101,7 @@ export class Connection {
     return this.#unary(method, request, false, this.#timeoutMs, options?.signal);
   }
 
-  /** A call that does. */
+  /** A call that changes something: its outcome is unknown if its answer is lost. */
   change<Q, R>(method: Method<Q, R>, request: Q, options?: CallOptions, timeoutMs = this.#timeoutMs): Promise<R> {
     return this.#unary(method, request, true, timeoutMs, options?.signal);
   }

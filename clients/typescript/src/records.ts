@@ -48,7 +48,7 @@ export interface StoredRecord {
   eventId: Buffer;
   /** Key, value, headers and event id are gone. */
   isErased: boolean;
-  /** The group that this one was forked from has handled it: only the group's own state should be built from it. */
+  /** Handled already by the group that this one was forked from: repeat no effects outside the group's own state. */
   isReplayed: boolean;
 }
 

@@ -11,7 +11,10 @@ export const LAST_PAUSE_MS = 2_000;
  */
 export class Retries {
   #longest = FIRST_PAUSE_MS;
-  /** It is not the last progress that counts: a program may take its time over what it was given. */
+  /**
+   * When the present failures began; undefined without one. The time since the last success does not count, because a
+   * program may take long over what it received.
+   */
   #firstFailure: number | undefined;
 
   /** @param giveUpAfterMs for how long there may be nothing but failures */
@@ -20,7 +23,7 @@ export class Retries {
     private readonly now = () => performance.now(),
   ) {}
 
-  /** Something has worked: the whole budget is there again. */
+  /** Notes a success: the whole time for failures is available again. */
   progress(): void {
     this.#longest = FIRST_PAUSE_MS;
     this.#firstFailure = undefined;
@@ -31,7 +34,7 @@ export class Retries {
     if (!(error instanceof TaffrailError) || !isWorthAnotherTry(error)) throw error;
     this.#firstFailure ??= this.now();
     if (this.now() - this.#firstFailure >= this.giveUpAfterMs) {
-      // The next one who asks begins with a whole budget.
+      // The next call has the whole time again.
       this.progress();
       throw error;
     }

@@ -108,7 +108,7 @@ class Client:
         return other
 
     async def limits(self) -> dict[str, int]:
-        """The most of everything that the broker bounds, by name, as it is set: `record_bytes`, `append_records`, ..."""
+        """The broker's limits, by name, with the values that are configured: `record_bytes`, `append_records`, ..."""
         answer = await self._ask(self._broker.Limits, broker_pb2.LimitsRequest())
         return {limit.name: limit.most for limit in answer.limits}
 

@@ -59,7 +59,7 @@ final class Calls {
     return unary(method, request, timeout, false);
   }
 
-  /** A call that does. */
+  /** A call that changes something: its outcome is unknown if its answer is lost. */
   <Q, R> R change(MethodDescriptor<Q, R> method, Q request) {
     return unary(method, request, timeout, true);
   }

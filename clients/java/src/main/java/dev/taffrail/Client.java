@@ -187,7 +187,7 @@ public final class Client implements AutoCloseable {
     return calls.change(Calls.CREATE_TOPIC, request.putAllSettings(settings).build()).getTopic();
   }
 
-  /** The topics whose names begin so, by name. */
+  /** The topics whose names begin with {@code prefix}, sorted by name. */
   public List<Topic> topics(String prefix) {
     List<Topic> topics = new ArrayList<>();
     ListTopicsRequest.Builder request = ListTopicsRequest.newBuilder().setPrefix(prefix);
@@ -201,7 +201,7 @@ public final class Client implements AutoCloseable {
     }
   }
 
-  /** The most of everything that the broker bounds, by name, as it is set: record_bytes, append_records, ... */
+  /** The broker's limits, by name, with the values that are configured: record_bytes, append_records, ... */
   public Map<String, Long> limits() {
     return calls.ask(Calls.LIMITS, LimitsRequest.getDefaultInstance()).getLimitsList().stream()
         .collect(Collectors.toMap(Limit::getName, Limit::getMost));

@@ -47,7 +47,7 @@ import java.util.function.Supplier;
  * interrupted, the next call goes on.
  */
 public final class Member implements AutoCloseable {
-  /** What can be chosen of a member; topics or prefixes of their names are needed. */
+  /** The options of a member; topics or prefixes of their names are needed. */
   public static final class Options {
     private final JoinGroup.Builder join =
         JoinGroup.newBuilder()

@@ -23,7 +23,7 @@ import java.util.function.ToIntFunction;
  * often it is sent. For more throughput append more records at a time, or use more producers.
  */
 public final class Producer {
-  /** What can be chosen of a producer. */
+  /** The options of a producer. */
   public static final class Options {
     private String name = "";
     private Duration giveUpAfter = Duration.ofMinutes(2);

@@ -15,7 +15,10 @@ final class Retries {
   private final long giveUpAfter;
   private final LongSupplier now;
   private long longest = FIRST_PAUSE;
-  /** It is not the last progress that counts: a program may take its time over what it was given. */
+  /**
+   * When the present failures began; null without one. The time since the last success does not count, because a program
+   * may take long over what it received.
+   */
   private Long firstFailure;
 
   Retries(Duration giveUpAfter) {
@@ -27,7 +30,7 @@ final class Retries {
     this.now = now;
   }
 
-  /** Something has worked: the whole budget is there again. */
+  /** Notes a success: the whole time for failures is available again. */
   void progress() {
     longest = FIRST_PAUSE;
     firstFailure = null;
@@ -42,7 +45,7 @@ final class Retries {
       firstFailure = now.getAsLong();
     }
     if (now.getAsLong() - firstFailure >= giveUpAfter) {
-      // The next one who asks begins with a whole budget.
+      // The next call has the whole time again.
       progress();
       throw error;
     }
