@@ -47,9 +47,9 @@ type JoinOptions struct {
 // Assigned is a partition that a member has.
 type Assigned struct {
 	TopicPartition
-	// NextOffset is that of the first record that comes.
+	// NextOffset is the offset of the first record that comes.
 	NextOffset uint64
-	// Committed is what is committed; nil: nothing.
+	// Committed is the offset that is committed; nil: none.
 	Committed  *uint64
 	Generation uint64
 
@@ -511,7 +511,7 @@ func (m *Member) understand(response *pb.ConsumeResponse) {
 			*outcomes = outcomesFromWire(message.Committed.Results)
 		}
 	}
-	// More than that the member has joined.
+	// Joining alone is no success; what comes after it is.
 	m.retries.progress()
 }
 

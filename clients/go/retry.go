@@ -54,7 +54,7 @@ func (r *retries) pause(err *Error) (time.Duration, bool) {
 	return max(pause, err.RetryAfter), true
 }
 
-// wait waits for the next try. The error, if there is none or the context ends before.
+// wait waits for the next try. It returns the error if there is no next try, or the context ends before it.
 func (r *retries) wait(ctx context.Context, err *Error) error {
 	pause, isThere := r.pause(err)
 	if !isThere || ctx.Err() != nil {

@@ -12,7 +12,7 @@ const AROUND_RECORDS: usize = 1 << 10;
 pub(crate) struct ResponseLimit(usize);
 
 impl ResponseLimit {
-    /// What a client has asked for; 0: the default.
+    /// The limit that a client has asked for; 0: the default.
     ///
     /// # Errors
     ///

@@ -28,9 +28,9 @@ pub struct Limit {
     pub least: u64,
     /// What is counted: `bytes`, `ms`, or empty for things.
     pub unit: String,
-    /// The setting by which it is another one, of the broker or of a topic; empty for none.
+    /// The setting that changes it, of the broker or of a topic; empty if there is none.
     pub setting: String,
-    /// Of what it is a bound, in words.
+    /// What it bounds, in words.
     pub meaning: String,
 }
 

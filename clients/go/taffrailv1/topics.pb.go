@@ -1263,7 +1263,7 @@ type Partition struct {
 	// Why its sealed segments could not be compressed as its topic's `compression` says, when that was tried last. Empty:
 	// nothing is in the way.
 	CompressionProblem string `protobuf:"bytes,9,opt,name=compression_problem,json=compressionProblem,proto3" json:"compression_problem,omitempty"`
-	// When that is tried again, in milliseconds since 1970-01-01T00:00:00Z. Unset without a problem.
+	// When it is tried again, in milliseconds since 1970-01-01T00:00:00Z. Unset without a problem.
 	CompressionRetryMs *int64 `protobuf:"varint,10,opt,name=compression_retry_ms,json=compressionRetryMs,proto3,oneof" json:"compression_retry_ms,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -1498,8 +1498,8 @@ type Compaction struct {
 	LastMs *int64 `protobuf:"varint,2,opt,name=last_ms,json=lastMs,proto3,oneof" json:"last_ms,omitempty"`
 	// Why it could not be compacted, or not all of it, when that was tried last. Empty: nothing is in the way.
 	Problem string `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`
-	// When that is tried again, in milliseconds since 1970-01-01T00:00:00Z. Unset with a problem: what is damaged stays
-	// as it is, and all else is compacted.
+	// When compaction tries again, in milliseconds since 1970-01-01T00:00:00Z. Unset although there is a problem: the
+	// damaged segment stays as it is, and all others are compacted.
 	RetryMs       *int64 `protobuf:"varint,4,opt,name=retry_ms,json=retryMs,proto3,oneof" json:"retry_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

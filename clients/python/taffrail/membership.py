@@ -84,7 +84,7 @@ class Membership:
             self._on_revoked(had, True)
 
     def take(self, response: pb.ConsumeResponse) -> bool:
-        """Takes what the broker says. Whether it is progress: more than that the member has joined."""
+        """Takes a message of the broker. True if it shows progress: joining alone is none, what comes after it is."""
         kind = response.WhichOneof("message")
         if kind == "joined":
             self.join.member_id = response.joined.member_id

@@ -353,7 +353,7 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
 
   #arrived({ inbox, commits }: Stream, response: ConsumeResponse): void {
     const { message } = response;
-    // More than that the member has joined.
+    // Joining alone is no success; what comes after it is.
     if (message?.$case !== "assigned") this.#retries.progress();
     if (message?.$case === "committed") commits.shift()?.resolve(message.value.results);
     else inbox.push(response);

@@ -72,7 +72,7 @@ export function toBytes(bytes: Bytes, what: string): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** It is said of what a program gives: the values themselves may be nobody else's business. */
+/** For messages about values that a program has given: they do not show the values, which may be secret. */
 function kindOf(given: unknown): string {
   return given === null ? "null" : typeof given;
 }

@@ -71,7 +71,7 @@ struct Due {
     bytes: usize,
     /// If it is this far behind the log, in bytes.
     lag: u64,
-    /// The same, for tables with rows.
+    /// If a table with rows is this far behind the log, in bytes.
     lag_of_rows: u64,
 }
 

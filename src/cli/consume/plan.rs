@@ -107,7 +107,7 @@ impl Plan {
         }
     }
 
-    /// Ends these partitions at the first record with such a timestamp.
+    /// Ends each of these partitions at the first record with this timestamp or a later one.
     pub(super) fn until_ms(self, until_ms: BTreeMap<PartitionId, i64>) -> Self {
         Self { until_ms, ..self }
     }

@@ -18,7 +18,7 @@ pub struct ImportRecordsRequest {
     pub end: Option<ImportEnd>,
     /// The partition of the records.
     pub partition: u32,
-    /// What the client calls the first of them.
+    /// The number that the client gives to the first of them.
     pub number: u64,
     /// The records, as in [`ReadResponse`](super::ReadResponse).
     pub records: Vec<Bytes>,

@@ -40,7 +40,7 @@ pub(crate) struct MarkedFile {
     /// From the top of the directory.
     pub(crate) path: String,
     pub(crate) len: u64,
-    /// Of all its bytes.
+    /// The checksum of all its bytes.
     pub(crate) checksum: u32,
 }
 

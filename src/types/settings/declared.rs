@@ -60,7 +60,7 @@ const NO_LIMIT: &str = "-1";
 pub(super) enum Unit {
     Bytes,
     Millis,
-    /// Records, or something without a unit.
+    /// Records, or other things that are counted without a unit.
     Plain,
 }
 

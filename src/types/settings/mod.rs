@@ -81,7 +81,7 @@ pub enum Compression {
 /// Who appends to a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AppendsFrom {
-    /// Whoever may.
+    /// Every client that may append to the topic.
     #[default]
     Clients,
     /// An import, and nobody else: the topic has no record yet, or an import has not come to its

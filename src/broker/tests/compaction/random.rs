@@ -24,7 +24,7 @@ use crate::{
     types::{Offset, Version, limits::REMEMBERED_BATCHES},
 };
 
-/// Of each of the two tests, which run side by side.
+/// How many seeds each of the two tests tries; they run side by side.
 const SEEDS: u64 = 125;
 const STEPS: u32 = 120;
 const KEYS: u64 = 12;

@@ -279,7 +279,7 @@ fn what_is_imported_is_as_it_was_and_goes_on_from_there() {
         expected[1].0, whole_latest[1].0,
         "an erased entity keeps its version"
     );
-    // Of an entity of which nothing but erased records is left the version is not known elsewhere.
+    // If only erased records of an entity are left, an export does not tell its version.
     expected[1] = (Version::NONE, None);
     let check = |broker: &Broker, when: &str| {
         assert_eq!(export(broker, "t"), exported, "{when}");
@@ -329,7 +329,7 @@ fn what_is_imported_is_as_it_was_and_goes_on_from_there() {
 fn what_compaction_has_left_is_imported_with_its_gaps() {
     let from = source(&SimDisk::new(4), &[]);
     let mut exported = export(&from, "t");
-    // Of each key its last records stay, and some others: as compaction leaves them.
+    // The last records of each key stay, and some others, as after compaction.
     for of in &mut exported {
         let mut nth = 0;
         let count = of.records.len();

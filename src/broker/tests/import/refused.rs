@@ -133,7 +133,7 @@ fn an_import_takes_an_empty_topic_and_has_it_alone() {
     let one = begin(&broker, "t", &[]).expect("it goes on");
     let reset = broker.alter_topic("t", &BTreeMap::new(), &["appends".to_owned()]);
     let reset = reset.expect("that may be");
-    // Who comes behind it is let in, before it is durable.
+    // The next appender is let in before the reset is durable.
     let admission = now(broker.admit_alone(100))
         .expect("there is memory")
         .expect("it runs");

@@ -302,7 +302,7 @@ export interface Partition {
    * nothing is in the way.
    */
   compressionProblem: string;
-  /** When that is tried again, in milliseconds since 1970-01-01T00:00:00Z. Unset without a problem. */
+  /** When it is tried again, in milliseconds since 1970-01-01T00:00:00Z. Unset without a problem. */
   compressionRetryMs?: bigint | undefined;
 }
 
@@ -340,8 +340,8 @@ export interface Compaction {
   /** Why it could not be compacted, or not all of it, when that was tried last. Empty: nothing is in the way. */
   problem: string;
   /**
-   * When that is tried again, in milliseconds since 1970-01-01T00:00:00Z. Unset with a problem: what is damaged stays
-   * as it is, and all else is compacted.
+   * When compaction tries again, in milliseconds since 1970-01-01T00:00:00Z. Unset although there is a problem: the
+   * damaged segment stays as it is, and all others are compacted.
    */
   retryMs?: bigint | undefined;
 }

@@ -432,7 +432,7 @@ public final class Member implements AutoCloseable {
       case COMMITTED -> stream.commits.remove().complete(response.getCommitted().getResultsList());
       default -> {}
     }
-    // More than that the member has joined.
+    // Joining alone is no success; what comes after it is.
     retries.progress();
   }
 
