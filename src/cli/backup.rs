@@ -126,6 +126,7 @@ impl From<backup::Error> for Failure {
             | backup::Error::InUse { .. }
             | backup::Error::NoMark { .. }
             | backup::Error::OtherDirectory { .. }
+            | backup::Error::Special { .. }
             | backup::Error::Occupied { .. } => Self::Unusable(message),
             backup::Error::Damaged { .. } => Self::DataLoss(message),
             backup::Error::Unfit(_) | backup::Error::File(_) => Self::General(message),

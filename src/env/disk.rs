@@ -13,7 +13,7 @@ use std::{
     fs::{self, DirBuilder, OpenOptions, TryLockError},
     io::{self, IoSlice},
     os::unix::{
-        fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+        fs::{DirBuilderExt, FileExt, FileTypeExt, OpenOptionsExt},
         net::UnixListener,
     },
     path::{Path, PathBuf},
@@ -53,14 +53,20 @@ impl FileSystem for Disk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         let file = match how {
             Open::Read => open_to_read(path)?,
-            Open::Write => OpenOptions::new().read(true).write(true).open(path)?,
+            Open::Write => {
+                refuse_special(path)?;
+                OpenOptions::new().read(true).write(true).open(path)?
+            }
             Open::Create => OpenOptions::new()
                 .read(true)
                 .write(true)
                 .create_new(true)
                 .mode(FILE_MODE)
                 .open(path)?,
-            Open::Direct => return Ok(Arc::new(open_direct(path)?)),
+            Open::Direct => {
+                refuse_special(path)?;
+                return Ok(Arc::new(open_direct(path)?));
+            }
         };
         Ok(Arc::new(DiskFile::buffered(file)))
     }
@@ -83,7 +89,11 @@ impl FileSystem for Disk {
             let kind = entry.file_type()?;
             // A directory may have been moved to another disk, with a symbolic link in its place.
             let is_dir = kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
-            entries.push(DirEntry { name, is_dir });
+            entries.push(DirEntry {
+                name,
+                is_dir,
+                special: special(kind),
+            });
         }
         entries.sort_unstable();
         Ok(entries)
@@ -128,6 +138,7 @@ impl FileSystem for Disk {
     }
 
     fn lock_there(&self, path: &Path, lock: Lock) -> io::Result<Box<dyn LockGuard>> {
+        refuse_special(path)?;
         lock_file(fs::File::open(path)?, lock)
     }
 
@@ -158,11 +169,38 @@ pub(super) fn available(status: &rustix::fs::StatVfs) -> Option<u64> {
 
 /// Opens a file for reading. Refuses a directory, as opening for writing does.
 fn open_to_read(path: &Path) -> io::Result<fs::File> {
-    let file = fs::File::open(path)?;
-    if file.metadata()?.is_dir() {
+    if refuse_special(path)?.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
-    Ok(file)
+    fs::File::open(path)
+}
+
+/// Refuses what is neither a file nor a directory, before it is opened: opening a pipe waits for
+/// its writer, and opening a device may do anything. Symbolic links are followed.
+fn refuse_special(path: &Path) -> io::Result<fs::FileType> {
+    let kind = fs::metadata(path)?.file_type();
+    match special(kind) {
+        Some(what) => Err(io::Error::new(
+            io::ErrorKind::NotSeekable,
+            format!("it is {what}, not a file"),
+        )),
+        None => Ok(kind),
+    }
+}
+
+/// The name of what is neither a file nor a directory itself.
+fn special(kind: fs::FileType) -> Option<&'static str> {
+    if kind.is_file() || kind.is_dir() {
+        None
+    } else if kind.is_symlink() {
+        Some("a symbolic link")
+    } else if kind.is_fifo() {
+        Some("a named pipe (FIFO)")
+    } else if kind.is_socket() {
+        Some("a socket")
+    } else {
+        Some("a device")
+    }
 }
 
 #[cfg(target_os = "linux")]

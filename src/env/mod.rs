@@ -121,7 +121,8 @@ pub(crate) enum Open {
 /// A file system. Paths are absolute or relative to the process's working directory; names are
 /// UTF-8.
 pub(crate) trait FileSystem: Send + Sync + 'static {
-    /// Opens a file. `NotFound` without one, `AlreadyExists` for [`Open::Create`] with one.
+    /// Opens a file. `NotFound` without one, `AlreadyExists` for [`Open::Create`] with one,
+    /// `NotSeekable` for pipes, sockets and devices, which are not opened.
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
 
     /// Maps a whole file for reading. The file must not be written to or made shorter as long as
@@ -265,6 +266,9 @@ pub(crate) struct DirEntry {
     pub(crate) name: String,
     /// Whether it is a directory.
     pub(crate) is_dir: bool,
+    /// What it is if it is neither a file nor a directory itself; a symbolic link to a directory is
+    /// both.
+    pub(crate) special: Option<&'static str>,
 }
 
 /// The id of one start of a machine.

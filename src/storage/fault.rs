@@ -7,9 +7,9 @@
 //! failed sync is never repeated.
 //!
 //! So an error on reading is damage only if the bytes are known to be gone: a file that must exist
-//! is missing or too short, or the disk reports that it cannot read them. A wrong checksum, which
-//! is no I/O error, is damage as well. Every other error is passing, even one that nobody has
-//! thought of: to call intact records damaged is worse than to ask again.
+//! is missing, too short or no file at all, or the disk reports that it cannot read them. A wrong
+//! checksum, which is no I/O error, is damage as well. Every other error is passing, even one that
+//! nobody has thought of: to call intact records damaged is worse than to ask again.
 
 use std::io;
 
@@ -67,6 +67,7 @@ pub(crate) fn of_reading(error: &io::Error) -> Meaning {
         io::ErrorKind::NotFound
         | io::ErrorKind::NotADirectory
         | io::ErrorKind::IsADirectory
+        | io::ErrorKind::NotSeekable
         | io::ErrorKind::UnexpectedEof => Meaning::Damage,
         _ if env::is_unreadable(error) => Meaning::Damage,
         _ => Meaning::Passing,

@@ -18,8 +18,8 @@ use crate::{
     },
     storage::{
         backup::{self, MARK, Receiver, Summary, restore},
-        files::remove_tree,
-        format::crc32,
+        files::{remove_tree, replace_file},
+        format::{backup_mark::BackupMark, crc32},
     },
     types::{Offset, PartitionId},
 };
@@ -416,4 +416,26 @@ fn what_somebody_else_has_put_beside_a_backup_or_a_restore_stays() {
         "{refused}"
     );
     assert!(target.exists(Path::new(&foreign)).expect("nothing fails"));
+}
+
+#[test]
+fn a_mark_that_names_files_outside_of_the_backup_is_refused() {
+    let disk = SimDisk::new(1);
+    let broker = open(&disk, 1).expect("nothing fails");
+    let target = SimDisk::new(2);
+    let mut begun = broker.begin_backup().expect("nothing fails");
+    copy(&mut begun, &target).expect("nothing fails");
+    drop(begun);
+    let path = Path::new(BACKUP).join(MARK);
+    let mark = target.content(&path).expect("it is there");
+    for name in ["../outside", "/outside", "topics/../../outside", "backup"] {
+        let mut mark = BackupMark::decode(&mark).expect("it is whole");
+        mark.files[0].path = name.to_owned();
+        replace_file(&target, &path, &mark.encode()).expect("nothing fails");
+        let refused = restore(&target, Path::new(BACKUP), Path::new(RESTORED), None);
+        assert!(
+            matches!(refused, Err(backup::Error::Damaged { .. })),
+            "{name}: {refused:?}"
+        );
+    }
 }

@@ -229,7 +229,11 @@ impl FileSystem for SimDisk {
         let entries = machine.tree.entries(path)?;
         Ok(entries
             .into_iter()
-            .map(|(name, is_dir)| DirEntry { name, is_dir })
+            .map(|(name, is_dir)| DirEntry {
+                name,
+                is_dir,
+                special: None,
+            })
             .collect())
     }
 

@@ -351,6 +351,7 @@ fn a_directory_lists_its_names_in_order() {
         let entry = |name: &str, is_dir| DirEntry {
             name: name.to_owned(),
             is_dir,
+            special: None,
         };
         let expected = [
             entry("B", false),

@@ -8,14 +8,14 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, symlink},
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 
 use crate::env::{
-    AlignedBuffer, Env, File, Open,
+    AlignedBuffer, Env, File, Lock, Open,
     disk::{DiskFile, available, write_all},
 };
 
@@ -134,4 +134,28 @@ fn file_systems_that_forget_are_known() {
     assert!(!is_volatile(mounts, (254, 0)));
     let files = Env::system().files;
     assert_eq!(files.volatile("/proc".as_ref()).unwrap(), None);
+}
+
+#[test]
+fn what_is_no_file_is_named_and_not_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pipe, link) = (dir.path().join("a"), dir.path().join("b"));
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    symlink(&pipe, &link).unwrap();
+    let files = Env::system().files;
+    for path in [&pipe, &link] {
+        for how in [Open::Read, Open::Write, Open::Direct] {
+            let refused = files.open(path, how).err().unwrap();
+            assert_eq!(refused.kind(), io::ErrorKind::NotSeekable, "{how:?}");
+            assert_eq!(refused.to_string(), "it is a named pipe (FIFO), not a file");
+        }
+        assert!(files.map(path).is_err());
+        assert!(files.lock_there(path, Lock::Shared).is_err());
+    }
+    let entries = files.read_dir(dir.path()).unwrap();
+    let special: Vec<_> = entries.iter().map(|entry| entry.special).collect();
+    assert_eq!(
+        special,
+        [Some("a named pipe (FIFO)"), Some("a symbolic link")]
+    );
 }

@@ -16,6 +16,10 @@
 //! places. A crash meanwhile leaves both marks: the next backup or restore there completes the
 //! move, and a broker refuses such a directory.
 //!
+//! A backup has files and directories alone. A symbolic link could lead a backup to write, or a
+//! restore to read, anywhere else, and a pipe is never read to its end: where there is one, at any
+//! depth, nothing is done.
+//!
 //! Files are the same if their path, their length and the checksum of both of their ends are. That
 //! is enough, because segments and tables are never changed. If two directories come from one
 //! backup, by restores, new frames differ in times and checksums, also at a file's end.
@@ -34,6 +38,7 @@ pub(crate) use image::{Image, Parts as ImageParts};
 pub(crate) use receive::{Receiver, Summary};
 pub(crate) use restore::restore;
 
+use self::receive::is_proper;
 use super::{
     files::{Action, FileError, read_file},
     format::{RunningCrc32, backup_mark::BackupMark},
@@ -77,6 +82,12 @@ pub(crate) enum Error {
         path.display()
     )]
     OtherDirectory { path: PathBuf, had: u64, has: u64 },
+    #[error(
+        "{} is {what}: a backup has files and directories alone, and nothing else is opened or \
+         followed; remove it, or choose another directory",
+        path.display()
+    )]
+    Special { path: PathBuf, what: &'static str },
     #[error("directory {} is there and not empty; choose a new one", path.display())]
     Occupied { path: PathBuf },
     #[error("the broker has sent what does not fit: {0}")]
@@ -116,12 +127,34 @@ fn find(files: &dyn FileSystem, root: &Path) -> Result<Option<Found>, Error> {
         let Some(bytes) = read_file(files, &path)? else {
             continue;
         };
-        let Some(mark) = BackupMark::decode(&bytes) else {
-            return Err(Error::Damaged { path });
+        let mark = BackupMark::decode(&bytes);
+        let are_proper = |mark: &BackupMark| mark.files.iter().all(|file| is_proper(&file.path));
+        return match mark.filter(are_proper) {
+            Some(mark) => Ok(Some(Found { mark, is_settled })),
+            None => Err(Error::Damaged { path }),
         };
-        return Ok(Some(Found { mark, is_settled }));
     }
     Ok(None)
+}
+
+/// Refuses a directory in which something is neither a file nor a directory, at any depth. One
+/// that is not there is for others to report.
+pub(crate) fn refuse_special(files: &dyn FileSystem, dir: &Path) -> Result<(), Error> {
+    let entries = match files.read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        listed => listed.map_err(FileError::when(Action::List, dir))?,
+    };
+    for entry in entries {
+        let path = dir.join(&entry.name);
+        if let Some(what) = entry.special {
+            return Err(Error::Special { path, what });
+        }
+        // The file system's own, which only the administrator of the machine may list.
+        if entry.is_dir && entry.name != "lost+found" {
+            refuse_special(files, &path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a directory has a complete backup whose files are still to be moved to their places.

@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{Error, Found, Had, INCOMING, MARK, checksum_of, ends_checksum, find, read_through};
+use super::{
+    Error, Found, Had, INCOMING, MARK, checksum_of, ends_checksum, find, read_through,
+    refuse_special,
+};
 use crate::{
     env::{File, FileSystem, LockGuard, Open, ToSync},
     storage::{
@@ -394,6 +397,7 @@ fn prepare(files: &dyn FileSystem, root: &Path) -> Result<Box<dyn LockGuard>, Er
             path: root.to_owned(),
         });
     }
+    refuse_special(files, root)?;
     let lock = root.join("lock");
     files.lock(&lock).map_err(|error| match error.kind() {
         ErrorKind::WouldBlock => Error::InUse {
@@ -468,7 +472,7 @@ fn find_marked<'a>(mark: &'a BackupMark, path: &str) -> Option<&'a MarkedFile> {
 
 /// Whether a path is one of a data directory: relative, without `..`, and none of the backup's own
 /// names.
-fn is_proper(path: &str) -> bool {
+pub(super) fn is_proper(path: &str) -> bool {
     let mut is_first = true;
     for name in path.split('/') {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);

@@ -9,6 +9,7 @@ use std::{
 use super::{
     Error, Found, INCOMING, find, read_through,
     receive::{ensure_parents, open_to_read, sync_dir, sync_tree},
+    refuse_special,
 };
 use crate::{
     catalog::KnownErasure,
@@ -59,6 +60,7 @@ pub(crate) fn restore(
     to: &Path,
     erasures_of: Option<&Path>,
 ) -> Result<Restored, Error> {
+    refuse_special(files, from)?;
     let _held = hold(files, from)?;
     let found = find_whole(files, from)?;
     let erasures = match erasures_of {
@@ -160,6 +162,7 @@ fn erasures(
     root: &Path,
     directory: u64,
 ) -> Result<Vec<KnownErasure>, Error> {
+    refuse_special(files, root)?;
     let found = find_whole(files, root)?;
     if found.mark.directory != directory {
         return Err(Error::OtherDirectory {
@@ -251,6 +254,7 @@ fn refuse_occupied(files: &dyn FileSystem, to: &Path) -> Result<(), Error> {
 /// Creates the directory to restore to. What an earlier attempt has left there is removed, but not
 /// what somebody else has put there.
 fn begin(files: &dyn FileSystem, unfinished: &Path) -> Result<(), Error> {
+    refuse_link(files, unfinished)?;
     let begun = unfinished.join(BEGUN);
     let is_ours = files
         .exists(&begun)
@@ -261,6 +265,7 @@ fn begin(files: &dyn FileSystem, unfinished: &Path) -> Result<(), Error> {
         let made = files.open(&begun, Open::Create);
         made.map_err(FileError::when(Action::Create, &begun))?;
     } else {
+        refuse_special(files, unfinished)?;
         let entries = files.read_dir(unfinished);
         for entry in entries.map_err(FileError::when(Action::List, unfinished))? {
             let path = unfinished.join(&entry.name);
@@ -272,6 +277,23 @@ fn begin(files: &dyn FileSystem, unfinished: &Path) -> Result<(), Error> {
         }
     }
     Ok(sync_dir(files, unfinished)?)
+}
+
+/// Refuses a directory that is elsewhere: what is in it would be removed there.
+fn refuse_link(files: &dyn FileSystem, path: &Path) -> Result<(), Error> {
+    let parent = parent_of(path);
+    let entries = files
+        .read_dir(parent)
+        .map_err(FileError::when(Action::List, parent))?;
+    let name = path.file_name().and_then(|name| name.to_str());
+    let entry = entries.into_iter().find(|entry| Some(&*entry.name) == name);
+    match entry.and_then(|entry| entry.special) {
+        Some(what) => Err(Error::Special {
+            path: path.to_owned(),
+            what,
+        }),
+        None => Ok(()),
+    }
 }
 
 fn unfinished(to: &Path) -> PathBuf {

@@ -27,7 +27,7 @@ pub(crate) use report::*;
 
 use self::journal::Tail;
 use super::{
-    checkpoint as checkpoint_file, data_dir,
+    backup, checkpoint as checkpoint_file, data_dir,
     files::{Action, FileError, read_file},
     format::{
         VERSION, VERSION_WITH_BLOCKS,
@@ -53,6 +53,8 @@ pub(crate) enum Error {
     Empty { path: PathBuf },
     #[error(transparent)]
     DataDir(#[from] data_dir::Error),
+    #[error(transparent)]
+    Backup(#[from] backup::Error),
 }
 
 /// What is known of a partition without reading its segments.
@@ -216,6 +218,9 @@ fn snapshot_of_files(env: &Env, dirs: &TopicDirs) -> Snapshot {
 pub(crate) fn inspect_quiet(env: &Env, dir: &Path, verify: bool) -> Result<Report, Error> {
     // A directory that is missing, or not ours, is reported by `inspect` below.
     let is_there = |file: &Path| env.files.exists(file).unwrap_or(false);
+    if is_there(&dir.join(backup::MARK)) || is_there(&dir.join(backup::INCOMING)) {
+        backup::refuse_special(&*env.files, dir)?;
+    }
     let _quiet = match is_there(&ownership::path(dir)) || is_there(&dir.join("checkpoint")) {
         true => Some(data_dir::Quiet::hold(env, dir)?),
         false => None,

@@ -10,6 +10,7 @@
 mod admin;
 mod auth;
 mod away;
+mod backup;
 mod clock;
 mod consume;
 mod dashboard;
