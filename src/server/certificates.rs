@@ -69,8 +69,9 @@ pub(crate) struct Certificates {
     used: Texts,
     found: Option<Result<Texts, Unusable>>,
     said: Option<Unusable>,
-    /// The number of days for which the last warning was given.
-    warned: Option<i64>,
+    /// The number of days for which the last warning was given: of the broker's certificate, and
+    /// of the clients' authorities.
+    warned: [Option<i64>; 2],
 }
 
 impl Certificates {
@@ -89,7 +90,7 @@ impl Certificates {
             used,
             found: None,
             said: None,
-            warned: None,
+            warned: [None; 2],
         };
         certificates.warn_of_expiry();
         Ok(certificates)
@@ -140,7 +141,7 @@ impl Certificates {
                 self.acceptor.replace(prepared);
                 self.used = texts;
                 self.said = None;
-                self.warned = None;
+                self.warned = [None; 2];
                 info!(
                     "connections that begin from now on have the certificate that is in {} now",
                     self.files.certificate.display()
@@ -155,22 +156,34 @@ impl Certificates {
     }
 
     fn warn_of_expiry(&mut self) {
-        let left_ms = self.acceptor.not_after_ms() - self.env.clock.now_ms();
-        let stage = stage(left_ms);
-        if stage.is_some() && stage != self.warned {
-            let path = self.files.certificate.display();
-            match left_ms {
-                0.. => warn!(
-                    "the certificate in {path} is valid for {} h more; put a new one there",
-                    left_ms / 3_600_000
-                ),
-                _ => warn!(
-                    "the certificate in {path} has expired: clients do not take it; put a new one \
-                    there"
-                ),
+        let now_ms = self.env.clock.now_ms();
+        let certificate = (File::Certificate, Some(self.acceptor.not_after_ms()));
+        let authorities = (File::ClientCa, self.acceptor.authorities_not_after_ms());
+        let warned = self.warned.iter_mut();
+        for ((file, not_after_ms), warned) in [certificate, authorities].into_iter().zip(warned) {
+            let Some(not_after_ms) = not_after_ms else {
+                continue;
+            };
+            let left_ms = not_after_ms - now_ms;
+            let stage = stage(left_ms);
+            if stage.is_some() && stage != *warned {
+                let path = self.files.path(file).display();
+                let then = match file {
+                    File::ClientCa => "a start refuses it",
+                    File::Certificate | File::Key => "clients do not take it",
+                };
+                match left_ms {
+                    0.. => warn!(
+                        "the certificate in {path} is valid for {} h more; put a new one there",
+                        left_ms / 3_600_000
+                    ),
+                    _ => {
+                        warn!("the certificate in {path} has expired: {then}; put a new one there");
+                    }
+                }
             }
+            *warned = stage;
         }
-        self.warned = stage;
     }
 }
 

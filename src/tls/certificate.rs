@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use rustls::pki_types::CertificateDer;
 use x509_cert::{
-    Certificate,
+    Certificate, Version,
     der::{Decode, oid::db::rfc4519::COMMON_NAME},
     ext::pkix::{
-        SubjectAltName,
+        BasicConstraints, KeyUsage, SubjectAltName,
         name::{DirectoryString, GeneralName},
     },
     name::Name,
@@ -83,12 +83,15 @@ pub(super) struct Validity {
 
 impl Validity {
     pub(super) fn of(certificate: &CertificateDer<'_>) -> Result<Self, Problem> {
-        let certificate = parse(certificate)?;
+        Ok(Self::of_parsed(&parse(certificate)?))
+    }
+
+    fn of_parsed(certificate: &Certificate) -> Self {
         let validity = certificate.tbs_certificate().validity();
-        Ok(Self {
+        Self {
             not_before: validity.not_before,
             not_after: validity.not_after,
-        })
+        }
     }
 
     /// The end of the period, in milliseconds since 1970.
@@ -106,6 +109,48 @@ impl Validity {
         }
         Ok(())
     }
+}
+
+/// Checks one of the certificates of `tls.client_ca`, of this number in its file, at this moment.
+/// Returns the end of the period in which it is valid, in milliseconds since 1970.
+pub(super) fn check_authority(
+    certificate: &CertificateDer<'_>,
+    number: usize,
+    now_ms: i64,
+) -> Result<i64, Problem> {
+    let certificate = parse(certificate)?;
+    let subject = certificate.tbs_certificate().subject();
+    let of_this = |problem| Problem::OfAuthority {
+        which: format!("{number} ({subject})"),
+        problem: Box::new(problem),
+    };
+    if !may_sign(&certificate)? {
+        return Err(of_this(Problem::NoAuthority));
+    }
+    let validity = Validity::of_parsed(&certificate);
+    validity.check(now_ms).map_err(of_this)?;
+    Ok(validity.not_after_ms())
+}
+
+/// Whether a certificate may sign others. One of version 1 does not say so; it may if it has signed
+/// itself, as an authority of that time has.
+fn may_sign(certificate: &Certificate) -> Result<bool, Problem> {
+    let malformed = |error: x509_cert::der::Error| Problem::Malformed(error.to_string());
+    let certificate = certificate.tbs_certificate();
+    if certificate.version() == Version::V1 {
+        return Ok(certificate.subject() == certificate.issuer());
+    }
+    let constraints = certificate.get_extension::<BasicConstraints>();
+    let is_authority = match constraints.map_err(malformed)? {
+        Some((_, constraints)) => constraints.ca,
+        None => false,
+    };
+    let usage = certificate.get_extension::<KeyUsage>();
+    let signs = match usage.map_err(malformed)? {
+        Some((_, usage)) => usage.key_cert_sign(),
+        None => true,
+    };
+    Ok(is_authority && signs)
 }
 
 fn milliseconds(time: &Time) -> i64 {

@@ -71,10 +71,21 @@ pub(crate) enum Problem {
     UnusableKey(String),
     #[error("it is not the key of the certificate; take the key that the certificate was made for")]
     Mismatch,
-    #[error("its certificate has expired at {0}; have a new one made")]
+    #[error("it has expired at {0}; have a new one made")]
     Expired(String),
-    #[error("its certificate is not valid before {0}; is the clock of this machine right?")]
+    #[error("it is not valid before {0}; is the clock of this machine right?")]
     NotYetValid(String),
+    #[error(
+        "it is not of an authority (CA:TRUE, and keyCertSign where there is a key usage); put the \
+         certificate of the authority there that signs those of clients"
+    )]
+    NoAuthority,
+    #[error("certificate {which}: {problem}")]
+    OfAuthority {
+        /// Its number in the file, and its subject.
+        which: String,
+        problem: Box<Problem>,
+    },
     #[error("{0}")]
     Other(String),
 }

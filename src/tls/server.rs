@@ -22,7 +22,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    HTTP1, HTTP2, PeerIdentity, Problem, UNSENT_BYTES, certificate::Validity, pem, provider,
+    HTTP1, HTTP2, PeerIdentity, Problem, UNSENT_BYTES,
+    certificate::{Validity, check_authority},
+    pem, provider,
     read_ahead::ReadAhead,
 };
 
@@ -81,6 +83,7 @@ pub(crate) struct Prepared {
     /// The same for HTTP/1.1.
     http1: Arc<ServerConfig>,
     not_after_ms: i64,
+    authorities_not_after_ms: Option<i64>,
 }
 
 impl Prepared {
@@ -96,11 +99,14 @@ impl Prepared {
         }
         let key = pem::key(&texts.key).map_err(Refused::of(File::Key))?;
         let provider = provider();
-        let verifier = match &texts.client_ca {
+        let (verifier, authorities_not_after_ms) = match &texts.client_ca {
             Some(text) => {
-                verifier(text, clients, &provider).map_err(Refused::of(File::ClientCa))?
+                let of_client_ca = Refused::of(File::ClientCa);
+                let (roots, not_after_ms) = authorities(text, now_ms).map_err(&of_client_ca)?;
+                let verifier = verifier(roots, clients, &provider).map_err(of_client_ca)?;
+                (verifier, Some(not_after_ms))
             }
-            None => WebPkiClientVerifier::no_client_auth(),
+            None => (WebPkiClientVerifier::no_client_auth(), None),
         };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13, &TLS12])
@@ -117,6 +123,7 @@ impl Prepared {
             config: Arc::new(config),
             http1: Arc::new(http1),
             not_after_ms,
+            authorities_not_after_ms,
         })
     }
 }
@@ -132,16 +139,24 @@ fn unusable(error: Error) -> Refused {
     }
 }
 
-fn verifier(
-    text: &[u8],
-    clients: Clients,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, Problem> {
+/// The authorities of a file, and when the first of them expires. Each is checked: handshakes do
+/// not look at what is trusted.
+fn authorities(text: &[u8], now_ms: i64) -> Result<(RootCertStore, i64), Problem> {
     let mut roots = RootCertStore::empty();
-    for certificate in pem::certificates(text)? {
+    let mut not_after_ms = i64::MAX;
+    for (number, certificate) in (1..).zip(pem::certificates(text)?) {
+        not_after_ms = not_after_ms.min(check_authority(&certificate, number, now_ms)?);
         let added = roots.add(certificate);
         added.map_err(|error| Problem::Malformed(error.to_string()))?;
     }
+    Ok((roots, not_after_ms))
+}
+
+fn verifier(
+    roots: RootCertStore,
+    clients: Clients,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, Problem> {
     let roots = Arc::new(roots);
     let mut builder =
         WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
@@ -249,6 +264,12 @@ impl Acceptor {
     /// When the first of the broker's certificates expires, in milliseconds since 1970.
     pub(crate) fn not_after_ms(&self) -> i64 {
         self.current().not_after_ms
+    }
+
+    /// When the first of the clients' authorities expires, in milliseconds since 1970; `None` if
+    /// clients are not asked for a certificate.
+    pub(crate) fn authorities_not_after_ms(&self) -> Option<i64> {
+        self.current().authorities_not_after_ms
     }
 
     fn current(&self) -> Prepared {

@@ -313,6 +313,30 @@ async fn new_files_that_cannot_be_used_change_nothing() {
     assert!(served.connect(&connector).await.is_ok());
 }
 
+#[tokio::test]
+async fn a_new_file_of_authorities_that_cannot_be_used_changes_nothing() {
+    let (authority, world) = (Authority::new(), World::new());
+    world.put(&authority.broker());
+    world.write("ca.pem", authority.certificate());
+    let mut certificates = world.load(true).expect("it is sound");
+    let served = serve(certificates.acceptor());
+    let client = authority.client("billing");
+    // Somebody has put the certificate of a client there, not that of its authority.
+    world.write("ca.pem", &client.certificate);
+    for _ in 0..3 {
+        certificates.look();
+        let stream = served.connect(&connector(&authority, Some(&client))).await;
+        served.call(stream.expect("sound")).await.expect("sound");
+    }
+    let refused = world.load(true).err().expect("a start refuses it");
+    assert!(
+        refused.starts_with(
+            "/tls/ca.pem cannot be used: certificate 1 (CN=billing): it is not of an authority"
+        ),
+        "{refused}"
+    );
+}
+
 #[test]
 fn a_file_that_cannot_be_used_at_the_start_is_named_with_what_to_do() {
     let (authority, world) = (Authority::new(), World::new());

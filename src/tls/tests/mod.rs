@@ -5,7 +5,10 @@ pub(crate) mod authority;
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use rcgen::{DnType, ExtendedKeyUsagePurpose, SanType, date_time_ymd};
+use rcgen::{
+    BasicConstraints, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
+    date_time_ymd,
+};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
@@ -79,6 +82,51 @@ fn a_certificate_that_is_not_valid_now_is_refused_with_the_moment() {
     let found = refused(&texts(&authority.issue(early), None));
     let moment = "2026-11-29T00:00:00Z".to_owned();
     assert_eq!(found, (File::Certificate, Problem::NotYetValid(moment)));
+}
+
+#[test]
+fn authorities_that_are_none_or_not_valid_now_are_refused_with_which_one() {
+    let authority = Authority::new();
+    let good = texts(&authority.broker(), Some(&authority));
+    let with = |params| {
+        let second = authority.issue(params).certificate;
+        let client_ca = [authority.certificate(), &second].concat().into_bytes();
+        let texts = Texts {
+            client_ca: Some(client_ca),
+            ..good.clone()
+        };
+        let refused = Prepared::new(&texts, REQUIRED, NOW_MS).map(drop);
+        refused.map_err(|refused| (refused.file, refused.to_string()))
+    };
+    let an_authority = || {
+        let mut params = named("another");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    };
+    assert_eq!(with(an_authority()), Ok(()));
+    let refused = |problem: &str| {
+        Err((
+            File::ClientCa,
+            format!("certificate 2 (CN=another): {problem}"),
+        ))
+    };
+    let mut expired = an_authority();
+    expired.not_after = date_time_ymd(2026, 11, 27);
+    let told = "it has expired at 2026-11-27T00:00:00Z; have a new one made";
+    assert_eq!(with(expired), refused(told));
+    let mut early = an_authority();
+    early.not_before = date_time_ymd(2026, 11, 29);
+    let told = "it is not valid before 2026-11-29T00:00:00Z; is the clock of this machine right?";
+    assert_eq!(with(early), refused(told));
+    let told = "it is not of an authority (CA:TRUE, and keyCertSign where there is a key usage); \
+                put the certificate of the authority there that signs those of clients";
+    let mut leaf = named("another");
+    assert_eq!(with(leaf.clone()), refused(told));
+    leaf.is_ca = IsCa::ExplicitNoCa;
+    assert_eq!(with(leaf), refused(told));
+    let mut signs_nothing = an_authority();
+    signs_nothing.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    assert_eq!(with(signs_nothing), refused(told));
 }
 
 #[test]
