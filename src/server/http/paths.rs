@@ -53,13 +53,17 @@ impl Http {
             "/" => text(StatusCode::OK, INDEX),
             "/livez" => health(self.readiness.lives()),
             "/readyz" => health(self.readiness.is_ready()),
-            "/metrics" if !v1::may_be_named(&self.rules, request, client.local) => text(
+            "/metrics" if !self.may_be_named(request, client) => text(
                 StatusCode::MISDIRECTED_REQUEST,
                 "call the broker by its address, or list the name in http.hosts\n",
             ),
             "/metrics" => self.metrics(request, &client.place).await,
             _ => text(StatusCode::NOT_FOUND, INDEX),
         }
+    }
+
+    fn may_be_named<B>(&self, request: &Request<B>, client: &Client) -> bool {
+        v1::may_be_named(&self.rules, request, client.local, self.tls.is_some())
     }
 
     async fn metrics(&self, request: &Request<Incoming>, place: &Place) -> Response<Pieces> {

@@ -6,7 +6,7 @@
 //! rebinding), but that name is none of the broker's. And a form cannot be sent with a content type
 //! that a call accepts.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use tonic::Code;
@@ -16,6 +16,10 @@ use crate::server::limits::HttpApi;
 
 /// The request headers that a page may set, beside those that are always allowed.
 const HEADERS: &str = "authorization, content-type, last-event-id, traceparent";
+
+/// Headers that a browser adds to every request over plain HTTP, or to those of pages. A page can
+/// change some of them and remove none; Prometheus and probes send none of them.
+const OF_BROWSERS: [&str; 4] = ["accept-language", "origin", "referer", "sec-fetch-site"];
 
 /// For how many seconds a browser may remember that a page may call.
 const MAX_AGE: &str = "600";
@@ -57,17 +61,26 @@ pub(super) fn pass<B>(
     })
 }
 
-/// Whether a page of metrics or health may be read under the request's host name. On loopback, only
-/// under the broker's own names: any other is one that a web page has resolve to this machine. On
-/// other addresses under every name, because networks give brokers names of their own, and
-/// everybody there may read these pages anyway.
+/// Whether metrics may be read under the request's host name.
+///
+/// Only a DNS name can be made to resolve to this machine by somebody else: addresses and
+/// `localhost` cannot, and with TLS a browser refuses a certificate for another name. Of DNS names,
+/// on loopback only those from the configuration are accepted. On other addresses, networks give
+/// brokers names under which Prometheus scrapes them, so others are refused to browsers only.
 pub(in crate::server::http) fn may_be_named<B>(
     rules: &HttpApi,
     request: &Request<B>,
     local: Option<SocketAddr>,
+    is_secure: bool,
 ) -> bool {
+    let host = Host::of(host_of(request));
+    if is_secure || host.is_listed(rules) || !host.is_dns_name() {
+        return true;
+    }
     let is_loopback = local.is_some_and(|local| local.ip().to_canonical().is_loopback());
-    !is_loopback || is_own(rules, host_of(request), local)
+    let headers = request.headers();
+    let is_of_browser = OF_BROWSERS.iter().any(|name| headers.contains_key(*name));
+    !is_loopback && !is_of_browser
 }
 
 /// The host name by which the broker was reached.
@@ -85,16 +98,50 @@ fn single<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a s
     values.next().is_none().then_some(value)
 }
 
+/// The host name and the port by which the broker was reached, in lower case.
+struct Host {
+    whole: String,
+    name_bytes: usize,
+}
+
+impl Host {
+    fn of(text: &str) -> Self {
+        let whole = text.to_ascii_lowercase();
+        let name_bytes = match whole.rsplit_once(':') {
+            Some((name, port)) if !port.contains(']') => name.len(),
+            _ => whole.len(),
+        };
+        Self { whole, name_bytes }
+    }
+
+    fn name(&self) -> &str {
+        &self.whole[..self.name_bytes]
+    }
+
+    /// The port; empty without one.
+    fn port(&self) -> &str {
+        self.whole[self.name_bytes..].trim_start_matches(':')
+    }
+
+    fn is_listed(&self, rules: &HttpApi) -> bool {
+        let is_this = |listed: &String| *listed == self.whole || listed == self.name();
+        rules.hosts.iter().any(is_this)
+    }
+
+    /// Whether it is a name that its owner can make resolve to any address.
+    fn is_dns_name(&self) -> bool {
+        let name = self.name();
+        let is_address = name.parse::<Ipv4Addr>().is_ok() || name.starts_with('[');
+        // Browsers and resolvers let no other machine have that name.
+        !is_address && name != "localhost"
+    }
+}
+
 /// Whether a host name is the broker's: the address at which the request came in, `localhost`, or a
 /// name from the configuration.
 fn is_own(rules: &HttpApi, host: &str, local: Option<SocketAddr>) -> bool {
-    let host = host.to_ascii_lowercase();
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => (name, port),
-        _ => (&*host, ""),
-    };
-    let is_listed = |listed: &String| *listed == host || *listed == name;
-    if rules.hosts.iter().any(is_listed) {
+    let host = Host::of(host);
+    if host.is_listed(rules) {
         return true;
     }
     let Some(local) = local else {
@@ -102,12 +149,11 @@ fn is_own(rules: &HttpApi, host: &str, local: Option<SocketAddr>) -> bool {
     };
     let ip = local.ip().to_canonical();
     let is_ours = match ip {
-        std::net::IpAddr::V4(ip) => name == ip.to_string(),
-        std::net::IpAddr::V6(ip) => name == format!("[{ip}]"),
+        IpAddr::V4(ip) => host.name() == ip.to_string(),
+        IpAddr::V6(ip) => host.name() == format!("[{ip}]"),
     };
-    // Browsers and resolvers never resolve `localhost` to another machine.
-    let is_localhost = ip.is_loopback() && name == "localhost";
-    (is_ours || is_localhost) && port == local.port().to_string()
+    let is_localhost = ip.is_loopback() && host.name() == "localhost";
+    (is_ours || is_localhost) && host.port() == local.port().to_string()
 }
 
 fn refused_host(host: &str) -> Problem {

@@ -1,18 +1,21 @@
 //! Records are parsed, or refused with the reason; they are rendered in small steps.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
-use http::Method;
+use http::{Method, Request, header::HOST};
 
 use super::{
     events::{parse_id, parse_places},
     json::Records,
+    may_be_named,
     query::{Query, decoded},
     rendering::{NotRecords, Rendering},
     routes::{Route, is_call, route},
 };
 use crate::{
     proto::{Header, Record, wire},
-    server::limits::{HTTP_PIECE_BYTES, HTTP_STEP_BYTES},
+    server::limits::{HTTP_PIECE_BYTES, HTTP_STEP_BYTES, HttpApi},
     types::limits::MAX_CONDITIONS_PER_APPEND,
 };
 
@@ -161,4 +164,50 @@ fn an_id_that_is_none_of_ours_is_refused() {
         assert!(parse_id(broken).is_err(), "{broken}");
     }
     assert_eq!(parse_places("0:1,1:2"), Some(vec![(0, 1), (1, 2)]));
+}
+
+#[test]
+fn no_browser_is_shown_figures_by_a_name_that_its_page_may_have_made_to_lead_here() {
+    let rules = HttpApi {
+        hosts: vec!["listed.example".to_owned()],
+        ..HttpApi::default()
+    };
+    let shown = |host: &str, headers: &[(&str, &str)], local: &str, is_secure: bool| {
+        let mut request = Request::get("/metrics").header(HOST, host);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let local: SocketAddr = local.parse().expect("it is an address");
+        let request = request.body(()).expect("it is sound");
+        may_be_named(&rules, &request, Some(local), is_secure)
+    };
+    let (loopback, network) = ("127.0.0.1:9641", "10.0.0.7:9641");
+    let browser = [("accept-language", "")];
+    let prometheus = [("user-agent", "Prometheus/3.16.0")];
+    for local in [loopback, network] {
+        for host in [
+            "127.0.0.1:9641",
+            "10.0.0.7:80",
+            "[fd00::7]:9641",
+            "localhost",
+            "Localhost:1",
+            "listed.example",
+            "Listed.Example:7",
+        ] {
+            assert!(shown(host, &browser, local, false), "{host} at {local}");
+        }
+        for host in ["evil.example:9641", "127.0.0.1.evil.example", "x", ""] {
+            assert!(!shown(host, &browser, local, false), "{host} at {local}");
+        }
+        assert!(shown("broker.example", &browser, local, true), "{local}");
+    }
+    assert!(shown("broker.example:9641", &prometheus, network, false));
+    assert!(!shown("broker.example:9641", &prometheus, loopback, false));
+    for (name, value) in [
+        ("sec-fetch-site", "same-origin"),
+        ("referer", "http://evil.example/"),
+        ("origin", "http://evil.example"),
+    ] {
+        assert!(!shown("evil.example", &[(name, value)], network, false));
+    }
 }
