@@ -189,7 +189,8 @@ impl<S> Identify<S> {
         Access::new(&self.authority, caller, (entrance, address), length)
     }
 
-    /// Refuses an append to a topic by its headers alone, before its body is received.
+    /// Refuses an append to a topic by its headers alone, before its body is received, if the caller
+    /// is not known, may not append, or has used up a quota.
     pub(in crate::server) fn permit_append(
         &self,
         headers: &HeaderMap,
@@ -199,7 +200,9 @@ impl<S> Identify<S> {
         let caller = self.caller(headers, peer.entrance, Some(peer));
         let caller = caller.inspect_err(|_| self.notices.happened(Notice::Unauthenticated))?;
         let at = (peer.entrance, peer.address());
-        Access::new(&self.authority, caller, at, Length::Short).permit(&AppendTo(topic))
+        let access = Access::new(&self.authority, caller, at, Length::Short);
+        access.permit(&AppendTo(topic))?;
+        access.expect_append(peer.slot())
     }
 
     /// Finds out who calls: a token counts, if there is one, and the connection's certificate

@@ -53,6 +53,21 @@ impl Access {
         Ok(Begun { wait, place })
     }
 
+    /// Refuses an append whose body is still to come, if its caller has used up a quota: it would be
+    /// refused with its body, too. Counts the connection with this slot; the append itself is counted
+    /// when its call begins.
+    pub(super) fn expect_append(&self, connection: &ConnectionSlot) -> Result<(), Status> {
+        let Some(meter) = self.meter() else {
+            return Ok(());
+        };
+        self.within(take_connection(&meter, connection))?;
+        let now = self.authority().clock.elapsed();
+        for quota in [Quota::Requests, Quota::AppendBytes] {
+            self.within(meter.admit(quota, 0, now))?;
+        }
+        Ok(())
+    }
+
     /// Counts a `Watch` of the broker's health, over the connection with this slot.
     pub(super) fn begin_watch(
         &self,

@@ -75,8 +75,8 @@ pub(super) async fn append(
     is_plain(request.headers())?;
     let (parts, body) = request.into_parts();
     let peer = client.peer(api);
-    // A caller that may not append is refused before its body is received. While a body is
-    // received, it takes no place of a call.
+    // A caller that may not append, or has used up a quota, is refused before the body is received.
+    // While a body is received, it takes no place of a call.
     api.identify.permit_append(&parts.headers, &peer, &topic)?;
     let (text, held) = gather(&api.intake, &peer.requests, body).await?;
     let records = blocking(|| match form {

@@ -1,4 +1,4 @@
-//! Grants for calls over HTTP.
+//! Grants and quotas for calls over HTTP.
 
 use serde_json::Value;
 
@@ -48,4 +48,21 @@ fn calls_need_the_grants_that_they_need_over_grpc() {
     as_admin(&["token", "revoke", "reader", "--yes"]);
     let last = lines.line();
     assert_eq!(last["problem"]["reason"], "TOKEN_UNKNOWN", "{last}");
+}
+
+#[test]
+fn an_append_above_a_quota_is_refused_before_its_body_is_waited_for() {
+    let quota = "[[quota]]\nprincipals = [\"anonymous\"]\nappend_bytes = 1\n";
+    let world = World::configured(quota);
+    world.create("t", &[]);
+    let lines = "Content-Type: application/x-ndjson";
+    let append = "POST /v1/topics/t/records";
+    // It takes a day until there may be more.
+    let record = format!("{{\"value\":\"{}\"}}", "x".repeat(100_000));
+    let first = world.ask(append, &[lines], record.as_bytes());
+    assert_eq!(first.status, 200, "{}", first.text());
+    let host = format!("Host: {}", world.address);
+    let refused = world.ask_as(append, &[&host, lines, "Content-Length: 1000"], b"");
+    let problem = refused.assert_problem(429, "QUOTA_EXCEEDED");
+    assert_eq!(problem["metadata"]["quota"], "append_bytes");
 }
