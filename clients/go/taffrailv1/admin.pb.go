@@ -30,7 +30,7 @@ type ImportRecordsRequest struct {
 	// The partition of the records. Records with keys, in a topic with `keys=versioned`, belong in the one that their
 	// keys lead to, so the topic has as many partitions as the one that they are from. Default: 0.
 	Partition uint32 `protobuf:"varint,3,opt,name=partition,proto3" json:"partition,omitempty"`
-	// What the client calls the first of the records, such as the number of its line in a file; the others follow it
+	// The client's number of the first record, such as the number of its line in a file; the others follow it
 	// one by one. Errors name records by it (`number`). Default: 0.
 	Number uint64 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
 	// The records, in the order of their offsets, each with the fields that a broker sets: offset, append time and
@@ -353,7 +353,7 @@ func (*ImportRecordsResponse_Done) isImportRecordsResponse_Message() {}
 // The import has begun, or goes on.
 type ImportBegun struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Of each partition the offset that its next record has at least. Records below it were imported before.
+	// For each partition the lowest offset that its next record may have. Records below it were imported before.
 	Next          []*ImportedPartition `protobuf:"bytes,1,rep,name=next,proto3" json:"next,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -562,10 +562,10 @@ func (x *AdvanceRequest) GetByMs() uint64 {
 	return 0
 }
 
-// It has passed.
+// The time has passed.
 type AdvanceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What time it is for the broker now.
+	// The broker's time now.
 	Clock         *Clock `protobuf:"bytes,1,opt,name=clock,proto3" json:"clock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -23,7 +23,7 @@ const (
 // Files that the client of a backup has already.
 type BackupRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As many as fit; more of them in the next message. At most 1,000,000 in all.
+	// The files, as many as fit; the others come in the next messages. At most 1,000,000 in all.
 	Have          []*BackupFile `protobuf:"bytes,1,rep,name=have,proto3" json:"have,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -69,7 +69,7 @@ func (x *BackupRequest) GetHave() []*BackupFile {
 // A file that the client of a backup has.
 type BackupFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// From the top of the directory, such as `topics/00000000000000a1/0/00000000000000000000.log`.
+	// Its path from the top of the directory, such as `topics/00000000000000a1/0/00000000000000000000.log`.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// How many bytes it has.
 	Length uint64 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
@@ -234,12 +234,12 @@ func (*BackupResponse_Part) isBackupResponse_Message() {}
 
 func (*BackupResponse_Done) isBackupResponse_Message() {}
 
-// What is going to be sent.
+// What the backup is going to send.
 type BackupBegun struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The last journal entry that is in it.
 	Commit uint64 `protobuf:"varint,1,opt,name=commit,proto3" json:"commit,omitempty"`
-	// Which data directory it is of; not 0.
+	// The id of the data directory that is backed up; not 0.
 	DirectoryId uint64 `protobuf:"fixed64,2,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"`
 	// The broker's time at that entry, in milliseconds since 1970-01-01T00:00:00Z.
 	TakenMs int64 `protobuf:"varint,3,opt,name=taken_ms,json=takenMs,proto3" json:"taken_ms,omitempty"`
@@ -832,10 +832,10 @@ type Limit struct {
 	Least uint64 `protobuf:"varint,3,opt,name=least,proto3" json:"least,omitempty"`
 	// What is counted: `bytes`, `ms` (milliseconds), or empty for things.
 	Unit string `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`
-	// The setting by which it is another one: of the broker, as `server.max_connections`, and then `most` is what is set;
+	// The setting that changes it: of the broker, as `server.max_connections`, and then `most` is what is set;
 	// or of a topic, as `max.record.bytes`, and then `most` is what may be set. Empty: it is fixed.
 	Setting string `protobuf:"bytes,5,opt,name=setting,proto3" json:"setting,omitempty"`
-	// Of what it is a bound, in words.
+	// What it bounds, in words.
 	Meaning       string `protobuf:"bytes,6,opt,name=meaning,proto3" json:"meaning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1179,7 +1179,7 @@ func (*AcceptClockRequest) Descriptor() ([]byte, []int) {
 	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{15}
 }
 
-// It is followed.
+// The machine's wall clock is followed.
 type AcceptClockResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Both clocks from now on.
@@ -1494,7 +1494,7 @@ func (x *KnownProducer) GetPartitions() uint64 {
 // A producer to forget.
 type ForgetProducerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which one. Required.
+	// The producer to forget. Required.
 	//
 	// Types that are valid to be assigned to Producer:
 	//
@@ -1565,12 +1565,12 @@ type isForgetProducerRequest_Producer interface {
 }
 
 type ForgetProducerRequest_Name struct {
-	// That of this name; not empty.
+	// The producer of this name; not empty.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3,oneof"`
 }
 
 type ForgetProducerRequest_Id struct {
-	// That of this id.
+	// The producer of this id.
 	Id uint64 `protobuf:"fixed64,2,opt,name=id,proto3,oneof"`
 }
 
@@ -1578,10 +1578,10 @@ func (*ForgetProducerRequest_Name) isForgetProducerRequest_Producer() {}
 
 func (*ForgetProducerRequest_Id) isForgetProducerRequest_Producer() {}
 
-// It is forgotten.
+// The producer is forgotten.
 type ForgetProducerResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it was.
+	// The producer as it was.
 	Producer      *KnownProducer `protobuf:"bytes,1,opt,name=producer,proto3" json:"producer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -78,15 +78,15 @@ func (OffsetGone) EnumDescriptor() ([]byte, []int) {
 	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{0}
 }
 
-// What can come of an offset that was to be committed.
+// The outcomes that an offset of a commit can have.
 type CommitOutcome int32
 
 const (
 	// Not sent.
 	CommitOutcome_COMMIT_OUTCOME_UNSPECIFIED CommitOutcome = 0
-	// It is committed; where as much was before, with other metadata.
+	// It is committed. If the same offset was committed before, its metadata was another.
 	CommitOutcome_COMMIT_OUTCOME_DONE CommitOutcome = 1
-	// More was committed already, or as much with the same metadata; nothing is stored. Only `Reset` lowers.
+	// A higher offset was committed already, or this one with the same metadata; nothing is stored. Only `Reset` lowers.
 	CommitOutcome_COMMIT_OUTCOME_UNCHANGED CommitOutcome = 2
 	// The partition was not assigned to the member in that generation, or not any more. `generation` may be the one that
 	// was named: then the partition is another member's.
@@ -148,7 +148,7 @@ func (CommitOutcome) EnumDescriptor() ([]byte, []int) {
 	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{1}
 }
 
-// What a group does.
+// The state of a group.
 type GroupState int32
 
 const (
@@ -212,7 +212,7 @@ func (GroupState) EnumDescriptor() ([]byte, []int) {
 // What a member says. Exactly one field is set.
 type ConsumeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it is. Absent, or one that this broker does not know: MALFORMED_REQUEST.
+	// The message. Absent, or one that this broker does not know: MALFORMED_REQUEST.
 	//
 	// Types that are valid to be assigned to Message:
 	//
@@ -790,7 +790,7 @@ func (x *CommitOffsets) GetOffsets() []*GroupOffset {
 // Partitions of any topics.
 type Partitions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Those that the member does not have are passed over.
+	// The partitions. Those that the member does not have are passed over.
 	Partitions    []*GroupPartition `protobuf:"bytes,1,rep,name=partitions,proto3" json:"partitions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -984,7 +984,7 @@ func (*Leave) Descriptor() ([]byte, []int) {
 // What the broker says to a member. Exactly one field is set; a client passes over those it does not know.
 type ConsumeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it is.
+	// The message.
 	//
 	// Types that are valid to be assigned to Message:
 	//
@@ -1125,7 +1125,7 @@ type ConsumeResponse_Records struct {
 }
 
 type ConsumeResponse_Committed struct {
-	// What came of a `commit`.
+	// The outcome of a `commit`.
 	Committed *Committed `protobuf:"bytes,5,opt,name=committed,proto3,oneof"`
 }
 
@@ -1533,10 +1533,10 @@ func (x *Records) GetRecords() []*Record {
 	return nil
 }
 
-// What came of a `commit`: durable as it is told.
+// The outcome of a `commit`. What it says is durable.
 type Committed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One for each offset of the request, in its order.
+	// One result for each offset of the request, in the same order.
 	Results       []*CommitResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1579,16 +1579,16 @@ func (x *Committed) GetResults() []*CommitResult {
 	return nil
 }
 
-// What came of an offset that was to be committed.
+// The outcome of one offset of a commit.
 type CommitResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The topic's name, as the request has it.
 	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
 	// The partition, from 0.
 	Partition uint32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
-	// What came of it.
+	// The outcome.
 	Outcome CommitOutcome `protobuf:"varint,3,opt,name=outcome,proto3,enum=taffrail.v1.CommitOutcome" json:"outcome,omitempty"`
-	// With DONE what is committed now, with UNCHANGED what was committed before.
+	// With DONE the offset that is committed now, with UNCHANGED the one that was committed before.
 	CommittedOffset uint64 `protobuf:"varint,4,opt,name=committed_offset,json=committedOffset,proto3" json:"committed_offset,omitempty"`
 	// With FENCED the generation that the partition has now; 0: nobody has it.
 	Generation uint64 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
@@ -1809,10 +1809,10 @@ func (x *CommitRequest) GetForce() bool {
 	return false
 }
 
-// What came of the offsets.
+// The outcomes of the offsets.
 type CommitResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One for each offset of the request, in its order.
+	// One result for each offset of the request, in the same order.
 	Results       []*CommitResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2171,7 +2171,7 @@ type ListedGroup struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name.
 	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
-	// What it does.
+	// Its state.
 	State GroupState `protobuf:"varint,2,opt,name=state,proto3,enum=taffrail.v1.GroupState" json:"state,omitempty"`
 	// How many members it has, with those whose streams have broken.
 	Members uint32 `protobuf:"varint,3,opt,name=members,proto3" json:"members,omitempty"`
@@ -2182,7 +2182,7 @@ type ListedGroup struct {
 	Lag uint64 `protobuf:"varint,5,opt,name=lag,proto3" json:"lag,omitempty"`
 	// Partitions that are stalled; see `GroupPartitionDescription.stalled_since_ms`.
 	StalledPartitions uint32 `protobuf:"varint,6,opt,name=stalled_partitions,json=stalledPartitions,proto3" json:"stalled_partitions,omitempty"`
-	// It ends with its last member.
+	// The group ends with its last member.
 	Ephemeral     bool `protobuf:"varint,7,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2318,16 +2318,16 @@ type DescribeGroupResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name.
 	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
-	// What it does.
+	// Its state.
 	State GroupState `protobuf:"varint,2,opt,name=state,proto3,enum=taffrail.v1.GroupState" json:"state,omitempty"`
 	// Why, for people: whom it waits for, with which error its last member was ended, which topics that its members name
 	// there are not, or why partitions have no owner.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	// Since when it does that, in milliseconds since 1970-01-01T00:00:00Z. 0: not known.
+	// Since when it is in that state, in milliseconds since 1970-01-01T00:00:00Z. 0: not known.
 	StateSinceMs int64 `protobuf:"varint,4,opt,name=state_since_ms,json=stateSinceMs,proto3" json:"state_since_ms,omitempty"`
 	// The generation of its last assignment.
 	Generation uint64 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
-	// It ends with its last member.
+	// The group ends with its last member.
 	Ephemeral bool `protobuf:"varint,6,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
 	// Its members, by id.
 	Members []*GroupMember `protobuf:"bytes,7,rep,name=members,proto3" json:"members,omitempty"`
@@ -2431,12 +2431,12 @@ type GroupMember struct {
 	MemberId string `protobuf:"bytes,1,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
 	// Its own name; empty if it has none.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// What the client says it is.
+	// What the client calls itself: `JoinGroup.client`.
 	Client string `protobuf:"bytes,3,opt,name=client,proto3" json:"client,omitempty"`
 	// From where it is connected: an address and a port, of a proxy where there is one between; `admin.sock` for that
 	// socket. Empty while its stream is broken.
 	Address string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
-	// Its stream is open.
+	// Whether its stream is open.
 	Connected bool `protobuf:"varint,5,opt,name=connected,proto3" json:"connected,omitempty"`
 	// How many partitions it has.
 	Partitions uint32 `protobuf:"varint,6,opt,name=partitions,proto3" json:"partitions,omitempty"`

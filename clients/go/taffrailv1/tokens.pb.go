@@ -148,12 +148,12 @@ func (x *CreateTokenRequest) GetExpiresInMs() uint64 {
 	return 0
 }
 
-// It is made.
+// The token is made.
 type CreateTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its text, to be sent as `authorization: Bearer TEXT`.
 	Text string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
-	// What it is.
+	// The token.
 	Token         *AccessToken `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -289,7 +289,7 @@ func (x *ListTokensResponse) GetTokens() []*AccessToken {
 // Tokens to revoke.
 type RevokeTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which. Required.
+	// The tokens to revoke. Required.
 	//
 	// Types that are valid to be assigned to Which:
 	//
@@ -360,12 +360,12 @@ type isRevokeTokenRequest_Which interface {
 }
 
 type RevokeTokenRequest_Name struct {
-	// All of this name; not empty.
+	// All tokens of this name; not empty.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3,oneof"`
 }
 
 type RevokeTokenRequest_Id struct {
-	// The one of this id.
+	// The token of this id.
 	Id uint64 `protobuf:"fixed64,2,opt,name=id,proto3,oneof"`
 }
 
@@ -373,10 +373,10 @@ func (*RevokeTokenRequest_Name) isRevokeTokenRequest_Which() {}
 
 func (*RevokeTokenRequest_Id) isRevokeTokenRequest_Which() {}
 
-// They are revoked.
+// The tokens are revoked.
 type RevokeTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What they were.
+	// The tokens as they were.
 	Revoked       []*AccessToken `protobuf:"bytes,1,rep,name=revoked,proto3" json:"revoked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -36,7 +36,7 @@ export interface ImportRecordsRequest {
    */
   partition: number;
   /**
-   * What the client calls the first of the records, such as the number of its line in a file; the others follow it
+   * The client's number of the first record, such as the number of its line in a file; the others follow it
    * one by one. Errors name records by it (`number`). Default: 0.
    */
   number: bigint;
@@ -88,7 +88,7 @@ export interface ImportRecordsResponse {
 
 /** The import has begun, or goes on. */
 export interface ImportBegun {
-  /** Of each partition the offset that its next record has at least. Records below it were imported before. */
+  /** For each partition the lowest offset that its next record may have. Records below it were imported before. */
   next: ImportedPartition[];
 }
 
@@ -112,9 +112,9 @@ export interface AdvanceRequest {
   byMs: bigint;
 }
 
-/** It has passed. */
+/** The time has passed. */
 export interface AdvanceResponse {
-  /** What time it is for the broker now. */
+  /** The broker's time now. */
   clock: Clock | undefined;
 }
 

@@ -20,13 +20,13 @@ import {
 
 /** Files that the client of a backup has already. */
 export interface BackupRequest {
-  /** As many as fit; more of them in the next message. At most 1,000,000 in all. */
+  /** The files, as many as fit; the others come in the next messages. At most 1,000,000 in all. */
   have: BackupFile[];
 }
 
 /** A file that the client of a backup has. */
 export interface BackupFile {
-  /** From the top of the directory, such as `topics/00000000000000a1/0/00000000000000000000.log`. */
+  /** Its path from the top of the directory, such as `topics/00000000000000a1/0/00000000000000000000.log`. */
   path: string;
   /** How many bytes it has. */
   length: bigint;
@@ -50,11 +50,11 @@ export interface BackupResponse {
     | undefined;
 }
 
-/** What is going to be sent. */
+/** What the backup is going to send. */
 export interface BackupBegun {
   /** The last journal entry that is in it. */
   commit: bigint;
-  /** Which data directory it is of; not 0. */
+  /** The id of the data directory that is backed up; not 0. */
   directoryId: bigint;
   /** The broker's time at that entry, in milliseconds since 1970-01-01T00:00:00Z. */
   takenMs: bigint;
@@ -191,11 +191,11 @@ export interface Limit {
   /** What is counted: `bytes`, `ms` (milliseconds), or empty for things. */
   unit: string;
   /**
-   * The setting by which it is another one: of the broker, as `server.max_connections`, and then `most` is what is set;
+   * The setting that changes it: of the broker, as `server.max_connections`, and then `most` is what is set;
    * or of a topic, as `max.record.bytes`, and then `most` is what may be set. Empty: it is fixed.
    */
   setting: string;
-  /** Of what it is a bound, in words. */
+  /** What it bounds, in words. */
   meaning: string;
 }
 
@@ -237,7 +237,7 @@ export interface GetClockResponse {
 export interface AcceptClockRequest {
 }
 
-/** It is followed. */
+/** The machine's wall clock is followed. */
 export interface AcceptClockResponse {
   /** Both clocks from now on. */
   clock: Clock | undefined;
@@ -290,20 +290,20 @@ export interface KnownProducer {
 
 /** A producer to forget. */
 export interface ForgetProducerRequest {
-  /** Which one. Required. */
+  /** The producer to forget. Required. */
   producer:
     | //
-    /** That of this name; not empty. */
+    /** The producer of this name; not empty. */
     { $case: "name"; value: string }
     | //
-    /** That of this id. */
+    /** The producer of this id. */
     { $case: "id"; value: bigint }
     | undefined;
 }
 
-/** It is forgotten. */
+/** The producer is forgotten. */
 export interface ForgetProducerResponse {
-  /** What it was. */
+  /** The producer as it was. */
   producer: KnownProducer | undefined;
 }
 

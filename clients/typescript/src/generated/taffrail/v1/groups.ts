@@ -36,13 +36,13 @@ export enum OffsetGone {
   UNRECOGNIZED = -1,
 }
 
-/** What can come of an offset that was to be committed. */
+/** The outcomes that an offset of a commit can have. */
 export enum CommitOutcome {
   /** COMMIT_OUTCOME_UNSPECIFIED - Not sent. */
   COMMIT_OUTCOME_UNSPECIFIED = 0,
-  /** COMMIT_OUTCOME_DONE - It is committed; where as much was before, with other metadata. */
+  /** COMMIT_OUTCOME_DONE - It is committed. If the same offset was committed before, its metadata was another. */
   COMMIT_OUTCOME_DONE = 1,
-  /** COMMIT_OUTCOME_UNCHANGED - More was committed already, or as much with the same metadata; nothing is stored. Only `Reset` lowers. */
+  /** COMMIT_OUTCOME_UNCHANGED - A higher offset was committed already, or this one with the same metadata; nothing is stored. Only `Reset` lowers. */
   COMMIT_OUTCOME_UNCHANGED = 2,
   /**
    * COMMIT_OUTCOME_FENCED - The partition was not assigned to the member in that generation, or not any more. `generation` may be the one that
@@ -58,7 +58,7 @@ export enum CommitOutcome {
   UNRECOGNIZED = -1,
 }
 
-/** What a group does. */
+/** The state of a group. */
 export enum GroupState {
   /** GROUP_STATE_UNSPECIFIED - Not sent. */
   GROUP_STATE_UNSPECIFIED = 0,
@@ -75,7 +75,7 @@ export enum GroupState {
 
 /** What a member says. Exactly one field is set. */
 export interface ConsumeRequest {
-  /** What it is. Absent, or one that this broker does not know: MALFORMED_REQUEST. */
+  /** The message. Absent, or one that this broker does not know: MALFORMED_REQUEST. */
   message:
     | //
     /** The first message, and only that. */
@@ -231,7 +231,7 @@ export interface CommitOffsets {
 
 /** Partitions of any topics. */
 export interface Partitions {
-  /** Those that the member does not have are passed over. */
+  /** The partitions. Those that the member does not have are passed over. */
   partitions: GroupPartition[];
 }
 
@@ -260,7 +260,7 @@ export interface Leave {
 
 /** What the broker says to a member. Exactly one field is set; a client passes over those it does not know. */
 export interface ConsumeResponse {
-  /** What it is. */
+  /** The message. */
   message:
     | //
     /** The first message, and only that. */
@@ -275,7 +275,7 @@ export interface ConsumeResponse {
     /** Records of one partition. */
     { $case: "records"; value: Records }
     | //
-    /** What came of a `commit`. */
+    /** The outcome of a `commit`. */
     { $case: "committed"; value: Committed }
     | //
     /** The member has been sent all that there is. */
@@ -374,21 +374,21 @@ export interface Records {
   records: Record[];
 }
 
-/** What came of a `commit`: durable as it is told. */
+/** The outcome of a `commit`. What it says is durable. */
 export interface Committed {
-  /** One for each offset of the request, in its order. */
+  /** One result for each offset of the request, in the same order. */
   results: CommitResult[];
 }
 
-/** What came of an offset that was to be committed. */
+/** The outcome of one offset of a commit. */
 export interface CommitResult {
   /** The topic's name, as the request has it. */
   topic: string;
   /** The partition, from 0. */
   partition: number;
-  /** What came of it. */
+  /** The outcome. */
   outcome: CommitOutcome;
-  /** With DONE what is committed now, with UNCHANGED what was committed before. */
+  /** With DONE the offset that is committed now, with UNCHANGED the one that was committed before. */
   committedOffset: bigint;
   /** With FENCED the generation that the partition has now; 0: nobody has it. */
   generation: bigint;
@@ -417,9 +417,9 @@ export interface CommitRequest {
   force: boolean;
 }
 
-/** What came of the offsets. */
+/** The outcomes of the offsets. */
 export interface CommitResponse {
-  /** One for each offset of the request, in its order. */
+  /** One result for each offset of the request, in the same order. */
   results: CommitResult[];
 }
 
@@ -475,7 +475,7 @@ export interface ListGroupsResponse {
 export interface ListedGroup {
   /** The name. */
   group: string;
-  /** What it does. */
+  /** Its state. */
   state: GroupState;
   /** How many members it has, with those whose streams have broken. */
   members: number;
@@ -488,7 +488,7 @@ export interface ListedGroup {
   lag: bigint;
   /** Partitions that are stalled; see `GroupPartitionDescription.stalled_since_ms`. */
   stalledPartitions: number;
-  /** It ends with its last member. */
+  /** The group ends with its last member. */
   ephemeral: boolean;
 }
 
@@ -502,18 +502,18 @@ export interface DescribeGroupRequest {
 export interface DescribeGroupResponse {
   /** The name. */
   group: string;
-  /** What it does. */
+  /** Its state. */
   state: GroupState;
   /**
    * Why, for people: whom it waits for, with which error its last member was ended, which topics that its members name
    * there are not, or why partitions have no owner.
    */
   reason: string;
-  /** Since when it does that, in milliseconds since 1970-01-01T00:00:00Z. 0: not known. */
+  /** Since when it is in that state, in milliseconds since 1970-01-01T00:00:00Z. 0: not known. */
   stateSinceMs: bigint;
   /** The generation of its last assignment. */
   generation: bigint;
-  /** It ends with its last member. */
+  /** The group ends with its last member. */
   ephemeral: boolean;
   /** Its members, by id. */
   members: GroupMember[];
@@ -530,14 +530,14 @@ export interface GroupMember {
   memberId: string;
   /** Its own name; empty if it has none. */
   name: string;
-  /** What the client says it is. */
+  /** What the client calls itself: `JoinGroup.client`. */
   client: string;
   /**
    * From where it is connected: an address and a port, of a proxy where there is one between; `admin.sock` for that
    * socket. Empty while its stream is broken.
    */
   address: string;
-  /** Its stream is open. */
+  /** Whether its stream is open. */
   connected: boolean;
   /** How many partitions it has. */
   partitions: number;

@@ -36,11 +36,11 @@ export interface CreateTokenRequest {
   expiresInMs: bigint;
 }
 
-/** It is made. */
+/** The token is made. */
 export interface CreateTokenResponse {
   /** Its text, to be sent as `authorization: Bearer TEXT`. */
   text: string;
-  /** What it is. */
+  /** The token. */
   token: AccessToken | undefined;
 }
 
@@ -56,20 +56,20 @@ export interface ListTokensResponse {
 
 /** Tokens to revoke. */
 export interface RevokeTokenRequest {
-  /** Which. Required. */
+  /** The tokens to revoke. Required. */
   which:
     | //
-    /** All of this name; not empty. */
+    /** All tokens of this name; not empty. */
     { $case: "name"; value: string }
     | //
-    /** The one of this id. */
+    /** The token of this id. */
     { $case: "id"; value: bigint }
     | undefined;
 }
 
-/** They are revoked. */
+/** The tokens are revoked. */
 export interface RevokeTokenResponse {
-  /** What they were. */
+  /** The tokens as they were. */
   revoked: AccessToken[];
 }
 
