@@ -10,6 +10,7 @@
 mod crates;
 mod layers;
 mod layout;
+mod pages;
 mod protos;
 mod source;
 mod words;

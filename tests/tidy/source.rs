@@ -112,7 +112,13 @@ pub(crate) fn file(path: &str) -> SourceFile {
     read(root, &root.join(path))
 }
 
-/// Fails with all that a rule found.
+/// Whether the repository has a file or folder of this path, which may also be from `src`.
+pub(crate) fn is_there(path: &str) -> bool {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join(path).exists() || root.join("src").join(path).exists()
+}
+
+/// Fails and lists the violations, if there are any.
 pub(crate) fn assert_clean(violations: impl IntoIterator<Item = Violation>) {
     let lines: Vec<String> = violations
         .into_iter()
