@@ -349,9 +349,8 @@ impl Config {
         let is_whole_given = self.memory_bytes.is_some();
         if is_whole_given && is_given(budget::Name::KeyIndex) && !is_given(budget::Name::Appends) {
             remarks.push(format!(
-                "memory.bytes is the memory of all parts, and was once the room for appends beside \
-                 memory.key_index_bytes; {} bytes of it are for appends now: set \
-                 memory.appends_bytes to say how many",
+                "memory.bytes is the memory of all parts, and {} bytes of it are for appends; set \
+                 memory.appends_bytes to give them another part of it",
                 self.memory.of(budget::Name::Appends)
             ));
         }
