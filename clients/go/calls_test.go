@@ -258,7 +258,7 @@ func TestWhatIsTooLargeIsRefusedAndWhatATopicMayHaveIsRead(t *testing.T) {
 	_, err = w.client.Append(w.ctx, "large", []taffrail.Record{six, six, six})
 	expect(w, err, taffrail.ErrRefused)
 	equal(w, told(w, err).Reason, "REQUEST_TOO_LARGE")
-	// More than grpc-go receives by itself.
+	// A larger response than grpc-go receives by default.
 	_, err = w.client.Append(w.ctx, "large", []taffrail.Record{{Key: []byte("key"), Value: make([]byte, 7<<20)}})
 	w.check(err)
 	equal(w, len(w.read("large")[0]), 7<<20)

@@ -81,7 +81,7 @@ type Member struct {
 	assigned map[TopicPartition]Assigned
 	paused   map[TopicPartition]bool
 	queue    []*queued
-	// What was given last: it has been handled when more is asked for.
+	// The records that were given last: they count as handled when more are asked for.
 	given *given
 	// Handled and not committed.
 	handled   map[TopicPartition]Offset
@@ -377,7 +377,7 @@ func (m *Member) commitHandled() {
 }
 
 func (m *Member) commitIfDue() {
-	// One at a time: the next has what was handled meanwhile.
+	// One commit at a time: the next one has what was handled meanwhile.
 	if now := time.Now(); now.After(m.commitDue) && len(m.unanswered) == 0 {
 		m.commitDue = now.Add(m.options.CommitInterval)
 		m.commitHandled()
@@ -425,11 +425,11 @@ func (m *Member) take(came arrival) error {
 	}
 	m.stream.cancel()
 	m.stream = nil
-	// What was on the stream comes again on the next one.
+	// Records of this stream come again on the next one.
 	m.queue, m.unanswered = nil, nil
 	clear(m.handled)
 	if m.given != nil {
-		// Its credit was that stream's.
+		// Its credit ended with the stream.
 		m.given.cost = nil
 	}
 	return m.ended
@@ -441,7 +441,7 @@ func (m *Member) rejoin(ctx context.Context) error {
 		if m.ended != nil {
 			return m.ended
 		}
-		// Whoever asks again after this has given up gets another try first.
+		// A call after one that has given up tries again before it fails.
 		lost := m.lost
 		m.lost = nil
 		if lost != nil {
@@ -538,7 +538,7 @@ func (m *Member) assign(partitions []*pb.AssignedPartition) {
 		if each.Committed != nil {
 			has.Committed = &each.Committed.NextOffset
 		}
-		// It may be assigned anew: what was read of it before is not to be handled any more.
+		// The partition may be assigned anew: records that were read of it before are not handled any more.
 		m.forget(partition)
 		m.assigned[partition] = has
 		assigned = append(assigned, has)

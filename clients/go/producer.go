@@ -34,7 +34,7 @@ type Producer struct {
 	topic   Topic
 	wire    *pb.Producer
 	options ProducerOptions
-	// Who has it appends.
+	// Held by the call that appends.
 	turn chan struct{}
 	next map[uint32]uint64
 	// The partition for records without a key.
@@ -169,7 +169,7 @@ func (p *Producer) attempt(ctx context.Context) (*pb.AppendResponse, *Error) {
 // giveUp says what there is to say when there is no further attempt.
 func (p *Producer) giveUp(failure *Error) error {
 	if !p.isInDoubt {
-		// Nothing of it is stored, and its numbers are free again.
+		// Nothing of the request is stored, and its sequence numbers are free again.
 		p.unresolved = nil
 		return failure
 	}

@@ -35,7 +35,7 @@ func TestThereIsNoOtherTryWhenTheTimeIsOverAndTheWholeTimeAgainBehindThat(t *tes
 		}
 	}
 	for range 2 {
-		// However long the program had nothing to ask: the time begins with the first failure.
+		// The time for failures begins with the first failure, however long the program made no call before.
 		failLater(1000*time.Second, true)
 		failLater(9*time.Second, true)
 		retries.progress()

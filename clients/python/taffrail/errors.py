@@ -92,7 +92,7 @@ class Conflict(Refused):
 
     @property
     def actual(self) -> int:
-        """Of the first condition that does not hold: the version that its entity has, 0 for none; or the offset that
+        """About the first condition that does not hold: the version that its entity has, 0 for none; or the offset that
         its partition's next record gets."""
         return self.failed[0][1]
 

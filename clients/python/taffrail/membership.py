@@ -69,7 +69,7 @@ class Membership:
         self._queue.clear()
         self._handled.clear()
         if self._given is not None:
-            # Its credit was that stream's.
+            # Its credit ended with the stream.
             self._given = (self._given[0], pb.Credit())
         self.unanswered = 0
         self._answered_commits = self._sent_commits
@@ -134,7 +134,7 @@ class Membership:
         return queued.batch
 
     def note_handled(self) -> None:
-        """What was given last has been handled."""
+        """Notes that the records that were given last have been handled."""
         if self._given is None:
             return
         (offset, cost), self._given = self._given, None
@@ -145,7 +145,7 @@ class Membership:
             self._handled[place] = offset
 
     def forget_given(self) -> None:
-        """What was given last has not been handled, and comes again."""
+        """Notes that the records that were given last have not been handled; they come again."""
         self._given = None
 
     def commit_handled(self) -> None:
@@ -171,7 +171,7 @@ class Membership:
         return self._sent_commits
 
     def answer(self, commit: int) -> list[CommitOutcome] | None:
-        """What came of a commit that is awaited; None: that is not known yet."""
+        """The outcomes of a commit that is awaited; None: not known yet."""
         if commit > self._answered_commits:
             return None
         outcomes = self._awaited.pop(commit)
@@ -222,7 +222,7 @@ class Membership:
     def _assign(self, partitions: Iterable[pb.AssignedPartition]) -> None:
         partitions = list(partitions)
         places = [TopicPartition(each.topic, each.partition) for each in partitions]
-        # One may be assigned anew: what was read of it before is not to be handled any more.
+        # A partition may be assigned anew: records that were read of it before are not handled any more.
         self._forget(places)
         self.assigned.update(zip(places, partitions))
         if again := [place for place in places if place in self.paused]:

@@ -132,7 +132,7 @@ class TopicPartition:
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """How far a group has come in a partition: the next record to read."""
+    """How far a group has come in a partition: the offset of the next record to read."""
 
     topic: str
     partition: int
@@ -165,7 +165,7 @@ class Assigned:
 
 
 class CommitOutcome(enum.Enum):
-    """What came of an offset that was to be committed."""
+    """The outcome of one offset of a commit."""
 
     DONE = groups_pb2.COMMIT_OUTCOME_DONE
     #: As much or more was committed already.
@@ -197,7 +197,7 @@ class GroupBatch:
     topic: str
     partition: int
     records: Sequence[StoredRecord]
-    #: What is committed once these records have been handled.
+    #: The offset to commit once these records have been handled.
     next: Offset
     high_watermark: int
     erased: Sequence[bytes] = ()
@@ -254,7 +254,7 @@ class Removal:
 
 def record_to_wire(record: Record) -> record_pb2.Record:
     wire = record_pb2.Record(key=record.key, value=record.value, timestamp_ms=record.timestamp_ms)
-    # What most records do not have would take a third of the time.
+    # Setting fields that most records do not have would take a third of the time.
     if record.type:
         wire.type = record.type
     if record.event_id:

@@ -67,7 +67,7 @@ class Numbering:
     def give_up(self, error: TaffrailError) -> TaffrailError:
         """There is no further attempt: what to say of it."""
         if not self._is_in_doubt:
-            # Nothing of it is stored, and its numbers are free again.
+            # Nothing of the request is stored, and its sequence numbers are free again.
             self.unresolved = None
             return error
         if isinstance(error, Cancelled) and not error.was_sent:

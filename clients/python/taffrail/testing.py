@@ -95,7 +95,7 @@ class Broker:
             self._reap(self._process)
 
     def log(self) -> str:
-        """What it has logged."""
+        """The log of the broker so far."""
         return (self._folder / "log").read_text()
 
     def close(self) -> None:

@@ -155,7 +155,7 @@ def test_what_is_too_large_is_refused_and_what_a_topic_may_have_is_read(client: 
     with pytest.raises(taffrail.Refused) as caught:
         client.append("large", [Record(value=bytes(6 << 20))] * 3)
     assert caught.value.reason == "REQUEST_TOO_LARGE"
-    # More than grpcio receives by itself.
+    # A larger response than grpcio receives by default.
     client.append("large", [Record(key=b"key", value=bytes(7 << 20))])
     assert [len(record.value or b"") for record in client.read("large")] == [7 << 20]
     assert [len(record.value or b"") for record in client.read_key("large", b"key")] == [7 << 20]
@@ -357,7 +357,7 @@ def test_a_producer_puts_keys_where_the_broker_does(client: taffrail.Client) -> 
     client.producer("t").append([Record(key=key) for key in keys])
     client.append("t", [Record(key=key) for key in keys])
     assert all(latest.version == 2 for latest in client.get_latest("t", keys))
-    # As Kafka's own tests have them.
+    # The values of Kafka's own tests.
     assert [murmur2(text) for text in (b"21", b"foobar", b"")] == [-973_932_308 % 2**32, -790_332_482 % 2**32, 275_646_681]
 
 

@@ -180,7 +180,7 @@ def test_a_follow_is_ended_by_another_thread_or_by_leaving_it(broker: Broker, cl
 
 
 def calls(broker: Broker) -> int:
-    """How many calls are under way, with that which asks for it."""
+    """How many calls are under way, with the call that asks for the number."""
     with grpc.insecure_channel(broker.address) as channel:
         status = broker_pb2_grpc.BrokerStub(channel).Status(broker_pb2.StatusRequest(), timeout=PATIENCE)
         return int(status.calls.now)

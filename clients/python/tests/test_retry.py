@@ -40,7 +40,7 @@ def test_there_is_no_other_try_when_the_time_is_over_and_the_whole_time_again_be
     retries = Retries(10)
     away = Unavailable("away")
     for _ in range(2):
-        # However long the program had nothing to ask: the time begins with the first failure.
+        # The time for failures begins with the first failure, however long the program made no call before.
         clock.now += 1000
         retries.pause(away)
         clock.now += 9

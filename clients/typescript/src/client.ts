@@ -60,7 +60,7 @@ export interface AppendOptions extends CallOptions {
 /** An entity as it is. */
 export interface Entity {
   key: Buffer;
-  /** That of its latest record; 0: it never had one. */
+  /** The version of its latest record; 0: it never had one. */
   version: bigint;
   /** Undefined if there never was one, or it was trimmed. */
   record: StoredRecord | undefined;

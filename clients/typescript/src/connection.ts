@@ -174,7 +174,7 @@ function checkToken(token: string): void {
   throw new TypeError("that is no token: it is empty, or has signs in it that no token has");
 }
 
-/** Whether nothing that goes there leaves this machine. */
+/** Whether what is sent to the target stays on this machine. */
 function isHere(target: string): boolean {
   if (/^unix(-abstract)?:/.test(target)) return true;
   const host = target

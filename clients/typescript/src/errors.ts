@@ -124,7 +124,7 @@ const REFUSED_BY_ANYBODY = new Set([
  */
 const NEVER_SENT = /^(No connection established|Name resolution failed)/;
 
-/** How it begins where a number does not fit its field. */
+/** The beginning of grpc-js's message for a number that does not fit its field. */
 const NOT_SENDABLE = /^Request message serialization failure/;
 
 const FENCED = new Set(["FENCED", "COMMIT_FENCED", "OUT_OF_SEQUENCE", "UNKNOWN_PRODUCER"]);

@@ -46,14 +46,14 @@ export interface JoinOptions extends CallOptions {
   onAssigned?: (partitions: AssignedPartition[]) => void | Promise<void>;
   /** Told of partitions that go, and waited for before they are handed over, unless they are lost already. */
   onRevoked?: (partitions: TopicPartition[], areLost: boolean) => void | Promise<void>;
-  /** What the client is, for people. */
+  /** The name of the client, for people to see. */
   client?: string;
 }
 
 /** Some records of one of a member's partitions, or, without any, how far it has come. */
 export interface GroupBatch extends TopicPartition {
   records: StoredRecord[];
-  /** What is committed once these records have been handled. */
+  /** The offset to commit once these records have been handled. */
   next: GroupOffset;
   highWatermark: bigint;
   /** Entities that were erased since the partition was assigned. */
@@ -62,7 +62,7 @@ export interface GroupBatch extends TopicPartition {
 
 interface Queued {
   batch: GroupBatch;
-  /** What of the member's credit it took. */
+  /** The part of the member's credit that the batch took. */
   cost: Credit | undefined;
   /** How many of its records were given to the program. */
   given: number;
@@ -72,7 +72,7 @@ interface Queued {
 interface Stream {
   readonly call: ClientDuplexStream<ConsumeRequest, ConsumeResponse>;
   readonly heartbeat: NodeJS.Timeout;
-  /** What has come and was not looked at. */
+  /** Messages that have come and were not handled yet. */
   readonly inbox: ConsumeResponse[];
   /** Commits that are not answered, and the answer to the last one. */
   readonly commits: { resolve(results: CommitResult[]): void; reject(error: unknown): void }[];
@@ -105,7 +105,7 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
   #stream: Stream | undefined;
   #joining: Promise<void> | undefined;
   #queue: Queued[] = [];
-  /** What was given last: it has been handled when more is asked for. */
+  /** The records that were given last: they count as handled when more are asked for. */
   #given: { offset: GroupOffset; cost?: Credit | undefined } | undefined;
   /** Handled and not committed. */
   readonly #handled = new Map<string, GroupOffset>();
@@ -144,14 +144,14 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
   static async join(connection: Connection, group: string, options: JoinOptions): Promise<Member> {
     const member = new Member(connection, group, options);
     options.signal?.throwIfAborted();
-    // Whoever waits for records is told why.
+    // Ends the waits for records, with the reason.
     const close = () => void member.close().catch(() => {});
     options.signal?.addEventListener("abort", close, { signal: member.#leaving.signal });
     if (!(await member.#joined())) throw options.signal?.reason;
     return member;
   }
 
-  /** What the broker calls this member. */
+  /** The id that the broker has given to this member. */
   get id(): string {
     return this.#join.memberId;
   }
@@ -199,7 +199,7 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
     return chosen.length > 0 ? this.#commit(chosen) : [];
   }
 
-  /** These offsets, to be committed with the records of an append: `AppendOptions.groupOffsets`. */
+  /** Offsets to commit with the records of an append: `AppendOptions.groupOffsets`. */
   groupOffsets(offsets: readonly GroupOffset[]): GroupOffsets {
     return { group: this.#join.group, memberId: this.id, offsets: [...offsets] };
   }
@@ -285,7 +285,7 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
   }
 
   async #joinOnce(): Promise<void> {
-    // Whoever asks again after this has given up gets another try first.
+    // A call after one that has given up tries again before it fails.
     const lost = this.#lost;
     this.#lost = undefined;
     const { signal } = this.#leaving;
@@ -313,7 +313,7 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
 
   /** There is another stream, on which everything is assigned anew. */
   async #begin(call: Stream["call"], responses: Responses<ConsumeResponse>): Promise<void> {
-    // It may have left meanwhile.
+    // The member may have left meanwhile.
     if (this.#leaving.signal.aborted) return void call.end();
     const had = this.partitions;
     this.#assigned.clear();
@@ -338,7 +338,7 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
     const unknown = new OutcomeUnknown("the connection was lost before the commit was answered", { cause: lost });
     for (const commit of stream.commits) commit.reject(unknown);
     this.#stream = undefined;
-    // What was on the stream comes again on the next one, and credit was that stream's.
+    // Records of this stream come again on the next one, and their credit ends with it.
     this.#queue = [];
     this.#handled.clear();
     if (this.#given) this.#given.cost = undefined;
@@ -368,7 +368,7 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
 
   async #assign(partitions: AssignedPartition[]): Promise<void> {
     for (const each of partitions) {
-      // It may be assigned anew: what was read of it before is not to be handled any more.
+      // The partition may be assigned anew: records that were read of it before are not handled any more.
       this.#forget(each);
       this.#assigned.set(keyOf(each), each);
     }
@@ -443,7 +443,7 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
     return queued.batch;
   }
 
-  /** What was given last has been handled. */
+  /** Notes that the records that were given last have been handled. */
   #noteHandled(): void {
     if (!this.#given) return;
     const { offset, cost } = this.#given;
@@ -465,7 +465,7 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
 
   #commitIfDue(): void {
     const now = performance.now();
-    // One at a time: the next has what was handled meanwhile.
+    // One commit at a time: the next one has what was handled meanwhile.
     if (now < this.#commitDue || this.#stream?.commits.length !== 0) return;
     this.#commitDue = now + this.#commitIntervalMs;
     this.#commitHandled();
@@ -474,7 +474,7 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
   #commit(offsets: readonly GroupOffset[]): Promise<CommitResult[]> {
     const stream = this.#stream;
     const answer = new Promise<CommitResult[]>((resolve, reject) => stream?.commits.push({ resolve, reject }));
-    // It may be that nobody waits for it.
+    // Perhaps nobody waits for the answer.
     answer.catch(() => {});
     if (stream) stream.lastAnswer = answer;
     this.#send({ $case: "commit", value: { offsets: [...offsets] } });

@@ -25,7 +25,7 @@ export interface ProducerOptions {
 export interface Appended {
   /** By partition. None if it was stored so long ago that the broker does not remember where. */
   ranges: AppendedRange[];
-  /** It had been stored before. */
+  /** The records had been stored before. */
   duplicate: boolean;
 }
 
@@ -139,10 +139,10 @@ export class Producer {
     }
   }
 
-  /** What there is to say when there is no further attempt. */
+  /** The error to report if there is no further attempt. */
   #giveUp(error: unknown): unknown {
     if (!this.#isInDoubt) {
-      // Nothing of it is stored, and its numbers are free again.
+      // Nothing of the request is stored, and its sequence numbers are free again.
       this.#unresolved = undefined;
       return error;
     }

@@ -77,7 +77,7 @@ export async function openRead(connection: Connection, topic: string, options: R
  * `Unavailable`, when that took too long, whoever asks again goes on too.
  */
 export class Reading implements AsyncIterableIterator<StoredRecord>, AsyncDisposable {
-  /** Which topic it is: offsets mean nothing in another one of the same name. */
+  /** The topic's id: offsets mean nothing in another topic of the same name. */
   readonly topicId: string;
   readonly #places: Map<number, PartitionPosition>;
   readonly #retries: Retries;
@@ -100,7 +100,7 @@ export class Reading implements AsyncIterableIterator<StoredRecord>, AsyncDispos
     this.#signal = options.signal ? AbortSignal.any([options.signal, signal]) : signal;
   }
 
-  /** Of each partition that has been heard of, the offset behind what has been received. */
+  /** For each partition from which something has come, the offset behind what has come. */
   positions(): Map<number, bigint> {
     const positions = new Map<number, bigint>();
     for (const { partition, position } of this.#places.values()) {

@@ -118,7 +118,7 @@ export class Broker implements AsyncDisposable {
     return this.#end("SIGTERM");
   }
 
-  /** What it has logged. */
+  /** The log of the broker so far. */
   log(): string {
     return readFileSync(join(this.#folder, "log"), "utf8");
   }

@@ -236,7 +236,7 @@ test("what is too large is refused, and what a topic may have is read", async (w
   const huge = { key: "key", value: Buffer.alloc(7 << 20) };
   const tooMuch = await rejected(client.append("large", [huge, huge, huge]), Refused);
   assert.equal(tooMuch.reason, "REQUEST_TOO_LARGE");
-  // More than grpc-js receives by itself.
+  // A larger response than grpc-js receives by default.
   await client.append("large", [huge]);
   for await (const record of await client.read("large")) assert.equal(record.value?.length, 7 << 20);
   for await (const record of await client.readKey("large", "key")) assert.equal(record.value?.length, 7 << 20);

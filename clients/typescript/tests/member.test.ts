@@ -69,7 +69,7 @@ class Session {
     this.say({ $case: "records", value });
   }
 
-  /** What was said has come to the member. */
+  /** Waits until everything that was sent has come to the member. */
   async arrival(): Promise<void> {
     await this.member.commit([GroupOffset.create()]);
   }
@@ -86,7 +86,7 @@ class Session {
   }
 }
 
-/** Nothing where it is a heartbeat, or the commit of `arrival`. */
+/** The message in words; undefined for a heartbeat, and for the commit of `arrival`. */
 function inWords(message: ConsumeRequest["message"]): string | undefined {
   switch (message?.$case) {
     case "credit":
@@ -131,7 +131,7 @@ test("what was handled is committed before a partition is handed over", async (s
   session.assign(2n);
   session.records(2n, 4n);
   assert.equal((await following).value?.offset, 4n);
-  // What is lost is not handed over, and not committed.
+  // A partition that is lost is not handed over, and not committed.
   session.records(2n, 5n);
   session.revoke(0n);
   session.assign(3n);

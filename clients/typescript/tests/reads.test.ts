@@ -190,7 +190,7 @@ test("a follow is ended by closing it, by leaving the loop, and by its signal", 
   await until(async () => (await calls(world)) === 1n);
 });
 
-/** How many calls are under way, with that which asks for it. */
+/** How many calls are under way, with the call that asks for the number. */
 async function calls({ client }: World): Promise<bigint | undefined> {
   return (await client.connection.ask(BrokerService.status, {})).calls?.now;
 }

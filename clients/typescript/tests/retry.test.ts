@@ -25,7 +25,7 @@ void test("there is no other try when the time is over, and the whole time again
   let now = 0;
   const retries = new Retries(10, () => now);
   for (let round = 0; round < 2; round++) {
-    // However long the program had nothing to ask: the time begins with the first failure.
+    // The time for failures begins with the first failure, however long the program made no call before.
     now += 1_000;
     retries.pause(AWAY);
     now += 9;

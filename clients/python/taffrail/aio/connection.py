@@ -104,11 +104,11 @@ class MemberStream:
         self._up.put_nowait(message)
 
     async def get(self, timeout: float | None = None) -> pb.ConsumeResponse | TaffrailError:
-        """What comes next, or why nothing does any more."""
+        """The next message, or why no more come."""
         return await asyncio.wait_for(self._came.get(), timeout)
 
     def poll(self) -> pb.ConsumeResponse | TaffrailError | None:
-        """The same, or None if nothing has come yet."""
+        """The next message, as `get`; None if nothing has come yet."""
         if self._came.empty():
             return None
         return self._came.get_nowait()
@@ -144,6 +144,6 @@ class MemberStream:
         except Closed as error:
             self._came.put_nowait(error)
         except asyncio.CancelledError:
-            # Whoever waits still is to hear of it.
+            # Ends the wait for a message.
             self._came.put_nowait(Unavailable("the stream was closed"))
             raise

@@ -52,7 +52,7 @@ class Reading:
 
     @property
     def positions(self) -> dict[int, int]:
-        """Of each partition that has been heard of, the offset behind what has been received."""
+        """For each partition from which something has come, the offset behind what has come."""
         return {
             partition: place.position.offset
             for partition, place in self._places.items()
@@ -61,7 +61,7 @@ class Reading:
 
     @property
     def topic_id(self) -> str:
-        """Which topic it is: the offsets mean nothing in another one of the same name."""
+        """The topic's id: the offsets mean nothing in another topic of the same name."""
         return self._request.topic_id
 
     def __aiter__(self) -> Reading:

@@ -98,14 +98,14 @@ class MemberStream:
         self._up.put(message)
 
     def get(self, timeout: float | None = None) -> pb.ConsumeResponse | TaffrailError:
-        """What comes next, or why nothing does any more."""
+        """The next message, or why no more come."""
         try:
             return self._came.get(timeout=timeout)
         except queue.Empty:
             raise TimeoutError from None
 
     def poll(self) -> pb.ConsumeResponse | TaffrailError | None:
-        """The same, or None if nothing has come yet."""
+        """The next message, as `get`; None if nothing has come yet."""
         try:
             return self._came.get_nowait()
         except queue.Empty:

@@ -71,7 +71,7 @@ class Member:
 
     @property
     def member_id(self) -> str:
-        """What the broker calls this member."""
+        """The id that the broker has given to this member."""
         return self._membership.join.member_id
 
     @property
@@ -114,7 +114,7 @@ class Member:
         return outcomes
 
     def group_offsets(self, offsets: Sequence[Offset]) -> GroupOffsets:
-        """These offsets, to be committed with the records of an append: `append(..., group_offsets=[...])`."""
+        """Offsets to commit with the records of an append: `append(..., group_offsets=[...])`."""
         return GroupOffsets(self._membership.join.group, self.member_id, offsets)
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
@@ -157,7 +157,7 @@ class Member:
             self.leave()
             return
         self._membership.forget_given()
-        # What went wrong first is what there is to say.
+        # The first error is the one that is reported.
         with contextlib.suppress(TaffrailError):
             self.leave()
 
@@ -190,7 +190,7 @@ class Member:
             self._take(self._stream.get())
 
     def _commit_if_due(self) -> None:
-        # One at a time: the next has what was handled meanwhile.
+        # One commit at a time: the next one has what was handled meanwhile.
         if time.monotonic() >= self._commit_due and not self._membership.unanswered:
             self._commit_due = time.monotonic() + self._commit_interval
             self._membership.commit_handled()
@@ -215,7 +215,7 @@ class Member:
     def _join(self) -> None:
         """Joins, with pauses between the attempts."""
         while self._stream is None:
-            # Whoever asks again after this has given up gets another try first.
+            # A call after one that has given up tries again before it fails.
             lost, self._lost = self._lost, None
             if lost is not None:
                 sleep(self._retries.pause(lost))

@@ -17,7 +17,7 @@ import java.time.Duration;
 import java.util.Iterator;
 import java.util.concurrent.TimeUnit;
 
-/** What grpc-java does: calls with one answer, and streams of them. */
+/** What is done by grpc-java: calls with one answer, and streams. */
 final class Calls {
   static final MethodDescriptor<CreateTopicRequest, CreateTopicResponse> CREATE_TOPIC = topics("Create");
   static final MethodDescriptor<ListTopicsRequest, ListTopicsResponse> LIST_TOPICS = topics("List");

@@ -39,7 +39,7 @@ public final class Client implements AutoCloseable {
   /** The version of this client, and of the broker that it was made with. */
   public static final String VERSION = "0.1.0";
 
-  /** What a read may be sent ahead: four of the broker's responses. */
+  /** How many bytes may be sent to a read ahead: four of the broker's responses. */
   private static final int WINDOW_BYTES = 4 << 20;
 
   /** Targets whose traffic does not leave this machine: sockets and the loopback. */
@@ -124,7 +124,7 @@ public final class Client implements AutoCloseable {
               .keepAliveTimeout(10, TimeUnit.SECONDS)
               .userAgent("taffrail-java/" + VERSION);
       if (channel instanceof NettyChannelBuilder netty) {
-        // It would ask time and again how much is on the way, and read less at once.
+        // By default it would measure again and again how much is on the way, and read less at once.
         netty.flowControlWindow(WINDOW_BYTES);
       }
       if (!isEncrypted) {

@@ -196,7 +196,7 @@ public final class Member implements AutoCloseable {
     rejoin();
   }
 
-  /** What the broker calls this member. */
+  /** The id that the broker has given to this member. */
   public String id() {
     return join.getMemberId();
   }
@@ -211,7 +211,7 @@ public final class Member implements AutoCloseable {
     return next(null).orElseThrow();
   }
 
-  /** The same; empty if none has come in time. It takes longer where it has to join again first. */
+  /** The next record; empty if none has come in time. It takes longer if the member has to join again first. */
   public Optional<StoredRecord> next(Duration timeout) {
     return Optional.ofNullable(next(timeout, this::takeRecord));
   }
@@ -251,7 +251,7 @@ public final class Member implements AutoCloseable {
     }
   }
 
-  /** These offsets, to be committed with the records of an append: {@code AppendRequest.group_offsets}. */
+  /** Offsets to commit with the records of an append: {@code AppendRequest.group_offsets}. */
   public GroupOffsets groupOffsets(Collection<GroupOffset> offsets) {
     return GroupOffsets.newBuilder().setGroup(join.getGroup()).setMemberId(id()).addAllOffsets(offsets).build();
   }
@@ -356,7 +356,7 @@ public final class Member implements AutoCloseable {
     stream.close();
     stream.commits.forEach(each -> each.cancel(false));
     stream = null;
-    // What was on the stream comes again on the next one, and credit was that stream's.
+    // Records of this stream come again on the next one, and their credit ends with it.
     queue.clear();
     handled.clear();
     if (given != null) {
@@ -381,7 +381,7 @@ public final class Member implements AutoCloseable {
   private void rejoin() {
     while (stream == null) {
       checkEnded();
-      // Whoever asks again after this has given up gets another try first.
+      // A call after one that has given up tries again before it fails.
       TaffrailException before = lost;
       lost = null;
       if (before != null) {
@@ -440,7 +440,7 @@ public final class Member implements AutoCloseable {
     List<Place> again = new ArrayList<>();
     for (AssignedPartition each : partitions) {
       Place place = Place.of(each);
-      // It may be assigned anew: what was read of it before is not to be handled any more.
+      // The partition may be assigned anew: records that were read of it before are not handled any more.
       forget(place);
       assigned.put(place, each);
       if (paused.contains(place)) {
@@ -527,7 +527,7 @@ public final class Member implements AutoCloseable {
     return queued.batch;
   }
 
-  /** What was given last has been handled. */
+  /** Notes that the records that were given last have been handled. */
   private void noteHandled() {
     if (given == null) {
       return;
@@ -556,7 +556,7 @@ public final class Member implements AutoCloseable {
 
   private void commitIfDue() {
     long now = System.nanoTime();
-    // One at a time: the next has what was handled meanwhile.
+    // One commit at a time: the next one has what was handled meanwhile.
     if (now - commitDue >= 0 && stream.commits.isEmpty()) {
       commitDue = now + options.commitInterval.toNanos();
       commitHandled();

@@ -168,7 +168,7 @@ public final class Producer {
       retries.await(failure);
     } catch (TaffrailException last) {
       if (!isInDoubt) {
-        // Nothing of it is stored, and its numbers are free again.
+        // Nothing of the request is stored, and its sequence numbers are free again.
         unresolved = null;
       } else if (last != ended && !(last instanceof OutcomeUnknown)) {
         throw new OutcomeUnknown("an attempt to append was not answered, and the last one failed", last);

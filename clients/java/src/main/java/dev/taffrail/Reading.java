@@ -64,12 +64,12 @@ public final class Reading implements Iterator<StoredRecord>, Iterable<StoredRec
     }
   }
 
-  /** Which topic it is: offsets mean nothing in another one of the same name. */
+  /** The topic's id: offsets mean nothing in another topic of the same name. */
   public String topicId() {
     return asked.getTopicId();
   }
 
-  /** Of each partition that has been heard of, the offset behind what has been received. */
+  /** For each partition from which something has come, the offset behind what has come. */
   public Map<Integer, Long> positions() {
     return places.entrySet().stream()
         .filter(place -> place.getValue().hasOffset())

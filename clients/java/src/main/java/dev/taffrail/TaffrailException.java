@@ -190,7 +190,7 @@ public class TaffrailException extends RuntimeException {
     }
   }
 
-  /** What a status says. */
+  /** The content of a status. */
   static final class Told {
     private final Status.Code code;
     private final String message;

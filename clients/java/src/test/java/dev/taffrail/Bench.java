@@ -62,7 +62,7 @@ final class Bench {
     return measure(least, 1, producer::append);
   }
 
-  /** Some requests are under way. */
+  /** Appends with several requests under way. */
   private double appendManyAtATime(Duration least) throws Exception {
     return measure(least, UNDER_WAY, records -> client.append(topic, records));
   }

@@ -183,7 +183,7 @@ class CallsTest {
     assertEquals(
         "REQUEST_TOO_LARGE",
         assertThrows(Refused.class, () -> client.append("large", List.of(seven, seven, seven))).reason());
-    // More than grpc-java receives by itself.
+    // A larger response than grpc-java receives by default.
     client.append("large", List.of(seven));
     assertEquals(7 << 20, client.read("large").next().value().size());
   }

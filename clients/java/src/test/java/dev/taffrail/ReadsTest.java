@@ -274,7 +274,7 @@ class ReadsTest {
     }
   }
 
-  /** How many calls are under way, with that which asks for it. */
+  /** How many calls are under way, with the call that asks for the number. */
   private long calls() {
     MethodDescriptor<StatusRequest, StatusResponse> status = Calls.method(BrokerProto.getDescriptor(), "Broker", "Status");
     StatusRequest ask = StatusRequest.getDefaultInstance();

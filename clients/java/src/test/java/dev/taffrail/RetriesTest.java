@@ -38,7 +38,7 @@ class RetriesTest {
     AtomicLong now = new AtomicLong();
     Retries retries = new Retries(Duration.ofNanos(10), now::get);
     for (int round = 0; round < 2; round++) {
-      // However long the program had nothing to ask: the time begins with the first failure.
+      // The time for failures begins with the first failure, however long the program made no call before.
       now.addAndGet(1_000);
       retries.pause(AWAY);
       now.addAndGet(9);

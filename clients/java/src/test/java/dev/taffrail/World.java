@@ -29,7 +29,7 @@ import org.junit.jupiter.api.TestInfo;
 final class World {
   static final ByteString KEY = ByteString.copyFromUtf8("key");
 
-  /** Of tests in which the broker is away for a while; that of others is in memory. */
+  /** The tag of tests in which the broker is away for a while; the broker of other tests is in memory. */
   static final String ON_DISK = "on-disk";
 
   final TestBroker broker;

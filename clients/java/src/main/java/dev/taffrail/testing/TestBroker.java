@@ -85,7 +85,7 @@ public final class TestBroker implements AutoCloseable {
     return address;
   }
 
-  /** Where its data is, of one that is on the disk. */
+  /** The data directory of a broker on the disk. */
   public Path dataDir() {
     return folder.resolve("data");
   }
@@ -179,7 +179,7 @@ public final class TestBroker implements AutoCloseable {
     end(false);
   }
 
-  /** What it has logged. */
+  /** The log of the broker so far. */
   public String log() throws IOException {
     return Files.readString(folder.resolve("log"));
   }
