@@ -159,6 +159,8 @@ impl Http {
         IO: AsyncRead + AsyncWrite + Origin + Unpin + Send + 'static,
     {
         let _counted = self.tally.count();
+        let address = io.address();
+        debug!(%address, "a client has connected over HTTP");
         let wanted = place.wanted();
         let client = Client::new(&io, place, self.patience.stall);
         let io = Stalling::new(io, client.patience.clone());
@@ -177,6 +179,7 @@ impl Http {
             () = served => {}
             () = wanted => {}
         }
+        debug!(%address, "a connection over HTTP has ended");
     }
 
     async fn serve_requests<IO>(self, io: IO, client: Arc<Client>)

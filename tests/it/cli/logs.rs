@@ -4,10 +4,15 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use super::{Serve, logging, run, temporary, text};
+use super::{Serve, logging, run, seen, temporary, text};
 
 /// A broker that logs JSON to a file.
 fn logged(dir: &Path, level: &str) -> Serve {
+    logged_with(dir, level, "off")
+}
+
+/// A broker that logs JSON to a file, with HTTP at this address.
+fn logged_with(dir: &Path, level: &str, http: &str) -> Serve {
     let log = dir.join("log");
     #[expect(
         clippy::disallowed_types,
@@ -15,7 +20,7 @@ fn logged(dir: &Path, level: &str) -> Serve {
     )]
     let log = fs::File::options().create(true).append(true).open(log);
     let mut command = logging(&dir.join("data"), "127.0.0.1:0", level);
-    command.args(["--log-format", "json", "--http-listen", "off"]);
+    command.args(["--log-format", "json", "--http-listen", http]);
     Serve::spawn(command.stderr(log.expect("there is room")))
 }
 
@@ -130,4 +135,29 @@ fn at_debug_the_log_has_connections_and_calls_with_their_status_and_time() {
         calls.contains(&("/taffrail.v1.Log/ListOffsets", "OK")),
         "{calls:?}"
     );
+}
+
+#[test]
+fn at_debug_the_log_has_connections_and_calls_over_http() {
+    let dir = temporary();
+    let broker = logged_with(dir.path(), "debug", "127.0.0.1:0");
+    let address = seen::address(&broker);
+    for path in ["/readyz", "/v1/topics"] {
+        let (header, _) = seen::get(&address, path, "*/*");
+        assert!(header.starts_with("HTTP/1.1 200"), "{header}");
+    }
+    assert_eq!(broker.stop(), Some(0));
+
+    let lines = lines(dir.path());
+    assert_eq!(with(&lines, "a client has connected over HTTP").len(), 2);
+    let ended = with(&lines, "a connection over HTTP has ended");
+    assert_eq!(ended.len(), 2);
+    for line in ended {
+        let address = line["address"].as_str().expect("text");
+        assert!(address.starts_with("127."), "{line}");
+    }
+    let calls = with(&lines, "a call has ended");
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    assert_eq!(calls[0]["path"], "/taffrail.v1.Topics/List");
+    assert_eq!(calls[0]["code"], "OK");
 }
