@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::timeout;
+
 use super::{Failure, flags::ConnectionFlags, said};
 use crate::{
     client::{self, Client, Outage, Tls, Token},
@@ -19,6 +21,10 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 
 /// How long to try to reach a broker, if no flag says it.
 const RETRY_FOR: &str = "60s";
+
+/// How long every command waits, without a word, for a broker that does not listen yet: it may have
+/// been started just before the command.
+const STARTING: Duration = Duration::from_secs(1);
 
 /// Where a broker listens unless it is told otherwise.
 const DEFAULT_PORT: u16 = 9640;
@@ -137,13 +143,19 @@ impl Server {
         })
     }
 
-    /// Connects. Fails at once if the broker cannot be reached, unless the command keeps trying:
-    /// most likely the address is wrong.
+    /// Connects. If nobody listens at the address, it fails after a moment, unless the command keeps
+    /// trying: most likely the address is wrong.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         let source = match self.options()?.connect(&self.url).await {
             Ok(client) => return Ok(client),
             Err(error) => error,
         };
+        if !self.waits_at_start
+            && is_not_listening(&source)
+            && let Ok(client) = timeout(STARTING, self.reach()).await
+        {
+            return Ok(client);
+        }
         let hint = self.hint(&source);
         let may_pass = match &source {
             // Trying again does not help if the two ends disagree about TLS.
@@ -202,21 +214,24 @@ impl Server {
         self.look_for().await
     }
 
-    async fn look_for(&self) -> Result<Client, client::Error> {
+    /// Tries to connect until it succeeds.
+    async fn reach(&self) -> Client {
         let (mut wait, longest) = BACKOFF;
-        let attempts = async {
-            loop {
-                tokio::time::sleep(wait).await;
-                // The token's file may be missing for a moment while it is replaced.
-                if let Ok(options) = self.options()
-                    && let Ok(client) = options.connect(&self.url).await
-                {
-                    return client;
-                }
-                wait = (wait * 2).min(longest);
+        loop {
+            tokio::time::sleep(wait).await;
+            // The token's file may be missing for a moment while it is replaced.
+            if let Ok(options) = self.options()
+                && let Ok(client) = options.connect(&self.url).await
+            {
+                return client;
             }
-        };
-        let again = tokio::time::timeout(self.retry_for, attempts).await;
+            wait = (wait * 2).min(longest);
+        }
+    }
+
+    /// Tries to connect for as long as the command tries to reach a broker; says when it is back.
+    async fn look_for(&self) -> Result<Client, client::Error> {
+        let again = timeout(self.retry_for, self.reach()).await;
         let client = again.map_err(|_| client::Error::Unavailable {
             message: format!("{} could not be reached for {:?}", self.url, self.retry_for),
         })?;
@@ -268,6 +283,17 @@ const BREAKS: [&str; 6] = [
 pub(super) fn is_broken(message: &str) -> bool {
     let message = message.to_lowercase();
     BREAKS.iter().any(|words| message.contains(words))
+}
+
+/// Whether a connection failed because nobody listens at the address.
+fn is_not_listening(error: &client::Error) -> bool {
+    let client::Error::Unavailable { message } = error else {
+        return false;
+    };
+    let is_of_a_socket = ["there is no socket", "nobody listens on"]
+        .iter()
+        .any(|begins| message.starts_with(begins));
+    is_of_a_socket || short(message) == "connection refused"
 }
 
 /// The reason in few words.

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     process::{Child, ChildStderr, Command},
+    time::{Duration, Instant},
 };
 
 use super::{Serve, assert_fails, binary, free_port, run, started, temporary, text};
@@ -137,4 +138,32 @@ fn a_broker_that_is_away_at_the_start_is_looked_for_and_that_is_said_at_once() {
     let reading = run(&["consume", "t", "--server", NOBODY], b"");
     assert_fails(&reading, 5, &["127.0.0.9:1"]);
     assert!(!text(&reading.stderr).contains("trying again"));
+}
+
+#[test]
+fn every_command_waits_a_moment_for_a_broker_that_was_started_just_before() {
+    let begun = Instant::now();
+    let nobody = run(&["topic", "list", "--server", NOBODY], b"");
+    assert_fails(&nobody, 5, &["127.0.0.9:1"]);
+    assert!(!text(&nobody.stderr).contains("trying again"));
+    assert!(
+        begun.elapsed() >= Duration::from_secs(1),
+        "it has not waited"
+    );
+
+    let (dir, mut broker) = started();
+    // The broker may take longer to start than the command waits, but not each time.
+    for _ in 0..20 {
+        let url = broker.url.clone();
+        let listen = broker.kill();
+        let list = ["topic", "list", "--server", &url];
+        let early = binary().args(list).spawn().expect("the binary is there");
+        broker = Serve::start(dir.path(), &listen);
+        let early = early.wait_with_output().expect("it was started here");
+        if early.status.success() {
+            return;
+        }
+        assert_fails(&early, 5, &[&url]);
+    }
+    panic!("no broker was waited for");
 }
