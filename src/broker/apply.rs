@@ -17,6 +17,7 @@ use crate::{
     storage::{
         files::FileError,
         format::{entry::Item, frame},
+        journal::Written,
     },
     types::StoredBatch,
 };
@@ -38,8 +39,13 @@ impl Stored {
 }
 
 impl Shared {
-    /// Applies durable commits in order, then answers them and wakes readers.
-    pub(super) fn apply(&self, commits: Vec<Commit>) -> Result<(), String> {
+    /// Applies durable commits in order, then answers them and wakes readers. They were written so,
+    /// if there was anything to write.
+    pub(super) fn apply(
+        &self,
+        commits: Vec<Commit>,
+        written: Option<Written>,
+    ) -> Result<(), String> {
         let mut done = Vec::with_capacity(commits.len());
         let now = self.env.clock.elapsed();
         let commit_barrier = self.partitions.close_commit_barrier();
@@ -85,10 +91,13 @@ impl Shared {
         let ended = self.env.clock.elapsed();
         self.counts.journal.apply.observe(ended.saturating_sub(now));
         stored.add_to(&self.counts.appends);
-        for (done, under_way) in done {
+        for (done, mut under_way) in done {
             if let Some(times) = under_way.as_ref().and_then(UnderWay::times) {
                 let took = ended.saturating_sub(times.asked);
                 self.counts.appends.whole.observe(took);
+            }
+            if let (Some(under_way), Some(written)) = (&mut under_way, written) {
+                under_way.tell(written, (now, ended));
             }
             drop(under_way);
             done(Ok(()));

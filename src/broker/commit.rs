@@ -407,7 +407,7 @@ impl Shared {
         if self.health.has_failed() {
             return Err("stopped before the write was applied".to_owned());
         }
-        self.apply(commits)
+        self.apply(commits, written)
     }
 
     /// Counts how long commits waited to be written, and how long the write took.

@@ -27,10 +27,11 @@ use super::{
     Error,
     journal_room::{JournalRoom, Uncovered},
     keys::Room as KeyRoom,
+    stages::{Stages, Watch},
 };
 use crate::{
     budget::{Part, open, over_share},
-    storage::{format::frame::HEADER_BYTES, log::Charge},
+    storage::{format::frame::HEADER_BYTES, journal::Written, log::Charge},
     types::limits::{MAX_BYTES_UNDER_WAY, PRICE_OF_BATCH, PRICE_OF_RECORD, PRICE_OF_REQUEST},
 };
 
@@ -139,6 +140,7 @@ pub(super) struct UnderWay {
     flow: Flow,
     price: Price,
     times: Option<Times>,
+    watch: Option<Watch>,
 }
 
 /// When a request reached certain points, by the environment's clock.
@@ -404,6 +406,7 @@ impl Room {
                 flow: flow.clone(),
                 price,
                 times: None,
+                watch: None,
             },
             keys: None,
         }
@@ -504,6 +507,11 @@ impl Admission {
         self
     }
 
+    /// Has this told when the append is visible.
+    pub(crate) fn watched_by(&mut self, watch: Watch) {
+        self.under_way.watch = Some(watch);
+    }
+
     /// Whether it has the turn for appends of many records.
     pub(super) fn has_turn(&self) -> bool {
         self.keys.as_ref().is_some_and(KeyRoom::has_turn)
@@ -520,6 +528,14 @@ impl UnderWay {
     /// The times of the request, if they were noted.
     pub(super) fn times(&self) -> Option<Times> {
         self.times
+    }
+
+    /// Tells whoever watches the append that it is visible: it was written so, and applied between
+    /// these moments.
+    pub(super) fn tell(&mut self, written: Written, applied: (Duration, Duration)) {
+        if let (Some(times), Some(watch)) = (self.times, self.watch.take()) {
+            watch(Stages::of(times, written, applied));
+        }
     }
 }
 

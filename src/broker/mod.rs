@@ -65,6 +65,7 @@ mod scrub;
 mod seldom;
 mod sequencer;
 mod shared;
+mod stages;
 mod state;
 mod status;
 mod topic_filter;
@@ -114,6 +115,7 @@ pub(crate) use read::{Read, ReadBatch, Reader, Step};
 pub(crate) use response_limit::ResponseLimit;
 pub(crate) use retention::Removal;
 pub(crate) use scrub::Scrubbed;
+pub(crate) use stages::{Stages, Watch};
 pub(crate) use topic_filter::TopicFilter;
 pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 

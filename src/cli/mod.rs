@@ -27,6 +27,7 @@ mod listening;
 mod logging;
 mod manual;
 mod mistyped;
+mod otlp;
 mod output;
 mod produce;
 mod producer;

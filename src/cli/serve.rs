@@ -24,6 +24,7 @@ use super::{
     flags::ServeFlags,
     listening::{self, Addresses, Listeners},
     logging,
+    otlp::{self, Exporting},
     reload::Watched,
     supervisor::Supervisor,
     version,
@@ -36,7 +37,7 @@ use crate::{
         Clock, Env, FileSystem, memory_bytes, raise_open_files_limit, read_all, set_up_heap,
         trim_heap,
     },
-    server::{self, AdminSocket, Auth, Certificates, Http, JwtKeys, Server, Trial},
+    server::{self, AdminSocket, Auth, Certificates, Http, JwtKeys, Server, Trial, traces::Traces},
 };
 
 /// After how many polled tasks a thread looks for I/O events. Polling a busy connection takes up to
@@ -282,6 +283,7 @@ pub(super) struct Serving {
     calls: Option<TcpListener>,
     addresses: Addresses,
     http: Http,
+    traces: Option<(Traces, Exporting)>,
     supervisor: Supervisor,
     is_announced: bool,
 }
@@ -302,7 +304,8 @@ impl Serving {
             .http
             .filter(|address| config.speaks_tls_at(*address));
         let http_tls = http_tls.and(certificates.as_ref().map(Certificates::acceptor));
-        let http = Http::new(clock, config.http_api()).with_tls(http_tls);
+        let http = Http::new(Arc::clone(&clock), config.http_api()).with_tls(http_tls);
+        let traces = otlp::begin(config.telemetry(), clock, Env::system().random)?;
         if let Some(listener) = listeners.http {
             // It runs until the process ends.
             tokio::spawn(http.clone().serve(server::tcp(listener)));
@@ -315,6 +318,7 @@ impl Serving {
             calls: Some(listeners.calls),
             addresses,
             http,
+            traces,
             supervisor: Supervisor::find(),
             is_announced: false,
         })
@@ -333,6 +337,7 @@ impl Serving {
         let mut server = Server::new(Arc::clone(&broker), self.config.server())
             .with_auth(Arc::clone(&self.auth))
             .seen_over(self.http.clone())
+            .traced(self.traces.as_ref().map(|(traces, _)| traces.clone()))
             .with_tls(self.certificates.clone());
         if trial.is_none()
             && let Some(admin) = listen_to_administrators(files, &self.config.data_dir)
@@ -360,7 +365,13 @@ impl Serving {
         }
         match ended {
             None => Ok(Ended::Cut(broker)),
-            Some(None) => close(broker).await.map(|()| Ended::Stopped),
+            Some(None) => {
+                let closed = close(broker).await;
+                if let Some((_, exporting)) = self.traces.take() {
+                    exporting.end().await;
+                }
+                closed.map(|()| Ended::Stopped)
+            }
             Some(Some(reason)) => Err(storage_failed(&reason)),
         }
     }

@@ -19,6 +19,7 @@ mod jwt;
 mod listen;
 mod quotas;
 mod settings;
+mod telemetry;
 mod tls;
 mod web;
 
@@ -36,6 +37,7 @@ pub(crate) use error::Error;
 pub(crate) use listen::HttpAddress;
 use listen::HttpListen;
 pub(crate) use settings::LogFormat;
+pub(crate) use telemetry::Telemetry;
 pub(crate) use tls::setting_of;
 
 use crate::{
@@ -63,6 +65,7 @@ pub(crate) struct Config {
     certificates: server::CertificateNames,
     jwt: jwt::Jwt,
     audit_topic: Option<TopicName>,
+    telemetry: Telemetry,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,
     journal_file_bytes: u64,
@@ -133,6 +136,7 @@ impl Default for Config {
             certificates: server::CertificateNames::default(),
             jwt: jwt::Jwt::default(),
             audit_topic: None,
+            telemetry: Telemetry::default(),
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
             journal_file_bytes: limits::JOURNAL_FILE_BYTES,
@@ -256,6 +260,11 @@ impl Config {
     /// The topic that the audit log is written to, if there is one.
     pub(crate) fn audit_topic(&self) -> Option<&TopicName> {
         self.audit_topic.as_ref()
+    }
+
+    /// Where traces are sent, and of how many calls.
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// The rules for JWTs, if they are accepted.

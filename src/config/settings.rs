@@ -3,8 +3,8 @@
 use strsim::osa_distance;
 
 use super::{
-    Config, Error, Sources, environment::OF_COMMANDS, error::Problem, jwt, listen::HttpListen, tls,
-    web,
+    Config, Error, Sources, environment::OF_COMMANDS, error::Problem, jwt, listen::HttpListen,
+    telemetry, tls, web,
 };
 use crate::{
     budget::{self, Name},
@@ -41,7 +41,7 @@ macro_rules! part_setting {
 }
 
 /// `config/taffrail.toml` documents each setting with its bounds and the reasons for them.
-pub(super) const SETTINGS: [Setting; 49] = [
+pub(super) const SETTINGS: [Setting; 51] = [
     Setting {
         name: "data_dir",
         set: |config, text| set(&mut config.data_dir, path(text)),
@@ -129,6 +129,19 @@ pub(super) const SETTINGS: [Setting; 49] = [
     Setting {
         name: "audit.topic",
         set: |config, text| set(&mut config.audit_topic, topic(text)),
+    },
+    Setting {
+        name: "telemetry.otlp_endpoint",
+        set: |config, text| {
+            set(
+                &mut config.telemetry.otlp_endpoint,
+                telemetry::endpoint(text),
+            )
+        },
+    },
+    Setting {
+        name: "telemetry.sample_ratio",
+        set: |config, text| set(&mut config.telemetry.sample_ratio, telemetry::ratio(text)),
     },
     Setting {
         name: "log.format",

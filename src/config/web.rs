@@ -43,7 +43,7 @@ fn is_origin(text: &str) -> bool {
 }
 
 /// Whether it is a host name or an address, perhaps with a port.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     let is_of_host = |byte: u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'[' | b']' | b':')
     };

@@ -237,6 +237,12 @@ metrics! {
         "Records of the audit log that its topic does not have: they came faster than they were \
             written, or it took none. The log has them.";
 
+    TracesSent: Counter "taffrail_traces_sent" Numbers,
+        "Calls that were traced, and appends of streams, that the collector has taken \
+            (telemetry.otlp_endpoint).";
+    TracesLost: Counter "taffrail_traces_lost" Numbers,
+        "Those that it has not taken, or that came faster than they were sent.";
+
     CertificateEnd: Gauge "taffrail_certificate_expiry_timestamp" Seconds,
         "When the first certificate of the port for calls is not valid any more, in seconds \
             since 1970; without a value where it speaks no TLS.";

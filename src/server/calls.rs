@@ -18,9 +18,11 @@ use tower::Service;
 
 use super::{
     answers::Answers,
+    auth::is_of_health,
     intake::{self, Intake},
     peer, status,
     tally::{AnswersByCode, Counted, LoggedCall, Tallies},
+    traces::Traces,
 };
 use crate::{
     codec::{ENCODINGS, Encoding},
@@ -35,6 +37,8 @@ pub(super) struct Calls<S> {
     tallies: Tallies,
     /// The clock for the durations of calls in the log; `None` if calls are not logged.
     clock: Option<Arc<dyn Clock>>,
+    /// None where no calls are traced.
+    traces: Option<Traces>,
 }
 
 /// Resolves when the deadline of a call has passed.
@@ -47,7 +51,13 @@ impl<S> Calls<S> {
             intake,
             tallies,
             clock: None,
+            traces: None,
         }
+    }
+
+    /// Traces calls, if that is asked for.
+    pub(super) fn traced(self, traces: Option<Traces>) -> Self {
+        Self { traces, ..self }
     }
 
     /// Logs calls with their durations, if the level is `debug`.
@@ -90,6 +100,13 @@ where
             let address = peer::address(request.extensions());
             counted.logged = Some(LoggedCall::begin(&path, address, Arc::clone(clock)));
         }
+        if let Some(traces) = &self.traces
+            && !is_of_health(&path)
+        {
+            let tracing = traces.begin(request.headers(), &path);
+            counted.traced = tracing.open();
+            request.extensions_mut().insert(tracing);
+        }
         let answers = Arc::clone(&self.tallies.answers);
         let deadline = timeout(request.headers()).map(|timeout| Box::pin(sleep(timeout)));
         let request = self.intake.meter(request);
@@ -103,9 +120,7 @@ where
             let Some(mut deadline) = deadline else {
                 let mut response = explain(answer.await?, &path);
                 count(&answers, &response);
-                if let Some(logged) = &mut counted.logged {
-                    logged.answered(code_of(&response));
-                }
+                counted.answered(code_of(&response));
                 compress(&mut response, compression);
                 if let Some(answers) = response.extensions().get::<Answers>() {
                     answers.belong_to(counted, None);
@@ -118,9 +133,7 @@ where
                 None => status::deadline_exceeded().into_http(),
             };
             count(&answers, &response);
-            if let Some(logged) = &mut counted.logged {
-                logged.answered(code_of(&response));
-            }
+            counted.answered(code_of(&response));
             compress(&mut response, compression);
             if let Some(answers) = response.extensions().get::<Answers>() {
                 answers.belong_to(counted, Some(deadline));

@@ -6,10 +6,10 @@
 //! calls and what is allowed; `quotas/`, how much of it; `log/`, `entities/`, `groups/`,
 //! `topics.rs`, `tokens.rs`, `broker.rs` and `administration.rs`, the services; `answers.rs` and
 //! `reads.rs`, how records go out and which reads give way; `health.rs` and `reflection.rs`, the
-//! services that gRPC tools expect; `status.rs`, errors; `turns.rs`, queues for work that keeps a
-//! thread; `connections.rs`, which connections are served; `certificates.rs`, the certificates for
-//! TLS; `admin.rs`, the socket for administrators; `http2/`, one connection; `http/`, metrics,
-//! health and calls without gRPC.
+//! services that gRPC tools expect; `status.rs`, errors; `traces/`, traces of calls; `turns.rs`,
+//! queues for work that keeps a thread; `connections.rs`, which connections are served;
+//! `certificates.rs`, the certificates for TLS; `admin.rs`, the socket for administrators;
+//! `http2/`, one connection; `http/`, metrics, health and calls without gRPC.
 
 mod admin;
 mod administration;
@@ -47,6 +47,7 @@ mod tally;
 mod tests;
 mod tokens;
 mod topics;
+pub(crate) mod traces;
 mod turns;
 mod unpacking;
 
@@ -80,6 +81,7 @@ pub(crate) use self::{
     http::Http,
     limits::{ADMIN_CONNECTIONS, HttpApi, Measured, Options, most_connections, waiting_threads},
     quotas::{Limits, Quota, Rule, Rules},
+    traces::Share,
 };
 use self::{
     administration::AdminService,
@@ -101,10 +103,11 @@ use self::{
     tally::Tallies,
     tokens::TokensService,
     topics::TopicsService,
+    traces::Traces,
 };
 use crate::{
     broker::Broker,
-    budget::Name,
+    budget::{Held, Name},
     proto::{
         admin_server::AdminServer, broker_server::BrokerServer, entities_server::EntitiesServer,
         groups_server::GroupsServer, health::health_server::HealthServer, log_server::LogServer,
@@ -124,6 +127,7 @@ pub(crate) struct Server {
     http: Option<Http>,
     certificates: Option<Certificates>,
     trial: Option<Trial>,
+    traces: Option<Traces>,
 }
 
 impl Server {
@@ -136,7 +140,13 @@ impl Server {
             http: None,
             certificates: None,
             trial: None,
+            traces: None,
         }
+    }
+
+    /// Traces calls, if that is asked for.
+    pub(crate) fn traced(self, traces: Option<Traces>) -> Self {
+        Self { traces, ..self }
     }
 
     /// Serves administrators on this socket too. Its name is removed when the server is told to
@@ -206,8 +216,8 @@ impl Server {
         let authority = Authority::new(Arc::clone(&self.auth), Arc::clone(&self.broker));
         let routes = self.routes(health, &reads, Arc::clone(&notices), &stopping, &tallies);
         let services = Identify::new(routes.prepare(), Arc::new(authority), Arc::clone(&notices));
-        let service = Calls::new(services.clone(), intake.clone(), tallies.clone());
-        let service = service.logged(self.broker.system_clock());
+        let service = self.calls(services.clone(), intake.clone(), tallies.clone());
+        let _counted = self.count_traces();
         let peers = Peers::new(
             self.broker.budget(),
             Some(&self.broker),
@@ -281,6 +291,19 @@ impl Server {
         timeout(AUDIT_DRAIN, writing.join_next()).await.ok();
     }
 
+    /// Counts the memory of traces until the returned value is dropped.
+    fn count_traces(&self) -> Option<Held> {
+        let traces = self.traces.as_ref()?;
+        Some(traces.count(self.broker.budget()))
+    }
+
+    /// What is the same for every call.
+    fn calls<S>(&self, services: S, intake: Intake, tallies: Tallies) -> Calls<S> {
+        let calls = Calls::new(services, intake, tallies);
+        let calls = calls.logged(self.broker.system_clock());
+        calls.traced(self.traces.clone())
+    }
+
     /// Writes the audit log to its topic, if it has one, until the returned value is dropped.
     fn write_audit_log(&self) -> JoinSet<()> {
         let mut writing = JoinSet::new();
@@ -300,6 +323,7 @@ impl Server {
                 max_connections: self.max_connections(),
                 measured: self.options.measured,
                 auth: Arc::clone(&self.auth),
+                traces: self.traces.clone(),
                 http_calls: self.options.http_api.calls,
                 tls: self.certificates.as_ref().map(Certificates::acceptor),
             };

@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tracing::debug;
 
+use super::traces::OpenCall;
 use crate::{env::Clock, metrics::Counter};
 
 #[derive(Debug, Default)]
@@ -28,6 +29,20 @@ pub(super) struct Counted {
     tally: Arc<Tally>,
     /// Of a call, what to log at its end; `None` if calls are not logged.
     pub(super) logged: Option<Box<LoggedCall>>,
+    /// Of a call: its span, if it is traced.
+    pub(super) traced: Option<OpenCall>,
+}
+
+impl Counted {
+    /// Of a call: it is answered with this; of a stream, it begins with it.
+    pub(super) fn answered(&mut self, code: Code) {
+        if let Some(logged) = &mut self.logged {
+            logged.code = Some(code);
+        }
+        if let Some(traced) = &mut self.traced {
+            traced.answered(code);
+        }
+    }
 }
 
 /// A call that is logged at its end, with its status and its duration.
@@ -81,6 +96,11 @@ const CODES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
+/// The name of a code, as gRPC has it.
+pub(super) fn name_of(code: Code) -> Option<&'static str> {
+    CODES.get(code as usize).copied()
+}
+
 impl AnswersByCode {
     /// Counts a call with this code.
     pub(super) fn count(&self, code: Code) {
@@ -130,6 +150,7 @@ impl Tally {
         Counted {
             tally: Arc::clone(self),
             logged: None,
+            traced: None,
         }
     }
 
@@ -152,11 +173,6 @@ impl LoggedCall {
             code: None,
         })
     }
-
-    /// Notes the status of the response; for a stream, the one that it begins with.
-    pub(super) fn answered(&mut self, code: Code) {
-        self.code = Some(code);
-    }
 }
 
 impl fmt::Debug for LoggedCall {
@@ -174,7 +190,7 @@ impl Drop for LoggedCall {
             started,
             code,
         } = self;
-        let code = code.and_then(|code| CODES.get(code as usize)).copied();
+        let code = code.and_then(name_of);
         let took = clock.elapsed().saturating_sub(*started);
         let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let code = code.unwrap_or("none: it was given up before it was answered");

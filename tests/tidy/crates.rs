@@ -22,7 +22,7 @@ const ASYNCHRONOUS: Home = In(&["broker/", "server/", "client/", "testing/", "tl
 /// The layers that speak gRPC; `testing` connects a client to a broker without a port.
 const GRPC: Home = In(&["proto/", "server/", "client/", "testing/"]);
 
-const HOMES: [(&str, Home); 48] = [
+const HOMES: [(&str, Home); 51] = [
     ("arc-swap", In(&["storage/log/"])),
     ("base64", In(&["cli/", "server/http/v1/"])),
     ("bytes", Anywhere),
@@ -45,6 +45,9 @@ const HOMES: [(&str, Home); 48] = [
     ("libc", In(&["env/heap.rs"])),
     ("lz4_flex", In(&["codec/"])),
     ("memmap2", In(&["env/mmap.rs"])),
+    ("opentelemetry", In(&["cli/otlp.rs"])),
+    ("opentelemetry-otlp", In(&["cli/otlp.rs"])),
+    ("opentelemetry_sdk", In(&["cli/otlp.rs"])),
     ("prometheus-client", In(&["metrics/"])),
     // The client encodes records into the batch they are sent in.
     ("prost", In(&["proto/", "client/"])),
@@ -85,7 +88,11 @@ const HOMES: [(&str, Home); 48] = [
     ("tonic", GRPC),
     ("tonic-prost", In(&["proto/"])),
     ("tonic-reflection", In(&["server/"])),
-    ("tonic-types", In(&["server/", "client/", "proto/"])),
+    // opentelemetry-otlp has a module of this name.
+    (
+        "tonic-types",
+        In(&["server/", "client/", "proto/", "cli/otlp.rs"]),
+    ),
     ("tower", In(&["server/", "client/", "testing/"])),
     ("x509-cert", In(&["tls/certificate.rs"])),
     ("zstd", In(&["codec/"])),

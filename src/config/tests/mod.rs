@@ -51,6 +51,8 @@ fn every_documented_value_is_read_and_not_just_accepted() {
             "tls.certificate" | "tls.key" | "tls.client_ca" => "a.pem",
             "tls.client_required" => "false",
             "audit.topic" => "audit",
+            "telemetry.otlp_endpoint" => "http://localhost:4317",
+            "telemetry.sample_ratio" => "0.5",
             "jwt.keys" => "keys.json",
             "jwt.algorithms" => "ES256",
             "jwt.issuer" | "jwt.audience" | "jwt.claim" | "jwt.roles_claim" => "other",

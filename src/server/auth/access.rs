@@ -14,10 +14,11 @@ use super::{
     identify::Entrance,
 };
 use crate::{
-    broker::{Broker, Error, Producer, TopicFilter},
+    broker::{Append, Broker, Error, Load, Producer, TopicFilter, Watch},
     server::{
         quotas::Meter,
         status::{self, shortened},
+        traces::Tracing,
     },
     types::TopicName,
 };
@@ -43,6 +44,8 @@ struct Call {
     /// caller.
     metered: Mutex<(u64, Option<Arc<Meter>>)>,
     asked: Mutex<Asked>,
+    /// None where no calls are traced.
+    tracing: Option<Tracing>,
 }
 
 /// What is remembered of a request after it was permitted.
@@ -91,6 +94,7 @@ impl Access {
         caller: Caller,
         (entrance, address): (Entrance, Arc<str>),
         length: Length,
+        tracing: Option<Tracing>,
     ) -> Self {
         let grants = authority.grants();
         let rights = rights(authority, &grants, &caller, entrance);
@@ -106,6 +110,7 @@ impl Access {
                 needs: (length == Length::Appends).then(|| vec![asks::appends()]),
                 act: None,
             }),
+            tracing,
         }))
     }
 
@@ -115,6 +120,7 @@ impl Access {
     /// call began.
     pub(crate) fn permit(&self, request: &impl Asks) -> Result<(), Status> {
         self.authority().still_knows(&self.0.caller)?;
+        self.trace(request);
         let rights = self.rights();
         let is_all = matches!(rights, Rights::Everything);
         let kept = self.authority().auth.trail.topic();
@@ -133,6 +139,39 @@ impl Access {
             self.note(&Came::Begun);
         }
         Ok(())
+    }
+
+    /// Has the trace of the call say what it is about, if it has one.
+    fn trace(&self, request: &impl Asks) {
+        let Some(tracing) = self.0.tracing.as_ref().filter(|one| one.is_traced()) else {
+            return;
+        };
+        if self.0.length == Length::Appends {
+            return;
+        }
+        let (mut topic, mut group) = (None, None);
+        let needs = request.asks();
+        for need in &needs {
+            match &need.resource {
+                Resource::Topic(name) if topic.is_none() => topic = Some(&**name),
+                Resource::Group(name) if group.is_none() => group = Some(&**name),
+                _ => {}
+            }
+        }
+        tracing.is_about(topic, group);
+    }
+
+    /// Follows an append of this call, if it is traced.
+    pub(in crate::server) fn follow(&self, append: &Append, load: Load) -> Option<Watch> {
+        let tracing = self.0.tracing.as_ref()?;
+        let appended = (load.bytes as u64, load.records as u64);
+        match self.0.length {
+            Length::Appends => {
+                let batch = append.batches.first();
+                tracing.append_of_stream(batch.map(|batch| &*batch.topic), appended)
+            }
+            Length::Short | Length::Stream => tracing.append(appended),
+        }
     }
 
     /// Refuses appends of a producer whose name is not granted to the caller. Nothing is looked up

@@ -26,6 +26,7 @@ use crate::server::{
     peer::Peer,
     quotas::StreamPlace,
     status,
+    traces::Tracing,
 };
 
 /// The way by which a connection reaches the broker.
@@ -149,7 +150,7 @@ impl From<Unauthenticated> for Status {
 /// Whether the call asks for the broker's health. Everybody may, even with a bad token: a
 /// supervisor must not stop the broker because its token has expired. Only `Watch`, which stays
 /// open, counts for quotas.
-fn is_of_health(path: &str) -> bool {
+pub(in crate::server) fn is_of_health(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.Health/")
 }
 
@@ -186,7 +187,12 @@ impl<S> Identify<S> {
         let entrance = peer.map_or_else(Entrance::default, |peer| peer.entrance);
         let address = peer.map_or_else(Arc::default, Peer::address);
         let length = Length::of(request.uri().path());
-        Access::new(&self.authority, caller, (entrance, address), length)
+        let tracing = request.extensions().get::<Tracing>();
+        if let Some(tracing) = tracing {
+            tracing.called_by(caller.principal.as_str());
+        }
+        let at = (entrance, address);
+        Access::new(&self.authority, caller, at, length, tracing.cloned())
     }
 
     /// Refuses an append to a topic by its headers alone, before its body is received, if the caller
@@ -200,7 +206,7 @@ impl<S> Identify<S> {
         let caller = self.caller(headers, peer.entrance, Some(peer));
         let caller = caller.inspect_err(|_| self.notices.happened(Notice::Unauthenticated))?;
         let at = (peer.entrance, peer.address());
-        let access = Access::new(&self.authority, caller, at, Length::Short);
+        let access = Access::new(&self.authority, caller, at, Length::Short, None);
         access.permit(&AppendTo(topic))?;
         access.expect_append(peer.slot())
     }

@@ -46,7 +46,7 @@ pub(super) use self::{
     access::{Access, access, permit},
     authority::{Authority, Verified},
     cut::Cut,
-    identify::{Entrance, Identify},
+    identify::{Entrance, Identify, is_of_health},
     usage::{ConnectionSlot, Pace},
 };
 pub(crate) use self::{

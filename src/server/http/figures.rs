@@ -16,6 +16,7 @@ use crate::{
         quotas::{Quota, Quotas},
         reads::Reads,
         tally::{Tallies, Tally},
+        traces::Traces,
     },
     tls::Acceptor,
     types::limits::{MAX_PARTITIONS, MAX_PRODUCERS},
@@ -36,6 +37,8 @@ pub(in crate::server) struct Sources {
     pub(in crate::server) max_connections: usize,
     pub(in crate::server) measured: Measured,
     pub(in crate::server) auth: Arc<Auth>,
+    /// None where no calls are traced.
+    pub(in crate::server) traces: Option<Traces>,
     /// The limit of calls over HTTP at a time.
     pub(in crate::server) http_calls: usize,
     /// The TLS of the port for calls, if it speaks TLS.
@@ -77,6 +80,10 @@ pub(super) fn page(sources: &Sources, http: &Tally) -> Page {
     quotas(&mut page, sources.auth.quotas());
     page.set(Metric::AuditRecords, sources.auth.trail().written.get());
     page.set(Metric::AuditLost, sources.auth.trail().lost.get());
+    let traces = sources.traces.as_ref();
+    let [sent, lost] = traces.map_or([0, 0], Traces::counts);
+    page.set(Metric::TracesSent, sent);
+    page.set(Metric::TracesLost, lost);
     broker(&mut page, &sources.broker);
     topics(&mut page, sources);
     groups(&mut page, sources);

@@ -95,7 +95,7 @@ pub(in crate::server) async fn take(
         .await
         .map_err(|exceeded| Refused::OverQuota(Box::new(exceeded)))?;
     // Decoded only now that it was admitted: small batches and records take many times their size.
-    let admission = broker.admit(flow, load).await?;
+    let mut admission = broker.admit(flow, load).await?;
     let group_offsets = request.group_offsets.iter().map(group_offsets);
     let group_offsets = group_offsets.collect::<Result<_, _>>()?;
     let append = Append {
@@ -114,6 +114,9 @@ pub(in crate::server) async fn take(
         .permit(&append)
         .and_then(|()| access.permit_producer(broker, append.producer))
         .map_err(|denied| Refused::Denied(Box::new(denied)))?;
+    if let Some(watch) = access.follow(&append, load) {
+        admission.watched_by(watch);
+    }
     let stored = store(broker, append, admission).await;
     Ok(stored.map_err(|error| access.shown(error))?)
 }

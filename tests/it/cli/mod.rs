@@ -34,6 +34,7 @@ mod serve;
 mod stopped;
 mod tls;
 mod topic;
+mod traces;
 mod typed;
 
 use std::{

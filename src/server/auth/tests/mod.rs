@@ -33,7 +33,7 @@ fn access_of(auth: Auth, principal: Principal, address: &str) -> Access {
     };
     let at = (Entrance::from(address), address.into());
     let caller = Caller::unproven(principal);
-    Access::new(&Arc::new(authority), caller, at, Length::Short)
+    Access::new(&Arc::new(authority), caller, at, Length::Short, None)
 }
 
 /// The access of everybody if there are no grants.
