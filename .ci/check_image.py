@@ -1,9 +1,12 @@
 """The files of the image, laid out as the Dockerfile says, run as an engine would run them: as a user without rights, on
 a root file system that cannot be written to but below /data. The health check is the Dockerfile's own.
 
-Usage: check_image.py BINARY, as root; anybody else is told that it is skipped.
+Usage: check_image.py BINARY [--release], as root; anybody else is told that it is skipped. With --release, how large it is
+is checked, too.
 """
 
+import argparse
+import gzip
 import json
 import os
 import pathlib
@@ -11,7 +14,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 
@@ -21,6 +23,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # The user `nonroot` of the distroless images.
 USER = 65532
 START_SECONDS = 30
+# As a registry has it, with 30 MB for the whole: the rest is for the base image.
+MOST_COMPRESSED_BYTES = 15_000_000
 
 
 class Dockerfile:
@@ -58,6 +62,7 @@ def lay_out(image, binary, root):
         if source.endswith("/taffrail"):
             place.parent.mkdir(parents=True)
             shutil.copy(binary, place)
+            subprocess.run(["strip", place], check=True)
         else:
             place.mkdir(parents=True)
         if is_the_users:
@@ -71,7 +76,11 @@ def lay_out(image, binary, root):
 
 
 def main():
-    binary = pathlib.Path(sys.argv[1]).resolve()
+    flags = argparse.ArgumentParser()
+    flags.add_argument("binary", type=pathlib.Path)
+    flags.add_argument("--release", action="store_true")
+    flags = flags.parse_args()
+    binary = flags.binary.resolve()
     if os.geteuid() != 0:
         say("SKIPPED: the image: only root can change the root directory")
         return
@@ -80,7 +89,16 @@ def main():
         root = pathlib.Path(scratch) / "root"
         root.mkdir()
         lay_out(image, binary, root)
+        if flags.release:
+            check_size(root / image.entrypoint[0].lstrip("/"))
         run(image, root)
+
+
+def check_size(binary):
+    content = binary.read_bytes()
+    compressed = len(gzip.compress(content))
+    say(f"the binary has {len(content) / 1e6:.1f} MB, {compressed / 1e6:.1f} MB compressed")
+    check(compressed <= MOST_COMPRESSED_BYTES, "the image is larger than it is to be")
 
 
 def run(image, root):
