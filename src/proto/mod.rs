@@ -28,7 +28,7 @@ pub mod wire;
 pub(crate) use descriptors::files;
 pub(crate) use known_fields::request_of;
 pub use known_fields::{Fields, Received};
-pub use received::{MalformedBatch, ReceivedBatch};
+pub use received::{CountedRecords, MalformedBatch, ReceivedBatch};
 pub use refused::{refused, status_of_refused};
 
 tonic::include_proto!("taffrail.v1");

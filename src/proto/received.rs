@@ -1,5 +1,7 @@
 //! A received `AppendBatch`, whose records are located but not decoded.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 
 use super::wire::{RECORD_TAG, RECORDS_FIELD};
@@ -19,6 +21,16 @@ pub struct ReceivedBatch {
     /// slice of the message if the records are adjacent, as every encoder writes them, or else a
     /// copy. The records themselves are unchecked.
     pub records: Bytes,
+}
+
+/// The records of an encoded `AppendBatch`, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CountedRecords {
+    /// How many there are. If the batch cannot be decoded, how many there are before the error.
+    pub count: usize,
+    /// Where the first of them lie that are adjacent, so that nobody has to go through them again
+    /// to know where they end.
+    run: Range<usize>,
 }
 
 /// Why bytes are not an `AppendBatch`.
@@ -55,12 +67,27 @@ impl ReceivedBatch {
     ///
     /// The first thing that is wrong.
     pub fn decode(encoded: &Bytes) -> Result<Self, MalformedBatch> {
+        Self::decode_counted(encoded, &CountedRecords::default())
+    }
+
+    /// The same, when its records have been counted.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub fn decode_counted(
+        encoded: &Bytes,
+        counted: &CountedRecords,
+    ) -> Result<Self, MalformedBatch> {
         let mut batch = Self::default();
         let mut runs = Runs::default();
         let mut fields = Fields { encoded, at: 0 };
         while fields.at < encoded.len() {
             if encoded[fields.at] == RECORD_TAG {
                 let start = fields.at;
+                if start == counted.run.start {
+                    fields.at = counted.run.end.max(start);
+                }
                 fields.skip_records()?;
                 runs.push(encoded.slice(start..fields.at));
                 continue;
@@ -95,24 +122,29 @@ impl ReceivedBatch {
         Ok(batch)
     }
 
-    /// The number of records in an encoded `AppendBatch`; if it cannot be decoded, the number
-    /// before the error. Stops counting soon after `most`.
+    /// Counts the records of an encoded `AppendBatch`. Stops soon after `most`.
     #[must_use]
-    pub fn count_records(encoded: &[u8], most: usize) -> usize {
+    pub fn count_records(encoded: &[u8], most: usize) -> CountedRecords {
         let mut fields = Fields { encoded, at: 0 };
-        let mut records = 0;
-        while fields.at < encoded.len() && records <= most {
+        let mut counted = CountedRecords::default();
+        while fields.at < encoded.len() && counted.count <= most {
+            let (start, has_plain_tag) = (fields.at, encoded[fields.at] == RECORD_TAG);
             let is_record = match fields.tag() {
                 Ok((field, LENGTH_DELIMITED)) => fields.bytes().map(|_| field == RECORDS_FIELD),
                 Ok((_, VARINT)) => fields.varint().map(|_| false),
-                _ => return records,
+                _ => return counted,
             };
             let Ok(is_record) = is_record else {
-                return records;
+                return counted;
             };
-            records += usize::from(is_record);
+            counted.count += usize::from(is_record);
+            if has_plain_tag && counted.run.is_empty() {
+                counted.run = start..fields.at;
+            } else if has_plain_tag && counted.run.end == start {
+                counted.run.end = fields.at;
+            }
         }
-        records
+        counted
     }
 }
 

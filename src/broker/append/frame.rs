@@ -1,7 +1,5 @@
 //! Builds a frame from records: the client's bytes, with the broker's fields behind each record.
 
-use bytes::{BufMut, BytesMut};
-
 use super::{CheckedBatch, Planned};
 use crate::{
     storage::format::frame::{self, Batch, Draft, Frame},
@@ -65,37 +63,27 @@ pub(super) fn build(batch: &CheckedBatch, run: &[Planned], assigned: &Assigned<'
     } = *assigned;
     let bytes: usize = run.iter().map(|record| record.encoded.len as usize).sum();
     let mut draft = Draft::with_capacity(bytes + run.len() * (6 + MOST_ADDED_BYTES));
-    let out = draft.records();
+    let mut timestamp = Short::new();
+    timestamp.put(&[TIMESTAMP_TAG]);
+    timestamp.put_varint(append_time_ms.cast_unsigned());
     let mut latest_timestamp_ms = i64::MIN;
     let mut offset = base;
     for (record, version) in run.iter().zip(assigned.versions) {
-        let timestamp = record
-            .timestamp_ms
-            .map_or_else(|| timestamp_len(append_time_ms), |_| 0);
-        let version_bytes = if *version == Version::NONE {
-            0
-        } else {
-            VERSION_BYTES
-        };
-        out.put_u8(ELEMENT_TAG);
-        put_varint(
-            out,
-            (record.encoded.len as usize + OFFSET_AND_TIME_BYTES + version_bytes + timestamp)
-                as u64,
-        );
-        out.put_slice(record.encoded.in_bytes(&batch.records));
+        let mut added = Short::new();
         if record.timestamp_ms.is_none() {
-            out.put_u8(TIMESTAMP_TAG);
-            put_varint(out, append_time_ms.cast_unsigned());
+            added.put(timestamp.bytes());
         }
-        out.put_u8(OFFSET_TAG);
-        out.put_u64_le(offset.0);
+        added.put_fixed(OFFSET_TAG, offset.0);
         if *version != Version::NONE {
-            out.put_u8(VERSION_TAG);
-            out.put_u64_le(version.0);
+            added.put_fixed(VERSION_TAG, version.0);
         }
-        out.put_u8(APPEND_TIME_TAG);
-        out.put_i64_le(append_time_ms);
+        added.put_fixed(APPEND_TIME_TAG, append_time_ms.cast_unsigned());
+        let mut head = Short::new();
+        head.put(&[ELEMENT_TAG]);
+        head.put_varint(u64::from(record.encoded.len) + added.bytes().len() as u64);
+        draft.put(head.bytes());
+        draft.put(record.encoded.in_bytes(&batch.records));
+        draft.put(added.bytes());
         latest_timestamp_ms =
             latest_timestamp_ms.max(record.timestamp_ms.unwrap_or(append_time_ms));
         offset = offset.plus(1);
@@ -115,15 +103,41 @@ pub(super) fn build(batch: &CheckedBatch, run: &[Planned], assigned: &Assigned<'
     draft.seal(header)
 }
 
-fn timestamp_len(timestamp_ms: i64) -> usize {
-    let bits = 64 - (timestamp_ms.cast_unsigned() | 1).leading_zeros() as usize;
-    1 + bits.div_ceil(7)
+/// A few bytes, put together where they cost nothing, to be copied at once.
+struct Short {
+    bytes: [u8; MOST_ADDED_BYTES],
+    len: usize,
 }
 
-fn put_varint(out: &mut BytesMut, mut value: u64) {
-    while value >= 0x80 {
-        out.put_u8((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
+impl Short {
+    fn new() -> Self {
+        Self {
+            bytes: [0; MOST_ADDED_BYTES],
+            len: 0,
+        }
     }
-    out.put_u8(value as u8);
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    /// A tag, and eight bytes behind it.
+    fn put_fixed(&mut self, tag: u8, value: u64) {
+        let mut field = [tag; 9];
+        field[1..].copy_from_slice(&value.to_le_bytes());
+        self.put(&field);
+    }
+
+    fn put_varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.put(&[value.to_le_bytes()[0] | 0x80]);
+            value >>= 7;
+        }
+        self.put(&[value.to_le_bytes()[0]]);
+    }
 }

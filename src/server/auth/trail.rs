@@ -20,7 +20,7 @@ use crate::{
     broker::{Append, Broker, Error, Flow, Load},
     metrics::Counter,
     proto::{
-        Record,
+        CountedRecords, Record,
         wire::{self, AppendBatch},
     },
     server::log::append,
@@ -260,7 +260,7 @@ async fn append_all(
     };
     let admission = broker.admit(&Flow::default(), load).await?;
     let append = Append {
-        batches: vec![append::batch(&batch)?],
+        batches: vec![append::batch(&batch, &CountedRecords::default())?],
         conditions: Vec::new(),
         producer: None,
         holder: None,

@@ -15,8 +15,8 @@ use crate::{
         Pending, Producer, ProducerHolder,
     },
     proto::{
-        self, AppendResponse, AppendedBatch, AppendedRange, GroupOffsets, Received, ReceivedBatch,
-        append_stream_response::Outcome, codec, wire::AppendRequest,
+        self, AppendResponse, AppendedBatch, AppendedRange, CountedRecords, GroupOffsets, Received,
+        ReceivedBatch, append_stream_response::Outcome, codec, wire::AppendRequest,
     },
     server::{auth::Access, blocking::elsewhere, groups, status},
     types::{PartitionId, ProducerId, limits::MAX_RECORDS_PER_APPEND},
@@ -79,6 +79,7 @@ pub(in crate::server) async fn take(
     request: AppendRequest,
 ) -> Result<Pending<Appended>, Refused> {
     let batches = &request.batches;
+    let counted = count_records(batches);
     let load = Load {
         bytes: batches.iter().map(Bytes::len).sum::<usize>()
             + conditions::bytes(&request.conditions)
@@ -88,7 +89,7 @@ pub(in crate::server) async fn take(
                 .map(decoded_bytes)
                 .sum::<usize>(),
         batches: batches.len(),
-        records: records(batches),
+        records: counted.iter().map(|counted| counted.count).sum(),
     };
     access
         .append(load.bytes)
@@ -102,7 +103,8 @@ pub(in crate::server) async fn take(
         batches: request
             .batches
             .iter()
-            .map(batch)
+            .zip(&counted)
+            .map(|(encoded, counted)| batch(encoded, counted))
             .collect::<Result<_, _>>()?,
         conditions: conditions(request.conditions)?,
         producer: request.producer.map(producer),
@@ -148,14 +150,15 @@ pub(in crate::server) async fn answer(
     appended.map(response)
 }
 
-/// The number of records in these batches. Counting stops soon after the limit.
-fn records(batches: &[Bytes]) -> usize {
-    let mut records = 0;
+/// Counts the records of these batches. Counting stops soon after the limit.
+fn count_records(batches: &[Bytes]) -> Vec<CountedRecords> {
+    let (mut counted, mut left) = (Vec::with_capacity(batches.len()), MAX_RECORDS_PER_APPEND);
     for batch in batches {
-        let left = MAX_RECORDS_PER_APPEND.saturating_sub(records);
-        records += ReceivedBatch::count_records(batch, left);
+        let records = ReceivedBatch::count_records(batch, left);
+        left = left.saturating_sub(records.count);
+        counted.push(records);
     }
-    records
+    counted
 }
 
 /// The memory of a group's offsets once they are decoded.
@@ -192,9 +195,14 @@ fn producer(producer: proto::Producer) -> Producer {
     }
 }
 
-pub(in crate::server) fn batch(encoded: &Bytes) -> Result<AppendBatch, Error> {
-    let batch = ReceivedBatch::decode(encoded).map_err(|error| Error::MalformedRequest {
-        reason: error.to_string(),
+pub(in crate::server) fn batch(
+    encoded: &Bytes,
+    counted: &CountedRecords,
+) -> Result<AppendBatch, Error> {
+    let batch = ReceivedBatch::decode_counted(encoded, counted).map_err(|error| {
+        Error::MalformedRequest {
+            reason: error.to_string(),
+        }
     })?;
     let ReceivedBatch {
         topic,

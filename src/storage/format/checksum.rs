@@ -18,6 +18,11 @@ impl RunningCrc32 {
         self.0.update(bytes);
     }
 
+    /// Adds bytes that were summed by themselves.
+    pub(crate) fn update_summed(&mut self, behind: &Self) {
+        self.0.combine(&behind.0);
+    }
+
     /// The checksum of all bytes so far.
     pub(crate) fn value(&self) -> u32 {
         self.0.clone().finalize()

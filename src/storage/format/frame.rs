@@ -25,6 +25,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{
+    checksum::RunningCrc32,
     crc32,
     entry::{BLOCK_BYTES, LEAD_BYTES},
     fields::Fields,
@@ -97,15 +98,21 @@ impl Header {
     }
 
     /// Writes the header to the front of a frame, with its length and checksum.
-    fn complete(&self, frame: &mut [u8]) {
+    /// `records` is the checksum of the records, if they have been summed.
+    fn complete(&self, frame: &mut [u8], records: Option<&RunningCrc32>) {
         let length =
             u32::try_from(frame.len()).expect("a request's records are bounded far below 4 GiB");
-        let (head, records) = frame
+        let (head, rest) = frame
             .split_first_chunk_mut()
             .expect("room for the header was left");
         self.encode(length, head);
-        let checksum = crc32(&[&head[8..], records]);
-        head[4..8].copy_from_slice(&checksum.to_le_bytes());
+        let mut sum = RunningCrc32::default();
+        sum.update(&head[8..]);
+        match records {
+            Some(records) => sum.update_summed(records),
+            None => sum.update(rest),
+        }
+        head[4..8].copy_from_slice(&sum.value().to_le_bytes());
     }
 
     /// Reads the header's fields, and in front of them the frame's length, without checking the
@@ -223,7 +230,13 @@ pub(crate) struct Draft {
     memory: BytesMut,
     /// Where the frame begins in it.
     lead: usize,
+    /// The checksum of the first records, up to `summed` in the memory.
+    sum: RunningCrc32,
+    summed: usize,
 }
+
+/// Records are summed while the processor's cache still has them: when so many bytes have come.
+const SUM_BYTES: usize = 8 << 10;
 
 /// A frame of at least this many bytes gets the memory of an entry. Smaller in tests, whose frames
 /// are small.
@@ -245,18 +258,48 @@ impl Draft {
             memory.advance(unaligned);
         }
         memory.put_bytes(0, lead + HEADER_BYTES);
-        Self { memory, lead }
+        Self {
+            summed: memory.len(),
+            memory,
+            lead,
+            sum: RunningCrc32::default(),
+        }
     }
 
-    /// The records so far, behind all else. There must not come more than there is room for.
-    pub(crate) fn records(&mut self) -> &mut BytesMut {
-        &mut self.memory
+    /// Adds a part of a record.
+    #[inline]
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        self.memory.put_slice(bytes);
+        if self.memory.len() - self.summed >= SUM_BYTES {
+            self.sum_up();
+        }
     }
 
-    /// Completes the frame.
+    /// Whether any records have been summed.
+    fn is_summed(&self) -> bool {
+        self.summed > self.lead + HEADER_BYTES
+    }
+
+    fn sum_up(&mut self) {
+        self.sum.update(&self.memory[self.summed..]);
+        self.summed = self.memory.len();
+    }
+
+    /// Completes the frame. There must not have come more than there was room for.
     pub(crate) fn seal(self, header: Header) -> Frame {
-        let Self { mut memory, lead } = self;
-        header.complete(&mut memory[lead..]);
+        let mut draft = self;
+        if draft.is_summed() {
+            draft.sum_up();
+        }
+        let is_summed = draft.is_summed();
+        let Self {
+            mut memory,
+            lead,
+            sum,
+            ..
+        } = draft;
+        // To put two checksums together takes as long as to sum some KiB.
+        header.complete(&mut memory[lead..], is_summed.then_some(&sum));
         let frame = lead..memory.len();
         if lead == 0 {
             return Frame::of(header, memory.freeze());
@@ -276,7 +319,7 @@ impl Frame {
     /// Completes a frame from `bytes`, which have room for the header at the front, then the
     /// records.
     pub(crate) fn seal(header: Header, mut bytes: BytesMut) -> Self {
-        header.complete(&mut bytes);
+        header.complete(&mut bytes, None);
         Self::of(header, bytes.freeze())
     }
 

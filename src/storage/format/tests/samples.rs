@@ -93,7 +93,7 @@ pub(crate) fn frame_of_batch(
         tombstones_since_ms: None,
     };
     let mut draft = Draft::with_capacity(bytes.len());
-    draft.records().extend_from_slice(&bytes);
+    draft.put(&bytes);
     draft.seal(header)
 }
 
