@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use tonic::transport::{Endpoint, Uri};
 
-use super::{Client, Error, Tls, Token, link::Link, socket};
+use super::{Client, Error, Tls, Token, link::Link, secure, socket};
 
 /// The largest window of HTTP/2.
 const MAX_WINDOW_BYTES: u32 = (1 << 31) - 1;
@@ -90,8 +90,8 @@ impl Options {
             Some(path) => socket::connect(&self.endpoint(SOCKET_URL)?, path).await,
             None => {
                 let endpoint = self.endpoint(server)?;
-                if endpoint.uri().scheme_str() == Some(HTTPS) {
-                    return Ok(self.client(self.tls.connect(&endpoint).await?));
+                if let Some(secured) = secured(server) {
+                    return Ok(self.client(self.tls.connect(&secured, &endpoint).await?));
                 }
                 endpoint.connect().await
             }
@@ -138,6 +138,10 @@ impl Options {
                 "{port:?} is no port; those are 1 to 65535"
             )));
         }
+        let endpoint = match secured(server) {
+            Some(server) => secure::endpoint(server),
+            None => endpoint,
+        };
         Ok(endpoint
             .connect_timeout(self.connect_timeout)
             .initial_stream_window_size(self.stream_window_bytes)
@@ -148,6 +152,12 @@ impl Options {
             .keep_alive_while_idle(true)
             .tcp_nodelay(true))
     }
+}
+
+/// The address of a server that is reached with TLS; `None` for any other.
+fn secured(server: &str) -> Option<Uri> {
+    let server: Uri = server.parse().ok()?;
+    (server.scheme_str() == Some(HTTPS)).then_some(server)
 }
 
 /// Whether others can read what is sent to this server.

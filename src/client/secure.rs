@@ -2,6 +2,7 @@
 
 use std::{fmt, io};
 
+use http::uri::Scheme;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -69,16 +70,31 @@ impl Tls {
         })
     }
 
-    /// Connects to a broker, and again whenever the connection is lost.
-    pub(super) async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, Error> {
-        let connector = self.connector(endpoint.uri())?;
-        let connecting = endpoint.connect_with_connector(tower::service_fn(move |server: Uri| {
-            let connector = connector.clone();
+    /// Connects to a broker by its [`endpoint`], and again whenever the connection is lost.
+    pub(super) async fn connect(
+        &self,
+        server: &Uri,
+        endpoint: &Endpoint,
+    ) -> Result<Channel, Error> {
+        let connector = self.connector(server)?;
+        let to = server.clone();
+        let connecting = endpoint.connect_with_connector(tower::service_fn(move |_| {
+            let (connector, server) = (connector.clone(), to.clone());
             async move { open(&connector, &server).await.map(TokioIo::new) }
         }));
         let connected = connecting.await;
-        connected.map_err(|error| Error::connect(&endpoint.uri().to_string(), &error))
+        connected.map_err(|error| Error::connect(&server.to_string(), &error))
     }
+}
+
+/// The endpoint of a server with an `https://` URL, for [`Tls::connect`]. Where tonic's own TLS is
+/// compiled in, be it for another crate, tonic refuses such a URL over any connector but its own. So
+/// it is given the URL without TLS, and calls name the real one.
+pub(super) fn endpoint(server: Uri) -> Endpoint {
+    let mut plain = server.clone().into_parts();
+    plain.scheme = Some(Scheme::HTTP);
+    let plain = Uri::from_parts(plain).expect("only the scheme is another");
+    Endpoint::from(plain).origin(server)
 }
 
 async fn open(
