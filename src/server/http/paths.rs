@@ -34,7 +34,8 @@ impl Http {
         client: &Arc<Client>,
     ) -> Response<Answer> {
         if self.rules.calls > 0 && v1::is_call(request.uri().path()) {
-            return v1::answer(&self.readiness, &self.rules, request, client).await;
+            let rules = (&*self.rules, self.tls.is_some());
+            return v1::answer(&self.readiness, rules, request, client).await;
         }
         self.page_of(&request, client).await.map(Answer::from)
     }

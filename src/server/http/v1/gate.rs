@@ -30,15 +30,16 @@ pub(super) struct Gate {
 }
 
 /// Lets a request in, unless it is from a web page that may not call. `local` is the address at
-/// which it came in.
+/// which it came in, `is_secure` whether with TLS.
 pub(super) fn pass<B>(
     rules: &HttpApi,
     request: &Request<B>,
     local: Option<SocketAddr>,
+    is_secure: bool,
 ) -> Result<Gate, Problem> {
     let headers = request.headers();
     let host = host_of(request);
-    if !is_own(rules, host, local) {
+    if !is_own(rules, &Host::of(host, is_secure), local) {
         return Err(refused_host(host));
     }
     let mut origins = headers.get_all(header::ORIGIN).iter();
@@ -73,7 +74,7 @@ pub(in crate::server::http) fn may_be_named<B>(
     local: Option<SocketAddr>,
     is_secure: bool,
 ) -> bool {
-    let host = Host::of(host_of(request));
+    let host = Host::of(host_of(request), is_secure);
     if is_secure || host.is_listed(rules) || !host.is_dns_name() {
         return true;
     }
@@ -105,12 +106,17 @@ struct Host {
 }
 
 impl Host {
-    fn of(text: &str) -> Self {
-        let whole = text.to_ascii_lowercase();
+    /// Without a port it means the default one of its scheme: browsers leave that out.
+    fn of(text: &str, is_secure: bool) -> Self {
+        let mut whole = text.to_ascii_lowercase();
         let name_bytes = match whole.rsplit_once(':') {
             Some((name, port)) if !port.contains(']') => name.len(),
             _ => whole.len(),
         };
+        if whole[name_bytes..].trim_start_matches(':').is_empty() {
+            whole.truncate(name_bytes);
+            whole.push_str(if is_secure { ":443" } else { ":80" });
+        }
         Self { whole, name_bytes }
     }
 
@@ -118,7 +124,6 @@ impl Host {
         &self.whole[..self.name_bytes]
     }
 
-    /// The port; empty without one.
     fn port(&self) -> &str {
         self.whole[self.name_bytes..].trim_start_matches(':')
     }
@@ -139,8 +144,7 @@ impl Host {
 
 /// Whether a host name is the broker's: the address at which the request came in, `localhost`, or a
 /// name from the configuration.
-fn is_own(rules: &HttpApi, host: &str, local: Option<SocketAddr>) -> bool {
-    let host = Host::of(host);
+fn is_own(rules: &HttpApi, host: &Host, local: Option<SocketAddr>) -> bool {
     if host.is_listed(rules) {
         return true;
     }

@@ -160,14 +160,14 @@ impl Api {
     }
 }
 
-/// Answers a request below `/v1`.
+/// Answers a request below `/v1`, which came in with TLS if that is secure.
 pub(super) async fn answer(
     readiness: &Readiness,
-    rules: &HttpApi,
+    (rules, is_secure): (&HttpApi, bool),
     request: Request<Incoming>,
     client: &Arc<Client>,
 ) -> Response<Answer> {
-    let gate = match gate::pass(rules, &request, client.local) {
+    let gate = match gate::pass(rules, &request, client.local, is_secure) {
         Ok(gate) => gate,
         Err(refused) => return refused.into_response(),
     };

@@ -7,9 +7,20 @@ use hyper::body::Incoming;
 use serde::Serialize;
 
 use super::{
-    super::answer::Answer, Api, UnderWay, call::overloaded, problem::Problem, query::Query, routes,
+    super::answer::Answer,
+    Api, UnderWay,
+    call::overloaded,
+    problem::Problem,
+    query::{Query, malformed},
+    routes,
 };
-use crate::proto::{self, ListTopicsRequest, ListTopicsResponse, wire};
+use crate::{
+    proto::{self, ListTopicsRequest, ListTopicsResponse, wire},
+    types::limits::MAX_TOPICS_PER_PAGE,
+};
+
+/// Most topics of a page.
+const MOST: u32 = MAX_TOPICS_PER_PAGE as u32;
 
 /// How many times larger a page is as JSON than encoded, because of the names of settings and the
 /// punctuation.
@@ -47,6 +58,17 @@ impl<'a> Topic<'a> {
     }
 }
 
+/// How many topics are asked for; 0: as many as go into a page.
+fn page_size(query: &Query) -> Result<u32, Problem> {
+    let Some(max) = query.number::<u64>("max")? else {
+        return Ok(0);
+    };
+    match u32::try_from(max) {
+        Ok(max @ 1..=MOST) => Ok(max),
+        _ => Err(malformed(format!("max is {max}; 1 to {MOST} are allowed"))),
+    }
+}
+
 pub(super) async fn list(
     api: &Api,
     request: &Request<Incoming>,
@@ -56,7 +78,7 @@ pub(super) async fn list(
     let message = ListTopicsRequest {
         prefix: query.one("prefix")?.unwrap_or_default().to_owned(),
         after: query.one("after")?.unwrap_or_default().to_owned(),
-        page_size: query.number("max")?.unwrap_or_default(),
+        page_size: page_size(&query)?,
     };
     let path = "/taffrail.v1.Topics/List";
     let message = [wire::encode(&message)].into();

@@ -1,5 +1,6 @@
 //! Calls over HTTP, as curl and browsers make them, to the real binary.
 
+mod bounds;
 mod grants;
 
 use std::{
@@ -516,6 +517,8 @@ fn a_name_that_is_not_the_brokers_is_refused() {
         "broker.example".to_owned(),
         "Broker.Example:7".to_owned(),
         "other.example:80".to_owned(),
+        // The same: a browser leaves out the port that its scheme has by default.
+        "other.example".to_owned(),
     ];
     for host in ours {
         let answer = world.ask_as("GET /v1/topics", &[&format!("Host: {host}")], b"");
@@ -525,7 +528,8 @@ fn a_name_that_is_not_the_brokers_is_refused() {
         format!("evil.example:{port}"),
         ip.to_owned(),
         format!("127.0.0.1:{port}"),
-        "other.example".to_owned(),
+        "other.example:81".to_owned(),
+        "other.example.org:80".to_owned(),
         String::new(),
     ];
     for host in others {

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+mod gate;
+
 use bytes::Bytes;
 use http::{Method, Request, header::HOST};
 
