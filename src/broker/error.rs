@@ -2,14 +2,17 @@
 
 mod texts;
 
-use texts::{conflict, distance, kind_of_group, version_out_of_range};
+use texts::{conflict, distance, kind_of_group, too_many_producers, version_out_of_range};
 
 use super::{
     BackupRefused, FailedCondition, ImportRefused, Shortage,
     groups::{CommitFenced, GroupOffsetOutOfRange, held, nothing_committed, too_many},
 };
 use crate::{
-    catalog::groups::{Many, MemberId},
+    catalog::{
+        groups::{Many, MemberId},
+        producers::Excess,
+    },
     types::{
         GroupNameError, MalformedRecord, Offset, PartitionId, ProducerId, SettingError, TopicId,
         TopicNameError, Version, limits,
@@ -173,18 +176,16 @@ pub(crate) enum Error {
     },
     #[error("there is no producer that is called {name:?}")]
     NoProducerNamed { name: String },
+    #[error("{}", too_many_producers(*.0))]
+    TooManyProducers(Excess),
     #[error(
-        "there is no room for another producer, or for another partition that one appends to: a connection may hold as \
-         much as it leaves free for others, and none that is in use is forgotten for it; use fewer, or come back later"
-    )]
-    TooManyProducers,
-    #[error(
-        "{} erasures are waiting for their bytes to be removed; try again when some are complete",
+        "{} erasures are waiting for their bytes to be removed, as many as may be; try again when some are complete",
         limits::MAX_ERASURES
     )]
     TooManyErasures,
     #[error(
-        "{} trims of entities are waiting for their bytes to be removed; try again when some are",
+        "{} trims of entities are waiting for their bytes to be removed, as many as may be; try again when some are \
+         complete",
         limits::MAX_KEY_TRIMS
     )]
     TooManyKeyTrims,
@@ -236,10 +237,11 @@ pub(crate) enum Error {
     GroupHasMembers { group: String, members: usize },
     #[error("{}", kind_of_group(group, *is_ephemeral))]
     GroupKind { group: String, is_ephemeral: bool },
-    #[error("{}", too_many(group, *what, *most))]
+    #[error("{}", too_many(group, *what, *count, *most))]
     TooManyForGroups {
         group: String,
         what: Many,
+        count: usize,
         most: usize,
     },
     #[error("{}", nothing_committed(group, topic.as_deref(), *partition))]
@@ -416,7 +418,7 @@ impl Error {
             Self::DamagedRecords { .. } => Kind::DataLoss,
             Self::TooManyPartitions { .. }
             | Self::DeletedPartitionsRemain { .. }
-            | Self::TooManyProducers
+            | Self::TooManyProducers(_)
             | Self::TooManyErasures
             | Self::TooManyKeyTrims
             | Self::TooManyTokens
@@ -532,7 +534,7 @@ impl Error {
             Self::UnknownProducer { .. } | Self::NoProducerNamed { .. } => "UNKNOWN_PRODUCER",
             Self::Fenced { .. } => "FENCED",
             Self::OutOfSequence { .. } => "OUT_OF_SEQUENCE",
-            Self::TooManyProducers => "TOO_MANY_PRODUCERS",
+            Self::TooManyProducers(_) => "TOO_MANY_PRODUCERS",
             Self::TooManyErasures => "TOO_MANY_ERASURES",
             Self::TooManyKeyTrims => "TOO_MANY_KEY_TRIMS",
             Self::TooManyTokens => "TOO_MANY_TOKENS",

@@ -118,8 +118,12 @@ impl Broker {
         if decided.is_err() && shared.make_room(&mut planned, Room::of_new(name), holder, None)? {
             decided = planned.producers.decide_open(name, fresh, holder);
         }
-        let Ok(Opened { id, epoch }) = decided else {
-            return shared.sequencer.refuse_durably(Error::TooManyProducers);
+        let Opened { id, epoch } = match decided {
+            Ok(opened) => opened,
+            Err(excess) => {
+                let refused = Error::TooManyProducers(excess);
+                return shared.sequencer.refuse_durably(refused);
+            }
         };
         let change = Change::OpenProducer {
             producer: id,
@@ -194,7 +198,7 @@ impl Shared {
         asking: Option<ProducerId>,
     ) -> Result<bool, Error> {
         let made = planned.producers_mut().make_room(needed, holder, asking);
-        let Ok(forgotten) = made else {
+        let Some(forgotten) = made else {
             return Ok(false);
         };
         for some in forgotten.chunks(FORGOTTEN_AT_ONCE) {
@@ -344,7 +348,7 @@ impl Error {
                     expected,
                 }
             }
-            Refused::TooMany => Self::TooManyProducers,
+            Refused::TooMany(excess) => Self::TooManyProducers(excess),
         }
     }
 }

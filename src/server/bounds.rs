@@ -37,6 +37,7 @@ pub(crate) struct Configured {
     pub(crate) stalled_read: Duration,
     pub(crate) remembered_batches: usize,
     pub(crate) producer_idle: Duration,
+    pub(crate) http_calls: usize,
 }
 
 impl Configured {
@@ -53,6 +54,7 @@ impl Configured {
             stalled_read: server.stalled_read,
             remembered_batches,
             producer_idle,
+            http_calls: server.http_api.calls,
         }
     }
 }
@@ -161,6 +163,21 @@ pub(crate) fn sizes() -> Vec<Bound> {
             "Metadata of all offsets of a commit",
         ),
         bytes(
+            "committed_metadata_bytes",
+            MAX_ALL_METADATA_BYTES,
+            "Metadata of all offsets that groups have committed",
+        ),
+        bytes(
+            "producer_names_bytes",
+            MAX_PRODUCER_NAMES_BYTES,
+            "Names of all producers",
+        ),
+        bytes(
+            "http_body_bytes",
+            limits::HTTP_BODY_BYTES,
+            "Append over HTTP, as JSON",
+        ),
+        bytes(
             "call_headers_bytes",
             limits::MAX_HEADER_BYTES as usize,
             "Headers of a call",
@@ -209,6 +226,11 @@ pub(crate) fn numbers() -> Vec<Bound> {
             "Elements of a request, batches not looked into",
         ),
         number("latest_keys", MAX_LATEST_KEYS, "Keys of a `GetLatest`"),
+        number(
+            "http_event_partitions",
+            limits::MAX_EVENT_PARTITIONS,
+            "Partitions of a read as server-sent events",
+        ),
         number(
             "filter_values",
             MAX_FILTER_VALUES,
@@ -273,6 +295,17 @@ pub(crate) fn counts(configured: &Configured) -> Vec<Bound> {
             MAX_ERASURES,
             "Erasures that wait for their bytes to be removed",
         ),
+        count(
+            "key_trims",
+            MAX_KEY_TRIMS,
+            "Trims of entities that wait for their bytes to be removed",
+        ),
+        count(
+            "http_calls",
+            configured.http_calls,
+            "Calls over HTTP at a time",
+        )
+        .set_by("http.calls"),
         count("connections", configured.max_connections, "Connections")
             .set_by("server.max_connections"),
         count(

@@ -128,13 +128,10 @@ impl Broker {
                         .answer_again_or_refuse(append, failed)
                         .map(Attempt::Queued);
                 }
-                Compared::Refused(Error::TooManyProducers) if !has_made_room => {
+                Compared::Refused(error @ Error::TooManyProducers(_)) if !has_made_room => {
                     has_made_room = shared.make_room_for(&append, planned.as_deref_mut())?;
                     if !has_made_room {
-                        return shared
-                            .sequencer
-                            .refuse_durably(Error::TooManyProducers)
-                            .map(Attempt::Queued);
+                        return shared.sequencer.refuse_durably(error).map(Attempt::Queued);
                     }
                 }
                 Compared::Refused(error) => {

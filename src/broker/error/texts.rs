@@ -2,6 +2,7 @@
 
 use crate::{
     broker::{Actual, Expected, FailedCondition},
+    catalog::producers::{Excess, Kind},
     types::{Offset, Version},
 };
 
@@ -17,6 +18,25 @@ pub(super) fn version_out_of_range(topic: &str, before: Version, latest: Version
          trimmed before version {} at most",
         latest.next()
     )
+}
+
+pub(super) fn too_many_producers(excess: Excess) -> String {
+    let Excess { count, most, .. } = excess;
+    let things = match excess.kind {
+        Kind::Producers => "producers",
+        Kind::Sequences => "partitions that producers append to",
+        Kind::NameBytes => "bytes of producers' names",
+    };
+    match excess.is_share {
+        true => format!(
+            "the connection would have {count} {things}, at most {most} are allowed: it may hold as much as it leaves \
+             free for others, and no producer in use is forgotten for it; use fewer, or come back later"
+        ),
+        false => format!(
+            "there would be {count} {things}, at most {most} are allowed, and no producer in use is forgotten; use \
+             fewer, or come back later"
+        ),
+    }
 }
 
 /// How many records lie between two offsets; negative if `to` is before `from`.

@@ -421,7 +421,12 @@ pub(in crate::broker) fn refused(group: &GroupName, refused: Refused) -> Error {
         Refused::BadName(error) => Error::InvalidGroupName(error),
         Refused::GroupExists => Error::GroupExists { group },
         Refused::HasMembers { members } => Error::GroupHasMembers { group, members },
-        Refused::TooMany { what, most } => Error::TooManyForGroups { group, what, most },
+        Refused::TooMany { what, count, most } => Error::TooManyForGroups {
+            group,
+            what,
+            count,
+            most,
+        },
         Refused::OtherKind { is_ephemeral } => Error::GroupKind {
             group,
             is_ephemeral,

@@ -138,23 +138,24 @@ pub(crate) fn nothing_committed(
 }
 
 /// The text if there is too much of something.
-pub(crate) fn too_many(group: &str, what: Many, most: usize) -> String {
+pub(crate) fn too_many(group: &str, what: Many, count: usize, most: usize) -> String {
     let things = match what {
         Many::Members => {
-            return format!("group {group:?} has as many members as it may have: {most}");
+            return format!(
+                "group {group:?} would have {count} members, at most {most} are allowed"
+            );
         }
         Many::Topics => {
             return format!(
-                "a member of group {group:?} may take {most} topics and prefixes at most"
+                "a member of group {group:?} would take {count} topics and prefixes, at most \
+                 {most} are allowed"
             );
         }
         Many::Groups => "groups",
         Many::Offsets => "committed offsets of all groups",
         Many::MetadataBytes => "bytes of metadata of all committed offsets",
         Many::Partitions => "partitions that members of all groups have",
-        Many::Bytes => "bytes of memory for groups, half of memory.catalog_bytes,",
+        Many::Bytes => "bytes of memory for groups (half of memory.catalog_bytes)",
     };
-    format!(
-        "there are as many {things} as there may be: {most}; there is no room for more of group {group:?}"
-    )
+    format!("with group {group:?} there would be {count} {things}, at most {most} are allowed")
 }

@@ -242,9 +242,13 @@ impl Groups {
 }
 
 fn check_join(group: Option<&Group>, join: &Join, is_new: bool) -> Result<(), Refused> {
-    let too_many = |what, most| Err(Refused::TooMany { what, most });
-    if join.topics.len() + join.prefixes.len() > MAX_GROUP_TOPICS {
-        return too_many(Many::Topics, MAX_GROUP_TOPICS);
+    let count = join.topics.len() + join.prefixes.len();
+    if count > MAX_GROUP_TOPICS {
+        return Err(Refused::TooMany {
+            what: Many::Topics,
+            count,
+            most: MAX_GROUP_TOPICS,
+        });
     }
     let Some(group) = group else {
         return Ok(());
@@ -253,8 +257,13 @@ fn check_join(group: Option<&Group>, join: &Join, is_new: bool) -> Result<(), Re
     if is_ephemeral != join.is_ephemeral {
         return Err(Refused::OtherKind { is_ephemeral });
     }
-    if is_new && group.state.members.len() >= MAX_GROUP_MEMBERS {
-        return too_many(Many::Members, MAX_GROUP_MEMBERS);
+    let count = group.state.members.len() + 1;
+    if is_new && count > MAX_GROUP_MEMBERS {
+        return Err(Refused::TooMany {
+            what: Many::Members,
+            count,
+            most: MAX_GROUP_MEMBERS,
+        });
     }
     Ok(())
 }

@@ -235,8 +235,12 @@ pub(crate) enum Refused {
     BadName(GroupNameError),
     /// The group has members, which the request would disturb.
     HasMembers { members: usize },
-    /// There are as many as allowed.
-    TooMany { what: Many, most: usize },
+    /// There would be `count`, and `most` are allowed.
+    TooMany {
+        what: Many,
+        count: usize,
+        most: usize,
+    },
     /// A group is ephemeral for all its members or for none.
     OtherKind { is_ephemeral: bool },
     /// Another client has joined as the member that wants to come back.

@@ -203,7 +203,11 @@ impl Groups {
             (Many::Bytes, bytes, self.bytes() + bytes, most_bytes),
         ] {
             if more > 0 && after > most {
-                return Err(Refused::TooMany { what, most });
+                return Err(Refused::TooMany {
+                    what,
+                    count: after,
+                    most,
+                });
             }
         }
         Ok(())

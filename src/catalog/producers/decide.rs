@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Decision, HolderId, Opened, Producers, Refused, Room};
+use super::{Decision, Excess, HolderId, Opened, Producers, Refused, Room};
 use crate::types::{PartitionId, ProducerId, TopicId};
 
 /// What a batch is.
@@ -20,7 +20,7 @@ impl Producers {
         name: &str,
         fresh_id: ProducerId,
         holder: Option<HolderId>,
-    ) -> Result<Opened, Refused> {
+    ) -> Result<Opened, Excess> {
         let known = self
             .by_name
             .get(name)
@@ -30,8 +30,8 @@ impl Producers {
         if let Some((id, epoch)) = known.and_then(|(id, epoch)| Some((id, epoch.checked_add(1)?))) {
             return Ok(Opened { id, epoch });
         }
-        if known.is_none() && !self.has_room(Room::of_new(name), holder) {
-            return Err(Refused::TooMany);
+        if known.is_none() {
+            self.check_room(Room::of_new(name), holder)?;
         }
         Ok(Opened {
             id: self.free_id(fresh_id),
@@ -83,21 +83,12 @@ impl Producers {
             }
         }
         match stored {
-            None => self.check_room(id, batches, holder).map(|()| Decision::New),
+            None => match self.check_room(self.room_for(id, batches), holder) {
+                Ok(()) => Ok(Decision::New),
+                Err(excess) => Err(Refused::TooMany(excess)),
+            },
             Some(_) if planned.is_empty() => Ok(Decision::Duplicate),
             Some((at, expected)) => Err(Refused::OutOfSequence { at, expected }),
-        }
-    }
-
-    fn check_room(
-        &self,
-        id: ProducerId,
-        batches: &[(TopicId, PartitionId, u64)],
-        holder: Option<HolderId>,
-    ) -> Result<(), Refused> {
-        match self.has_room(self.room_for(id, batches), holder) {
-            true => Ok(()),
-            false => Err(Refused::TooMany),
         }
     }
 

@@ -33,7 +33,7 @@ mod tests;
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
 
-pub(crate) use room::{HolderId, Room};
+pub(crate) use room::{Excess, HolderId, Kind, Room};
 
 use crate::types::{PartitionId, ProducerId, Sequence, StoredBatch, TopicId, limits};
 
@@ -109,7 +109,7 @@ pub(crate) enum Refused {
     OutOfSequence { at: usize, expected: u64 },
     /// There is no room for another producer, or for partitions that this one has not appended to
     /// yet.
-    TooMany,
+    TooMany(Excess),
 }
 
 /// Everything about one producer, for a checkpoint.

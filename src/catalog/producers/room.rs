@@ -16,7 +16,7 @@
 
 use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
-use super::{Incarnation, Producers, Refused};
+use super::{Incarnation, Producers};
 use crate::{
     budget,
     types::{
@@ -50,11 +50,23 @@ pub(crate) struct Room {
 }
 
 /// A kind of room.
-#[derive(Clone, Copy)]
-enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
     Producers,
     Sequences,
     NameBytes,
+}
+
+/// More of one kind than there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Excess {
+    pub(crate) kind: Kind,
+    /// How much there would be.
+    pub(crate) count: usize,
+    /// How much there may be.
+    pub(crate) most: usize,
+    /// Whether it is the connection that may have so much, and not the broker.
+    pub(crate) is_share: bool,
 }
 
 /// What a connection holds.
@@ -185,22 +197,25 @@ impl Producers {
         }
     }
 
-    /// Whether a connection may take this much more.
-    pub(super) fn has_room(&self, needed: Room, holder: Option<HolderId>) -> bool {
-        let plan = Plan::new(self, needed, holder);
-        plan.fits() && plan.is_within_share()
+    /// Checks that a connection may take this much more.
+    pub(super) fn check_room(&self, needed: Room, holder: Option<HolderId>) -> Result<(), Excess> {
+        match Plan::new(self, needed, holder).excess() {
+            None => Ok(()),
+            Some(excess) => Err(excess),
+        }
     }
 
-    /// Which producers to forget, so that a request fits that was refused for lack of room.
-    /// `asking` is the producer that needs the room, if it is known; it is not forgotten.
+    /// Which producers to forget, so that a request fits that was refused for lack of room; `None`
+    /// if too few may be. `asking` is the producer that needs the room, if it is known; it is not
+    /// forgotten.
     pub(crate) fn make_room(
         &mut self,
         needed: Room,
         holder: Option<HolderId>,
         asking: Option<ProducerId>,
-    ) -> Result<Vec<ProducerId>, Refused> {
+    ) -> Option<Vec<ProducerId>> {
         if self.was_in_vain(holder) {
-            return Err(Refused::TooMany);
+            return None;
         }
         let candidates = self.candidates(asking);
         let mut plan = Plan::new(self, needed, holder);
@@ -208,14 +223,14 @@ impl Producers {
         plan.forget_for_share(&candidates);
         plan.forget_left(&candidates);
         if plan.fits() && plan.is_within_share() {
-            return Ok(plan.forgotten.into_iter().collect());
+            return Some(plan.forgotten.into_iter().collect());
         }
         let in_vain = Some(self.now);
         match holder.filter(|_| !candidates.is_empty()) {
             Some(holder) => self.holders.entry(holder).or_default().in_vain = in_vain,
             None => self.in_vain = in_vain,
         }
-        Err(Refused::TooMany)
+        None
     }
 
     /// Whether a search has found too few producers to forget just before. A search takes
@@ -309,6 +324,32 @@ impl<'a> Plan<'a> {
             held: producers.held(holder),
             forgotten: BTreeSet::new(),
         }
+    }
+
+    /// The first kind of room of which there is not enough.
+    fn excess(&self) -> Option<Excess> {
+        let (bound, share) = (self.over_bound(Room::NONE), self.over_share(Room::NONE));
+        for kind in [Kind::Producers, Kind::Sequences, Kind::NameBytes] {
+            if bound.get(kind) > 0 {
+                return Some(Excess {
+                    kind,
+                    count: self.used.plus(self.needed).get(kind),
+                    most: self.producers.most.get(kind),
+                    is_share: false,
+                });
+            }
+            if share.get(kind) > 0 {
+                // What the connection does without is what all use less, too.
+                let count = self.held.plus(self.needed).get(kind);
+                return Some(Excess {
+                    kind,
+                    count,
+                    most: count.saturating_sub(share.get(kind).div_ceil(2)),
+                    is_share: true,
+                });
+            }
+        }
+        None
     }
 
     fn fits(&self) -> bool {

@@ -95,15 +95,11 @@ fn bounds_of(page: &mut String, bounds: &[Bound]) {
 
 /// Limits that never cause a refusal.
 fn others(page: &mut String) {
-    let rows: [(&str, String); 7] = [
+    let rows: [(&str, String); 6] = [
         (
             "Bytes of commits of a member from which on what the member says behind them waits; where there is \
              no room for them in requests, its stream ends as OVERLOADED",
             number(server::limits::MAX_UNANSWERED_BYTES),
-        ),
-        (
-            "Bytes of metadata of all committed offsets",
-            number(MAX_ALL_METADATA_BYTES),
         ),
         (
             "Calls that walk many partitions, worked on at a time; one of a connection, another one of \

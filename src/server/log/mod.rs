@@ -104,7 +104,7 @@ impl Log for LogService {
         let name = request.into_inner().name;
         let opened = self.broker.open_producer(&name, holder.as_deref())?;
         let producer = opened.await.inspect_err(|error| {
-            if matches!(error, Error::TooManyProducers) {
+            if matches!(error, Error::TooManyProducers(_)) {
                 self.notices.happened(Notice::ProducerRefused);
             }
         })?;

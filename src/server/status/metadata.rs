@@ -4,7 +4,7 @@ use super::MAX_NEXT_OFFSETS_BYTES;
 use crate::{
     broker::{CommitFenced, Error, GroupOffsetOutOfRange, ImportRefused, Shortage},
     catalog::groups::MemberId,
-    types::{Offset, PartitionId, SettingError},
+    types::{Offset, PartitionId, SettingError, limits},
 };
 
 /// The values in the text of an error.
@@ -51,9 +51,12 @@ pub(super) fn of(error: &Error) -> Vec<(&'static str, String)> {
         Error::GroupHasMembers { group, members } => {
             vec![("group", group.clone()), ("members", members.to_string())]
         }
-        Error::TooManyForGroups { group, most, .. } => {
-            vec![("group", group.clone()), ("limit", most.to_string())]
-        }
+        Error::TooManyForGroups { .. }
+        | Error::TooManyProducers(_)
+        | Error::TooManyErasures
+        | Error::TooManyKeyTrims
+        | Error::TooManyTokens
+        | Error::RequestTooLarge { .. } => of_counts(error),
         Error::CommitFenced(fenced) => of_fenced(fenced),
         Error::Import(refused) => of_import(refused),
         Error::NothingCommitted {
@@ -78,16 +81,12 @@ pub(super) fn of(error: &Error) -> Vec<(&'static str, String)> {
         Error::InvalidGroupName(error) => {
             let mut metadata = vec![("group", error.name.clone())];
             metadata.extend(error.letter.clone().map(|letter| ("character", letter)));
+            metadata.extend(too_long(error.bytes, limits::MAX_GROUP_NAME_BYTES));
             metadata
         }
         Error::UnknownProducer { .. } | Error::Fenced { .. } | Error::OutOfSequence { .. } => {
             of_producers(error)
         }
-        Error::RequestTooLarge { what, count, limit } => vec![
-            ("what", (*what).to_owned()),
-            ("count", count.to_string()),
-            ("limit", limit.to_string()),
-        ],
         Error::MalformedCondition { index, .. } => vec![("index", index.to_string())],
         Error::Conflict { failed } => vec![("failed", failed.len().to_string())],
         Error::DiskFull(shortage) => disk_full(*shortage),
@@ -96,10 +95,6 @@ pub(super) fn of(error: &Error) -> Vec<(&'static str, String)> {
         Error::UnknownToken { token } => vec![("token", token.clone())],
         Error::UnknownErasure { id } => vec![("erasure", format!("{id:016x}"))],
         Error::MalformedRequest { .. }
-        | Error::TooManyProducers
-        | Error::TooManyErasures
-        | Error::TooManyKeyTrims
-        | Error::TooManyTokens
         | Error::Backup(_)
         | Error::EmptyAppend
         | Error::Overloaded { .. }
@@ -107,6 +102,47 @@ pub(super) fn of(error: &Error) -> Vec<(&'static str, String)> {
         | Error::ShuttingDown
         | Error::OutcomeUnknown => Vec::new(),
     }
+}
+
+/// Metadata of an error that there are too many of something.
+fn of_counts(error: &Error) -> Vec<(&'static str, String)> {
+    match error {
+        Error::TooManyForGroups {
+            group, count, most, ..
+        } => {
+            let mut pairs = vec![("group", group.clone())];
+            pairs.extend(count_and_limit(*count, *most));
+            pairs
+        }
+        Error::RequestTooLarge { what, count, limit } => {
+            let mut pairs = vec![("what", (*what).to_owned())];
+            pairs.extend(count_and_limit(*count, *limit));
+            pairs
+        }
+        Error::TooManyProducers(excess) => count_and_limit(excess.count, excess.most).into(),
+        Error::TooManyErasures => one_more_than(limits::MAX_ERASURES),
+        Error::TooManyKeyTrims => one_more_than(limits::MAX_KEY_TRIMS),
+        Error::TooManyTokens => one_more_than(limits::MAX_ACCESS_TOKENS),
+        _ => Vec::new(),
+    }
+}
+
+/// The size of a name, and how large it may be, if it is too long.
+fn too_long(bytes: usize, limit: usize) -> Vec<(&'static str, String)> {
+    match bytes > limit {
+        true => vec![("bytes", bytes.to_string()), ("limit", limit.to_string())],
+        false => Vec::new(),
+    }
+}
+
+/// How many there are or would be, and how many there may be.
+fn count_and_limit(count: usize, limit: usize) -> [(&'static str, String); 2] {
+    [("count", count.to_string()), ("limit", limit.to_string())]
+}
+
+/// The same where there are as many as there may be, and one more is asked for.
+fn one_more_than(limit: usize) -> Vec<(&'static str, String)> {
+    count_and_limit(limit + 1, limit).into()
 }
 
 /// Partitions with offsets, such as `0:17,3:5`; as many as there is room for.
@@ -128,7 +164,11 @@ fn next_offsets(next: &[(PartitionId, Offset)]) -> String {
 /// The values of errors about topics and settings.
 fn of_topics(error: &Error) -> Vec<(&'static str, String)> {
     match error {
-        Error::InvalidTopicName(error) => vec![("topic", error.name.clone())],
+        Error::InvalidTopicName(error) => {
+            let mut pairs = vec![("topic", error.name.clone())];
+            pairs.extend(too_long(error.bytes, limits::MAX_TOPIC_NAME_BYTES));
+            pairs
+        }
         Error::UnknownTopic { topic }
         | Error::TopicExists { topic }
         | Error::VersionedTopic { topic }
@@ -143,7 +183,10 @@ fn of_topics(error: &Error) -> Vec<(&'static str, String)> {
             ("expected_id", expected.to_string()),
             ("actual_id", actual.to_string()),
         ],
-        Error::InvalidPartitionCount { partitions } => vec![("partitions", partitions.to_string())],
+        Error::InvalidPartitionCount { partitions } => vec![
+            ("partitions", partitions.to_string()),
+            ("limit", limits::MAX_PARTITIONS_PER_TOPIC.to_string()),
+        ],
         Error::FewerPartitions {
             topic,
             partitions,
@@ -157,11 +200,15 @@ fn of_topics(error: &Error) -> Vec<(&'static str, String)> {
             existing,
             asked,
             most,
-        } => vec![
-            ("existing", existing.to_string()),
-            ("asked", asked.to_string()),
-            ("most", most.to_string()),
-        ],
+        } => {
+            let count = existing.saturating_add(usize::try_from(*asked).unwrap_or(usize::MAX));
+            let mut pairs = vec![
+                ("existing", existing.to_string()),
+                ("asked", asked.to_string()),
+            ];
+            pairs.extend(count_and_limit(count, *most));
+            pairs
+        }
         Error::DeletedPartitionsRemain { remaining, asked } => vec![
             ("remaining", remaining.to_string()),
             ("asked", asked.to_string()),

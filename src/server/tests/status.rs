@@ -11,7 +11,10 @@ use crate::{
         Actual, BackupRefused, CommitFenced, Condition, Error, Expected, FailedCondition,
         GroupOffsetOutOfRange, ImportRefused, Shortage,
     },
-    catalog::groups::{Generation, Many, MemberId},
+    catalog::{
+        groups::{Generation, Many, MemberId},
+        producers::{Excess, Kind},
+    },
     proto::{self, Conflict},
     server::status::{of_undecoded, too_large},
     types::{
@@ -60,7 +63,7 @@ fn every_error() -> Vec<Error> {
             | Error::Fenced { .. }
             | Error::OutOfSequence { .. }
             | Error::NoProducerNamed { .. }
-            | Error::TooManyProducers
+            | Error::TooManyProducers(_)
             | Error::TooManyErasures
             | Error::TooManyKeyTrims
             | Error::VersionOutOfRange { .. }
@@ -122,7 +125,7 @@ fn of_topics() -> Vec<Error> {
             existing: 4,
         },
         Error::TooManyPartitions {
-            existing: 1,
+            existing: 19_999,
             asked: 2,
             most: 20_000,
         },
@@ -226,14 +229,19 @@ fn of_producers() -> Vec<Error> {
         Error::NoProducerNamed {
             name: "orders".to_owned(),
         },
-        Error::TooManyProducers,
+        Error::TooManyProducers(Excess {
+            kind: Kind::Sequences,
+            count: 129,
+            most: 128,
+            is_share: true,
+        }),
     ]
 }
 
 fn of_groups() -> Vec<Error> {
     let group = || "billing".to_owned();
     let (topic, partition) = ("flights".to_owned(), PartitionId(3));
-    let (what, most) = (Many::Groups, 10_000);
+    let (what, count, most) = (Many::Groups, 10_001, 10_000);
     vec![
         Error::InvalidGroupName(GroupName::new("").unwrap_err()),
         Error::UnknownGroup { group: group() },
@@ -253,6 +261,7 @@ fn of_groups() -> Vec<Error> {
         Error::TooManyForGroups {
             group: group(),
             what,
+            count,
             most,
         },
         Error::MemberFenced { group: group() },
@@ -395,6 +404,30 @@ fn an_unknown_outcome_is_not_taken_for_a_refusal() {
         let is_unknown = Status::from(error.clone()).code() == Code::Unknown;
         assert_eq!(is_unknown, error == Error::OutcomeUnknown, "{error}");
     }
+}
+
+#[test]
+fn an_error_of_a_count_says_the_count_and_the_limit() {
+    let mut looked_at = Vec::new();
+    for error in every_error() {
+        let reason = error.reason();
+        if !reason.contains("TOO_") || reason == "RECORD_TOO_LARGE" {
+            continue;
+        }
+        looked_at.push(reason);
+        let status = Status::from(error);
+        let (count, limit) = (metadata(&status, "count"), metadata(&status, "limit"));
+        let number = |text: &str| text.parse::<usize>().expect("it is a number");
+        assert!(number(&count) > number(&limit), "{status}");
+        let names_count = status.message().contains(&count);
+        // Where there are as many as may be, one more is one too many.
+        let is_full = status.message().contains("as many as may be");
+        // It has the two numbers of which this is the sum.
+        let is_sum = reason == "TOO_MANY_PARTITIONS";
+        assert!(names_count || is_full || is_sum, "{status}");
+        assert!(status.message().contains(&limit), "{status}");
+    }
+    assert_eq!(looked_at.len(), 7, "{looked_at:?}");
 }
 
 #[test]

@@ -45,8 +45,13 @@ impl World {
     }
 }
 
-fn too_many(what: Many, most: usize) -> Refused {
-    Refused::TooMany { what, most }
+/// Of what there would be more than there may be.
+fn exceeded(refused: Option<Refused>) -> (Many, usize) {
+    let Some(Refused::TooMany { what, count, most }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(count > most, "{what:?}: {count} of {most}");
+    (what, most)
 }
 
 #[test]
@@ -86,23 +91,23 @@ fn where_there_is_no_room_what_is_new_is_refused_and_what_is_there_goes_on() {
     assert_eq!(world.commit_to(0, 5, 10), Ok(Outcome::Done));
     let most = world.groups.bytes();
     world.groups.set_most_bytes(most);
-    let full = too_many(Many::Bytes, most);
+    let full = (Many::Bytes, most);
 
-    assert_eq!(world.refused_to_join(join(2, &["t"])), Some(full.clone()));
+    assert_eq!(exceeded(world.refused_to_join(join(2, &["t"]))), full);
     let other = GroupName::new("other").expect("it is valid");
     let joined = world
         .groups
         .decide_join(&other, join(3, &["t"]), &world.topics, world.now);
-    assert_eq!(joined.unwrap_err(), full);
+    assert_eq!(exceeded(joined.err()), full);
     let forked = world
         .groups
         .decide_fork(&group_name(), &other, true, &world.topics, 0);
-    assert_eq!(forked, Err(full.clone()));
+    assert_eq!(exceeded(forked.err()), full);
     let set = vec![(place(1, 1), Offset(0))];
     let reset = world.groups.decide_reset(&group_name(), set, 0);
-    assert_eq!(reset, Err(full.clone()));
-    assert_eq!(world.commit_to(1, 5, 0), Err(full.clone()));
-    assert_eq!(world.commit_to(0, 6, 11), Err(full));
+    assert_eq!(exceeded(reset.err()), full);
+    assert_eq!(exceeded(world.commit_to(1, 5, 0).err()), full);
+    assert_eq!(exceeded(world.commit_to(0, 6, 11).err()), full);
 
     assert_eq!(world.commit_to(0, 6, 10), Ok(Outcome::Done));
     let back = world.join(Join {
@@ -117,9 +122,8 @@ fn where_there_is_no_room_what_is_new_is_refused_and_what_is_there_goes_on() {
 fn a_member_for_whose_partitions_there_is_no_room_does_not_join() {
     let most = u32::try_from(MAX_OWNED_PARTITIONS).expect("it fits");
     let world = World::new(&[("t", most), ("u", 1)]);
-    let refused = world.refused_to_join(join(1, &["t", "u"]));
-    let expected = too_many(Many::Partitions, MAX_OWNED_PARTITIONS);
-    assert_eq!(refused, Some(expected));
+    let refused = exceeded(world.refused_to_join(join(1, &["t", "u"])));
+    assert_eq!(refused, (Many::Partitions, MAX_OWNED_PARTITIONS));
 }
 
 #[test]
@@ -167,12 +171,12 @@ fn a_member_that_comes_back_for_more_topics_needs_room_for_them() {
         back: Some(MemberId(1)),
         ..join(9, topics)
     };
-    let full = Some(too_many(Many::Bytes, most));
-    assert_eq!(world.refused_to_join(back(&["t", "u"])), full);
+    let full = (Many::Bytes, most);
+    assert_eq!(exceeded(world.refused_to_join(back(&["t", "u"]))), full);
     // Names of topics that do not exist take room, too.
     let names: Vec<String> = (0..1_000).map(|at| format!("{at:0>249}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    assert_eq!(world.refused_to_join(back(&names)), full);
+    assert_eq!(exceeded(world.refused_to_join(back(&names))), full);
     world.groups.set_most_bytes(most + 1);
     world.join(back(&["t", "u"]));
     world.advance(JOINING);
@@ -184,6 +188,6 @@ fn a_member_that_comes_back_for_more_topics_needs_room_for_them() {
     for topics in [&["t", "u"][..], &["u"], &["u"]] {
         assert_eq!(world.join(back(topics)), MemberId(1));
     }
-    let none = Some(too_many(Many::Bytes, 0));
-    assert_eq!(world.refused_to_join(back(&["t", "u"])), none);
+    let refused = exceeded(world.refused_to_join(back(&["t", "u"])));
+    assert_eq!(refused, (Many::Bytes, 0));
 }

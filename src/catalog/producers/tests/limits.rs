@@ -2,7 +2,7 @@
 
 use super::{P0, TOPIC, id};
 use crate::{
-    catalog::producers::{Decision, Opened, Producers, Refused},
+    catalog::producers::{Decision, Excess, Kind, Opened, Producers, Refused},
     types::{
         PartitionId,
         limits::{MAX_PRODUCER_SEQUENCES, MAX_PRODUCERS},
@@ -32,14 +32,14 @@ fn full_of_sequences() -> Producers {
 #[test]
 fn one_producer_too_many_is_refused_but_a_known_one_opens_again() {
     let mut producers = full_of_producers();
-    assert_eq!(
-        producers.decide_open("", id(0), None),
-        Err(Refused::TooMany)
-    );
-    assert_eq!(
-        producers.decide_open("other", id(0), None),
-        Err(Refused::TooMany)
-    );
+    let too_many = Err(Excess {
+        kind: Kind::Producers,
+        count: MAX_PRODUCERS + 1,
+        most: MAX_PRODUCERS,
+        is_share: false,
+    });
+    assert_eq!(producers.decide_open("", id(0), None), too_many);
+    assert_eq!(producers.decide_open("other", id(0), None), too_many);
     assert_eq!(
         producers.decide_open("orders", id(0), None),
         Ok(Opened {
@@ -73,7 +73,12 @@ fn an_append_to_one_partition_too_many_is_refused_but_known_ones_are_appended_to
     let new = PartitionId(u32::MAX);
     assert_eq!(
         producers.decide_append(id(2), 1, &[(TOPIC, P0, 1), (TOPIC, new, 0)], None),
-        Err(Refused::TooMany)
+        Err(Refused::TooMany(Excess {
+            kind: Kind::Sequences,
+            count: MAX_PRODUCER_SEQUENCES + 1,
+            most: MAX_PRODUCER_SEQUENCES,
+            is_share: false,
+        }))
     );
     assert_eq!(
         producers.decide_append(id(2), 1, &[(TOPIC, P0, 1)], None),

@@ -234,7 +234,7 @@ impl World {
 
     /// Forgets the producers that the planned instance names, none of which may be in use.
     fn make_room(&mut self, needed: Room, holder: HolderId, asking: Option<ProducerId>) -> bool {
-        let Ok(forgotten) = self.planned.make_room(needed, Some(holder), asking) else {
+        let Some(forgotten) = self.planned.make_room(needed, Some(holder), asking) else {
             self.made_room[1] += 1;
             return false;
         };
@@ -347,7 +347,7 @@ impl World {
             *next += 1;
         }
         let mut decision = self.planned.decide_append(id, epoch, &asked, Some(holder));
-        if decision == Err(Refused::TooMany) {
+        if matches!(decision, Err(Refused::TooMany(_))) {
             if !self.make_room(self.planned.room_for(id, &asked), holder, Some(id)) {
                 return;
             }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::{P0, TOPIC, id};
 use crate::{
-    catalog::producers::{Decision, HolderId, Producers, Refused, Room, room::IN_USE},
+    catalog::producers::{
+        Decision, Excess, HolderId, Kind, Producers, Refused, Room, room::IN_USE,
+    },
     types::{PartitionId, ProducerId, TopicId},
 };
 
@@ -23,13 +25,14 @@ fn open(
     number: u64,
     name: &str,
     holder: HolderId,
-) -> Result<Vec<ProducerId>, Refused> {
+) -> Result<Vec<ProducerId>, Excess> {
     let mut forgotten = Vec::new();
     if producers
         .decide_open(name, id(number), Some(holder))
         .is_err()
     {
-        forgotten = producers.make_room(Room::of_new(name), Some(holder), None)?;
+        let made = producers.make_room(Room::of_new(name), Some(holder), None);
+        forgotten = made.unwrap_or_default();
         forgotten.iter().for_each(|&id| producers.apply_forget(id));
     }
     let opened = producers.decide_open(name, id(number), Some(holder))?;
@@ -47,9 +50,11 @@ fn append(
 ) -> Result<Vec<ProducerId>, Refused> {
     let (by, batches) = (id(number), [(TOPIC, PartitionId(partition), 0)]);
     let mut forgotten = Vec::new();
-    if producers.decide_append(by, 1, &batches, Some(holder)) == Err(Refused::TooMany) {
+    let decided = producers.decide_append(by, 1, &batches, Some(holder));
+    if matches!(decided, Err(Refused::TooMany(_))) {
         let needed = producers.room_for(by, &batches);
-        forgotten = producers.make_room(needed, Some(holder), Some(by))?;
+        let made = producers.make_room(needed, Some(holder), Some(by));
+        forgotten = made.unwrap_or_default();
         forgotten.iter().for_each(|&id| producers.apply_forget(id));
     }
     producers.decide_append(by, 1, &batches, Some(holder))?;
@@ -148,7 +153,13 @@ fn where_all_are_in_use_a_new_one_is_refused_until_some_are_idle() {
         producers.apply_batch(id(number), 1, TOPIC, P0, 0);
         producers.hold(id(number), HolderId(number + 100));
     }
-    assert_eq!(open(&mut producers, 65, "", A), Err(Refused::TooMany));
+    let full = Excess {
+        kind: Kind::Producers,
+        count: 65,
+        most: 64,
+        is_share: false,
+    };
+    assert_eq!(open(&mut producers, 65, "", A), Err(full));
     producers.tick(IN_USE);
     producers.apply_batch(id(1), 1, TOPIC, P0, 1);
     open(&mut producers, 65, "", A).expect("63 are idle");
@@ -214,7 +225,14 @@ fn a_producer_that_asks_is_not_forgotten_for_itself() {
     let partitions = 0..128;
     partitions.for_each(|at| producers.apply_batch(id(1), 1, TOPIC, PartitionId(at), 0));
     producers.tick(IN_USE);
-    assert_eq!(append(&mut producers, 1, 200, A), Err(Refused::TooMany));
+    let full = Excess {
+        kind: Kind::Sequences,
+        count: 129,
+        most: 128,
+        is_share: false,
+    };
+    let refused = append(&mut producers, 1, 200, A);
+    assert_eq!(refused, Err(Refused::TooMany(full)));
     assert!(producers.is_known(id(1), 1));
 }
 
@@ -257,7 +275,8 @@ fn what_is_forgotten_is_given_back_whatever_the_way() {
         name_bytes: 96,
     };
     for holder in [A, B] {
-        assert!(producers.has_room(share, Some(holder)), "it holds nothing");
+        let checked = producers.check_room(share, Some(holder));
+        assert_eq!(checked, Ok(()), "it holds nothing");
     }
 }
 
