@@ -49,10 +49,8 @@ pub(super) struct Wanted<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Most {
     pub(super) records: u64,
-    /// A single record may be larger,
+    /// A single record may be larger.
     pub(super) bytes: usize,
-    /// but not than this.
-    pub(super) largest: usize,
 }
 
 /// Records chosen from frames.
@@ -63,8 +61,6 @@ pub(super) struct Chosen {
     pub(super) in_files: InFiles,
     pub(super) bytes: usize,
     pub(super) count: u64,
-    /// The next record, and its size, where that is too large by itself.
-    pub(super) too_large: Option<(Offset, usize)>,
 }
 
 impl Most {
@@ -72,7 +68,6 @@ impl Most {
     pub(super) const RESPONSE: Self = Self {
         records: u64::MAX,
         bytes: limits::MAX_RESPONSE_BYTES,
-        largest: usize::MAX,
     };
 }
 
@@ -93,11 +88,8 @@ impl Fetched {
                 && wanted.filter.is_empty();
             let bytes = held.frame.records().len();
             // A frame that is larger than a response is returned record by record.
-            let most_of_one = match header.count {
-                1 => wanted.most.largest,
-                _ => wanted.most.bytes,
-            };
-            let fits = chosen.fits(bytes, &wanted.most) && bytes <= most_of_one;
+            let is_one = header.count == 1 || bytes <= wanted.most.bytes;
+            let fits = chosen.fits(bytes, &wanted.most) && is_one;
             if whole && fits && u64::from(header.count) <= wanted.most.records - chosen.count {
                 chosen.add(held.frame.records(), held.part_of(0..bytes));
                 chosen.count += u64::from(header.count);
@@ -150,11 +142,6 @@ impl Held {
             if offset >= *next && wanted.filter.matches(&record) {
                 let bytes = run.len() + element.len();
                 if chosen.count == wanted.most.records || !chosen.fits(bytes, &wanted.most) {
-                    finished = false;
-                    break;
-                }
-                if element.len() > wanted.most.largest {
-                    chosen.too_large = Some((offset, element.len()));
                     finished = false;
                     break;
                 }

@@ -10,7 +10,6 @@ use super::{
     fetched::{Chosen, Fetched, Filter, Held, Most, Wanted},
     in_files::InFiles,
     partitions::Partitions,
-    response_limit::exceeded,
     state::PartitionRef,
 };
 use crate::{
@@ -112,11 +111,7 @@ impl PartitionCursor {
             let bytes = most.bytes;
             *fetched = Some(self.fetch(owner, at, Enough { bytes, records })?);
         }
-        let chosen = self.choose(fetched, filter, most);
-        match chosen.too_large {
-            None => Ok(Some(chosen)),
-            Some((offset, bytes)) => Err(exceeded(at, offset, bytes, most.largest)),
-        }
+        Ok(Some(self.choose(fetched, filter, most)))
     }
 
     /// Whether fetched frames must be fetched again: something was erased, or removed after an

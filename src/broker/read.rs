@@ -204,6 +204,20 @@ impl Reader {
         self.topic.unless_deleted(step)
     }
 
+    /// Checks the size of the response that has this batch behind a head of so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the client takes less. The read is over then.
+    pub(crate) fn check_response(&self, head: usize, batch: &ReadBatch) -> Result<(), Error> {
+        let Some((at, _)) = &self.last else {
+            return Ok(());
+        };
+        let records: usize = batch.records.iter().map(Bytes::len).sum();
+        let at = self.partition(*at);
+        self.response.check(head + records, &at, &batch.records)
+    }
+
     /// Whether everything was returned.
     pub(crate) fn is_complete(&self) -> bool {
         self.remaining == 0 || (!self.follow && self.is_at_all_limits())

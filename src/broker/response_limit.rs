@@ -1,10 +1,12 @@
 //! How large the responses of a read may be: what its client takes.
 
-use super::{Error, fetched::Most, state::PartitionRef};
-use crate::types::{Offset, limits};
+use bytes::Bytes;
 
-/// What a response may have around its records, and around each record: the names of a topic and of
-/// fields, offsets, lengths.
+use super::{Error, fetched::Most, state::PartitionRef};
+use crate::types::{Offset, RecordView, Records, limits};
+
+/// What is left free in a response of several records for what is around them: the names of a topic
+/// and of fields, offsets, lengths. A record by itself is measured with what is around it.
 const AROUND_RECORDS: usize = 1 << 10;
 
 /// The largest encoded response.
@@ -31,29 +33,52 @@ impl ResponseLimit {
         }
     }
 
-    /// As much as goes into one response.
+    /// As much as goes into one response; a record that is larger goes by itself.
     pub(super) fn most(self) -> Most {
         Most {
-            bytes: limits::MAX_RESPONSE_BYTES.min(self.largest()),
-            largest: self.largest(),
+            bytes: limits::MAX_RESPONSE_BYTES.min(self.0 - AROUND_RECORDS),
             ..Most::RESPONSE
         }
     }
 
-    /// The largest record that goes into a response, with its length and what is around it.
-    pub(super) fn largest(self) -> usize {
-        self.0 - AROUND_RECORDS
+    /// Checks the size of an encoded response with these records of a partition.
+    ///
+    /// # Errors
+    ///
+    /// If the client takes less. It is one record then.
+    pub(super) fn check(
+        self,
+        bytes: usize,
+        at: &PartitionRef,
+        records: &[Bytes],
+    ) -> Result<(), Error> {
+        let Some(first) = records.first() else {
+            return Ok(());
+        };
+        match Records::new(first).next() {
+            Some(Ok((_, record))) => self.check_record(bytes, at, record),
+            _ => Ok(()),
+        }
     }
-}
 
-/// That a record of a partition goes into no response, where the largest is so large.
-pub(super) fn exceeded(at: &PartitionRef, offset: Offset, bytes: usize, largest: usize) -> Error {
-    Error::RecordExceedsResponse {
-        topic: at.topic.name.as_str().to_owned(),
-        partition: at.partition().id,
-        offset,
-        bytes: bytes + AROUND_RECORDS,
-        limit: largest + AROUND_RECORDS,
+    /// The same of a response with one record.
+    pub(super) fn check_record(
+        self,
+        bytes: usize,
+        at: &PartitionRef,
+        record: &[u8],
+    ) -> Result<(), Error> {
+        if bytes <= self.0 {
+            return Ok(());
+        }
+        let record = RecordView::parse(record).expect("the broker has stored it");
+        Err(Error::RecordExceedsResponse {
+            topic: at.topic.name.as_str().to_owned(),
+            partition: at.partition().id,
+            offset: Offset(record.offset.expect("every stored record has its offset")),
+            bytes,
+            limit: self.0,
+        })
     }
 }
 

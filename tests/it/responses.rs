@@ -1,15 +1,18 @@
 //! The sizes of responses: no client is sent one that is larger than it accepts.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use prost::Message;
 use taffrail::{
     client::{Batch, NewTopic, Record},
     proto::{
         ConsumeRequest, Credit, GetLatestRequest, JoinGroup, ReadKeyRequest, ReadRequest,
         consume_request, entities_client::EntitiesClient, groups_client::GroupsClient,
-        log_client::LogClient,
+        log_client::LogClient, wire,
     },
     testing::TestBroker,
 };
+use tokio_stream::StreamExt;
 use tonic::{Code, Status, Streaming};
 
 use super::raw::info;
@@ -85,8 +88,17 @@ async fn of_each_call(broker: &TestBroker, takes: usize, says: u32) -> Vec<(&'st
 
 /// A member that commits nothing, until its stream ends.
 async fn of_member(broker: &TestBroker, says: u32) -> Came {
+    came(member(broker, says).await).await
+}
+
+/// The only member of a group, which takes as much as it `says` in one response.
+async fn member(
+    broker: &TestBroker,
+    says: u32,
+) -> Result<Streaming<wire::ConsumeResponse>, Status> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     let join = JoinGroup {
-        group: format!("g{says}"),
+        group: format!("g{}", NEXT.fetch_add(1, Relaxed)),
         topics: vec!["t".to_owned()],
         credit: Some(Credit {
             records: 1_000_000,
@@ -101,10 +113,12 @@ async fn of_member(broker: &TestBroker, says: u32) -> Came {
     up.send(ConsumeRequest { message })
         .await
         .expect("it is taken");
-    let mut groups = GroupsClient::new(broker.channel());
+    // The member stays until the broker ends its stream.
     let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
+    let requests = requests.chain(tokio_stream::pending());
+    let mut groups = GroupsClient::new(broker.channel());
     let opened = groups.consume(requests).await;
-    came(opened.map(tonic::Response::into_inner)).await
+    opened.map(tonic::Response::into_inner)
 }
 
 async fn broker_with(values: &[usize]) -> TestBroker {
@@ -147,6 +161,51 @@ async fn a_client_that_says_nothing_is_sent_no_more_than_such_clients_take() {
     for (call, came) in of_each_call(&broker, 16 << 20, 16 << 20).await {
         came.end.expect(call);
         assert!(came.sizes.iter().any(|size| *size > 5 << 20), "{call}");
+    }
+}
+
+/// The largest response of each call, a member's included, of a client that says this.
+async fn largest_of_each(
+    broker: &TestBroker,
+    says: u32,
+) -> Vec<(&'static str, Result<u32, Status>)> {
+    let mut all = Vec::new();
+    for (call, came) in of_each_call(broker, usize::MAX, says).await {
+        let largest = came.sizes.into_iter().max().unwrap_or_default();
+        let largest = u32::try_from(largest).expect("it is short");
+        all.push((call, came.end.map(|()| largest)));
+    }
+    all.push(("Consume", records_of_member(broker, says).await));
+    all
+}
+
+/// The size of the first response with records that a member gets.
+async fn records_of_member(broker: &TestBroker, says: u32) -> Result<u32, Status> {
+    let mut responses = member(broker, says).await?;
+    loop {
+        let response = responses.message().await?.expect("a member reads on");
+        if let Some(wire::ConsumeMessage::Records(_)) = response.message {
+            return Ok(u32::try_from(response.encoded_len()).expect("it is short"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_is_sent_if_its_response_is_exactly_what_the_client_takes() {
+    // More than goes together with others.
+    let broker = broker_with(&[1_100_000]).await;
+    let ample = largest_of_each(&broker, 2 << 20).await;
+    for (at, (call, size)) in ample.into_iter().enumerate() {
+        let size = size.expect(call);
+        let (_, exact) = largest_of_each(&broker, size).await.swap_remove(at);
+        assert_eq!(exact.expect(call), size, "{call}");
+
+        let (_, refused) = largest_of_each(&broker, size - 1).await.swap_remove(at);
+        let info = info(&refused.expect_err(call));
+        assert_eq!(info.reason, "RECORD_EXCEEDS_RESPONSE", "{call}");
+        assert_eq!(info.metadata["offset"], "0", "{call}");
+        assert_eq!(info.metadata["size"], size.to_string(), "{call}");
+        assert_eq!(info.metadata["limit"], (size - 1).to_string(), "{call}");
     }
 }
 

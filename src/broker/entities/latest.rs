@@ -11,10 +11,7 @@ use bytes::Bytes;
 
 use super::entity;
 use crate::{
-    broker::{
-        Broker, Error, ResponseLimit, partitions::Partitions, response_limit::exceeded,
-        state::PartitionRef,
-    },
+    broker::{Broker, Error, ResponseLimit, partitions::Partitions, state::PartitionRef},
     storage::keys::hash::KeyHash,
     types::{Offset, PartitionId, Version, limits},
 };
@@ -133,6 +130,22 @@ impl LatestReader {
         Ok(Some(latest))
     }
 
+    /// Checks the size of the response that has what the last step returned, encoded.
+    ///
+    /// # Errors
+    ///
+    /// If the client takes less. The read is over then.
+    pub(crate) fn check_response(&self, bytes: usize, latest: &[Latest]) -> Result<(), Error> {
+        let first = latest.first().and_then(|latest| latest.record.as_ref());
+        match first {
+            Some(record) => {
+                let at = &self.rows[self.before.0].partition;
+                self.response.check_record(bytes, at, record)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether all were returned.
     pub(crate) fn is_complete(&self) -> bool {
         self.returned == self.rows.len()
@@ -150,10 +163,6 @@ impl LatestReader {
     }
 
     /// As many of the first rows as fit in a response, and at least one.
-    ///
-    /// # Errors
-    ///
-    /// If the first fits in none, among others.
     fn read(&self, rows: &[Row]) -> Result<Vec<Latest>, Error> {
         // In the order of offsets, so that a frame with several of the records is read once.
         let mut by_place: Vec<usize> = (0..rows.len()).collect();
@@ -176,14 +185,7 @@ impl LatestReader {
                 fit = last;
             }
         }
-        match (rows[0].offset, bytes > most.largest) {
-            // It is alone then.
-            (Some(offset), true) => {
-                let at = &rows[0].partition;
-                Err(exceeded(at, offset, bytes, most.largest))
-            }
-            _ => Ok(found.into_values().collect()),
-        }
+        Ok(found.into_values().collect())
     }
 }
 

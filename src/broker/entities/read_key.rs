@@ -10,7 +10,6 @@ use crate::{
         Broker, Error, ResponseLimit,
         keys::{Begun, Rows, is_of_key},
         partitions::Partitions,
-        response_limit::exceeded,
         state::PartitionRef,
     },
     storage::keys::hash::KeyHash,
@@ -143,6 +142,16 @@ impl KeyReader {
         self.partition.topic.unless_deleted(chosen)
     }
 
+    /// Checks the size of the response that has these records behind a head of so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the client takes less. The read is over then.
+    pub(crate) fn check_response(&self, head: usize, records: &[Bytes]) -> Result<(), Error> {
+        let bytes: usize = records.iter().map(Bytes::len).sum();
+        self.response.check(head + bytes, &self.partition, records)
+    }
+
     /// Whether all were returned, as far as that is known without reading.
     pub(crate) fn is_complete(&self) -> bool {
         self.next.is_none() || self.remaining == 0
@@ -187,10 +196,6 @@ impl KeyReader {
                 if !chosen.is_empty() && bytes + element.len() > most.bytes {
                     self.next = Some(version);
                     return Ok(Some(chosen));
-                }
-                if element.len() > most.largest {
-                    let (at, bytes) = (&self.partition, element.len());
-                    return Err(exceeded(at, offset, bytes, most.largest));
                 }
                 bytes += element.len();
                 chosen.push(element);

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::{
     refused,
-    session::{NoOffset, OffsetGone, Session},
+    session::{NoOffset, OffsetGone, RecordsOf, Session},
     sessions::{Live, State},
     under_way::Credit,
 };
@@ -38,6 +38,8 @@ pub(crate) struct JoinGroup {
     pub(crate) partition_credit: Option<Credit>,
     /// What the member takes in one response.
     pub(crate) response: ResponseLimit,
+    /// How many bytes the response with these records has, encoded.
+    pub(crate) response_bytes: fn(&RecordsOf) -> usize,
     pub(crate) no_offset: NoOffset,
     pub(crate) offset_gone: OffsetGone,
     /// How long the member may send no heartbeat, or be without a stream.

@@ -164,10 +164,14 @@ impl Session {
                 let moved = self.partitions.get(&place).filter(|_| has_moved);
                 return Ok(moved.map(|assigned| assigned.records(Vec::new())));
             };
-            if chosen.count > 0 {
-                return Ok(self.send(place, began, chosen));
+            if chosen.count == 0 {
+                has_moved = true;
+                continue;
             }
-            has_moved = true;
+            match self.send(place, began, chosen) {
+                Ok(records) => return Ok(records),
+                Err(error) => self.set_aside(place, error)?,
+            }
         }
     }
 
@@ -245,13 +249,41 @@ impl Session {
     }
 
     /// Counts records that are sent.
-    fn send(&mut self, place: Place, began: PartitionCursor, chosen: Chosen) -> Option<RecordsOf> {
-        let assigned = self.partitions.get(&place)?;
+    ///
+    /// # Errors
+    ///
+    /// If they make a larger response than the client takes. Then nothing has changed.
+    fn send(
+        &mut self,
+        place: Place,
+        began: PartitionCursor,
+        chosen: Chosen,
+    ) -> Result<Option<RecordsOf>, Error> {
+        let Some(assigned) = self.partitions.get_mut(&place) else {
+            return Ok(None);
+        };
         let credit = Credit {
             records: chosen.count,
             bytes: u64::try_from(chosen.bytes).unwrap_or(u64::MAX),
         };
         let next = assigned.read.cursor.next;
+        let is_replayed = |until: &Offset| began.cursor.next < *until;
+        let records = RecordsOf {
+            cost: credit,
+            replayed_below: assigned.replay_until.filter(is_replayed),
+            ..assigned.records(chosen.slices)
+        };
+        if chosen.bytes > self.response.most().bytes {
+            let bytes = (self.response_bytes)(&records);
+            let checked = self
+                .response
+                .check(bytes, &assigned.at, &records.batch.records);
+            if let Err(error) = checked {
+                assigned.read = began;
+                self.fetched = None;
+                return Err(error);
+            }
+        }
         self.credit.take(credit);
         let mut state = lock(&self.live.state);
         state.credit = self.credit.get();
@@ -267,12 +299,7 @@ impl Session {
         drop(state);
         let last = Returned::new(began.cursor, next, chosen.in_files);
         self.last = Some((assigned.at.clone(), last));
-        let is_replayed = |until: &Offset| began.cursor.next < *until;
-        Some(RecordsOf {
-            cost: credit,
-            replayed_below: assigned.replay_until.filter(is_replayed),
-            ..assigned.records(chosen.slices)
-        })
+        Ok(Some(records))
     }
 }
 
@@ -300,11 +327,9 @@ impl Assigned {
 /// The bound of one response within this credit.
 fn most(credit: Credit, response: ResponseLimit) -> Most {
     let bytes = usize::try_from(credit.bytes).unwrap_or(usize::MAX);
-    let most = response.most();
     Most {
         records: credit.records,
-        bytes: bytes.min(most.bytes),
-        ..most
+        bytes: bytes.min(response.most().bytes),
     }
 }
 

@@ -122,6 +122,8 @@ pub(crate) struct Session {
     /// The credit that it had when it joined.
     first_credit: Credit,
     pub(super) response: ResponseLimit,
+    /// See [`JoinGroup::response_bytes`].
+    pub(super) response_bytes: fn(&RecordsOf) -> usize,
     /// The partitions that it reads.
     pub(super) partitions: BTreeMap<Place, Assigned>,
     /// The topics of these partitions.
@@ -157,6 +159,7 @@ impl Session {
             credit: CreditLeft::default(),
             first_credit: join.credit,
             response: join.response,
+            response_bytes: join.response_bytes,
             partitions: BTreeMap::new(),
             topics: BTreeMap::new(),
             revoked: BTreeMap::new(),

@@ -28,26 +28,31 @@ impl LatestAnswers {
 
 /// In protobuf, encoded messages with one element each, put one behind the other, are one message
 /// with all elements.
-fn slices(latest: Vec<Latest>) -> Vec<Bytes> {
+fn slices(latest: &[Latest]) -> Vec<Bytes> {
     let one = |latest| GetLatestResponse {
         latest: vec![record(latest)],
     };
-    let encoded = latest.into_iter().map(|latest| wire::encode(&one(latest)));
+    let encoded = latest.iter().map(|latest| wire::encode(&one(latest)));
     encoded.collect()
 }
 
-fn record(latest: Latest) -> LatestRecord {
+fn record(latest: &Latest) -> LatestRecord {
     LatestRecord {
         version: latest.version.0,
-        record: latest.record,
+        record: latest.record.clone(),
         partition: latest.partition.0,
     }
 }
 
 impl Source for LatestAnswers {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Status>> {
-        let found = blocking(|| self.reader.step())?;
-        Poll::Ready(Ok(found.map(slices)))
+        let Some(latest) = blocking(|| self.reader.step())? else {
+            return Poll::Ready(Ok(None));
+        };
+        let slices = slices(&latest);
+        let bytes = slices.iter().map(Bytes::len).sum();
+        self.reader.check_response(bytes, &latest)?;
+        Poll::Ready(Ok(Some(slices)))
     }
 
     fn is_light(&self) -> bool {
@@ -59,7 +64,8 @@ impl Source for LatestAnswers {
     }
 
     fn again(&mut self) -> Result<Vec<Bytes>, Error> {
-        Ok(self.reader.again()?.map_or_else(Vec::new, slices))
+        let latest = self.reader.again()?.unwrap_or_default();
+        Ok(slices(&latest))
     }
 
     fn memory(&self) -> usize {

@@ -57,18 +57,19 @@ impl KeyAnswers {
             return Ok(None);
         }
         self.told = true;
-        Ok(Some(self.slices(records.unwrap_or_default())))
+        let records = records.unwrap_or_default();
+        let head = self.head();
+        self.reader.check_response(head.len(), &records)?;
+        Ok(Some(std::iter::once(head).chain(records).collect()))
     }
 
-    fn slices(&self, records: Vec<Bytes>) -> Vec<Bytes> {
-        let head = ReadKeyResponse {
+    fn head(&self) -> Bytes {
+        wire::encode(&ReadKeyResponse {
             latest_version: self.latest.0,
             partition: self.partition.0,
             first_version: self.reader.start().0,
             records: Vec::new(),
-        };
-        let head = wire::encode(&head);
-        std::iter::once(head).chain(records).collect()
+        })
     }
 }
 
@@ -86,8 +87,8 @@ impl Source for KeyAnswers {
     }
 
     fn again(&mut self) -> Result<Vec<Bytes>, Error> {
-        let records = self.reader.again()?;
-        Ok(self.slices(records.unwrap_or_default()))
+        let records = self.reader.again()?.unwrap_or_default();
+        Ok(std::iter::once(self.head()).chain(records).collect())
     }
 
     fn memory(&self) -> usize {

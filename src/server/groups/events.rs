@@ -64,14 +64,24 @@ impl From<Event> for Message {
                 };
                 ConsumeMessage::Revoked(revoked).into()
             }
-            Event::Records(records) => of_records(records),
+            Event::Records(records) => of_records(&records),
             Event::CaughtUp => ConsumeMessage::CaughtUp(CaughtUp {}).into(),
         }
     }
 }
 
-fn of_records(records: RecordsOf) -> Message {
-    let batch = records.batch;
+/// How many bytes the message with these records has.
+pub(super) fn response_bytes(records: &RecordsOf) -> usize {
+    let message = of_records(records);
+    message.head.len() + records_bytes(&message.records)
+}
+
+fn records_bytes(records: &[Bytes]) -> usize {
+    records.iter().map(Bytes::len).sum()
+}
+
+fn of_records(records: &RecordsOf) -> Message {
+    let batch = &records.batch;
     let next = proto::GroupOffset {
         topic: records.topic.to_string(),
         partition: batch.partition.0,
@@ -93,10 +103,9 @@ fn of_records(records: RecordsOf) -> Message {
         erased: batch.erased.iter().map(erased).collect(),
         records: Vec::new(),
     };
-    let bytes = batch.records.iter().map(Bytes::len).sum();
     Message {
-        head: ConsumeResponse::head_of(&head, bytes),
-        records: batch.records,
+        head: ConsumeResponse::head_of(&head, records_bytes(&batch.records)),
+        records: batch.records.clone(),
         held: None,
     }
 }

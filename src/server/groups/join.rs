@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::events;
 use crate::{
     broker::{Credit, Error, JoinGroup, NoOffset, OffsetGone, ResponseLimit},
     catalog::groups::{Instance, MemberId},
@@ -29,6 +30,7 @@ pub(in crate::server) fn join_group(
         credit: credit(join.credit.unwrap_or_default()),
         partition_credit: join.partition_credit.map(credit),
         response: ResponseLimit::of(join.max_response_bytes)?,
+        response_bytes: events::response_bytes,
         no_offset: no_offset(join.no_offset)?,
         offset_gone,
         session: session(join.session_timeout_ms),

@@ -175,6 +175,9 @@ impl Source for ReadAnswers {
             return Poll::Ready(Ok(None));
         };
         self.head = head(&batch, &self.topic_id);
+        if let Some(reader) = &self.reader {
+            reader.check_response(self.head.len(), &batch)?;
+        }
         let mut slices = vec![self.head.clone()];
         slices.extend(batch.records);
         Poll::Ready(Ok(Some(slices)))

@@ -214,6 +214,7 @@ pub(super) fn join() -> JoinGroup {
         credit: credit(1_000_000),
         partition_credit: None,
         response: ResponseLimit::default(),
+        response_bytes: |records| records.batch.records.iter().map(Bytes::len).sum(),
         no_offset: NoOffset::Start(Position::Earliest),
         offset_gone: OffsetGone::Fail,
         session: SESSION,
