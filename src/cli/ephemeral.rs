@@ -3,39 +3,31 @@
 //!
 //! [`taffrail.v1.Admin`]: crate::proto::admin_server
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use tokio::{sync::mpsc, task::spawn_blocking, time::interval};
+use tokio::{sync::mpsc, task::spawn_blocking};
 use tracing::info;
 
 use super::{
-    Failure,
+    Failure, parent,
     serve::{Ended, Serving},
 };
 use crate::{
     config::Config,
-    env::{Ephemeral, parent},
+    env::{Ephemeral, Parent},
     server::{Auth, Certificates, Trial},
 };
-
-/// How often it is checked whether the parent process is still there. This works however the broker
-/// was started. A signal for the parent's death would come when the thread that started the broker
-/// ends, and standard input may be closed from the start, or shared with other processes, depending
-/// on the language.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Serves until it is told to stop, or its parent process has ended.
 pub(super) async fn serve(
     config: Config,
     auth: Arc<Auth>,
     certificates: Option<Certificates>,
+    started_by: Parent,
 ) -> Result<(), Failure> {
     tokio::select! {
         served = serve_through_crashes(config, auth, certificates) => served,
-        () = until_alone() => {
-            info!("the process that started this one has ended");
-            Ok(())
-        }
+        () = parent::ended(started_by) => Ok(()),
     }
 }
 
@@ -65,14 +57,5 @@ async fn serve_through_crashes(
                 info!("the power was cut");
             }
         }
-    }
-}
-
-/// Resolves when the process has another parent than at the start, because the first one has ended.
-async fn until_alone() {
-    let first = parent();
-    let mut period = interval(LOOK_EVERY);
-    while parent() == first {
-        period.tick().await;
     }
 }

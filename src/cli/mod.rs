@@ -29,6 +29,7 @@ mod manual;
 mod mistyped;
 mod otlp;
 mod output;
+mod parent;
 mod produce;
 mod producer;
 mod question;

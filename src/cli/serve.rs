@@ -25,6 +25,7 @@ use super::{
     listening::{self, Addresses, Listeners},
     logging,
     otlp::{self, Exporting},
+    parent,
     reload::Watched,
     supervisor::Supervisor,
     version,
@@ -34,8 +35,8 @@ use crate::{
     budget,
     config::{self, Config, Descriptors, Sources},
     env::{
-        Clock, Env, FileSystem, memory_bytes, raise_open_files_limit, read_all, set_up_heap,
-        trim_heap,
+        Clock, Env, FileSystem, Parent, memory_bytes, raise_open_files_limit, read_all,
+        set_up_heap, trim_heap,
     },
     server::{self, AdminSocket, Auth, Certificates, Http, JwtKeys, Server, Trial, traces::Traces},
 };
@@ -49,6 +50,7 @@ const EVENT_INTERVAL: u32 = 8;
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
+    let started_by = Parent::find();
     set_up_heap();
     let env = Env::system();
     let file = read(flags).inspect_err(|_| logging::prepare(flags, None))?;
@@ -97,8 +99,11 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     runtime.spawn(Watched::new(flags.clone(), Arc::clone(&auth), clock, file).watch());
     let result = runtime.block_on(async {
         match flags.ephemeral {
-            true => ephemeral::serve(config, auth, certificates).await,
-            false => serve(config, env, auth, certificates).await,
+            true => ephemeral::serve(config, auth, certificates, started_by).await,
+            false => {
+                let ends_with = Some(started_by).filter(|_| flags.with_parent);
+                serve(config, env, auth, certificates, ends_with).await
+            }
         }
     });
     // Reads that nobody waits for any more, for example from a slow disk, are not waited for.
@@ -253,15 +258,18 @@ fn read_config(path: &Path) -> Result<ConfigFile, Failure> {
     Ok((name, text))
 }
 
-/// Serves a broker on this disk until it is told to stop or its storage fails.
+/// Serves a broker on this disk until it is told to stop, its storage fails, or the parent process
+/// that it ends with, if there is one, has ended.
 pub(super) async fn serve(
     config: Config,
     env: Env,
     auth: Arc<Auth>,
     certificates: Option<Certificates>,
+    ends_with: Option<Parent>,
 ) -> Result<(), Failure> {
     let clock = Arc::clone(&env.clock);
     let mut serving = Serving::begin(config, clock, auth, certificates).await?;
+    serving.signals.ends_with = ends_with;
     serving.run(env, None, pending()).await.map(drop)
 }
 
@@ -510,10 +518,11 @@ fn storage_failed(reason: &str) -> Failure {
     ))
 }
 
-/// The signals SIGTERM and SIGINT.
+/// The signals SIGTERM and SIGINT, and the end of the parent process that the broker ends with.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    ends_with: Option<Parent>,
 }
 
 impl Signals {
@@ -525,6 +534,7 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            ends_with: None,
         })
     }
 
@@ -533,6 +543,14 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            () = ended(self.ends_with) => self.ends_with = None,
         }
+    }
+}
+
+async fn ended(parent: Option<Parent>) {
+    match parent {
+        Some(parent) => parent::ended(parent).await,
+        None => pending().await,
     }
 }

@@ -68,7 +68,7 @@ pub(crate) use machine::{memory_bytes, read_all};
 pub(crate) use ordered::{Ordered, OrderedGuard, OrderedMutex, OrderedRwLock, rank};
 pub(crate) use process::Process;
 #[cfg(feature = "cli")]
-pub(crate) use process::{cpu_time_of, cpu_time_of_threads, parent};
+pub(crate) use process::{Parent, cpu_time_of, cpu_time_of_threads};
 #[cfg(feature = "cli")]
 pub(crate) use system::{ask_to_stop, wait_until_unread};
 

@@ -46,11 +46,22 @@ impl Process {
     }
 }
 
-/// The process that started this one, or the one that has adopted it since; `None` if that is
-/// outside of this process's namespace.
+/// The process that started this one, or the one that had adopted it before it was found; `None` if
+/// that is outside of this process's namespace.
 #[cfg(feature = "cli")]
-pub(crate) fn parent() -> Option<Pid> {
-    getppid()
+#[derive(Clone, Copy)]
+pub(crate) struct Parent(Option<Pid>);
+
+#[cfg(feature = "cli")]
+impl Parent {
+    pub(crate) fn find() -> Self {
+        Self(getppid())
+    }
+
+    /// Whether another process has adopted this one since.
+    pub(crate) fn has_ended(self) -> bool {
+        getppid() != self.0
+    }
 }
 
 /// The processor time of a process so far, with a resolution of 10 ms.

@@ -27,7 +27,7 @@ import (
 // patience is for how long a call of this package waits.
 const patience = 30 * time.Second
 
-// Broker is `taffrail serve --ephemeral` until the test ends.
+// Broker is `taffrail serve --ephemeral` until the test ends, or its program does, however it ends.
 type Broker struct {
 	// Address is where it is, also after a crash or a restart: HOST:PORT.
 	Address string
@@ -87,7 +87,7 @@ func (b *Broker) serve() {
 	if b.DataDir == "" {
 		arguments = append(arguments, "--ephemeral")
 	} else {
-		arguments = append(arguments, "--data-dir", b.DataDir, "--log-format", "json")
+		arguments = append(arguments, "--with-parent", "--data-dir", b.DataDir, "--log-format", "json")
 	}
 	b.process = exec.Command(b.binary, arguments...)
 	b.process.Stderr = log

@@ -25,7 +25,7 @@ from taffrail.v1 import admin_pb2, admin_pb2_grpc, broker_pb2, broker_pb2_grpc
 
 
 class Broker:
-    """Runs `taffrail serve --ephemeral` until the block ends, or the program does."""
+    """Runs `taffrail serve --ephemeral` until the block ends, or the program does, however it ends."""
 
     def __init__(self, binary: str | None = None, *, on_disk: bool = False) -> None:
         """
@@ -55,7 +55,7 @@ class Broker:
         if self.data_dir is None:
             command += ["--ephemeral"]
         else:
-            command += ["--data-dir", str(self.data_dir), "--log-format", "json"]
+            command += ["--with-parent", "--data-dir", str(self.data_dir), "--log-format", "json"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

@@ -26,7 +26,7 @@ export interface BrokerOptions {
   onDisk?: boolean;
 }
 
-/** Runs `taffrail serve --ephemeral` until it is closed, or the program ends. */
+/** Runs `taffrail serve --ephemeral` until it is closed, or the program ends, however it does. */
 export class Broker implements AsyncDisposable {
   /** Where it is, also after a crash or a restart: HOST:PORT. */
   address = "127.0.0.1:0";
@@ -74,7 +74,7 @@ export class Broker implements AsyncDisposable {
     const log = openSync(join(this.#folder, "log"), "a");
     const serve = ["serve", "--listen", this.address];
     if (this.dataDir === undefined) serve.push("--ephemeral");
-    else serve.push("--data-dir", this.dataDir, "--log-format", "json");
+    else serve.push("--with-parent", "--data-dir", this.dataDir, "--log-format", "json");
     const child = spawn(this.binary, serve, { stdio: ["ignore", "pipe", log] });
     closeSync(log);
     this.#process = child;

@@ -116,12 +116,3 @@ void test("a proxy that the environment names is not used without TLS", async ()
     delete process.env["grpc_proxy"];
   }
 });
-
-void test("a broker of a test is not started while it runs", async () => {
-  await using broker = await Broker.start({ onDisk: true });
-  await assert.rejects(broker.start(), /it runs/);
-  await broker.stop();
-  await broker.start();
-  await using client = new Client(broker.address);
-  assert.equal((await client.topics().next()).done, true);
-});

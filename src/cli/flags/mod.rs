@@ -175,6 +175,10 @@ pub(super) struct ServeFlags {
     /// ends with the process that started it
     #[arg(long, conflicts_with = "data_dir")]
     pub(super) ephemeral: bool,
+    /// Stop when the process that started this one has ended, however it has, as with --ephemeral:
+    /// for tests that need a broker on a disk
+    #[arg(long)]
+    pub(super) with_parent: bool,
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:9640]
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) listen: Option<String>,

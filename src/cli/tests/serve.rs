@@ -47,7 +47,7 @@ async fn a_failed_sync_ends_the_process_with_its_own_code_and_without_an_acknowl
     for kind in [OpKind::SyncData, OpKind::Write] {
         let disk = SimDisk::new(7);
         let (config, url) = configuration();
-        let serving = tokio::spawn(serve(config, env(&disk), Arc::default(), None));
+        let serving = tokio::spawn(serve(config, env(&disk), Arc::default(), None, None));
         let client = connect(&url).await;
         client
             .topics()
@@ -76,7 +76,7 @@ async fn a_failed_sync_ends_the_process_with_its_own_code_and_without_an_acknowl
 
         let survived = disk.power_cut(1, CrashMode::LoseUnsynced);
         let (config, url) = configuration();
-        let serving = tokio::spawn(serve(config, env(&survived), Arc::default(), None));
+        let serving = tokio::spawn(serve(config, env(&survived), Arc::default(), None, None));
         let client = connect(&url).await;
         let mut reading = client.read("t").open().await.expect("the topic is there");
         let first = reading
@@ -94,7 +94,7 @@ async fn a_directory_that_cannot_be_used_ends_the_process_with_its_own_code() {
     let disk = SimDisk::new(7);
     disk.set_read_only(true);
     let (config, _) = configuration();
-    let failure = serve(config, env(&disk), Arc::default(), None)
+    let failure = serve(config, env(&disk), Arc::default(), None, None)
         .await
         .expect_err("nothing can be written");
     assert_eq!(failure.code(), 78);

@@ -66,7 +66,7 @@ class World:
                     raise
 
     def flags(self):
-        flags = ["--http-listen", self.http]
+        flags = ["--with-parent", "--http-listen", self.http]
         if self.scenario.get("tls"):
             tls = self.kit.certificates
             flags += ["--tls-certificate", tls / "broker.pem", "--tls-key", tls / "broker.key"]

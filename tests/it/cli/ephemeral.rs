@@ -17,7 +17,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{Serve, assert_fails, binary, run, started, temporary};
+use super::{Serve, assert_fails, binary, free_port, high_watermark, run, started, temporary};
 use crate::raw::info;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -156,20 +156,52 @@ async fn a_broker_that_keeps_its_data_neither_crashes_nor_moves_its_clock() {
     }
 }
 
-#[test]
-fn an_ephemeral_broker_ends_with_the_process_that_started_it() {
+/// Starts a broker by a shell, calls `while_there` with where it listens, kills the shell, and waits
+/// for the end of the broker.
+fn with_a_shell_that_is_killed(flags: &[&str], while_there: impl FnOnce(&str)) {
     let mut command = std::process::Command::new("sh");
     command
-        .args(["-c", "\"$0\" serve --ephemeral & wait"])
+        .args(["-c", "\"$0\" serve --log-format json \"$@\" & wait"])
         .arg(env!("CARGO_BIN_EXE_taffrail"))
+        .args(flags)
         .stdout(Stdio::piped());
     let mut shell = command.spawn().expect("there is a shell");
     let mut out = BufReader::new(shell.stdout.take().expect("it is piped"));
     let mut line = String::new();
     out.read_line(&mut line).expect("it says where it listens");
-    assert!(line.contains("address"), "{line}");
+    let said: Value = serde_json::from_str(&line).expect("it is JSON");
+    while_there(said["address"].as_str().expect("it is text"));
     shell.kill().expect("it runs");
     shell.wait().expect("it was started here");
     // The broker inherited this pipe, so the pipe's end shows that the broker has ended.
     out.read_to_string(&mut line).expect("it is text");
+}
+
+#[test]
+fn an_ephemeral_broker_ends_with_the_process_that_started_it() {
+    with_a_shell_that_is_killed(&["--ephemeral"], |_| ());
+}
+
+#[test]
+fn a_broker_on_a_disk_ends_in_good_order_with_the_process_that_started_it_if_it_is_told_to() {
+    let dir = temporary();
+    let data = dir.path().to_str().expect("it is text");
+    let flags = [
+        "--with-parent",
+        "--data-dir",
+        data,
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    with_a_shell_that_is_killed(&flags, |address| {
+        let server = ["--server", &format!("http://{address}")];
+        let create = [&["topic", "create", "t"][..], &server].concat();
+        assert_eq!(run(&create, b"").status.code(), Some(0));
+        let produce = [&["produce", "t"][..], &server].concat();
+        assert_eq!(run(&produce, b"one\n").status.code(), Some(0));
+    });
+    // It has let go of its directory.
+    let again = Serve::start(dir.path(), &free_port());
+    assert_eq!(high_watermark(&again), 1);
+    assert_eq!(again.stop(), Some(0));
 }

@@ -173,6 +173,7 @@ fn logging(dir: &Path, listen: &str, level: &str) -> Command {
     command
         .args([
             "serve",
+            "--with-parent",
             "--listen",
             listen,
             "--log-level",

@@ -33,7 +33,7 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
-/** A broker for tests: the real one, in memory, on a port of its own. */
+/** A broker for tests: the real one, in memory, on a port of its own. It ends with this program, however that ends. */
 public final class TestBroker implements AutoCloseable {
   private static final Pattern LISTENING = Pattern.compile("\"address\":\"([^\"]+)\"");
   private static final long PATIENCE_SECONDS = 30;
@@ -105,7 +105,7 @@ public final class TestBroker implements AutoCloseable {
     String binary = Optional.ofNullable(System.getenv("TAFFRAIL_BINARY")).orElse("taffrail");
     List<String> command = new ArrayList<>(List.of(binary, "serve", "--listen", address));
     if (isOnDisk) {
-      command.addAll(List.of("--data-dir", dataDir().toString(), "--log-format", "json"));
+      command.addAll(List.of("--with-parent", "--data-dir", dataDir().toString(), "--log-format", "json"));
     } else {
       command.add("--ephemeral");
     }

@@ -6,9 +6,13 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.taffrail.Client;
+import java.io.IOException;
 import java.lang.ProcessBuilder.Redirect;
+import java.net.Socket;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -44,6 +48,49 @@ class TestBrokerTest {
     }
   }
 
+  /** A program that is killed while its broker runs. */
+  static final class Killed {
+    public static void main(String[] arguments) throws InterruptedException {
+      TestBroker broker = arguments[0].equals("disk") ? TestBroker.runOnDisk() : TestBroker.run();
+      System.out.println(broker.address());
+      Thread.sleep(Duration.ofMinutes(1).toMillis());
+    }
+  }
+
+  @Test
+  void itEndsWithItsProgramAlsoByKill9() throws Exception {
+    // The broker may be writing there for a moment longer.
+    Path folder = Files.createTempDirectory(Path.of("target"), "killed-").toAbsolutePath();
+    for (String where : List.of("memory", "disk")) {
+      ProcessBuilder program = program(Killed.class, folder);
+      program.command().add(where);
+      Process running = program.redirectError(Redirect.DISCARD).start();
+      String[] address = running.inputReader().readLine().split(":");
+      assertTrue(isThere(address));
+      running.destroyForcibly().waitFor();
+      while (isThere(address)) {
+        Thread.sleep(10);
+      }
+    }
+  }
+
+  private static boolean isThere(String[] address) {
+    try {
+      new Socket(address[0], Integer.parseInt(address[1])).close();
+      return true;
+    } catch (IOException refused) {
+      return false;
+    }
+  }
+
+  /** Another program, with a folder for its temporary files. */
+  private static ProcessBuilder program(Class<?> main, Path folder) {
+    String java = ProcessHandle.current().info().command().orElseThrow();
+    List<String> command =
+        List.of(java, "-cp", System.getProperty("java.class.path"), "-Djava.io.tmpdir=" + folder, main.getName());
+    return new ProcessBuilder(new ArrayList<>(command));
+  }
+
   /** A program that has no broker to run. */
   static final class WithoutBinary {
     public static void main(String[] arguments) {
@@ -54,14 +101,7 @@ class TestBrokerTest {
   @Test
   void nothingIsLeftWhereThereIsNoBrokerToRun(@TempDir Path folder) throws Exception {
     for (String binary : List.of("/nonexistent/taffrail", "true")) {
-      String java = ProcessHandle.current().info().command().orElseThrow();
-      ProcessBuilder program =
-          new ProcessBuilder(
-              java,
-              "-cp",
-              System.getProperty("java.class.path"),
-              "-Djava.io.tmpdir=" + folder,
-              WithoutBinary.class.getName());
+      ProcessBuilder program = program(WithoutBinary.class, folder);
       program.environment().put("TAFFRAIL_BINARY", binary);
       assertEquals(1, program.redirectError(Redirect.DISCARD).start().waitFor());
       try (Stream<Path> left = Files.list(folder)) {
