@@ -108,7 +108,8 @@ func isWorthAnotherTry(err *Error) bool {
 	case "OVERLOADED", "DISK_FULL", "PARTITION_FULL", "RETENTION_HELD":
 		return true
 	}
-	return err.kind == ErrUnavailable || err.kind == ErrOutcomeUnknown
+	// What is refused until then says so, as a quota does.
+	return err.kind == ErrUnavailable || err.kind == ErrOutcomeUnknown || err.RetryAfter > 0
 }
 
 // What a lost answer leaves open.

@@ -34,7 +34,7 @@ func (r *retries) progress() {
 	r.longest, r.firstFailure = firstPause, time.Time{}
 }
 
-// pause says how long to wait before the next try, or that there is none.
+// pause says how long to wait before the next try, or that there is none, or not in time.
 func (r *retries) pause(err *Error) (time.Duration, bool) {
 	if !isWorthAnotherTry(err) {
 		return 0, false
@@ -43,7 +43,7 @@ func (r *retries) pause(err *Error) (time.Duration, bool) {
 	if r.firstFailure.IsZero() {
 		r.firstFailure = now
 	}
-	if r.giveUpAfter > 0 && now.Sub(r.firstFailure) >= r.giveUpAfter {
+	if r.giveUpAfter > 0 && now.Sub(r.firstFailure)+err.RetryAfter >= r.giveUpAfter {
 		// The next call has the whole time again.
 		r.progress()
 		return 0, false

@@ -55,6 +55,21 @@ func TestWhatWasRefusedIsNotTriedAgainButForWantOfRoom(t *testing.T) {
 	}
 }
 
+func TestARefusalThatSaysWhenItWillHavePassedIsWaitedForIfThereIsTime(t *testing.T) {
+	retries := newRetries(10 * time.Second)
+	quota := func(after time.Duration) *Error {
+		return &Error{kind: ErrRefused, Reason: "QUOTA_EXCEEDED", RetryAfter: after}
+	}
+	if pause, isThere := retries.pause(quota(7 * time.Second)); !isThere || pause != 7*time.Second {
+		t.Fatalf("it is waited for %v, %v", pause, isThere)
+	}
+	for _, after := range []time.Duration{11 * time.Second, 0} {
+		if _, isThere := retries.pause(quota(after)); isThere {
+			t.Fatalf("what passes after %v is tried again", after)
+		}
+	}
+}
+
 func TestKeysAreHashedAsKafkaDoes(t *testing.T) {
 	for text, want := range map[string]int32{"21": -973_932_308, "foobar": -790_332_482, "": 275_646_681} {
 		if hash := int32(murmur2([]byte(text))); hash != want {

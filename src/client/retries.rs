@@ -35,13 +35,13 @@ impl Retries {
         self.first_failure = None;
     }
 
-    /// How long to wait before the next try; `None` if there is none.
+    /// How long to wait before the next try; `None` if there is none, or not in time.
     pub(super) fn pause(&mut self, error: &Error, now: Instant) -> Option<Duration> {
         let Verdict::SendAgain(asked) = verdict(error) else {
             return None;
         };
         let first = *self.first_failure.get_or_insert(now);
-        if now - first >= self.retry_for {
+        if now - first + asked.unwrap_or_default() >= self.retry_for {
             // The next call has the whole time again.
             self.progress();
             return None;

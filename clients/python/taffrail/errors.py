@@ -165,7 +165,10 @@ def is_worth_another_try(error: TaffrailError) -> bool:
     """Whether the same call, made again, can succeed."""
     if isinstance(error, Cancelled):
         return False
-    return isinstance(error, (Unavailable, OutcomeUnknown)) or error.reason in _TRIED_AGAIN
+    if isinstance(error, (Unavailable, OutcomeUnknown)) or error.reason in _TRIED_AGAIN:
+        return True
+    # It says when it will have passed, as a quota does.
+    return error.retry_after is not None
 
 
 def ended_by_close(changes: bool) -> TaffrailError:

@@ -26,17 +26,18 @@ class Retries:
         self._first_failure: float | None = None
 
     def pause(self, error: TaffrailError) -> float:
-        """How long to wait before the next try. Raises the error if there is none."""
+        """How long to wait before the next try. Raises the error if there is none, or not in time."""
         if not is_worth_another_try(error):
             raise error
         now = time.monotonic()
         if self._first_failure is None:
             self._first_failure = now
-        if self._give_up_after is not None and now - self._first_failure >= self._give_up_after:
+        asked = error.retry_after or 0
+        if self._give_up_after is not None and now - self._first_failure + asked >= self._give_up_after:
             # The next call has the whole time again.
             self.progress()
             raise error
         # All clients of a broker lose it at the same moment, and should not all come back at the same one.
         pause = self._pause * random.uniform(0.5, 1)
         self._pause = min(2 * self._pause, LAST_PAUSE)
-        return max(pause, error.retry_after or 0)
+        return max(pause, asked)

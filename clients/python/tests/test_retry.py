@@ -59,3 +59,11 @@ def test_what_was_refused_is_not_tried_again_but_for_want_of_room() -> None:
     with pytest.raises(Refused):
         retries.pause(Refused("no", reason="UNKNOWN_TOPIC"))
     retries.pause(Refused("full", reason="DISK_FULL"))
+
+
+def test_a_refusal_that_says_when_it_will_have_passed_is_waited_for_if_there_is_time() -> None:
+    retries = Retries(10)
+    assert retries.pause(Refused("too much", reason="QUOTA_EXCEEDED", retry_after=7)) == 7
+    for told in (11, None):
+        with pytest.raises(Refused):
+            retries.pause(Refused("too much", reason="QUOTA_EXCEEDED", retry_after=told))

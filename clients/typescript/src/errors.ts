@@ -132,7 +132,9 @@ const TRIED_AGAIN = new Set(["OVERLOADED", "DISK_FULL", "PARTITION_FULL", "RETEN
 
 /** Whether the same call, made again, can succeed. */
 export function isWorthAnotherTry(error: TaffrailError): boolean {
-  return error instanceof Unavailable || error instanceof OutcomeUnknown || TRIED_AGAIN.has(error.reason);
+  if (error instanceof Unavailable || error instanceof OutcomeUnknown || TRIED_AGAIN.has(error.reason)) return true;
+  // What is refused until then says so, as a quota does.
+  return error.retryAfterMs > 0;
 }
 
 /**

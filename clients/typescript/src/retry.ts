@@ -29,11 +29,11 @@ export class Retries {
     this.#firstFailure = undefined;
   }
 
-  /** How long to wait before the next try. Throws the error if there is none. */
+  /** How long to wait before the next try. Throws the error if there is none, or not in time. */
   pause(error: unknown): number {
     if (!(error instanceof TaffrailError) || !isWorthAnotherTry(error)) throw error;
     this.#firstFailure ??= this.now();
-    if (this.now() - this.#firstFailure >= this.giveUpAfterMs) {
+    if (this.now() - this.#firstFailure + error.retryAfterMs >= this.giveUpAfterMs) {
       // The next call has the whole time again.
       this.progress();
       throw error;

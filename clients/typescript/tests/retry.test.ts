@@ -45,6 +45,13 @@ void test("what was refused is not tried again, but for want of room", () => {
   retries.pause(new Refused("full", { reason: "DISK_FULL" }));
 });
 
+void test("a refusal that says when it will have passed is waited for, if there is time", () => {
+  const retries = new Retries(10_000);
+  const quota = (retryAfterMs: number) => new Refused("too much", { reason: "QUOTA_EXCEEDED", retryAfterMs });
+  assert.equal(retries.pause(quota(7_000)), 7_000);
+  for (const after of [11_000, 0]) assert.throws(() => retries.pause(quota(after)), Refused);
+});
+
 void test("whoever waits for the next try is told why its signal was aborted", async () => {
   const stopping = new AbortController();
   const waiting = new Retries(Infinity).wait(new Unavailable("away", { retryAfterMs: 1e6 }), stopping.signal);

@@ -31,6 +31,8 @@ pub(in crate::client) fn verdict(error: &Error) -> Verdict {
                 Verdict::SendAgain(refusal.retry_after)
             }
             "UNKNOWN_PRODUCER" => Verdict::Forgotten,
+            // It says when it will have passed, as a quota does.
+            _ if refusal.retry_after.is_some() => Verdict::SendAgain(refusal.retry_after),
             _ => Verdict::End,
         },
         _ => Verdict::End,

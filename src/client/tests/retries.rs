@@ -1,9 +1,9 @@
 //! Whether there is another try.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::client::{
-    Error,
+    Error, Refusal,
     retries::{Retries, now},
 };
 
@@ -31,6 +31,30 @@ fn the_budget_counts_from_the_first_failure_and_is_whole_again_when_something_ha
     assert_eq!(retries.pause(&away(), at), None, "it is spent");
     let anew = retries.pause(&away(), at);
     anew.expect("the next one who asks has a whole one");
+}
+
+fn refused(reason: &str, retry_after: Option<Duration>) -> Error {
+    Error::Refused(Box::new(Refusal {
+        code: "ResourceExhausted".to_owned(),
+        reason: reason.to_owned(),
+        message: "no".to_owned(),
+        metadata: BTreeMap::new(),
+        retry_after,
+    }))
+}
+
+#[test]
+fn a_refusal_that_says_when_it_will_have_passed_is_waited_for_if_there_is_time() {
+    let (mut retries, at) = (Retries::new(BUDGET), now());
+    let quota = |seconds| refused("QUOTA_EXCEEDED", Some(Duration::from_secs(seconds)));
+    assert_eq!(retries.pause(&quota(7), at), Some(Duration::from_secs(7)));
+    assert_eq!(
+        retries.pause(&quota(11), at),
+        None,
+        "there is no time for it"
+    );
+    let for_good = refused("QUOTA_EXCEEDED", None);
+    assert_eq!(retries.pause(&for_good, at), None);
 }
 
 #[test]

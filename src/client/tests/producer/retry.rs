@@ -36,6 +36,8 @@ fn what_passes_by_itself_is_tried_again_and_nothing_else() {
         ),
         (refused("OVERLOADED", asked), Verdict::SendAgain(asked)),
         (refused("DISK_FULL", None), Verdict::SendAgain(None)),
+        (refused("QUOTA_EXCEEDED", asked), Verdict::SendAgain(asked)),
+        (refused("QUOTA_EXCEEDED", None), Verdict::End),
         (refused("UNKNOWN_PRODUCER", None), Verdict::Forgotten),
         (refused("FENCED", None), Verdict::End),
         (refused("OUT_OF_SEQUENCE", None), Verdict::End),

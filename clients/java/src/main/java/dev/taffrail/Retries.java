@@ -36,7 +36,7 @@ final class Retries {
     firstFailure = null;
   }
 
-  /** How long to wait before the next try, in nanoseconds. Throws the error if there is none. */
+  /** How long to wait before the next try, in nanoseconds. Throws the error if there is none, or not in time. */
   long pause(TaffrailException error) {
     if (!error.isWorthAnotherTry()) {
       throw error;
@@ -44,7 +44,8 @@ final class Retries {
     if (firstFailure == null) {
       firstFailure = now.getAsLong();
     }
-    if (now.getAsLong() - firstFailure >= giveUpAfter) {
+    long asked = error.retryAfter().toNanos();
+    if (now.getAsLong() - firstFailure + asked >= giveUpAfter) {
       // The next call has the whole time again.
       progress();
       throw error;
@@ -52,7 +53,7 @@ final class Retries {
     // All clients of a broker lose it at the same moment, and should not all come back at the same one.
     long pause = ThreadLocalRandom.current().nextLong(longest / 2, longest);
     longest = Math.min(2 * longest, LAST_PAUSE);
-    return Math.max(pause, error.retryAfter().toNanos());
+    return Math.max(pause, asked);
   }
 
   /** Waits for the next try. Throws the error if there is none, or the thread is interrupted. */

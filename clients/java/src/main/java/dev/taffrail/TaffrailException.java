@@ -65,7 +65,9 @@ public class TaffrailException extends RuntimeException {
   }
 
   boolean isWorthAnotherTry() {
-    return this instanceof Unavailable || this instanceof OutcomeUnknown || TRIED_AGAIN.contains(reason);
+    // What is refused until then says so, as a quota does.
+    boolean isTold = TRIED_AGAIN.contains(reason) || !retryAfter.isZero();
+    return this instanceof Unavailable || this instanceof OutcomeUnknown || isTold;
   }
 
   /** The broker cannot be reached, is shutting down, or did not answer a question. Nothing was changed. */

@@ -60,6 +60,14 @@ class RetriesTest {
   }
 
   @Test
+  void aRefusalThatSaysWhenItWillHavePassedIsWaitedForIfThereIsTime() {
+    Retries retries = new Retries(Duration.ofSeconds(10));
+    assertEquals(Duration.ofSeconds(7).toNanos(), retries.pause(told(8, "QUOTA_EXCEEDED", 7)));
+    assertThrows(Refused.class, () -> retries.pause(told(8, "QUOTA_EXCEEDED", 11)));
+    assertThrows(Refused.class, () -> retries.pause(told(8, "QUOTA_EXCEEDED", 0)));
+  }
+
+  @Test
   void anInterruptEndsThePause() {
     Retries retries = new Retries(Duration.ofDays(1));
     Thread.currentThread().interrupt();
