@@ -71,6 +71,11 @@ func TestAMemberThatCommitsExplicitlyIsToldWhatCameOfIt(t *testing.T) {
 	stale.Generation++
 	equal(w, commit(beyond), []taffrail.CommitOutcome{taffrail.CommitBeyondEnd})
 	equal(w, commit(stale), []taffrail.CommitOutcome{taffrail.CommitFenced})
+	unencodable := batch.Next
+	unencodable.Topic = "\xff"
+	_, err = member.Commit(w.ctx, unencodable)
+	expect(w, err, taffrail.ErrRefused)
+	equal(w, commit(batch.Next), []taffrail.CommitOutcome{taffrail.CommitUnchanged})
 	w.append("t", 3)
 	equal(w, w.nextOf(member), "3")
 	w.check(member.Leave(w.ctx))

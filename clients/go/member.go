@@ -185,6 +185,10 @@ func (m *Member) Commit(ctx context.Context, offsets ...Offset) ([]CommitOutcome
 	if len(offsets) == 0 {
 		return nil, nil
 	}
+	// What cannot be encoded, as a name that is not UTF-8, would break the stream.
+	if err := checkEncoding(&pb.CommitOffsets{Offsets: offsetsToWire(offsets)}); err != nil {
+		return nil, fromRPC(ctx, err, change)
+	}
 	outcomes := new([]CommitOutcome)
 	m.commit(offsets, outcomes)
 	for *outcomes == nil {

@@ -163,11 +163,13 @@ class Membership:
         return offsets
 
     def _commit(self, offsets: Sequence[Offset], is_awaited: bool) -> int:
+        # Nothing is counted of what cannot be encoded.
+        request = pb.ConsumeRequest(commit=pb.CommitOffsets(offsets=map(offset_to_wire, offsets)))
         self._sent_commits += 1
         self.unanswered += 1
         if is_awaited:
             self._awaited[self._sent_commits] = None
-        self.send(pb.ConsumeRequest(commit=pb.CommitOffsets(offsets=map(offset_to_wire, offsets))))
+        self.send(request)
         return self._sent_commits
 
     def answer(self, commit: int) -> list[CommitOutcome] | None:

@@ -71,6 +71,9 @@ def test_a_member_that_commits_explicitly_is_told_what_came_of_it(client: taffra
         stale = taffrail.Offset("t", 0, 3, batch.next.topic_id, batch.next.generation + 1)
         assert member.commit([beyond]) == [CommitOutcome.BEYOND_END]
         assert member.commit([stale]) == [CommitOutcome.FENCED]
+        with pytest.raises(ValueError):
+            member.commit([taffrail.Offset("t", 0, -1)])
+        assert member.commit([batch.next]) == [CommitOutcome.UNCHANGED]
     with client.join("h", ["t"], auto_commit=False) as member:
         take(member, 3)
     assert client.committed("h") == {}

@@ -1,8 +1,9 @@
-import type { ClientDuplexStream } from "@grpc/grpc-js";
+import { status as Code, type ClientDuplexStream } from "@grpc/grpc-js";
 
 import { MAX_RESPONSE_BYTES, Responses, VERSION, type CallOptions, type Connection } from "./connection.js";
-import { isWorthAnotherTry, OutcomeUnknown, TaffrailError, Unavailable } from "./errors.js";
+import { isWorthAnotherTry, OutcomeUnknown, Refused, TaffrailError, Unavailable } from "./errors.js";
 import {
+  CommitOffsets,
   ConsumeRequest,
   GroupsService,
   JoinGroup,
@@ -196,7 +197,9 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
     if (!offsets) this.#noteHandled();
     if (!(await this.#joined())) throw new Unavailable("the member has left");
     const chosen = offsets ?? this.#takeHandled();
-    return chosen.length > 0 ? this.#commit(chosen) : [];
+    if (chosen.length === 0) return [];
+    checkEncoding(chosen);
+    return this.#commit(chosen);
   }
 
   /** Offsets to commit with the records of an append: `AppendOptions.groupOffsets`. */
@@ -492,6 +495,15 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
   #named(partitions: readonly TopicPartition[]): Partitions {
     const has = partitions.flatMap((each) => this.#assigned.get(keyOf(each)) ?? []);
     return { partitions: has.map(({ topic, partition, topicId }) => ({ topic, partition, topicId })) };
+  }
+}
+
+/** What cannot be encoded, as an offset below 0, would break the stream. */
+function checkEncoding(offsets: readonly GroupOffset[]): void {
+  try {
+    CommitOffsets.encode({ offsets: [...offsets] });
+  } catch (error) {
+    throw new Refused("the offsets cannot be encoded", { code: Code.INVALID_ARGUMENT, cause: error });
   }
 }
 

@@ -11,6 +11,7 @@ import {
   Fenced,
   NotFound,
   OutcomeUnknown,
+  Refused,
   Unavailable,
   type Client,
   type JoinOptions,
@@ -71,6 +72,8 @@ test("a member that commits explicitly is told what came of it", async (world) =
   assert.deepEqual(await outcomes([{ ...batch.next, nextOffset: 9n }]), [CommitOutcome.COMMIT_OUTCOME_BEYOND_END]);
   const stale = { ...batch.next, generation: batch.next.generation + 1n };
   assert.deepEqual(await outcomes([stale]), [CommitOutcome.COMMIT_OUTCOME_FENCED]);
+  await assert.rejects(outcomes([{ ...batch.next, nextOffset: -1n }]), Refused);
+  assert.deepEqual(await outcomes([batch.next]), [CommitOutcome.COMMIT_OUTCOME_UNCHANGED]);
   await world.append("t", 3);
   // A commit does not wait for records that are being waited for.
   const following = batches.next();
