@@ -4,23 +4,20 @@
 //! On every new stream, all requests under way are sent first, in order. No more than the window
 //! allows are under way; records that come meanwhile fill the next request.
 
-use std::{
-    pin::Pin,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{Semaphore, mpsc},
     time::{Sleep, sleep},
 };
 
 use super::{
+    Done,
     filling::Filling,
-    not_sent,
     options::Options,
     request::Queued,
     retry::{Backoff, Patience, Verdict, verdict},
+    stopped::Stopped,
     under_way::UnderWay,
 };
 use crate::{
@@ -33,7 +30,9 @@ use crate::{
 pub(super) enum Command {
     Append(Queued),
     /// Answer when everything before is stored.
-    Flush(oneshot::Sender<Result<(), Error>>),
+    Flush(Done),
+    /// The same, and go on if the producer has given up.
+    Resend(Done),
 }
 
 /// Owns everything between the queue and the broker.
@@ -74,6 +73,14 @@ enum Ended {
     GaveUp(Error),
 }
 
+/// Why nothing is sent again.
+enum Stop {
+    /// There was no progress for too long.
+    GaveUp(Error),
+    /// It would not help.
+    Final(Error),
+}
+
 impl Delivery {
     pub(super) fn new(
         client: Client,
@@ -104,18 +111,62 @@ impl Delivery {
     pub(super) async fn run(
         mut self,
         mut queue: mpsc::Receiver<Command>,
-        ended: Arc<OnceLock<Error>>,
+        stopped: Stopped,
     ) -> Result<(), Error> {
         loop {
             let result = match self.use_stream(&mut queue).await {
                 Ended::Complete => return Ok(()),
-                Ended::GaveUp(error) => Err(error),
+                Ended::GaveUp(error) => Err(Stop::GaveUp(error)),
                 Ended::Failed(error) => self.recover(error).await,
             };
-            if let Err(error) = result {
-                let error = ended.get_or_init(|| error).clone();
-                self.end(&error, &not_sent(&ended), queue);
-                return Err(error);
+            match result {
+                Ok(()) => {}
+                Err(Stop::GaveUp(error)) => {
+                    self.wait_to_resend(&error, &mut queue, &stopped).await?;
+                }
+                Err(Stop::Final(error)) => {
+                    stopped.set(Some(error.clone()));
+                    self.end(&error, &stopped.not_sent(), queue);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Takes nothing until it is told to go on. What may be stored is kept; all else is forgotten,
+    /// once its senders have been told.
+    async fn wait_to_resend(
+        &mut self,
+        error: &Error,
+        queue: &mut mpsc::Receiver<Command>,
+        stopped: &Stopped,
+    ) -> Result<(), Error> {
+        let why = match self.under_way.is_any_in_doubt() {
+            true => Error::OutcomeUnknown {
+                message: format!("{error}; find out what became of the last records with `resend`"),
+            },
+            false => error.clone(),
+        };
+        stopped.set(Some(why.clone()));
+        let later = stopped.not_sent();
+        let forgotten = self.under_way.give_up(error, &later, &why);
+        self.filling.forget(&forgotten, &later);
+        if let Some(held) = self.held.take() {
+            held.answer.give(Err(later.clone()));
+        }
+        self.due = false;
+        loop {
+            match queue.recv().await {
+                None => return Err(why),
+                Some(Command::Append(record)) => record.answer.give(Err(later.clone())),
+                Some(Command::Flush(done)) => drop(done.send(Err(why.clone()))),
+                Some(Command::Resend(done)) => {
+                    stopped.set(None);
+                    self.patience.restart();
+                    self.backoff.reset();
+                    self.under_way.flush(false, done);
+                    return Ok(());
+                }
             }
         }
     }
@@ -180,7 +231,7 @@ impl Delivery {
         loop {
             match next {
                 Some(Command::Append(record)) => self.fill(record),
-                Some(Command::Flush(done)) => {
+                Some(Command::Flush(done) | Command::Resend(done)) => {
                     self.due = true;
                     self.under_way.flush(!self.filling.is_empty(), done);
                 }
@@ -243,20 +294,21 @@ impl Delivery {
     }
 
     /// Waits until it is time to send again; fails if that would not help.
-    async fn recover(&mut self, error: Error) -> Result<(), Error> {
+    async fn recover(&mut self, error: Error) -> Result<(), Stop> {
         match verdict(&error) {
             Verdict::SendAgain(after) => {
                 self.outages.begin(&error);
                 self.pause(after, &error).await
             }
             Verdict::Forgotten => self.open_again(error).await,
-            Verdict::End => Err(error),
+            Verdict::End => Err(Stop::Final(error)),
         }
     }
 
-    async fn pause(&mut self, after: Option<Duration>, error: &Error) -> Result<(), Error> {
+    async fn pause(&mut self, after: Option<Duration>, error: &Error) -> Result<(), Stop> {
+        let is_waiting = !self.under_way.is_empty();
         tokio::select! {
-            () = &mut self.patience.all, if !self.under_way.is_empty() => Err(gave_up(error)),
+            () = &mut self.patience.all, if is_waiting => Err(Stop::GaveUp(gave_up(error))),
             () = sleep(self.backoff.next(after)) => Ok(()),
         }
     }
@@ -265,16 +317,16 @@ impl Delivery {
     /// Only if nothing is in doubt, since the broker does not know any more what it has stored; and
     /// only without a name, since another process may have taken the name over, and would be
     /// fenced.
-    async fn open_again(&mut self, forgotten: Error) -> Result<(), Error> {
+    async fn open_again(&mut self, forgotten: Error) -> Result<(), Stop> {
         if !self.options.name.is_empty() || self.under_way.is_any_in_doubt() {
-            return Err(forgotten);
+            return Err(Stop::Final(forgotten));
         }
         self.producer = loop {
             match self.client.open_producer(&self.options.name).await {
                 Ok(producer) => break producer,
                 Err(error) => match verdict(&error) {
                     Verdict::SendAgain(after) => self.pause(after, &error).await?,
-                    Verdict::Forgotten | Verdict::End => return Err(error),
+                    Verdict::Forgotten | Verdict::End => return Err(Stop::Final(error)),
                 },
             }
         };
@@ -297,7 +349,9 @@ impl Delivery {
         while let Ok(command) = queue.try_recv() {
             match command {
                 Command::Append(record) => record.answer.give(Err(later.clone())),
-                Command::Flush(done) => drop(done.send(Err(error.clone()))),
+                Command::Flush(done) | Command::Resend(done) => {
+                    drop(done.send(Err(error.clone())));
+                }
             }
         }
     }

@@ -126,8 +126,23 @@ impl Filling {
 
     /// Tells all waiting senders that it failed.
     pub(super) fn fail(mut self, error: &Error) {
-        if let Some(request) = self.take() {
-            request.fail(error);
+        if let Some(mut request) = self.take() {
+            request.tell(error);
+        }
+    }
+
+    /// Forgets the request that is being filled, whose senders are told this, and takes back the
+    /// numbers of closed ones that nobody will send: the last that there are.
+    pub(super) fn forget(&mut self, closed: &[Request], error: &Error) {
+        let mut filled = self.take();
+        if let Some(request) = &mut filled {
+            request.tell(error);
+        }
+        for request in closed.iter().chain(&filled) {
+            for partition in request.partitions() {
+                let next = self.sequences.entry(partition).or_default();
+                *next = next.saturating_sub(1);
+            }
         }
     }
 }

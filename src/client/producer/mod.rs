@@ -17,13 +17,14 @@
 //! | it has opened the producer's name again: `FENCED` | ends | see below |
 //! | its topic is deleted, or created anew: `UNKNOWN_TOPIC`, `TOPIC_RECREATED` | ends | see below |
 //! | it refuses anything else | ends | see below |
-//! | no progress for [`give_up_after`](NewProducer::give_up_after) | ends | see below |
+//! | no progress for [`give_up_after`](NewProducer::give_up_after) | stops until [`Producer::resend`] | see below |
 //! | a record is malformed or too large | refuses it, goes on | [`Error::Refused`] from [`Producer::send`] |
 //!
-//! When a producer ends, everything that was answered is stored, unless its topic is deleted.
-//! Records that were sent but not answered are in doubt, and get [`Error::OutcomeUnknown`]. Records
-//! that were never sent are not stored: those in the first such request get the error that ended
-//! the producer, all later ones [`Error::StreamEnded`].
+//! When a producer ends or stops, everything that was answered is stored, unless its topic is
+//! deleted. Records that were sent but not answered are in doubt, and get
+//! [`Error::OutcomeUnknown`]. Records that were never sent are not stored: those in the first such
+//! request get the error that ended the producer, all later ones [`Error::StreamEnded`]. One that
+//! has stopped keeps the requests that are in doubt, with their numbers, for `resend`.
 //!
 //! # Inside
 //!
@@ -38,12 +39,13 @@ mod filling;
 mod options;
 mod request;
 pub(super) mod retry;
+mod stopped;
 mod under_way;
 
 use std::{
     collections::BTreeMap,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -56,6 +58,7 @@ pub use self::options::NewProducer;
 use self::{
     delivery::{Command, Delivery},
     request::{Answer, Queued},
+    stopped::Stopped,
 };
 use super::{
     Client, Error, Record, Refusal, Topic,
@@ -68,6 +71,9 @@ use crate::{
         Offset, PartitionId, RecordView, Records, Version, limits::RECORD_BYTES, partition_of_key,
     },
 };
+
+/// Where an answer to the producer itself goes.
+type Done = oneshot::Sender<Result<(), Error>>;
 
 /// What a record costs in the window beside its bytes: its place in queues and its answer.
 const RECORD_COST: usize = 128;
@@ -91,7 +97,7 @@ pub struct Producer {
     /// The partition of all records, if one was chosen.
     partition: Option<PartitionId>,
     max_record_bytes: usize,
-    ended: Arc<OnceLock<Error>>,
+    stopped: Stopped,
     delivery: JoinHandle<Result<(), Error>>,
 }
 
@@ -161,7 +167,7 @@ impl Producer {
             .and_then(|(bytes, _)| bytes.parse().ok());
 
         let (queue, commands) = mpsc::channel(QUEUED);
-        let ended = Arc::new(OnceLock::new());
+        let stopped = Stopped::default();
         let (window, window_bytes) = (
             Arc::new(Semaphore::new(options.window_bytes)),
             options.window_bytes,
@@ -188,8 +194,8 @@ impl Producer {
             partitions,
             partition,
             max_record_bytes: max_record_bytes.unwrap_or(RECORD_BYTES.2 as usize),
-            ended: ended.clone(),
-            delivery: tokio::spawn(delivery.run(commands, ended)),
+            stopped: stopped.clone(),
+            delivery: tokio::spawn(delivery.run(commands, stopped)),
         })
     }
 
@@ -202,13 +208,13 @@ impl Producer {
     ///
     /// `MALFORMED_RECORD`, or `RECORD_TOO_LARGE` by the size that the topic allowed when the
     /// producer was opened: the record is refused, and the producer continues.
-    /// [`Error::StreamEnded`]: the producer has ended; [`finish`](Self::finish) or an earlier
-    /// record says why.
+    /// [`Error::StreamEnded`]: the producer has ended, or given up; [`flush`](Self::flush) or an
+    /// earlier record says why.
     pub async fn send(&self, record: Record<'_>) -> Result<Sent, Error> {
         let mut encoded = Vec::new();
         record.encode(&mut encoded);
         let partition = self.check(&encoded)?;
-
+        self.stopped.check()?;
         let cost = (encoded.len() + RECORD_COST).min(self.window_bytes);
         let cost = u32::try_from(cost).expect("the window has less than 2^32 bytes");
         let room = self
@@ -225,7 +231,7 @@ impl Producer {
         };
         match self.queue.send(Command::Append(queued)).await {
             Ok(()) => Ok(Sent { answer: receiver }),
-            Err(_) => Err(not_sent(&self.ended)),
+            Err(_) => Err(self.stopped.not_sent()),
         }
     }
 
@@ -233,22 +239,37 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// What ended the producer, if it has ended.
+    /// What ended the producer, if it has ended or given up.
     pub async fn flush(&self) -> Result<(), Error> {
-        let (done, flushed) = oneshot::channel();
-        let ended = || self.ended.get().cloned().unwrap_or_else(vanished);
-        self.queue
-            .send(Command::Flush(done))
-            .await
-            .map_err(|_| ended())?;
-        flushed.await.unwrap_or_else(|_| Err(ended()))
+        self.ask(Command::Flush).await
+    }
+
+    /// Goes on after the producer has given up. What is in doubt is sent again, with its numbers, so
+    /// that it is stored once whatever became of it before, and is durable when this returns; from
+    /// then on records are taken again. Of one that has not given up this is a
+    /// [`flush`](Self::flush).
+    ///
+    /// # Errors
+    ///
+    /// What ended the producer, if it has ended; [`Error::Unavailable`] or
+    /// [`Error::OutcomeUnknown`] if it has given up again.
+    pub async fn resend(&self) -> Result<(), Error> {
+        self.ask(Command::Resend).await
+    }
+
+    async fn ask(&self, command: fn(Done) -> Command) -> Result<(), Error> {
+        let (done, is_done) = oneshot::channel();
+        let stopped = || self.stopped.why().unwrap_or_else(vanished);
+        let asked = self.queue.send(command(done)).await;
+        asked.map_err(|_| stopped())?;
+        is_done.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Waits until everything is durable, and ends the producer.
     ///
     /// # Errors
     ///
-    /// What ended the producer before that.
+    /// What ended the producer before that, or why it had given up.
     pub async fn finish(self) -> Result<(), Error> {
         drop(self.queue);
         self.delivery.await.unwrap_or_else(|_| Err(vanished()))
@@ -299,13 +320,6 @@ impl Future for Sent {
         let answer = ready!(Pin::new(&mut self.answer).poll(context));
         Poll::Ready(answer.unwrap_or_else(|_| Err(vanished())))
     }
-}
-
-fn not_sent(ended: &OnceLock<Error>) -> Error {
-    let cause = ended
-        .get()
-        .map_or_else(|| "the producer is gone".to_owned(), Error::to_string);
-    Error::StreamEnded { cause }
 }
 
 /// The error if the delivering task is gone without an answer, for example because the runtime was

@@ -107,8 +107,9 @@ impl NumberedBatch {
         }
     }
 
-    fn fail(self, error: &Error) {
-        for answer in self.answers {
+    /// Tells the senders that have not been told anything.
+    fn tell(&mut self, error: &Error) {
+        for answer in self.answers.drain(..) {
             answer.give(Err(error.clone()));
         }
     }
@@ -159,19 +160,25 @@ impl Request {
     }
 
     pub(super) fn answer(self, appended: &Appended) {
-        for (at, batch) in self.batches.into_iter().enumerate() {
+        for (at, mut batch) in self.batches.into_iter().enumerate() {
             match appended.batches.get(at) {
                 Some(ranges) => batch.answer(ranges),
-                None => batch.fail(&Error::OutcomeUnknown {
+                None => batch.tell(&Error::OutcomeUnknown {
                     message: "the broker's answer has fewer batches than it was sent".to_owned(),
                 }),
             }
         }
     }
 
-    pub(super) fn fail(self, error: &Error) {
-        for batch in self.batches {
-            batch.fail(error);
+    /// Tells the senders that have not been told anything.
+    pub(super) fn tell(&mut self, error: &Error) {
+        for batch in &mut self.batches {
+            batch.tell(error);
         }
+    }
+
+    /// The partitions of its batches.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = PartitionId> {
+        self.batches.iter().map(|batch| batch.partition)
     }
 }

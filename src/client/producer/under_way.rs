@@ -5,9 +5,7 @@
 
 use std::{collections::VecDeque, future::poll_fn, pin::Pin};
 
-use tokio::sync::oneshot;
-
-use super::{filling::Filling, request::Request};
+use super::{Done, filling::Filling, request::Request};
 use crate::{
     client::{Appended, Appender, Error},
     proto,
@@ -20,7 +18,7 @@ pub(super) struct UnderWay {
     /// How many requests were answered so far.
     answered: u64,
     /// Flushes, each with the number of answers that it waits for.
-    flushes: Vec<(u64, oneshot::Sender<Result<(), Error>>)>,
+    flushes: Vec<(u64, Done)>,
 }
 
 impl UnderWay {
@@ -138,7 +136,7 @@ impl UnderWay {
     }
 
     /// Answers `done` when all requests here are answered, and if `filling`, the next one too.
-    pub(super) fn flush(&mut self, filling: bool, done: oneshot::Sender<Result<(), Error>>) {
+    pub(super) fn flush(&mut self, filling: bool, done: Done) {
         let last = self.answered + self.requests.len() as u64 + u64::from(filling);
         self.flushes.push((last, done));
         self.tell_flushed();
@@ -151,22 +149,49 @@ impl UnderWay {
         }
     }
 
+    /// Gives up for now. Tells all waiting senders, as [`fail`](Self::fail) does, and whoever waits
+    /// for everything `why`. Keeps the requests up to the last that is in doubt: their numbers may
+    /// be taken. Returns all others.
+    pub(super) fn give_up(&mut self, error: &Error, later: &Error, why: &Error) -> Vec<Request> {
+        let last = self.requests.iter().rposition(|request| request.in_doubt);
+        let kept = last.map_or(0, |last| last + 1);
+        let mut forgotten: Vec<Request> = self.requests.drain(kept..).collect();
+        let unknown = unknown(error);
+        for request in &mut self.requests {
+            request.handle = None;
+            request.in_doubt = true;
+            request.tell(&unknown);
+        }
+        for (at, request) in forgotten.iter_mut().enumerate() {
+            request.tell(if at == 0 { error } else { later });
+        }
+        for (_, done) in self.flushes.drain(..) {
+            drop(done.send(Err(why.clone())));
+        }
+        forgotten
+    }
+
     /// Tells all waiting senders how the producer ended. `error` is for the first request that is
     /// not in doubt, `later` for those behind it.
     pub(super) fn fail(self, error: &Error, later: &Error) {
-        let unknown = Error::OutcomeUnknown {
-            message: format!("it was sent and not answered; then: {error}"),
-        };
+        let unknown = unknown(error);
         let mut first = Some(error);
-        for request in self.requests {
+        for mut request in self.requests {
             if request.in_doubt {
-                request.fail(&unknown);
+                request.tell(&unknown);
             } else {
-                request.fail(first.take().unwrap_or(later));
+                request.tell(first.take().unwrap_or(later));
             }
         }
         for (_, done) in self.flushes {
             drop(done.send(Err(error.clone())));
         }
+    }
+}
+
+/// The error of a record that may be stored.
+fn unknown(then: &Error) -> Error {
+    Error::OutcomeUnknown {
+        message: format!("it was sent and not answered; then: {then}"),
     }
 }

@@ -363,6 +363,59 @@ async fn a_broker_that_makes_no_progress_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_producer_that_has_given_up_takes_nothing_until_it_has_found_out_what_is_stored() {
+    let (broker, client) = FakeBroker::start([Play::StoreAndCut, Play::Wait]);
+    let new = client
+        .producer("t")
+        .in_flight(1)
+        .give_up_after(Duration::from_millis(200));
+    let producer = one_by_one(new).await;
+    let record = |value| Record::new().key("k").value(value);
+    let stored = producer.send(record("stored")).await.unwrap();
+    let unsent = producer.send(record("unsent")).await.unwrap();
+    let unknown = stored.await.unwrap_err();
+    assert!(
+        matches!(unknown, Error::OutcomeUnknown { .. }),
+        "{unknown:?}"
+    );
+    let unsent = unsent.await.unwrap_err();
+    assert!(matches!(unsent, Error::StreamEnded { .. }), "{unsent:?}");
+    let refused = producer.send(record("refused")).await;
+    assert!(matches!(refused, Err(Error::StreamEnded { .. })));
+    let why = producer.flush().await.unwrap_err();
+    assert!(matches!(why, Error::OutcomeUnknown { .. }), "{why:?}");
+    assert!(why.to_string().contains("gave up"), "{why}");
+
+    producer.resend().await.unwrap();
+    let later = producer.send(record("later")).await.unwrap();
+    assert_eq!(later.await.unwrap().offset, Some(Offset(1)));
+    // Of one that has not given up it is a flush.
+    producer.resend().await.unwrap();
+    producer.finish().await.unwrap();
+    let values: Vec<String> = broker.values().into_values().flatten().collect();
+    assert_eq!(values, ["stored", "later"]);
+}
+
+#[tokio::test]
+async fn a_producer_that_gives_up_again_can_be_asked_again() {
+    let (broker, client) = FakeBroker::start([Play::StoreAndCut, Play::Wait, Play::Wait]);
+    let new = client
+        .producer("t")
+        .give_up_after(Duration::from_millis(200));
+    let producer = one_by_one(new).await;
+    let sent = producer.send(Record::new().value("stored")).await.unwrap();
+    sent.await.unwrap_err();
+    let again = producer.resend().await.unwrap_err();
+    assert!(matches!(again, Error::OutcomeUnknown { .. }), "{again:?}");
+    let why = producer.flush().await.unwrap_err();
+    assert!(matches!(why, Error::OutcomeUnknown { .. }), "{why:?}");
+    producer.resend().await.unwrap();
+    producer.finish().await.unwrap();
+    let values: Vec<String> = broker.values().into_values().flatten().collect();
+    assert_eq!(values, ["stored"]);
+}
+
+#[tokio::test]
 async fn a_producer_that_is_dropped_still_delivers() {
     let (broker, client) = FakeBroker::start([Play::Cut]);
     let producer = one_by_one(client.producer("t")).await;

@@ -77,6 +77,7 @@ pub(crate) async fn carry_out(named: &Named, command: &Value) -> Result<Value, F
         "append" => append_records(named, command).await,
         "producer" => open_producer(named, command).await,
         "produce" => produce(named, command).await,
+        "resend" => resend(named, command).await,
         "read" => read(named, command).await,
         "read_key" => read_key(named, command).await,
         "next" => next(named, command).await,
@@ -182,6 +183,14 @@ async fn produce(named: &Named, command: &Value) -> Result<Value, Failure> {
     for each in sent {
         each.await?;
     }
+    Ok(json!({}))
+}
+
+async fn resend(named: &Named, command: &Value) -> Result<Value, Failure> {
+    let Item::Producer(producer) = named.get(&command["of"])? else {
+        return Err(Failure::command("that is no producer"));
+    };
+    producer.resend().await?;
     Ok(json!({}))
 }
 
