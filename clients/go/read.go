@@ -120,11 +120,14 @@ func (r *Reading) Close() {
 }
 
 // All is the records up to the end, for a loop; leaving the loop closes the read.
-func (r *Reading) All() iter.Seq2[StoredRecord, error] {
+func (r *Reading) All() iter.Seq2[StoredRecord, error] { return all(r.Next, r.Close) }
+
+// all is what next gives, for a loop, up to io.EOF or another error.
+func all(next func() (StoredRecord, error), close func()) iter.Seq2[StoredRecord, error] {
 	return func(yield func(StoredRecord, error) bool) {
-		defer r.Close()
+		defer close()
 		for {
-			record, err := r.Next()
+			record, err := next()
 			if errors.Is(err, io.EOF) || !yield(record, err) || err != nil {
 				return
 			}
@@ -247,25 +250,17 @@ func (c *Client) ReadKey(ctx context.Context, topic string, key []byte, options 
 }
 
 // All is the records up to the end, for a loop; leaving the loop closes the read.
-func (r *KeyReading) All() iter.Seq2[StoredRecord, error] {
-	return func(yield func(StoredRecord, error) bool) {
-		defer r.Close()
-		for {
-			for len(r.records) > 0 {
-				record := r.records[0]
-				r.records = r.records[1:]
-				if !yield(record, nil) {
-					return
-				}
-			}
-			if err := r.receive(); err != nil {
-				if err != io.EOF {
-					yield(StoredRecord{}, err)
-				}
-				return
-			}
+func (r *KeyReading) All() iter.Seq2[StoredRecord, error] { return all(r.next, r.Close) }
+
+func (r *KeyReading) next() (StoredRecord, error) {
+	for len(r.records) == 0 {
+		if err := r.receive(); err != nil {
+			return StoredRecord{}, err
 		}
 	}
+	record := r.records[0]
+	r.records = r.records[1:]
+	return record, nil
 }
 
 // Close ends the read.

@@ -1,6 +1,7 @@
 package dev.taffrail;
 
 import com.google.protobuf.Descriptors;
+import com.google.protobuf.Descriptors.ServiceDescriptor;
 import com.google.protobuf.Message;
 import dev.taffrail.TaffrailException.Closed;
 import dev.taffrail.TaffrailException.Unavailable;
@@ -19,26 +20,32 @@ import java.util.concurrent.TimeUnit;
 
 /** What is done by grpc-java: calls with one answer, and streams. */
 final class Calls {
-  static final MethodDescriptor<CreateTopicRequest, CreateTopicResponse> CREATE_TOPIC = topics("Create");
-  static final MethodDescriptor<ListTopicsRequest, ListTopicsResponse> LIST_TOPICS = topics("List");
-  static final MethodDescriptor<DescribeTopicRequest, DescribeTopicResponse> DESCRIBE_TOPIC = topics("Describe");
-  static final MethodDescriptor<AlterTopicRequest, AlterTopicResponse> ALTER_TOPIC = topics("Alter");
-  static final MethodDescriptor<DeleteTopicRequest, DeleteTopicResponse> DELETE_TOPIC = topics("Delete");
-  static final MethodDescriptor<TrimRequest, TrimResponse> TRIM = topics("Trim");
-  static final MethodDescriptor<AppendRequest, AppendResponse> APPEND = log("Append");
-  static final MethodDescriptor<OpenProducerRequest, OpenProducerResponse> OPEN_PRODUCER = log("OpenProducer");
-  static final MethodDescriptor<ReadRequest, ReadResponse> READ = log("Read");
-  static final MethodDescriptor<ListOffsetsRequest, ListOffsetsResponse> LIST_OFFSETS = log("ListOffsets");
-  static final MethodDescriptor<ReadKeyRequest, ReadKeyResponse> READ_KEY = entities("ReadKey");
-  static final MethodDescriptor<GetLatestRequest, GetLatestResponse> GET_LATEST = entities("GetLatest");
-  static final MethodDescriptor<EraseKeyRequest, EraseKeyResponse> ERASE_KEY = entities("EraseKey");
+  static final ServiceDescriptor TOPICS = TopicsProto.getDescriptor().findServiceByName("Topics");
+  static final ServiceDescriptor LOG = LogProto.getDescriptor().findServiceByName("Log");
+  static final ServiceDescriptor ENTITIES = EntitiesProto.getDescriptor().findServiceByName("Entities");
+  static final ServiceDescriptor GROUPS = GroupsProto.getDescriptor().findServiceByName("Groups");
+  static final ServiceDescriptor BROKER = BrokerProto.getDescriptor().findServiceByName("Broker");
+
+  static final MethodDescriptor<CreateTopicRequest, CreateTopicResponse> CREATE_TOPIC = method(TOPICS, "Create");
+  static final MethodDescriptor<ListTopicsRequest, ListTopicsResponse> LIST_TOPICS = method(TOPICS, "List");
+  static final MethodDescriptor<DescribeTopicRequest, DescribeTopicResponse> DESCRIBE_TOPIC = method(TOPICS, "Describe");
+  static final MethodDescriptor<AlterTopicRequest, AlterTopicResponse> ALTER_TOPIC = method(TOPICS, "Alter");
+  static final MethodDescriptor<DeleteTopicRequest, DeleteTopicResponse> DELETE_TOPIC = method(TOPICS, "Delete");
+  static final MethodDescriptor<TrimRequest, TrimResponse> TRIM = method(TOPICS, "Trim");
+  static final MethodDescriptor<AppendRequest, AppendResponse> APPEND = method(LOG, "Append");
+  static final MethodDescriptor<OpenProducerRequest, OpenProducerResponse> OPEN_PRODUCER = method(LOG, "OpenProducer");
+  static final MethodDescriptor<ReadRequest, ReadResponse> READ = method(LOG, "Read");
+  static final MethodDescriptor<ListOffsetsRequest, ListOffsetsResponse> LIST_OFFSETS = method(LOG, "ListOffsets");
+  static final MethodDescriptor<ReadKeyRequest, ReadKeyResponse> READ_KEY = method(ENTITIES, "ReadKey");
+  static final MethodDescriptor<GetLatestRequest, GetLatestResponse> GET_LATEST = method(ENTITIES, "GetLatest");
+  static final MethodDescriptor<EraseKeyRequest, EraseKeyResponse> ERASE_KEY = method(ENTITIES, "EraseKey");
   static final MethodDescriptor<DescribeErasureRequest, DescribeErasureResponse> DESCRIBE_ERASURE =
-      entities("DescribeErasure");
-  static final MethodDescriptor<ConsumeRequest, ConsumeResponse> CONSUME = groups("Consume");
-  static final MethodDescriptor<FetchOffsetsRequest, FetchOffsetsResponse> FETCH_OFFSETS = groups("FetchOffsets");
-  static final MethodDescriptor<ForkGroupRequest, ForkGroupResponse> FORK_GROUP = groups("Fork");
-  static final MethodDescriptor<DeleteGroupRequest, DeleteGroupResponse> DELETE_GROUP = groups("Delete");
-  static final MethodDescriptor<LimitsRequest, LimitsResponse> LIMITS = broker("Limits");
+      method(ENTITIES, "DescribeErasure");
+  static final MethodDescriptor<ConsumeRequest, ConsumeResponse> CONSUME = method(GROUPS, "Consume");
+  static final MethodDescriptor<FetchOffsetsRequest, FetchOffsetsResponse> FETCH_OFFSETS = method(GROUPS, "FetchOffsets");
+  static final MethodDescriptor<ForkGroupRequest, ForkGroupResponse> FORK_GROUP = method(GROUPS, "Fork");
+  static final MethodDescriptor<DeleteGroupRequest, DeleteGroupResponse> DELETE_GROUP = method(GROUPS, "Delete");
+  static final MethodDescriptor<LimitsRequest, LimitsResponse> LIMITS = method(BROKER, "Limits");
 
   final ManagedChannel channel;
   private final Duration timeout;
@@ -108,37 +115,16 @@ final class Calls {
     return failure;
   }
 
-  private static <Q extends Message, R extends Message> MethodDescriptor<Q, R> topics(String name) {
-    return method(TopicsProto.getDescriptor(), "Topics", name);
-  }
-
-  private static <Q extends Message, R extends Message> MethodDescriptor<Q, R> log(String name) {
-    return method(LogProto.getDescriptor(), "Log", name);
-  }
-
-  private static <Q extends Message, R extends Message> MethodDescriptor<Q, R> entities(String name) {
-    return method(EntitiesProto.getDescriptor(), "Entities", name);
-  }
-
-  private static <Q extends Message, R extends Message> MethodDescriptor<Q, R> groups(String name) {
-    return method(GroupsProto.getDescriptor(), "Groups", name);
-  }
-
-  private static <Q extends Message, R extends Message> MethodDescriptor<Q, R> broker(String name) {
-    return method(BrokerProto.getDescriptor(), "Broker", name);
-  }
-
   /** A method by the descriptors that protobuf generates: code that gRPC generates has nothing beside that. */
-  static <Q extends Message, R extends Message> MethodDescriptor<Q, R> method(
-      Descriptors.FileDescriptor file, String service, String name) {
-    Descriptors.MethodDescriptor found = file.findServiceByName(service).findMethodByName(name);
+  static <Q extends Message, R extends Message> MethodDescriptor<Q, R> method(ServiceDescriptor service, String name) {
+    Descriptors.MethodDescriptor found = service.findMethodByName(name);
     MethodType type = MethodType.UNARY;
     if (found.isServerStreaming()) {
       type = found.isClientStreaming() ? MethodType.BIDI_STREAMING : MethodType.SERVER_STREAMING;
     }
     return MethodDescriptor.<Q, R>newBuilder()
         .setType(type)
-        .setFullMethodName(MethodDescriptor.generateFullMethodName(found.getService().getFullName(), name))
+        .setFullMethodName(MethodDescriptor.generateFullMethodName(service.getFullName(), name))
         .setRequestMarshaller(ProtoUtils.marshaller(defaultOf(found.getInputType())))
         .setResponseMarshaller(ProtoUtils.marshaller(defaultOf(found.getOutputType())))
         .build();

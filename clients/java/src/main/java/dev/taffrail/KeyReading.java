@@ -3,19 +3,18 @@ package dev.taffrail;
 import dev.taffrail.v1.ReadKeyRequest;
 import dev.taffrail.v1.ReadKeyResponse;
 import io.grpc.Context;
-import java.util.ArrayDeque;
 import java.util.Iterator;
-import java.util.NoSuchElementException;
-import java.util.Queue;
+import java.util.List;
 
 /** The records of one entity, in the order of the read. It is to be closed. */
-public final class KeyReading implements Iterator<StoredRecord>, Iterable<StoredRecord>, AutoCloseable {
+public final class KeyReading extends StoredRecords {
   private final Calls calls;
   private final String topic;
   private final Context.CancellableContext context = Context.current().withCancellation();
   private final Iterator<ReadKeyResponse> responses;
-  private final Queue<StoredRecord> records = new ArrayDeque<>();
   private final ReadKeyResponse first;
+  /** It has not been given yet. */
+  private boolean isFirst = true;
 
   KeyReading(Calls calls, ReadKeyRequest request) {
     this.calls = calls;
@@ -26,7 +25,7 @@ public final class KeyReading implements Iterator<StoredRecord>, Iterable<Stored
     }
     responses = calls.read(Calls.READ_KEY, asked.build(), context);
     // It comes also if there are no records.
-    first = receive();
+    first = response();
   }
 
   /** The entity's version when the read began; 0: it never had a record. */
@@ -40,26 +39,13 @@ public final class KeyReading implements Iterator<StoredRecord>, Iterable<Stored
   }
 
   @Override
-  public Iterator<StoredRecord> iterator() {
-    return this;
-  }
-
-  @Override
-  public boolean hasNext() {
-    while (records.isEmpty()) {
-      if (receive() == null) {
-        return false;
-      }
+  List<StoredRecord> receive() {
+    ReadKeyResponse response = isFirst ? first : response();
+    isFirst = false;
+    if (response == null) {
+      return null;
     }
-    return true;
-  }
-
-  @Override
-  public StoredRecord next() {
-    if (!hasNext()) {
-      throw new NoSuchElementException();
-    }
-    return records.remove();
+    return StoredRecord.of(topic, response.getPartition(), response.getRecordsList(), 0);
   }
 
   @Override
@@ -67,15 +53,13 @@ public final class KeyReading implements Iterator<StoredRecord>, Iterable<Stored
     context.cancel(null);
   }
 
-  private ReadKeyResponse receive() {
+  private ReadKeyResponse response() {
     try {
-      if (!responses.hasNext()) {
-        close();
-        return null;
+      if (responses.hasNext()) {
+        return responses.next();
       }
-      ReadKeyResponse response = responses.next();
-      records.addAll(StoredRecord.of(topic, response.getPartition(), response.getRecordsList(), 0));
-      return response;
+      close();
+      return null;
     } catch (RuntimeException error) {
       close();
       throw calls.failure(error, false);

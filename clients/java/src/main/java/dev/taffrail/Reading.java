@@ -11,12 +11,10 @@ import dev.taffrail.v1.ReadRequest;
 import dev.taffrail.v1.ReadResponse;
 import io.grpc.Context;
 import java.time.Duration;
-import java.util.ArrayDeque;
 import java.util.Iterator;
+import java.util.List;
 import java.util.Map;
-import java.util.NoSuchElementException;
 import java.util.Optional;
-import java.util.Queue;
 import java.util.TreeMap;
 import java.util.stream.Collectors;
 
@@ -27,13 +25,12 @@ import java.util.stream.Collectors;
  * <p>When the connection or the broker is lost, it goes on by itself behind what it has had, once the broker is back. After
  * {@link Unavailable}, when that took too long, whoever asks again goes on too.
  */
-public final class Reading implements Iterator<StoredRecord>, Iterable<StoredRecord>, AutoCloseable {
+public final class Reading extends StoredRecords {
   private final Calls calls;
   private final ReadRequest asked;
   private final Map<Integer, Position> places = new TreeMap<>();
   private final Retries retries;
   private final Context.CancellableContext context = Context.current().withCancellation();
-  private final Queue<StoredRecord> records = new ArrayDeque<>();
   private Iterator<ReadResponse> responses;
   private long left;
   private volatile boolean isClosed;
@@ -77,30 +74,12 @@ public final class Reading implements Iterator<StoredRecord>, Iterable<StoredRec
   }
 
   @Override
-  public Iterator<StoredRecord> iterator() {
-    return this;
-  }
-
-  /** Waits for the next record; false at the end, or when it is closed. */
-  @Override
-  public boolean hasNext() {
-    while (records.isEmpty()) {
-      Optional<ReadResponse> batch = nextBatch();
-      if (batch.isEmpty()) {
-        return false;
-      }
-      ReadResponse response = batch.get();
-      records.addAll(StoredRecord.of(asked.getTopic(), response.getPartition(), response.getRecordsList(), 0));
+  List<StoredRecord> receive() {
+    ReadResponse response = nextBatch().orElse(null);
+    if (response == null) {
+      return null;
     }
-    return true;
-  }
-
-  @Override
-  public StoredRecord next() {
-    if (!hasNext()) {
-      throw new NoSuchElementException();
-    }
-    return records.remove();
+    return StoredRecord.of(asked.getTopic(), response.getPartition(), response.getRecordsList(), 0);
   }
 
   /** The next records as they come, with how far the read is, and which entities were erased meanwhile; empty at the end. */

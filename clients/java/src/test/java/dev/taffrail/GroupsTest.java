@@ -24,7 +24,6 @@ import dev.taffrail.v1.DescribeGroupResponse;
 import dev.taffrail.v1.GroupMember;
 import dev.taffrail.v1.GroupOffset;
 import dev.taffrail.v1.GroupPartition;
-import dev.taffrail.v1.GroupsProto;
 import io.grpc.CallOptions;
 import io.grpc.MethodDescriptor;
 import io.grpc.stub.ClientCalls;
@@ -177,7 +176,7 @@ class GroupsTest {
     client.createTopic("t");
     world.join(client, options().sessionTimeout(Duration.ofSeconds(3)));
     MethodDescriptor<DescribeGroupRequest, DescribeGroupResponse> describe =
-        Calls.method(GroupsProto.getDescriptor(), "Groups", "Describe");
+        Calls.method(Calls.GROUPS, "Describe");
     DescribeGroupRequest ask = DescribeGroupRequest.newBuilder().setGroup("g").build();
     Set<Long> heard = new HashSet<>();
     until(

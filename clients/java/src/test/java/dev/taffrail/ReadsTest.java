@@ -15,7 +15,6 @@ import dev.taffrail.TaffrailException.NotFound;
 import dev.taffrail.TaffrailException.OffsetOutOfRange;
 import dev.taffrail.TaffrailException.Unavailable;
 import dev.taffrail.World.Proxy;
-import dev.taffrail.v1.BrokerProto;
 import dev.taffrail.v1.Filter;
 import dev.taffrail.v1.Position;
 import dev.taffrail.v1.ReadRequest;
@@ -276,7 +275,7 @@ class ReadsTest {
 
   /** How many calls are under way, with the call that asks for the number. */
   private long calls() {
-    MethodDescriptor<StatusRequest, StatusResponse> status = Calls.method(BrokerProto.getDescriptor(), "Broker", "Status");
+    MethodDescriptor<StatusRequest, StatusResponse> status = Calls.method(Calls.BROKER, "Status");
     StatusRequest ask = StatusRequest.getDefaultInstance();
     return ClientCalls.blockingUnaryCall(client.channel(), status, CallOptions.DEFAULT, ask).getCalls().getNow();
   }
