@@ -32,21 +32,23 @@ const (
 // Appends to and reads from partitions.
 //
 // Every status but OK carries a `google.rpc.ErrorInfo` with domain `taffrail.dev`, the reason that is named here, and
-// the values of its text in its metadata (`topic`, `partition`, `index`, `limit`, `earliest`, ...). Where trying
-// again helps, a `google.rpc.RetryInfo` says when. A status without them comes from something between the client and
-// the broker.
+// the values of its text in its metadata (`topic`, `partition`, `index`, `earliest`, ...): of too many of something
+// `count`, how many there would be, and `limit`, of something too large its `bytes` or `size`, and `limit`. Where
+// trying again helps, a `google.rpc.RetryInfo` says when. A status without them comes from something between the client
+// and the broker.
 //
 // Any call: INVALID_ARGUMENT (MALFORMED_REQUEST: not protobuf, or with a field that these files do not name, in the
 // request or in any message within it: leaving out what a newer client asks for could return, store or delete what it
-// did not mean), RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED: the time that the client
-// gave the call in `grpc-timeout` is over, for a stream too), UNAVAILABLE (ANSWER_STALLED: the client has taken nothing
-// of the answer for the time in the broker's setting `reads.stalled`, default one minute; OUTCOME_UNKNOWN in its place
-// where it is that of an append; where HTTP/2 has all of the answer by then, its stream is reset with CANCEL, as
-// nothing else would go past what is not taken), UNIMPLEMENTED (COMPRESSION_NOT_SUPPORTED: the message is compressed
-// with something else than gzip or zstd, named in `encoding`; UNKNOWN_METHOD, with `path`), PERMISSION_DENIED
-// (PERMISSION_DENIED, with `principal`, `operation` and `resource`: no grant allows it; whether there is such a topic
-// or group is not said), INTERNAL (INTERNAL: a mistake in the broker, which its log tells; a change that was asked for
-// was made, or not).
+// did not mean), RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE; QUOTA_EXCEEDED, with `principal`, `quota` and `limit`: the
+// broker lets the caller use no more at the moment, until the time in `RetryInfo` if that passes by itself),
+// DEADLINE_EXCEEDED (DEADLINE_EXCEEDED: the time that the client gave the call in `grpc-timeout` is over, for a stream
+// too), UNAVAILABLE (ANSWER_STALLED: the client has taken nothing of the answer for the time in the broker's setting
+// `reads.stalled`, default one minute; OUTCOME_UNKNOWN in its place where it is that of an append; where HTTP/2 has all
+// of the answer by then, its stream is reset with CANCEL, as nothing else would go past what is not taken),
+// UNIMPLEMENTED (COMPRESSION_NOT_SUPPORTED: the message is compressed with something else than gzip or zstd, named in
+// `encoding`; UNKNOWN_METHOD, with `path`), PERMISSION_DENIED (PERMISSION_DENIED, with `principal`, `operation` and
+// `resource`: no grant allows it; whether there is such a topic or group is not said), INTERNAL (INTERNAL: a mistake in
+// the broker, which its log tells; a change that was asked for was made, or not).
 //
 // Messages may be compressed with gRPC's own compression, gzip or zstd, in any call: of a client that compresses its
 // requests, and accepts the same for answers, those with records are compressed, too. Limits of size are those of
@@ -215,21 +217,23 @@ func (c *logClient) ListOffsets(ctx context.Context, in *ListOffsetsRequest, opt
 // Appends to and reads from partitions.
 //
 // Every status but OK carries a `google.rpc.ErrorInfo` with domain `taffrail.dev`, the reason that is named here, and
-// the values of its text in its metadata (`topic`, `partition`, `index`, `limit`, `earliest`, ...). Where trying
-// again helps, a `google.rpc.RetryInfo` says when. A status without them comes from something between the client and
-// the broker.
+// the values of its text in its metadata (`topic`, `partition`, `index`, `earliest`, ...): of too many of something
+// `count`, how many there would be, and `limit`, of something too large its `bytes` or `size`, and `limit`. Where
+// trying again helps, a `google.rpc.RetryInfo` says when. A status without them comes from something between the client
+// and the broker.
 //
 // Any call: INVALID_ARGUMENT (MALFORMED_REQUEST: not protobuf, or with a field that these files do not name, in the
 // request or in any message within it: leaving out what a newer client asks for could return, store or delete what it
-// did not mean), RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED: the time that the client
-// gave the call in `grpc-timeout` is over, for a stream too), UNAVAILABLE (ANSWER_STALLED: the client has taken nothing
-// of the answer for the time in the broker's setting `reads.stalled`, default one minute; OUTCOME_UNKNOWN in its place
-// where it is that of an append; where HTTP/2 has all of the answer by then, its stream is reset with CANCEL, as
-// nothing else would go past what is not taken), UNIMPLEMENTED (COMPRESSION_NOT_SUPPORTED: the message is compressed
-// with something else than gzip or zstd, named in `encoding`; UNKNOWN_METHOD, with `path`), PERMISSION_DENIED
-// (PERMISSION_DENIED, with `principal`, `operation` and `resource`: no grant allows it; whether there is such a topic
-// or group is not said), INTERNAL (INTERNAL: a mistake in the broker, which its log tells; a change that was asked for
-// was made, or not).
+// did not mean), RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE; QUOTA_EXCEEDED, with `principal`, `quota` and `limit`: the
+// broker lets the caller use no more at the moment, until the time in `RetryInfo` if that passes by itself),
+// DEADLINE_EXCEEDED (DEADLINE_EXCEEDED: the time that the client gave the call in `grpc-timeout` is over, for a stream
+// too), UNAVAILABLE (ANSWER_STALLED: the client has taken nothing of the answer for the time in the broker's setting
+// `reads.stalled`, default one minute; OUTCOME_UNKNOWN in its place where it is that of an append; where HTTP/2 has all
+// of the answer by then, its stream is reset with CANCEL, as nothing else would go past what is not taken),
+// UNIMPLEMENTED (COMPRESSION_NOT_SUPPORTED: the message is compressed with something else than gzip or zstd, named in
+// `encoding`; UNKNOWN_METHOD, with `path`), PERMISSION_DENIED (PERMISSION_DENIED, with `principal`, `operation` and
+// `resource`: no grant allows it; whether there is such a topic or group is not said), INTERNAL (INTERNAL: a mistake in
+// the broker, which its log tells; a change that was asked for was made, or not).
 //
 // Messages may be compressed with gRPC's own compression, gzip or zstd, in any call: of a client that compresses its
 // requests, and accepts the same for answers, those with records are compressed, too. Limits of size are those of
