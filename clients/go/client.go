@@ -329,14 +329,26 @@ func (c *Client) DescribeErasure(ctx context.Context, id uint64) (Erasure, error
 
 // Committed is the committed offsets of a group.
 func (c *Client) Committed(ctx context.Context, group string) (map[TopicPartition]uint64, error) {
-	fetched, err := c.groups.FetchOffsets(ctx, &pb.FetchOffsetsRequest{Group: group})
-	return answered(ctx, err, question, func() map[TopicPartition]uint64 {
-		committed := map[TopicPartition]uint64{}
-		for _, each := range fetched.Offsets {
-			committed[TopicPartition{each.Topic, each.Partition}] = each.NextOffset
+	committed := map[TopicPartition]uint64{}
+	request := &pb.FetchOffsetsRequest{Group: group}
+	for {
+		fetched, err := c.groups.FetchOffsets(ctx, request)
+		if err != nil || !fetched.More {
+			return answered(ctx, err, question, func() map[TopicPartition]uint64 {
+				addCommitted(committed, fetched.Offsets)
+				return committed
+			})
 		}
-		return committed
-	})
+		addCommitted(committed, fetched.Offsets)
+		last := fetched.Offsets[len(fetched.Offsets)-1]
+		request.After = &pb.GroupPartition{Topic: last.Topic, Partition: last.Partition}
+	}
+}
+
+func addCommitted(to map[TopicPartition]uint64, offsets []*pb.CommittedOffset) {
+	for _, each := range offsets {
+		to[TopicPartition{each.Topic, each.Partition}] = each.NextOffset
+	}
 }
 
 // ForkGroup makes a group that goes on where the other one is. With replay it reads everything again instead, and what the

@@ -100,9 +100,9 @@ pub(crate) use error::{Error, Kind};
 pub(crate) use fetched::Filter;
 pub(crate) use groups::{
     AssignedPartition, CommitFenced, CommitOutcome, Credit, DescribedGroup, DescribedMember,
-    DescribedPartition, Event, GroupOffset, GroupOffsetOutOfRange, GroupState, JoinGroup,
-    ListedGroup, NoOffset, OffsetGone, RecordsOf, ResetGroup, ResetOffset, ResetTo, Session,
-    SessionStep,
+    DescribedPartition, Event, FetchOffsets, FetchedOffset, GroupOffset,
+    GroupOffsetOutOfRange, GroupState, JoinGroup, ListedGroup, NoOffset, OffsetGone, RecordsOf,
+    ResetGroup, ResetOffset, ResetTo, Session, SessionStep,
 };
 pub(crate) use health::Shortage;
 pub(crate) use import::{Import, ImportBatch, ImportRefused};

@@ -56,6 +56,12 @@ pub const MAX_BATCHES_PER_APPEND: usize = 1_000;
 /// Most groups in one page of a list.
 pub const MAX_GROUPS_PER_PAGE: usize = 1_000;
 
+/// Most committed offsets in a page.
+pub const MAX_OFFSETS_PER_PAGE: usize = 1_000;
+
+/// A page of committed offsets ends with the one that makes it as large as this, with metadata.
+pub const FETCHED_BYTES_PER_PAGE: usize = 1 << 20;
+
 /// How long a member of a group may send no heartbeat unless it says otherwise, in milliseconds.
 pub const SESSION_MS: u64 = 10_000;
 

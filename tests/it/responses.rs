@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use prost::Message;
 use taffrail::{
-    client::{Batch, NewTopic, Record},
+    client::{Batch, GroupOffset, NewTopic, Record},
     proto::{
-        ConsumeRequest, Credit, GetLatestRequest, JoinGroup, ReadKeyRequest, ReadRequest,
-        consume_request, entities_client::EntitiesClient, groups_client::GroupsClient,
-        log_client::LogClient, wire,
+        ConsumeRequest, Credit, FetchOffsetsRequest, GetLatestRequest, GroupPartition, JoinGroup,
+        ReadKeyRequest, ReadRequest, consume_request, entities_client::EntitiesClient,
+        groups_client::GroupsClient, log_client::LogClient, wire,
     },
     testing::TestBroker,
+    types::{Offset, PartitionId},
 };
 use tokio_stream::StreamExt;
 use tonic::{Code, Status, Streaming};
@@ -227,4 +228,45 @@ async fn responses_are_filled_up_to_what_the_client_takes() {
         assert_eq!(status.code(), Code::InvalidArgument, "{call}");
         assert!(status.message().contains("65536"), "{status}");
     }
+}
+
+#[tokio::test]
+async fn committed_offsets_come_page_by_page_and_the_client_asks_for_all() {
+    let broker = TestBroker::start().await;
+    let client = broker.client();
+    let topic = NewTopic::new("wide").partitions(1_001);
+    client.topics().create(&topic).await.expect("it may be");
+    let offset = |partition| GroupOffset {
+        topic: "wide".to_owned(),
+        topic_id: None,
+        partition: PartitionId(partition),
+        next_offset: Offset(0),
+        generation: None,
+        metadata: bytes::Bytes::new(),
+    };
+    let offsets = (0..1_001).map(offset);
+    let committed = client.groups().commit("g", offsets, false).await;
+    committed.expect("it may be");
+
+    let mut groups = GroupsClient::new(broker.channel());
+    let ask = |after| FetchOffsetsRequest {
+        group: "g".to_owned(),
+        after,
+        ..FetchOffsetsRequest::default()
+    };
+    let first = groups.fetch_offsets(ask(None)).await.expect("it is there");
+    let first = first.into_inner();
+    assert_eq!((first.offsets.len(), first.more), (1_000, true));
+    let last = GroupPartition {
+        topic: "wide".to_owned(),
+        partition: 999,
+        topic_id: String::new(),
+    };
+    let rest = groups.fetch_offsets(ask(Some(last))).await;
+    let rest = rest.expect("it is there").into_inner();
+    assert_eq!((rest.offsets.len(), rest.more), (1, false));
+
+    let all = client.groups().offsets("g").await.expect("it is there");
+    let partitions: Vec<u32> = all.iter().map(|offset| offset.partition.0).collect();
+    assert_eq!(partitions, (0..1_001).collect::<Vec<u32>>());
 }

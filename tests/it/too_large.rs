@@ -201,7 +201,7 @@ async fn a_request_with_too_much_of_something_is_refused_with_how_much_and_the_l
     let mut groups = GroupsClient::new(channel);
     let fetch = FetchOffsetsRequest {
         group: name(256),
-        topic: String::new(),
+        ..FetchOffsetsRequest::default()
     };
     says(
         &groups.fetch_offsets(fetch).await.expect_err("too long"),

@@ -240,7 +240,17 @@ export class Client implements AsyncDisposable {
 
   /** The committed offsets of a group. */
   async committed(group: string, options?: CallOptions): Promise<CommittedOffset[]> {
-    return (await this.connection.ask(GroupsService.fetchOffsets, { group, topic: "" }, options)).offsets;
+    const committed: CommittedOffset[] = [];
+    for (;;) {
+      const last = committed.at(-1);
+      const after = last && { topic: last.topic, partition: last.partition, topicId: "" };
+      const request = { group, topic: "", pageSize: 0, after };
+      const page = await this.connection.ask(GroupsService.fetchOffsets, request, options);
+      committed.push(...page.offsets);
+      if (!page.more) {
+        return committed;
+      }
+    }
   }
 
   /**

@@ -1,6 +1,5 @@
-//! Calls about groups from outside their members' streams: committing and listing offsets, forking
-//! and deleting groups, and removing members. Commits of members and of appends are checked here
-//! too.
+//! Calls about groups from outside their members' streams: committing offsets, forking and deleting
+//! groups, and removing members. Commits of members and of appends are checked here too.
 
 use std::collections::BTreeSet;
 
@@ -15,11 +14,11 @@ use crate::{
     catalog::{
         Change, Planned, Settled,
         groups::{
-            Commit, Committed, Fence, Generation, GroupChange, Groups, Instance, KnownTopics,
-            MemberId, Outcome, Place, Refused,
+            Commit, Fence, Generation, GroupChange, Groups, Instance, KnownTopics, MemberId,
+            Outcome, Place, Refused,
         },
     },
-    types::{GroupName, Offset, PartitionId, TopicId, TopicName, limits},
+    types::{GroupName, Offset, PartitionId, TopicId, limits},
 };
 
 /// The result of a commit in one partition.
@@ -44,14 +43,6 @@ pub(crate) struct GroupOffset {
     pub(crate) member: Option<MemberId>,
 }
 
-/// A committed offset.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FetchedOffset {
-    pub(crate) topic: TopicName,
-    pub(crate) place: Place,
-    pub(crate) committed: Committed,
-}
-
 /// The outcomes of commits, and the change that makes them, if there is one.
 type Decided = Result<(Vec<Outcome>, Option<GroupChange>), Refused>;
 
@@ -67,34 +58,6 @@ impl Broker {
     ) -> Result<Pending<Vec<CommitOutcome>>, Error> {
         let group = GroupName::new(group)?;
         self.shared.commit_offsets(&group, offsets, force)
-    }
-
-    /// A group's committed offsets, by topic name and partition: those in one topic, or all.
-    pub(crate) fn committed_offsets(
-        &self,
-        group: &str,
-        topic: Option<&str>,
-    ) -> Result<Vec<FetchedOffset>, Error> {
-        let group = GroupName::new(group)?;
-        let topics = self.shared.partitions.topics();
-        let only = topic.map(|topic| topics.find(topic)).transpose()?;
-        drop(topics);
-        let applied = self.shared.sequencer.applied();
-        let found = applied.groups().get(&group);
-        let found = found.ok_or_else(|| unknown(&group))?;
-        let mut fetched = Vec::with_capacity(found.state().offsets.len());
-        for (place, committed) in &found.state().offsets {
-            let is_asked_for = only.as_ref().is_none_or(|only| only.id == place.0);
-            if let Some(topic) = applied.topics().get(place.0).filter(|_| is_asked_for) {
-                fetched.push(FetchedOffset {
-                    topic: topic.name.clone(),
-                    place: *place,
-                    committed: committed.clone(),
-                });
-            }
-        }
-        fetched.sort_by(|one, other| (&one.topic, one.place.1).cmp(&(&other.topic, other.place.1)));
-        Ok(fetched)
     }
 
     /// Creates a group from another one: with its offsets, or to replay, beginning anew and with

@@ -13,8 +13,9 @@ use bytes::Bytes;
 
 use crate::{
     broker::{
-        Admission, Append, AppendBatch, Appended, Attempt, Broker, Error, Flow, Latest, Load,
-        OpenError, Options, Pending, Read, ResponseLimit, Step,
+        Admission, Append, AppendBatch, Appended, Attempt, Broker, Error, FetchOffsets,
+        FetchedOffset, Flow, Latest, Load, OpenError, Options, Pending, Read, ResponseLimit, Step,
+        TopicFilter,
     },
     budget::{Name, Sizes},
     env::{
@@ -55,6 +56,23 @@ pub(super) fn env(disk: &SimDisk, clock: &SimClock, random: &SimRandom) -> Env {
 pub(super) fn open(disk: &SimDisk, seed: u64) -> Result<Broker, OpenError> {
     let clock = SimClock::new(1_700_000_000_000);
     Broker::open_stepped(env(disk, &clock, &SimRandom::new(seed)), options())
+}
+
+/// All committed offsets of a group.
+pub(super) fn fetch_all(group: &str) -> FetchOffsets {
+    FetchOffsets {
+        group: group.to_owned(),
+        topic: None,
+        after: None,
+        most: usize::MAX,
+        among: TopicFilter::default(),
+    }
+}
+
+/// The committed offsets of a group that fit in one page.
+pub(super) fn committed_by(broker: &Broker, group: &str) -> Result<Vec<FetchedOffset>, Error> {
+    let (fetched, _) = broker.committed_offsets(&fetch_all(group))?;
+    Ok(fetched)
 }
 
 impl Broker {

@@ -168,16 +168,28 @@ impl Groups {
     ///
     /// `UNKNOWN_GROUP`.
     pub async fn offsets(&self, group: &str) -> Result<Vec<CommittedOffset>, Error> {
-        let request = proto::FetchOffsetsRequest {
-            group: group.to_owned(),
-            topic: String::new(),
-        };
-        let mut calls = self.calls.clone();
-        let answer = self
-            .answer(AtStake::Nothing, calls.fetch_offsets(request))
-            .await?;
-        let offsets = answer.offsets.into_iter().map(CommittedOffset::from);
-        Ok(offsets.collect())
+        let mut offsets: Vec<CommittedOffset> = Vec::new();
+        loop {
+            let after = offsets.last().map(|last| proto::GroupPartition {
+                topic: last.topic.clone(),
+                partition: last.partition.0,
+                topic_id: String::new(),
+            });
+            let request = proto::FetchOffsetsRequest {
+                group: group.to_owned(),
+                topic: String::new(),
+                page_size: 0,
+                after,
+            };
+            let mut calls = self.calls.clone();
+            let page = self
+                .answer(AtStake::Nothing, calls.fetch_offsets(request))
+                .await?;
+            offsets.extend(page.offsets.into_iter().map(CommittedOffset::from));
+            if !page.more {
+                return Ok(offsets);
+            }
+        }
     }
 
     /// Commits offsets from outside; returns the outcome of each, in order. While the group has

@@ -4,7 +4,8 @@ use super::{events::committed_offset, join::id_text, offsets::group_offsets};
 use crate::{
     broker::{
         Broker, CommitOutcome, DescribedGroup, DescribedMember, DescribedPartition, Error,
-        GroupState, ListedGroup, Pending, ResetGroup, ResetOffset, ResetTo,
+        FetchOffsets, FetchedOffset, GroupState, ListedGroup, Pending, ResetGroup, ResetOffset,
+        ResetTo,
     },
     proto::{
         self, CommitRequest, CommitResponse, DescribeGroupRequest, DescribeGroupResponse,
@@ -17,7 +18,10 @@ use crate::{
         log::position,
         turns::LongTurn,
     },
-    types::{PartitionId, limits::MAX_GROUPS_PER_PAGE},
+    types::{
+        PartitionId,
+        limits::{MAX_GROUPS_PER_PAGE, MAX_OFFSETS_PER_PAGE},
+    },
 };
 
 /// A commit under way: its offsets, and their future outcomes.
@@ -51,31 +55,39 @@ impl Committing {
     }
 }
 
+/// A page of a group's committed offsets, in the topics that the caller may see.
 pub(super) fn fetch_offsets(
     broker: &Broker,
-    request: &FetchOffsetsRequest,
+    request: FetchOffsetsRequest,
+    access: &Access,
     turn: &mut LongTurn,
 ) -> Result<FetchOffsetsResponse, Error> {
-    let topic = Some(request.topic.as_str()).filter(|topic| !topic.is_empty());
-    let fetched = broker.committed_offsets(&request.group, topic)?;
+    let after = request.after;
+    let fetch = FetchOffsets {
+        group: request.group,
+        topic: Some(request.topic).filter(|topic| !topic.is_empty()),
+        after: after.map(|after| (after.topic, PartitionId(after.partition))),
+        most: page(request.page_size, MAX_OFFSETS_PER_PAGE),
+        among: access.seen(),
+    };
+    let (fetched, more) = broker.committed_offsets(&fetch)?;
     turn.count(fetched.len())?;
-    let offsets = fetched
-        .iter()
-        .map(|fetched| committed_offset(&fetched.topic, fetched.place, &fetched.committed));
     Ok(FetchOffsetsResponse {
-        offsets: offsets.collect(),
+        offsets: fetched.iter().map(fetched_offset).collect(),
+        more,
     })
 }
 
-/// Removes the offsets of topics that the caller may not see.
-pub(super) fn seen_offsets(
-    mut fetched: FetchOffsetsResponse,
-    access: &Access,
-) -> FetchOffsetsResponse {
-    fetched
-        .offsets
-        .retain(|offset| access.sees_topic(&offset.topic));
-    fetched
+fn fetched_offset(fetched: &FetchedOffset) -> proto::CommittedOffset {
+    committed_offset(&fetched.topic, fetched.place, &fetched.committed)
+}
+
+/// The size of a page: as asked for, 0 being the most.
+fn page(asked: u32, most: usize) -> usize {
+    match usize::try_from(asked) {
+        Ok(0) | Err(_) => most,
+        Ok(size) => size.min(most),
+    }
 }
 
 /// Removes the results for topics that the caller may not see.
@@ -92,10 +104,7 @@ pub(super) fn list(
     request: &ListGroupsRequest,
     access: &Access,
 ) -> ListGroupsResponse {
-    let most = match request.page_size as usize {
-        0 => MAX_GROUPS_PER_PAGE,
-        size => size.min(MAX_GROUPS_PER_PAGE),
-    };
+    let most = page(request.page_size, MAX_GROUPS_PER_PAGE);
     let is_seen = |name: &str| access.sees_group(name);
     let (groups, more) = broker.list_groups(
         &request.prefix,

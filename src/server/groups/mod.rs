@@ -130,8 +130,7 @@ impl Groups for GroupsService {
         let access = permit(&request)?;
         let mut turn = peer::long(request.extensions(), &self.broker).turn().await;
         let request = request.into_inner();
-        let fetched = blocking(|| calls::fetch_offsets(&self.broker, &request, &mut turn))?;
-        let fetched = calls::seen_offsets(fetched, &access);
+        let fetched = blocking(|| calls::fetch_offsets(&self.broker, request, &access, &mut turn))?;
         Ok(turn.respond(fetched))
     }
 

@@ -368,8 +368,15 @@ class Client:
     def committed(self, group: str) -> dict[tuple[str, int], int]:
         """The committed offsets of a group, by topic and partition."""
         request = groups_pb2.FetchOffsetsRequest(group=group)
-        fetched = self._ask(self._groups.FetchOffsets, request)
-        return {(each.topic, each.partition): each.next_offset for each in fetched.offsets}
+        committed: dict[tuple[str, int], int] = {}
+        while True:
+            page = self._ask(self._groups.FetchOffsets, request)
+            for each in page.offsets:
+                committed[each.topic, each.partition] = each.next_offset
+            if not page.more:
+                return committed
+            last = page.offsets[-1]
+            request.after.CopyFrom(groups_pb2.GroupPartition(topic=last.topic, partition=last.partition))
 
     def _ask(self, method: Any, request: Any) -> Any:
         return self._call(method, request, changes=False)

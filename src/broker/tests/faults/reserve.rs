@@ -10,7 +10,7 @@ use super::{
     full::is_full, full::leave, full::with_reserve, ids, now, open_with, opened,
 };
 use crate::{
-    broker::{GroupOffset, Options},
+    broker::{GroupOffset, Options, tests::world::committed_by},
     env::{
         FileSystem, Open,
         sim::{CrashMode, SimRandom},
@@ -274,7 +274,7 @@ fn a_power_cut_at_any_operation_while_the_reserve_is_given_up_loses_nothing() {
             fill_up(&survived);
             let broker = open_with(&survived, 2, with_reserve()).expect("it starts while full");
             assert_eq!(ids(&broker, 0).len(), 40, "{cut} {mode:?}");
-            let committed = broker.committed_offsets("g", None).expect("it is there");
+            let committed = committed_by(&broker, "g").expect("it is there");
             assert_eq!(committed[0].committed.next, Offset(7), "{cut} {mode:?}");
         }
     }

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::world::{append_of, create, encode_record, now, open, read_all, send};
+use super::world::{
+    append_of, committed_by, create, encode_record, fetch_all, now, open, read_all, send,
+};
 use crate::{
     broker::{
         Append, Broker, Error, Pending, TopicFilter,
-        groups::{CommitOutcome, GroupOffset, ResetGroup, ResetOffset, ResetTo},
+        groups::{CommitOutcome, FetchOffsets, GroupOffset, ResetGroup, ResetOffset, ResetTo},
     },
     catalog::{
         Change,
@@ -48,7 +50,7 @@ fn commit(broker: &Broker, offsets: Vec<GroupOffset>) -> Result<Vec<CommitOutcom
 /// The offsets that the group has committed, by topic and partition.
 fn committed(broker: &Broker) -> BTreeMap<(String, u32), u64> {
     let mut committed = BTreeMap::new();
-    for fetched in broker.committed_offsets(GROUP, None).unwrap_or_default() {
+    for fetched in committed_by(broker, GROUP).unwrap_or_default() {
         let place = (fetched.topic.to_string(), fetched.place.1.0);
         committed.insert(place, fetched.committed.next.0);
     }
@@ -178,7 +180,7 @@ fn what_a_commit_may_not_be_is_refused_and_nothing_stored() {
     }
     let named = settled(&broker, broker.commit_offsets("", Vec::new(), false));
     assert_eq!(named.unwrap_err().reason(), "INVALID_GROUP_NAME");
-    let unknown = broker.committed_offsets(GROUP, None).unwrap_err();
+    let unknown = committed_by(&broker, GROUP).unwrap_err();
     assert_eq!(unknown.reason(), "UNKNOWN_GROUP");
     assert_eq!(
         commit(&broker, vec![most]).expect("4 KiB are allowed"),
@@ -251,7 +253,7 @@ fn a_fork_is_one_commit_and_a_deleted_group_is_gone() {
         )
     };
     fork(GROUP, "same", false).expect("it may be");
-    let same = broker.committed_offsets("same", None).expect("it is there");
+    let same = committed_by(&broker, "same").expect("it is there");
     let nexts: Vec<u64> = same
         .iter()
         .map(|fetched| fetched.committed.next.0)
@@ -262,10 +264,10 @@ fn a_fork_is_one_commit_and_a_deleted_group_is_gone() {
     let unknown = fork("none", "new", true).unwrap_err();
     assert_eq!(unknown.reason(), "UNKNOWN_GROUP");
     fork(GROUP, "again", true).expect("it may be");
-    assert_eq!(broker.committed_offsets("again", None), Ok(Vec::new()));
+    assert_eq!(committed_by(&broker, "again"), Ok(Vec::new()));
 
     settled(&broker, broker.delete_group("same")).expect("it has no members");
-    assert!(broker.committed_offsets("same", None).is_err());
+    assert!(committed_by(&broker, "same").is_err());
     let gone = settled(&broker, broker.delete_group("same")).unwrap_err();
     assert_eq!(gone.reason(), "UNKNOWN_GROUP");
     join(&broker, 1, "t");
@@ -278,8 +280,13 @@ fn committed_offsets_are_told_of_one_topic_or_of_all() {
     let broker = broker();
     create(&broker, "other", 1);
     commit(&broker, vec![offset("t", 0, 5), offset("other", 0, 0)]).expect("it may be");
-    let topics = |topic| {
-        let fetched = broker.committed_offsets(GROUP, topic)?;
+    let topics = |topic: Option<&str>| {
+        let fetch = FetchOffsets {
+            topic: topic.map(str::to_owned),
+            ..fetch_all(GROUP)
+        };
+        let (fetched, more) = broker.committed_offsets(&fetch)?;
+        assert!(!more);
         let names = fetched.iter().map(|fetched| fetched.topic.to_string());
         Ok::<_, Error>(names.collect::<Vec<_>>())
     };
@@ -289,12 +296,93 @@ fn committed_offsets_are_told_of_one_topic_or_of_all() {
 }
 
 #[test]
+fn committed_offsets_come_in_pages_of_so_many_and_of_so_many_bytes() {
+    let broker = broker();
+    for topic in ["a", "b", "c"] {
+        create(&broker, topic, 4);
+    }
+    let metadata = Bytes::from(vec![0; limits::MAX_OFFSET_METADATA_BYTES]);
+    let mut all = Vec::new();
+    for topic in ["a", "b", "c"] {
+        for partition in 0..4 {
+            let of = GroupOffset {
+                metadata: metadata.clone(),
+                ..offset(topic, partition, 0)
+            };
+            commit(&broker, vec![of]).expect("it may be");
+            all.push(at(topic, partition));
+        }
+    }
+    let page = |after: Option<&(String, u32)>, most, only: Option<&str>| {
+        let only = only.map(str::to_owned);
+        let fetch = FetchOffsets {
+            after: after.map(|(topic, partition)| (topic.clone(), PartitionId(*partition))),
+            most,
+            among: match only {
+                Some(only) => TopicFilter::new(move |name| name == only),
+                None => TopicFilter::default(),
+            },
+            ..fetch_all(GROUP)
+        };
+        let (fetched, more) = broker.committed_offsets(&fetch).expect("it is there");
+        let places = fetched.iter().map(|of| at(of.topic.as_str(), of.place.1.0));
+        (places.collect::<Vec<_>>(), more)
+    };
+    // Pages of three end within topics and between them; the last one says that it is.
+    let (mut told, mut pages) = (Vec::new(), 0);
+    loop {
+        let (places, more) = page(told.last(), 3, None);
+        told.extend(places);
+        pages += 1;
+        if !more {
+            break;
+        }
+    }
+    assert_eq!((told, pages), (all.clone(), 4));
+    // What the caller may not see takes no place in a page.
+    let of_b = &all[4..8];
+    assert_eq!(page(None, 4, Some("b")), (of_b.to_vec(), false));
+    assert_eq!(
+        page(Some(&at("a", 7)), 4, Some("b")),
+        (of_b.to_vec(), false)
+    );
+    // A partition that sorts behind all there is.
+    assert_eq!(page(Some(&at("c", u32::MAX)), 4, None), (Vec::new(), false));
+    assert_eq!(page(Some(&at("z", 0)), 4, None), (Vec::new(), false));
+}
+
+#[test]
+fn a_page_of_committed_offsets_is_no_larger_than_its_metadata_lets_it_be() {
+    let broker = broker();
+    let partitions = 300;
+    create(&broker, "wide", partitions);
+    let large = |partition| GroupOffset {
+        metadata: vec![0; limits::MAX_OFFSET_METADATA_BYTES].into(),
+        ..offset("wide", partition, 0)
+    };
+    for first in (0..partitions).step_by(10) {
+        let offsets = (first..first + 10).map(large);
+        commit(&broker, offsets.collect()).expect("it may be");
+    }
+    let fetch = fetch_all(GROUP);
+    let (page, more) = broker.committed_offsets(&fetch).expect("it is there");
+    let bytes: usize = page.iter().map(|of| of.committed.metadata.len()).sum();
+    assert!(more, "{}", page.len());
+    let most = limits::FETCHED_BYTES_PER_PAGE;
+    assert!(bytes <= most, "{bytes}");
+    assert!(
+        bytes > most - 4 * limits::MAX_OFFSET_METADATA_BYTES,
+        "{bytes}"
+    );
+}
+
+#[test]
 fn offsets_do_not_pass_on_to_a_topic_that_is_created_anew() {
     let broker = broker();
     commit(&broker, vec![offset("t", 0, 5)]).expect("it may be");
     settled(&broker, broker.delete_topic("t")).expect("nothing fails");
     create(&broker, "t", 2);
-    assert_eq!(broker.committed_offsets(GROUP, None), Ok(Vec::new()));
+    assert_eq!(committed_by(&broker, GROUP), Ok(Vec::new()));
 }
 
 /// The append with which a member transforms record `read` of topic `in`.

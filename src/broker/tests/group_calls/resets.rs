@@ -7,7 +7,7 @@ use crate::{
     broker::{
         Error, TopicFilter,
         groups::{CommitOutcome, GroupOffset, ResetGroup, ResetTo},
-        tests::world::create,
+        tests::world::{committed_by, create},
     },
     catalog::groups::Generation,
     types::{Offset, PartitionId, Position},
@@ -289,7 +289,7 @@ fn a_reset_keeps_what_clients_keep_with_the_offsets_that_they_give_or_that_are_c
     };
     do_reset(&broker, copied).expect("it may be");
     for group in [GROUP, "copy"] {
-        let fetched = broker.committed_offsets(group, None).expect("it is there");
+        let fetched = committed_by(&broker, group).expect("it is there");
         assert_eq!(
             &fetched[0].committed.metadata[..],
             b"snapshot-16",

@@ -247,6 +247,7 @@ fn what_names_other_groups_and_topics_needs_them_too() {
     let fetch = FetchOffsetsRequest {
         group: "g".to_owned(),
         topic: "u".to_owned(),
+        ..FetchOffsetsRequest::default()
     };
     assert_eq!(resource(may.permit(&fetch)), "read topic \"u\"");
 }

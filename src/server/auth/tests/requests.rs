@@ -7,7 +7,7 @@ use tonic::Code;
 
 use super::guarded::{Guarded, grant};
 use crate::{
-    broker::GroupOffset,
+    broker::{FetchOffsets, GroupOffset, TopicFilter},
     client::{Batch, Error, Record, Refusal},
     proto::{self, ListGroupsRequest, ListGroupsResponse, wire},
     server::{
@@ -171,9 +171,16 @@ async fn resets_and_forks_leave_topics_alone_that_their_caller_may_not_read() {
         committed.expect("it is queued").await.expect("it is made");
     }
     let committed = |group: &str| {
-        let fetched = guarded.broker.committed_offsets(group, None);
+        let fetch = FetchOffsets {
+            group: group.to_owned(),
+            topic: None,
+            after: None,
+            most: 10,
+            among: TopicFilter::default(),
+        };
+        let fetched = guarded.broker.committed_offsets(&fetch);
         let mut offsets = Vec::new();
-        for one in fetched.expect("it is there") {
+        for one in fetched.expect("it is there").0 {
             offsets.push((one.topic.to_string(), one.committed.next.0));
         }
         offsets.sort();

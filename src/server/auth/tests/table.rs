@@ -219,6 +219,7 @@ fn of_groups() -> Vec<Row> {
     let fetch = FetchOffsetsRequest {
         group: g(),
         topic: String::new(),
+        ..FetchOffsetsRequest::default()
     };
     let reset = ResetGroupRequest {
         group: g(),

@@ -314,7 +314,17 @@ public final class Client implements AutoCloseable {
 
   /** The committed offsets of a group. */
   public List<CommittedOffset> committed(String group) {
-    return calls.ask(Calls.FETCH_OFFSETS, FetchOffsetsRequest.newBuilder().setGroup(group).build()).getOffsetsList();
+    List<CommittedOffset> committed = new ArrayList<>();
+    FetchOffsetsRequest.Builder request = FetchOffsetsRequest.newBuilder().setGroup(group);
+    while (true) {
+      FetchOffsetsResponse page = calls.ask(Calls.FETCH_OFFSETS, request.build());
+      committed.addAll(page.getOffsetsList());
+      if (!page.getMore()) {
+        return committed;
+      }
+      CommittedOffset last = committed.get(committed.size() - 1);
+      request.setAfter(GroupPartition.newBuilder().setTopic(last.getTopic()).setPartition(last.getPartition()));
+    }
   }
 
   /**
