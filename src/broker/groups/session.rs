@@ -443,9 +443,10 @@ impl Session {
     }
 
     pub(super) fn hand_over(&self, planned: &mut Planned, places: &[Place]) -> Result<(), Error> {
-        let group = &self.live.group;
+        let (group, member) = (&self.live.group, self.live.member);
+        let now = self.shared.env.clock.elapsed();
         let drained = self.shared.decide_on_groups(planned, |groups, topics| {
-            groups.decide_drained(group, self.live.member, places, topics)
+            groups.decide_drained(group, member, places, topics, now)
         });
         match drained {
             Ok(Some(change)) => self.plan(planned, change),

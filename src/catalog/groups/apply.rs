@@ -57,8 +57,9 @@ impl Groups {
             self.by_name.remove(name);
             return;
         }
+        let before = group.state.generation;
         group.state.apply(change);
-        group.waits.follow(&group.state, change, now);
+        group.waits.follow(&group.state, change, before, now);
         self.used = self.used.with(group.state.size());
     }
 

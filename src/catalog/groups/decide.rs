@@ -156,13 +156,15 @@ impl Groups {
     }
 
     /// Decides that a member has handed these partitions over. Ignores partitions that it does not
-    /// own, or was not told to hand over.
+    /// own, or was not told to hand over. While the group waits for further ones, these may stay
+    /// without an owner for a moment, so that many that are handed over make few generations.
     pub(crate) fn decide_drained(
         &self,
         group: &GroupName,
         member: MemberId,
         places: &[Place],
         topics: &dyn KnownTopics,
+        now: Duration,
     ) -> Result<Option<GroupChange>, Refused> {
         let group = self.find_member(group, member)?;
         let is_drained = |place: &Place| {
@@ -172,6 +174,13 @@ impl Groups {
         let drained: Vec<Place> = places.iter().copied().filter(is_drained).collect();
         if drained.is_empty() {
             return Ok(None);
+        }
+        let mut owned = group.state.owned.iter();
+        let are_more = owned.any(|(place, owned)| owned.is_draining && !drained.contains(place));
+        if are_more && !group.waits.may_pass_on(now) {
+            let mut change = group.state.same();
+            change.owned = drained.into_iter().map(|place| (place, None)).collect();
+            return Ok(Some(change));
         }
         let room = &mut self.room_for_owned();
         Ok(Some(group.without(&[], &drained, topics, room)))

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Failed, GroupChange, MemberId, Place, State, standing::Standing};
+use super::{Failed, Generation, GroupChange, MemberId, Owned, Place, State, standing::Standing};
 use crate::types::TopicId;
 
 /// For how long after a member has joined further members are waited for, so that they get their
-/// partitions together. The first member does not wait.
+/// partitions together. The first member does not wait. The same holds for partitions that are
+/// handed over while others are still to be: the first and the last ones do not wait.
 pub(crate) const JOINING: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,8 @@ pub(super) struct Waits {
     assigned_at: Option<Duration>,
     /// When the members that have joined since then get theirs.
     joining: Option<Duration>,
+    /// When partitions were last given to members.
+    passed_on_at: Option<Duration>,
     /// For each partition with an owner, since when it makes no progress.
     standing: BTreeMap<Place, Standing>,
     /// The last member whose stream was ended for good, until the group can continue.
@@ -50,8 +53,14 @@ impl Waits {
         self.joining = Some(now + JOINING);
     }
 
-    /// Updates the waits after a change was applied.
-    pub(super) fn follow(&mut self, state: &State, change: &GroupChange, now: Duration) {
+    /// Updates the waits after a change was applied to a group of the generation `before`.
+    pub(super) fn follow(
+        &mut self,
+        state: &State,
+        change: &GroupChange,
+        before: Generation,
+        now: Duration,
+    ) {
         if !change.joined.is_empty() {
             if self.may_assign(now) {
                 self.assigned_at = Some(now);
@@ -78,6 +87,25 @@ impl Waits {
         };
         self.draining.retain(|place, _| is_draining(place));
         self.wait_for_draining(state, now);
+        self.note_passed_on(change, before, now);
+    }
+
+    /// Notes that partitions were given to members; or that some were handed over, and will be
+    /// given to others soon.
+    fn note_passed_on(&mut self, change: &GroupChange, before: Generation, now: Duration) {
+        let is_given = |owned: Option<Owned>| {
+            let since = owned.map(|owned| owned.since);
+            since == Some(change.generation)
+        };
+        let mut owned = change.owned.iter().map(|(_, owned)| *owned);
+        if change.generation == before {
+            if owned.any(|owned| owned.is_none()) {
+                let last = self.passed_on_at.unwrap_or(now);
+                self.joining.get_or_insert(last + JOINING);
+            }
+        } else if owned.any(is_given) {
+            self.passed_on_at = Some(now);
+        }
     }
 
     fn note_progress(&mut self, change: &GroupChange, now: Duration) {
@@ -142,9 +170,15 @@ impl Waits {
         self.assigned_at.is_none_or(|at| now >= at + JOINING)
     }
 
+    /// Whether partitions that are handed over now are given to others at once.
+    pub(super) fn may_pass_on(&self, now: Duration) -> bool {
+        self.passed_on_at.is_none_or(|at| now >= at + JOINING)
+    }
+
     /// Notes that all members that have joined were given partitions.
     pub(super) fn assigned(&mut self, now: Duration) {
         self.assigned_at = Some(now);
+        self.passed_on_at = Some(now);
         self.joining = None;
     }
 

@@ -342,7 +342,7 @@ impl World {
             Step::Drained { group, member: at } => member(group, at).and_then(|id| {
                 let state = groups.get(&one(group)).expect("it has a member").state();
                 let places: Vec<Place> = state.owned.keys().copied().collect();
-                let drained = groups.decide_drained(&one(group), id, &places, &topics);
+                let drained = groups.decide_drained(&one(group), id, &places, &topics, now);
                 drained.ok().flatten().map(|change| (group, change))
             }),
             Step::CommitOffset { group, place, next } => {

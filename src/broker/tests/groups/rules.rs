@@ -123,6 +123,7 @@ impl Rules {
         for (place, owned) in &state.owned {
             self.look_at_owner(&state, *place, owned, now);
         }
+        self.look_at_lost(&state, now);
         self.before = state;
         self.note_draining(now);
     }
@@ -188,8 +189,23 @@ impl Rules {
             owned.since > before.since,
             "{place:?} goes on in no later generation"
         );
+        let may_be = self.may_be_taken(state, place, before, now);
+        assert!(may_be, "{place:?} is taken from {before:?} at {now:?}");
+    }
+
+    /// Asserts that partitions without an owner were not taken from one that goes on.
+    fn look_at_lost(&self, state: &State, now: Duration) {
+        for (place, before) in &self.before.owned {
+            let may_be =
+                state.owned.contains_key(place) || self.may_be_taken(state, *place, before, now);
+            assert!(may_be, "{place:?} is lost by {before:?} at {now:?}");
+        }
+    }
+
+    /// Whether the owner of a partition is gone, or has handed it over, or has had its time to.
+    fn may_be_taken(&self, state: &State, place: Place, before: &Owned, now: Duration) -> bool {
         let is_gone = !state.members.contains_key(&before.owner);
-        let is_drained = self.handed_over.remove(&(place, before.owner));
+        let is_drained = self.handed_over.contains(&(place, before.owner));
         // A stream that was never told of its ownership has nothing to hand over.
         let stream = self.streams.get(&before.owner);
         let is_unknown = self.told.get(&(place, before.since)) != stream;
@@ -197,10 +213,7 @@ impl Rules {
             .draining
             .get(&place)
             .is_some_and(|since| *since + DRAIN <= now);
-        assert!(
-            is_gone || before.is_draining && (is_drained || is_unknown || is_late),
-            "{place:?} is taken from {before:?} at {now:?}"
-        );
+        is_gone || before.is_draining && (is_drained || is_unknown || is_late)
     }
 
     fn note_draining(&mut self, now: Duration) {

@@ -148,6 +148,62 @@ fn a_hundred_that_join_within_a_second_make_a_few_generations() {
 }
 
 #[test]
+fn a_hundred_that_hand_over_within_half_a_second_make_a_few_generations() {
+    let mut world = World::new(&[("t", 1_000)]);
+    for first in [1, 101] {
+        for id in first..first + 100 {
+            world.join(join(id, &["t"]));
+        }
+        world.advance(2 * JOINING);
+        let before = world.state().generation.0;
+        for id in 1..first {
+            assert_eq!(world.draining(MemberId(id)).len(), 5);
+        }
+        for id in 1..=100 {
+            world.drain(MemberId(id));
+            world.advance(Duration::from_millis(5));
+        }
+        let generations = world.state().generation.0 - before;
+        assert!(generations <= 4, "{generations} generations");
+    }
+    assert_eq!(world.shares(), [5; 200]);
+}
+
+#[test]
+fn what_is_handed_over_waits_a_moment_for_the_rest_and_no_longer() {
+    let mut world = World::new(&[("t", 8)]);
+    for id in 1..=2 {
+        world.join(join(id, &["t"]));
+        world.advance(JOINING);
+        world.drain(MemberId(1));
+    }
+    world.join(join(3, &["t"]));
+    world.join(join(4, &["t"]));
+    world.advance(2 * JOINING);
+    let (one, two) = (world.draining(MemberId(1)), world.draining(MemberId(2)));
+    assert_eq!((one.len(), two.len()), (2, 2));
+    let unowned = |world: &World| 8 - world.state().owned.len();
+
+    // The first one goes on at once, the second one waits for the others.
+    world.hand_over(MemberId(1), &one[..1]);
+    assert_eq!(unowned(&world), 0);
+    world.hand_over(MemberId(1), &one[1..]);
+    assert_eq!(unowned(&world), 1);
+    let generation = world.state().generation;
+    let fence = owned_since(generation);
+    let fenced = Outcome::Fenced { current: None };
+    assert_eq!(world.commit_one(one[1].1.0, 5, fence), fenced);
+    world.advance(JOINING);
+    assert_eq!(unowned(&world), 0);
+    assert!(world.state().generation > generation);
+    // So does the third one, until the last one is there.
+    world.hand_over(MemberId(2), &two[..1]);
+    assert_eq!(unowned(&world), 1);
+    world.hand_over(MemberId(2), &two[1..]);
+    assert_eq!(world.shares(), [2; 4]);
+}
+
+#[test]
 fn who_does_not_hand_over_in_time_loses_just_that() {
     let mut world = World::new(&[("t", 4)]);
     let slow = world.join(join(1, &["t"]));

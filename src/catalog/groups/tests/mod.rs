@@ -135,9 +135,13 @@ impl World {
     /// Hands over all partitions that the member was told to hand over.
     pub(super) fn drain(&mut self, member: MemberId) {
         let places: Vec<Place> = self.draining(member);
-        let drained = self
-            .groups
-            .decide_drained(&group_name(), member, &places, &self.topics);
+        self.hand_over(member, &places);
+    }
+
+    pub(super) fn hand_over(&mut self, member: MemberId, places: &[Place]) {
+        let drained =
+            self.groups
+                .decide_drained(&group_name(), member, places, &self.topics, self.now);
         if let Some(change) = drained.expect("it is a member") {
             self.apply(change);
         }
