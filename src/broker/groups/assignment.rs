@@ -18,6 +18,7 @@ use crate::{
         state::{PartitionRef, Topic},
     },
     catalog::groups::{Commit, Committed, Fence, Generation, Place},
+    storage::log::Cursor,
     types::{Offset, PartitionId, Position, TopicName},
 };
 
@@ -73,6 +74,8 @@ struct Held {
     is_draining: bool,
     committed: Option<Committed>,
     replay_until: Option<Offset>,
+    /// When the group was made, by the broker's clock.
+    began_ms: Option<i64>,
 }
 
 impl Followed {
@@ -176,6 +179,7 @@ impl Session {
                 is_draining: owned.is_draining,
                 committed: committed.cloned(),
                 replay_until: state.replay_until(*place),
+                began_ms: state.began_ms,
             };
             held.insert(*place, of);
         }
@@ -253,6 +257,9 @@ impl Session {
             None if held.replay_until.is_some() => Ok(at.range().0),
             None => match self.no_offset {
                 NoOffset::Start(Position::Earliest) => Ok(at.range().0),
+                NoOffset::Start(Position::Latest) if self.came_since(&at, held.began_ms) => {
+                    Ok(at.range().0)
+                }
                 NoOffset::Start(position) => {
                     let found = self.shared.partitions.find_offset(&at, position);
                     let next = at.topic.unless_deleted(found)?.offset;
@@ -325,6 +332,20 @@ impl Session {
     /// and find another.
     pub(super) fn is_passed_over(&self, at: &PartitionRef, committed: Offset) -> bool {
         self.offset_gone == OffsetGone::Latest && committed < at.range().0
+    }
+
+    /// Whether all records of a partition were appended after the group had been made: the
+    /// partition was added since, or its topic was created. A group that begins at the end reads
+    /// all of these; they are none of the past that it skips.
+    fn came_since(&self, at: &PartitionRef, began_ms: Option<i64>) -> bool {
+        let mut cursor = Cursor::new(at.range().0);
+        let read = self.shared.partitions.reader(at).read(&mut cursor, 1);
+        // Records that cannot be read are no reason to read those behind them.
+        let frames = read.unwrap_or_default();
+        match (frames.first(), began_ms) {
+            (Some(first), Some(began_ms)) => first.header().append_time_ms > began_ms,
+            _ => false,
+        }
     }
 
     fn no_offset_error(&self, at: &PartitionRef) -> Error {

@@ -64,7 +64,8 @@ impl Broker {
     pub(crate) fn join_group(&self, join: JoinGroup) -> Result<Pending<Session>, Error> {
         let shared = &self.shared;
         let group = GroupName::new(&join.group)?;
-        let member = member(&join, MemberId(shared.env.random.next_u64()))?;
+        let fresh = MemberId(shared.env.random.next_u64());
+        let member = member(&join, fresh, shared.clock.now_ms())?;
         shared.health.check_room()?;
         let now = shared.env.clock.elapsed();
         let mut planned = shared.sequencer.planned();
@@ -93,7 +94,7 @@ impl Broker {
 }
 
 /// Checks a request, and makes the catalog's form of it.
-fn member(join: &JoinGroup, fresh: MemberId) -> Result<Join, Error> {
+fn member(join: &JoinGroup, fresh: MemberId, at_ms: i64) -> Result<Join, Error> {
     let malformed = |reason: String| Err(Error::MalformedRequest { reason });
     for (what, text) in [
         ("the member's name", &join.name),
@@ -144,6 +145,7 @@ fn member(join: &JoinGroup, fresh: MemberId) -> Result<Join, Error> {
         drain: join.drain,
         client: join.client.as_str().into(),
         is_ephemeral: join.is_ephemeral,
+        at_ms,
     })
 }
 

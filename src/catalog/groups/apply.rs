@@ -121,6 +121,7 @@ impl State {
     pub(crate) fn apply(&mut self, change: &GroupChange) {
         self.generation = self.generation.max(change.generation);
         self.is_ephemeral = change.is_ephemeral;
+        self.began_ms = change.began_ms.or(self.began_ms);
         for id in &change.left {
             let left = self.members.remove(id);
             self.member_bytes -= left.map_or(0, |left| left.bytes());

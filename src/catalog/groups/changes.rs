@@ -60,6 +60,7 @@ impl Touched {
     /// `left`. Parts of deleted topics are left out.
     fn take_change(&mut self, state: &State, left: &mut usize) -> GroupChange {
         let mut change = state.same();
+        change.began_ms = state.began_ms;
         while let Some(id) = pop(&mut self.members, left) {
             match state.members.get(&id) {
                 Some(member) => change.joined.push(member.clone()),
@@ -101,6 +102,7 @@ impl State {
     /// The change that turns a new group into this one.
     pub(crate) fn whole(&self) -> GroupChange {
         let mut change = self.same();
+        change.began_ms = self.began_ms;
         change.joined.extend(self.members.values().cloned());
         for (place, owned) in &self.owned {
             change.owned.push((*place, Some(*owned)));

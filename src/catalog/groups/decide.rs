@@ -34,6 +34,8 @@ pub(crate) struct Join {
     pub(crate) client: Arc<str>,
     /// Whether the group ends with its last member.
     pub(crate) is_ephemeral: bool,
+    /// The time, by the broker's clock.
+    pub(crate) at_ms: i64,
 }
 
 /// The result of a join.
@@ -98,6 +100,7 @@ impl Groups {
         };
         let mut change = GroupChange {
             is_ephemeral: join.is_ephemeral,
+            began_ms: state.begin(join.at_ms),
             ..next
         };
         let mut takes = BTreeSet::new();

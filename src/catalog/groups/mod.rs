@@ -113,6 +113,9 @@ pub(crate) struct Group {
 pub(crate) struct State {
     pub(crate) generation: Generation,
     pub(crate) is_ephemeral: bool,
+    /// When the group was made, by the broker's clock; for a fork, when the first of its line was.
+    /// `None` if an earlier version has made it, and it has not changed since.
+    pub(crate) began_ms: Option<i64>,
     pub(crate) members: BTreeMap<MemberId, Member>,
     pub(crate) owned: BTreeMap<Place, Owned>,
     pub(crate) offsets: BTreeMap<Place, Committed>,
@@ -188,6 +191,8 @@ pub(crate) struct GroupChange {
     pub(crate) offsets: Vec<(Place, Committed)>,
     /// The offsets below which records of these partitions are marked as replayed.
     pub(crate) replay_until: Vec<(Place, Offset)>,
+    /// When the group was made, if that is not stored yet.
+    pub(crate) began_ms: Option<i64>,
     /// The group is deleted.
     pub(crate) is_deleted: bool,
 }
@@ -413,6 +418,14 @@ impl State {
 }
 
 impl State {
+    /// The beginning to store with a change at this time, if none is stored.
+    fn begin(&self, at_ms: i64) -> Option<i64> {
+        match self.began_ms {
+            Some(_) => None,
+            None => Some(at_ms),
+        }
+    }
+
     /// Up to where records of a partition are marked as replayed, if the group replays. A partition
     /// that its topic has got since then is read from its beginning too, with nothing marked.
     pub(crate) fn replay_until(&self, place: Place) -> Option<Offset> {

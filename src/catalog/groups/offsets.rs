@@ -90,6 +90,7 @@ impl Groups {
             true => state.next(),
             false => state.same(),
         };
+        change.began_ms = state.begin(at_ms);
         let mut outcomes = Vec::with_capacity(commits.len());
         for commit in commits {
             let outcome = state.outcome(&commit, end(commit.place));
@@ -125,6 +126,7 @@ impl Groups {
         let new = self.new_group();
         let state = &self.by_name.get(group).unwrap_or(&new).state;
         let mut change = state.next();
+        change.began_ms = state.begin(at_ms);
         for (place, to) in offsets {
             state.assign_anew(&mut change, place);
             let SetTo { next, metadata } = to.into();
@@ -156,6 +158,8 @@ impl Groups {
         }
         self.check_name(to)?;
         let mut change = self.new_group().state.next();
+        // Partitions that have come since then are new to both groups.
+        change.began_ms = old.began_ms.or(Some(at_ms));
         // Records that are marked for the other group are marked for the new one too.
         let mut until = old.replay_until.clone();
         if replay {

@@ -331,6 +331,7 @@ impl World {
                     drain: Duration::from_secs(30),
                     client: "".into(),
                     is_ephemeral: group == 1,
+                    at_ms: 1,
                 };
                 let joined = groups.decide_join(&one(group), join, &topics, now);
                 joined.ok().map(|joined| (group, joined.change))

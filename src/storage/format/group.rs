@@ -2,7 +2,7 @@
 //! it.
 //!
 //! ```text
-//! u64  generation, u32 flags: 1 ephemeral, 2 deleted, 4 instances follow
+//! u64  generation, u32 flags: 1 ephemeral, 2 deleted, 4 instances follow, 8 a beginning follows
 //! u32  members that are new or changed, then of each: u64 id, string name, u32 topics, then the name of each as a
 //!      string, u32 prefixes, then each as a string, u64 session and u64 drain time in milliseconds, string client
 //! u32  members that are gone, then of each: u64 id
@@ -12,6 +12,7 @@
 //!      1970, u32 length of its metadata, then that
 //! u32  partitions that are replayed, then of each: u64 topic, u32 partition, u64 the offset below which they are
 //! u64  of each member that is new or changed: its instance; only where instances follow
+//! i64  when the group was made, in milliseconds since 1970; only where a beginning follows
 //! ```
 //! Instances follow if a member has another instance than its id. A member's instance equals its id
 //! for its first client, and for members that were stored before instances existed.
@@ -31,6 +32,7 @@ use crate::{
 const EPHEMERAL: u32 = 1;
 const DELETED: u32 = 2;
 const INSTANCES: u32 = 4;
+const BEGINNING: u32 = 8;
 
 const PLACE_BYTES: usize = 12;
 const MIN_MEMBER_BYTES: usize = 40;
@@ -55,6 +57,9 @@ pub(super) fn put_group(out: &mut Vec<u8>, group: &GroupName, change: &GroupChan
     let has_instances = !change.joined.iter().all(is_first);
     if has_instances {
         flags |= INSTANCES;
+    }
+    if change.began_ms.is_some() {
+        flags |= BEGINNING;
     }
     out.extend_from_slice(&flags.to_le_bytes());
     put_count(out, change.joined.len());
@@ -87,6 +92,9 @@ pub(super) fn put_group(out: &mut Vec<u8>, group: &GroupName, change: &GroupChan
         for member in &change.joined {
             out.extend_from_slice(&member.instance.0.to_le_bytes());
         }
+    }
+    if let Some(began_ms) = change.began_ms {
+        out.extend_from_slice(&began_ms.to_le_bytes());
     }
 }
 
@@ -127,6 +135,9 @@ pub(super) fn take_group(fields: &mut Fields<'_>) -> Option<(GroupName, GroupCha
         for member in &mut change.joined {
             member.instance = Instance(fields.u64()?);
         }
+    }
+    if flags & BEGINNING != 0 {
+        change.began_ms = Some(fields.i64()?);
     }
     Some((group, change))
 }

@@ -112,6 +112,7 @@ fn join(broker: &Broker, id: u64, topic: &str) -> Generation {
         drain: std::time::Duration::from_secs(30),
         client: "".into(),
         is_ephemeral: false,
+        at_ms: 1,
     };
     let mut planned = shared.sequencer.planned();
     let time = shared.env.clock.elapsed();

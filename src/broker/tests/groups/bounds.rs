@@ -22,7 +22,7 @@ use crate::{
 const MANY: u32 = 3_000;
 
 impl World {
-    fn settled<T>(&self, pending: Result<Pending<T>, Error>) -> Result<T, Error> {
+    pub(super) fn settled<T>(&self, pending: Result<Pending<T>, Error>) -> Result<T, Error> {
         let pending = pending?;
         self.broker().commit_all();
         now(pending).expect("what was committed is answered")

@@ -167,9 +167,10 @@ impl World {
         let shared = &self.broker().shared;
         let group = GroupName::new(group).expect("it is valid");
         let mut planned = shared.sequencer.planned();
-        let change = planned
-            .groups()
-            .decide_reset(&group, vec![(place, next)], 0);
+        let change =
+            planned
+                .groups()
+                .decide_reset(&group, vec![(place, next)], shared.clock.now_ms());
         let change = change.expect("there is room");
         let queued =
             shared

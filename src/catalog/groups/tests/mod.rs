@@ -85,6 +85,7 @@ pub(super) fn join(id: u64, topics: &[&str]) -> Join {
         drain: DRAIN,
         client: "test".into(),
         is_ephemeral: false,
+        at_ms: 1,
     }
 }
 

@@ -127,6 +127,13 @@ fn change_with_instance() -> Change {
     }
 }
 
+fn change_with_beginning() -> Change {
+    Change::Group {
+        group: golden::group(),
+        change: golden::group_change_with_beginning(),
+    }
+}
+
 fn change_of_group() -> Change {
     Change::Group {
         group: golden::group(),
@@ -194,6 +201,7 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("change-group", change_of_group().encode()),
         ("change-group-instance", change_with_instance().encode()),
+        ("change-group-beginning", change_with_beginning().encode()),
         ("change-add-partitions", golden::more_partitions().encode()),
         ("change-start-at", golden::start_at().encode()),
         ("delta-head", golden::delta_head().encode()),
@@ -427,6 +435,8 @@ fn what_is_stored_of_groups_is_what_it_was() {
     assert_eq!(Change::decode(&stored), Some(change_of_group()));
     let stored = check("change-group-instance", &change_with_instance().encode());
     assert_eq!(Change::decode(&stored), Some(change_with_instance()));
+    let stored = check("change-group-beginning", &change_with_beginning().encode());
+    assert_eq!(Change::decode(&stored), Some(change_with_beginning()));
     let more = golden::more_partitions();
     let stored = check("change-add-partitions", &more.encode());
     assert_eq!(Change::decode(&stored), Some(more));

@@ -346,6 +346,7 @@ prop_compose! {
         owned in vec((any_place(), option::of(any::<(u64, u64, bool)>())), 0..4),
         offsets in vec((any_place(), any_committed()), 0..4),
         replay_until in vec((any_place(), offset()), 0..4),
+        began_ms in option::of(any::<i64>()),
     ) -> GroupChange {
         let owned = owned.into_iter().map(|(place, owned)| {
             let owned = owned.map(|(owner, since, is_draining)| Owned {
@@ -363,6 +364,7 @@ prop_compose! {
             owned: owned.collect(),
             offsets,
             replay_until,
+            began_ms,
             is_deleted: flags.1,
         }
     }

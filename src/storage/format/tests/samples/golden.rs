@@ -386,6 +386,7 @@ pub(in super::super) fn group_change() -> GroupChange {
         left: vec![MemberId(3)],
         offsets: vec![((TOPIC, PartitionId(0)), committed)],
         replay_until: vec![((TOPIC, PartitionId(1)), Offset(900))],
+        began_ms: None,
         is_deleted: false,
     }
 }
@@ -395,6 +396,14 @@ pub(in super::super) fn group_change_with_instance() -> GroupChange {
     let mut change = group_change();
     change.joined[0].instance = Instance(0x1d1d_1d1d_1d1d_1d1d);
     change
+}
+
+/// A group change that says when the group was made.
+pub(in super::super) fn group_change_with_beginning() -> GroupChange {
+    GroupChange {
+        began_ms: Some(1_357_034_220_000),
+        ..group_change_with_instance()
+    }
 }
 
 pub(in super::super) fn delta_with_groups() -> Delta {
