@@ -3063,7 +3063,10 @@ type ForkGroupRequest struct {
 	NewGroup string `protobuf:"bytes,2,opt,name=new_group,json=newGroup,proto3" json:"new_group,omitempty"`
 	// Begin at the earliest records of all partitions of the topics that the other group reads or has committed in,
 	// whatever `no_offset` its members say, and send those that the other group has handled as replayed: see
-	// `Records.replayed_below`. Default: false, the new group begins where the other one is.
+	// `Records.replayed_below`. Those are the ones below what it has committed when the fork is made, none where that is
+	// nothing; what it commits later is not marked. To let the new group take over, let the members of the other one
+	// leave, and hold back what is below the offsets that `FetchOffsets` then tells of it. Default: false, the new group
+	// begins where the other one is, and where that has committed nothing as its own members say.
 	Replay        bool `protobuf:"varint,3,opt,name=replay,proto3" json:"replay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -210,7 +210,8 @@ impl State {
     /// The partitions without a committed offset, in topics that the group reads.
     fn others(&self, topics: &dyn KnownTopics) -> Vec<Place> {
         let read = self.offsets.keys().chain(self.owned.keys());
-        let read: BTreeSet<TopicId> = read.map(|place| place.0).collect();
+        let mut read: BTreeSet<TopicId> = read.map(|place| place.0).collect();
+        read.extend(self.taken(topics).keys());
         let mut others = Vec::new();
         for topic in read {
             let all = (0..).map(|partition| (topic, PartitionId(partition)));

@@ -13,9 +13,9 @@ use crate::{
     types::{GroupName, Offset, PartitionId, TopicId, limits::MAX_GROUP_MEMBERS},
 };
 
-const END: Offset = Offset(100);
+pub(super) const END: Offset = Offset(100);
 
-fn commit(place: Place, next: u64, fence: Fence) -> Commit {
+pub(super) fn commit(place: Place, next: u64, fence: Fence) -> Commit {
     Commit {
         place,
         next: Offset(next),
@@ -41,7 +41,7 @@ impl World {
         Ok(outcomes)
     }
 
-    fn commit_one(&mut self, partition: u32, next: u64, fence: Fence) -> Outcome {
+    pub(super) fn commit_one(&mut self, partition: u32, next: u64, fence: Fence) -> Outcome {
         let outcomes = self.commit(vec![commit(place(1, partition), next, fence)]);
         outcomes.expect("it is not refused").remove(0)
     }
@@ -424,69 +424,6 @@ fn a_member_takes_new_topics_and_partitions_and_gives_up_what_it_does_not_take()
     );
     world.drain(MemberId(1));
     assert_eq!(world.shares(), [2]);
-}
-
-#[test]
-fn a_fork_is_where_the_other_group_is_or_repeats_what_that_has_done() {
-    let mut world = World::new(&[("t", 1)]);
-    world.commit_one(0, 5, Fence::NoMembers);
-    let name = |name| GroupName::new(name).expect("it is valid");
-    for (to, replay) in [("there", false), ("again", true)] {
-        let fork = world
-            .groups
-            .decide_fork(&group_name(), &name(to), replay, &world.topics, 9);
-        world.apply_to(name(to), fork.expect("there is room"));
-    }
-    let state = |to| {
-        world
-            .groups
-            .get(&name(to))
-            .expect("it is there")
-            .state()
-            .clone()
-    };
-    let at = place(1, 0);
-    assert_eq!(state("there").offsets[&at].next, Offset(5));
-    assert_eq!(
-        (
-            state("again").offsets.len(),
-            state("again").replay_until[&at]
-        ),
-        (0, Offset(5))
-    );
-    let again = world
-        .groups
-        .decide_fork(&group_name(), &name("there"), false, &world.topics, 9);
-    assert_eq!(again, Err(Refused::GroupExists));
-}
-
-#[test]
-fn a_fork_of_a_group_in_a_replay_has_its_mark() {
-    let mut world = World::new(&[("t", 2)]);
-    world.commit_one(0, 8, Fence::NoMembers);
-    world.commit_one(1, 8, Fence::NoMembers);
-    let name = |name| GroupName::new(name).expect("it is valid");
-    let fork = |world: &mut World, from: GroupName, to: GroupName, replay: bool| {
-        let topics = &world.topics;
-        let fork = world.groups.decide_fork(&from, &to, replay, topics, 9);
-        world.apply_to(to, fork.expect("there is room"));
-    };
-    fork(&mut world, group_name(), name("replay"), true);
-    let ahead = commit(place(1, 1), 11, Fence::NoMembers);
-    let behind = commit(place(1, 0), 3, Fence::NoMembers);
-    let decided =
-        world
-            .groups
-            .decide_commit(&name("replay"), vec![behind, ahead], |_| Some(END), 7);
-    let change = decided.expect("nobody is in it").1;
-    world.apply_to(name("replay"), change.expect("both are committed"));
-    for (to, replay, second) in [("copy", false, 8), ("again", true, 11)] {
-        fork(&mut world, name("replay"), name(to), replay);
-        let group = world.groups.get(&name(to)).expect("it is there");
-        let until = &group.state().replay_until;
-        let until: Vec<Offset> = until.values().copied().collect();
-        assert_eq!(until, [Offset(8), Offset(second)], "{to}");
-    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod assign;
 mod cases;
+mod forks;
 mod instances;
 mod model;
 mod room;
