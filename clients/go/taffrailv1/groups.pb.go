@@ -727,9 +727,7 @@ type isNoOffset_Policy interface {
 
 type NoOffset_Start struct {
 	// From this place on. An `offset` is refused: partitions differ. The broker commits the offset that is latest, or
-	// at a time, before it assigns the partition, so that another owner begins there too. A partition that came after
-	// the group was made, so that all of its records were appended since, is read from its earliest record where this
-	// says latest: nothing of it is lost while it is on its way to an owner, or while the group has no members.
+	// at a time, before it assigns the partition, so that another owner begins there too.
 	Start *Position `protobuf:"bytes,1,opt,name=start,proto3,oneof"`
 }
 
@@ -1863,13 +1861,7 @@ type FetchOffsetsRequest struct {
 	// The group. Required.
 	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	// Only those of this topic. Default: empty, all.
-	Topic string `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
-	// At most this many: 1 to 1,000. 0, the default, and more than 1,000: 1,000. A page with much metadata has fewer: it
-	// ends with the offset that fills 1 MiB (1,048,576 bytes).
-	PageSize uint32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// Only offsets of partitions that sort behind this one, by topic and number: the last one of the page before; its
-	// `topic_id` is not looked at. Default: from the beginning.
-	After         *GroupPartition `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
+	Topic         string `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1918,27 +1910,11 @@ func (x *FetchOffsetsRequest) GetTopic() string {
 	return ""
 }
 
-func (x *FetchOffsetsRequest) GetPageSize() uint32 {
-	if x != nil {
-		return x.PageSize
-	}
-	return 0
-}
-
-func (x *FetchOffsetsRequest) GetAfter() *GroupPartition {
-	if x != nil {
-		return x.After
-	}
-	return nil
-}
-
 // The committed offsets of a group.
 type FetchOffsetsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// By topic and partition. Partitions of which nothing is committed are not among them.
-	Offsets []*CommittedOffset `protobuf:"bytes,1,rep,name=offsets,proto3" json:"offsets,omitempty"`
-	// There are more; ask again with `after` set to the last partition.
-	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	Offsets       []*CommittedOffset `protobuf:"bytes,1,rep,name=offsets,proto3" json:"offsets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1978,13 +1954,6 @@ func (x *FetchOffsetsResponse) GetOffsets() []*CommittedOffset {
 		return x.Offsets
 	}
 	return nil
-}
-
-func (x *FetchOffsetsResponse) GetMore() bool {
-	if x != nil {
-		return x.More
-	}
-	return false
 }
 
 // A committed offset.
@@ -3063,10 +3032,7 @@ type ForkGroupRequest struct {
 	NewGroup string `protobuf:"bytes,2,opt,name=new_group,json=newGroup,proto3" json:"new_group,omitempty"`
 	// Begin at the earliest records of all partitions of the topics that the other group reads or has committed in,
 	// whatever `no_offset` its members say, and send those that the other group has handled as replayed: see
-	// `Records.replayed_below`. Those are the ones below what it has committed when the fork is made, none where that is
-	// nothing; what it commits later is not marked. To let the new group take over, let the members of the other one
-	// leave, and hold back what is below the offsets that `FetchOffsets` then tells of it. Default: false, the new group
-	// begins where the other one is, and where that has committed nothing as its own members say.
+	// `Records.replayed_below`. Default: false, the new group begins where the other one is.
 	Replay        bool `protobuf:"varint,3,opt,name=replay,proto3" json:"replay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3455,15 +3421,12 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"\aoffsets\x18\x02 \x03(\v2\x18.taffrail.v1.GroupOffsetR\aoffsets\x12\x14\n" +
 	"\x05force\x18\x03 \x01(\bR\x05force\"E\n" +
 	"\x0eCommitResponse\x123\n" +
-	"\aresults\x18\x01 \x03(\v2\x19.taffrail.v1.CommitResultR\aresults\"\x91\x01\n" +
+	"\aresults\x18\x01 \x03(\v2\x19.taffrail.v1.CommitResultR\aresults\"A\n" +
 	"\x13FetchOffsetsRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
-	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1b\n" +
-	"\tpage_size\x18\x03 \x01(\rR\bpageSize\x121\n" +
-	"\x05after\x18\x04 \x01(\v2\x1b.taffrail.v1.GroupPartitionR\x05after\"b\n" +
+	"\x05topic\x18\x02 \x01(\tR\x05topic\"N\n" +
 	"\x14FetchOffsetsResponse\x126\n" +
-	"\aoffsets\x18\x01 \x03(\v2\x1c.taffrail.v1.CommittedOffsetR\aoffsets\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\"\xc5\x01\n" +
+	"\aoffsets\x18\x01 \x03(\v2\x1c.taffrail.v1.CommittedOffsetR\aoffsets\"\xc5\x01\n" +
 	"\x0fCommittedOffset\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x19\n" +
@@ -3708,40 +3671,39 @@ var file_taffrail_v1_groups_proto_depIdxs = []int32{
 	1,  // 31: taffrail.v1.CommitResult.outcome:type_name -> taffrail.v1.CommitOutcome
 	44, // 32: taffrail.v1.CommitRequest.offsets:type_name -> taffrail.v1.GroupOffset
 	19, // 33: taffrail.v1.CommitResponse.results:type_name -> taffrail.v1.CommitResult
-	9,  // 34: taffrail.v1.FetchOffsetsRequest.after:type_name -> taffrail.v1.GroupPartition
-	26, // 35: taffrail.v1.FetchOffsetsResponse.offsets:type_name -> taffrail.v1.CommittedOffset
-	29, // 36: taffrail.v1.ListGroupsResponse.groups:type_name -> taffrail.v1.ListedGroup
-	2,  // 37: taffrail.v1.ListedGroup.state:type_name -> taffrail.v1.GroupState
-	2,  // 38: taffrail.v1.DescribeGroupResponse.state:type_name -> taffrail.v1.GroupState
-	32, // 39: taffrail.v1.DescribeGroupResponse.members:type_name -> taffrail.v1.GroupMember
-	33, // 40: taffrail.v1.DescribeGroupResponse.partitions:type_name -> taffrail.v1.GroupPartitionDescription
-	5,  // 41: taffrail.v1.GroupMember.credit_left:type_name -> taffrail.v1.Credit
-	43, // 42: taffrail.v1.ResetGroupRequest.position:type_name -> taffrail.v1.Position
-	7,  // 43: taffrail.v1.ResetGroupRequest.offsets:type_name -> taffrail.v1.CommitOffsets
-	36, // 44: taffrail.v1.ResetGroupResponse.offsets:type_name -> taffrail.v1.ResetOffset
-	3,  // 45: taffrail.v1.Groups.Consume:input_type -> taffrail.v1.ConsumeRequest
-	22, // 46: taffrail.v1.Groups.Commit:input_type -> taffrail.v1.CommitRequest
-	24, // 47: taffrail.v1.Groups.FetchOffsets:input_type -> taffrail.v1.FetchOffsetsRequest
-	27, // 48: taffrail.v1.Groups.List:input_type -> taffrail.v1.ListGroupsRequest
-	30, // 49: taffrail.v1.Groups.Describe:input_type -> taffrail.v1.DescribeGroupRequest
-	34, // 50: taffrail.v1.Groups.Reset:input_type -> taffrail.v1.ResetGroupRequest
-	37, // 51: taffrail.v1.Groups.Fork:input_type -> taffrail.v1.ForkGroupRequest
-	39, // 52: taffrail.v1.Groups.RemoveMember:input_type -> taffrail.v1.RemoveMemberRequest
-	41, // 53: taffrail.v1.Groups.Delete:input_type -> taffrail.v1.DeleteGroupRequest
-	12, // 54: taffrail.v1.Groups.Consume:output_type -> taffrail.v1.ConsumeResponse
-	23, // 55: taffrail.v1.Groups.Commit:output_type -> taffrail.v1.CommitResponse
-	25, // 56: taffrail.v1.Groups.FetchOffsets:output_type -> taffrail.v1.FetchOffsetsResponse
-	28, // 57: taffrail.v1.Groups.List:output_type -> taffrail.v1.ListGroupsResponse
-	31, // 58: taffrail.v1.Groups.Describe:output_type -> taffrail.v1.DescribeGroupResponse
-	35, // 59: taffrail.v1.Groups.Reset:output_type -> taffrail.v1.ResetGroupResponse
-	38, // 60: taffrail.v1.Groups.Fork:output_type -> taffrail.v1.ForkGroupResponse
-	40, // 61: taffrail.v1.Groups.RemoveMember:output_type -> taffrail.v1.RemoveMemberResponse
-	42, // 62: taffrail.v1.Groups.Delete:output_type -> taffrail.v1.DeleteGroupResponse
-	54, // [54:63] is the sub-list for method output_type
-	45, // [45:54] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	26, // 34: taffrail.v1.FetchOffsetsResponse.offsets:type_name -> taffrail.v1.CommittedOffset
+	29, // 35: taffrail.v1.ListGroupsResponse.groups:type_name -> taffrail.v1.ListedGroup
+	2,  // 36: taffrail.v1.ListedGroup.state:type_name -> taffrail.v1.GroupState
+	2,  // 37: taffrail.v1.DescribeGroupResponse.state:type_name -> taffrail.v1.GroupState
+	32, // 38: taffrail.v1.DescribeGroupResponse.members:type_name -> taffrail.v1.GroupMember
+	33, // 39: taffrail.v1.DescribeGroupResponse.partitions:type_name -> taffrail.v1.GroupPartitionDescription
+	5,  // 40: taffrail.v1.GroupMember.credit_left:type_name -> taffrail.v1.Credit
+	43, // 41: taffrail.v1.ResetGroupRequest.position:type_name -> taffrail.v1.Position
+	7,  // 42: taffrail.v1.ResetGroupRequest.offsets:type_name -> taffrail.v1.CommitOffsets
+	36, // 43: taffrail.v1.ResetGroupResponse.offsets:type_name -> taffrail.v1.ResetOffset
+	3,  // 44: taffrail.v1.Groups.Consume:input_type -> taffrail.v1.ConsumeRequest
+	22, // 45: taffrail.v1.Groups.Commit:input_type -> taffrail.v1.CommitRequest
+	24, // 46: taffrail.v1.Groups.FetchOffsets:input_type -> taffrail.v1.FetchOffsetsRequest
+	27, // 47: taffrail.v1.Groups.List:input_type -> taffrail.v1.ListGroupsRequest
+	30, // 48: taffrail.v1.Groups.Describe:input_type -> taffrail.v1.DescribeGroupRequest
+	34, // 49: taffrail.v1.Groups.Reset:input_type -> taffrail.v1.ResetGroupRequest
+	37, // 50: taffrail.v1.Groups.Fork:input_type -> taffrail.v1.ForkGroupRequest
+	39, // 51: taffrail.v1.Groups.RemoveMember:input_type -> taffrail.v1.RemoveMemberRequest
+	41, // 52: taffrail.v1.Groups.Delete:input_type -> taffrail.v1.DeleteGroupRequest
+	12, // 53: taffrail.v1.Groups.Consume:output_type -> taffrail.v1.ConsumeResponse
+	23, // 54: taffrail.v1.Groups.Commit:output_type -> taffrail.v1.CommitResponse
+	25, // 55: taffrail.v1.Groups.FetchOffsets:output_type -> taffrail.v1.FetchOffsetsResponse
+	28, // 56: taffrail.v1.Groups.List:output_type -> taffrail.v1.ListGroupsResponse
+	31, // 57: taffrail.v1.Groups.Describe:output_type -> taffrail.v1.DescribeGroupResponse
+	35, // 58: taffrail.v1.Groups.Reset:output_type -> taffrail.v1.ResetGroupResponse
+	38, // 59: taffrail.v1.Groups.Fork:output_type -> taffrail.v1.ForkGroupResponse
+	40, // 60: taffrail.v1.Groups.RemoveMember:output_type -> taffrail.v1.RemoveMemberResponse
+	42, // 61: taffrail.v1.Groups.Delete:output_type -> taffrail.v1.DeleteGroupResponse
+	53, // [53:62] is the sub-list for method output_type
+	44, // [44:53] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_taffrail_v1_groups_proto_init() }

@@ -74,7 +74,7 @@ type GroupsClient interface {
 	// OUT_OF_RANGE (OFFSET_OUT_OF_RANGE: the log is trimmed above it, so nobody could go on there), RESOURCE_EXHAUSTED
 	// (TOO_MANY_OFFSETS, GROUPS_FULL); with any of these nothing is committed.
 	Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (*CommitResponse, error)
-	// The committed offsets of a group, page by page. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC).
+	// The committed offsets of a group. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC).
 	FetchOffsets(ctx context.Context, in *FetchOffsetsRequest, opts ...grpc.CallOption) (*FetchOffsetsResponse, error)
 	// The groups, by name.
 	List(ctx context.Context, in *ListGroupsRequest, opts ...grpc.CallOption) (*ListGroupsResponse, error)
@@ -246,7 +246,7 @@ type GroupsServer interface {
 	// OUT_OF_RANGE (OFFSET_OUT_OF_RANGE: the log is trimmed above it, so nobody could go on there), RESOURCE_EXHAUSTED
 	// (TOO_MANY_OFFSETS, GROUPS_FULL); with any of these nothing is committed.
 	Commit(context.Context, *CommitRequest) (*CommitResponse, error)
-	// The committed offsets of a group, page by page. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC).
+	// The committed offsets of a group. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC).
 	FetchOffsets(context.Context, *FetchOffsetsRequest) (*FetchOffsetsResponse, error)
 	// The groups, by name.
 	List(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error)

@@ -139,7 +139,7 @@ class GroupsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FetchOffsets(self, request, context):
-        """The committed offsets of a group, page by page. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC).
+        """The committed offsets of a group. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

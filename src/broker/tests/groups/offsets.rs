@@ -64,6 +64,31 @@ fn a_group_goes_on_where_it_has_committed() {
 }
 
 #[test]
+fn committed_offsets_do_not_expire_however_long_nobody_commits_or_is_there() {
+    let mut world = World::with_topic("t", 2);
+    let ids = [world.append("t", 0, 2), world.append("t", 1, 2)].concat();
+    let mut member = world.join(join());
+    assert_eq!(member.ids(), ids);
+    for partition in 0..2 {
+        member.commit(&world, world.place("t", partition));
+    }
+    let committed = world.state("g").offsets;
+    let year = Duration::from_secs(365 * 86_400);
+    // One partition stays quiet for a year while the member is there, and all of it for another.
+    world.advance(year);
+    let id = world.append("t", 1, 1);
+    assert_eq!(member.ids(), id);
+    assert_eq!(world.state("g").offsets, committed);
+    let left = member.session.leave();
+    world.settled(left).expect("it is a member");
+    world.advance(year);
+    world.stop();
+    world.start();
+    assert_eq!(world.state("g").offsets, committed);
+    assert_eq!(world.join(join()).ids(), id);
+}
+
+#[test]
 fn the_end_at_which_a_group_begins_is_kept_for_the_next_owner() {
     let mut world = World::with_topic("t", 1);
     world.append("t", 0, 3);

@@ -211,9 +211,7 @@ export interface NoOffset {
     | //
     /**
      * From this place on. An `offset` is refused: partitions differ. The broker commits the offset that is latest, or
-     * at a time, before it assigns the partition, so that another owner begins there too. A partition that came after
-     * the group was made, so that all of its records were appended since, is read from its earliest record where this
-     * says latest: nothing of it is lost while it is on its way to an owner, or while the group has no members.
+     * at a time, before it assigns the partition, so that another owner begins there too.
      */
     { $case: "start"; value: Position }
     | //
@@ -431,24 +429,12 @@ export interface FetchOffsetsRequest {
   group: string;
   /** Only those of this topic. Default: empty, all. */
   topic: string;
-  /**
-   * At most this many: 1 to 1,000. 0, the default, and more than 1,000: 1,000. A page with much metadata has fewer: it
-   * ends with the offset that fills 1 MiB (1,048,576 bytes).
-   */
-  pageSize: number;
-  /**
-   * Only offsets of partitions that sort behind this one, by topic and number: the last one of the page before; its
-   * `topic_id` is not looked at. Default: from the beginning.
-   */
-  after: GroupPartition | undefined;
 }
 
 /** The committed offsets of a group. */
 export interface FetchOffsetsResponse {
   /** By topic and partition. Partitions of which nothing is committed are not among them. */
   offsets: CommittedOffset[];
-  /** There are more; ask again with `after` set to the last partition. */
-  more: boolean;
 }
 
 /** A committed offset. */
@@ -697,10 +683,7 @@ export interface ForkGroupRequest {
   /**
    * Begin at the earliest records of all partitions of the topics that the other group reads or has committed in,
    * whatever `no_offset` its members say, and send those that the other group has handled as replayed: see
-   * `Records.replayed_below`. Those are the ones below what it has committed when the fork is made, none where that is
-   * nothing; what it commits later is not marked. To let the new group take over, let the members of the other one
-   * leave, and hold back what is below the offsets that `FetchOffsets` then tells of it. Default: false, the new group
-   * begins where the other one is, and where that has committed nothing as its own members say.
+   * `Records.replayed_below`. Default: false, the new group begins where the other one is.
    */
   replay: boolean;
 }
@@ -2733,7 +2716,7 @@ export const CommitResponse: MessageFns<CommitResponse> = {
 };
 
 function createBaseFetchOffsetsRequest(): FetchOffsetsRequest {
-  return { group: "", topic: "", pageSize: 0, after: undefined };
+  return { group: "", topic: "" };
 }
 
 export const FetchOffsetsRequest: MessageFns<FetchOffsetsRequest> = {
@@ -2743,12 +2726,6 @@ export const FetchOffsetsRequest: MessageFns<FetchOffsetsRequest> = {
     }
     if (message.topic !== "") {
       writer.uint32(18).string(message.topic);
-    }
-    if (message.pageSize !== 0) {
-      writer.uint32(24).uint32(message.pageSize);
-    }
-    if (message.after !== undefined) {
-      GroupPartition.encode(message.after, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -2782,22 +2759,6 @@ export const FetchOffsetsRequest: MessageFns<FetchOffsetsRequest> = {
             message.topic = reader.string();
             continue;
           }
-          case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.pageSize = reader.uint32();
-            continue;
-          }
-          case 4: {
-            if (tag !== 34) {
-              break;
-            }
-
-            message.after = GroupPartition.decode(reader, reader.uint32());
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2817,25 +2778,18 @@ export const FetchOffsetsRequest: MessageFns<FetchOffsetsRequest> = {
     const message = createBaseFetchOffsetsRequest();
     message.group = object.group ?? "";
     message.topic = object.topic ?? "";
-    message.pageSize = object.pageSize ?? 0;
-    message.after = (object.after !== undefined && object.after !== null)
-      ? GroupPartition.fromPartial(object.after)
-      : undefined;
     return message;
   },
 };
 
 function createBaseFetchOffsetsResponse(): FetchOffsetsResponse {
-  return { offsets: [], more: false };
+  return { offsets: [] };
 }
 
 export const FetchOffsetsResponse: MessageFns<FetchOffsetsResponse> = {
   encode(message: FetchOffsetsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.offsets) {
       CommittedOffset.encode(v!, writer.uint32(10).fork()).join();
-    }
-    if (message.more !== false) {
-      writer.uint32(16).bool(message.more);
     }
     return writer;
   },
@@ -2861,14 +2815,6 @@ export const FetchOffsetsResponse: MessageFns<FetchOffsetsResponse> = {
             message.offsets.push(CommittedOffset.decode(reader, reader.uint32()));
             continue;
           }
-          case 2: {
-            if (tag !== 16) {
-              break;
-            }
-
-            message.more = reader.bool();
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2887,7 +2833,6 @@ export const FetchOffsetsResponse: MessageFns<FetchOffsetsResponse> = {
   fromPartial(object: DeepPartial<FetchOffsetsResponse>): FetchOffsetsResponse {
     const message = createBaseFetchOffsetsResponse();
     message.offsets = object.offsets?.map((e) => CommittedOffset.fromPartial(e)) || [];
-    message.more = object.more ?? false;
     return message;
   },
 };
@@ -4705,7 +4650,7 @@ export const GroupsService = {
     responseSerialize: (value: CommitResponse): Buffer => Buffer.from(CommitResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CommitResponse => CommitResponse.decode(value),
   },
-  /** The committed offsets of a group, page by page. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC). */
+  /** The committed offsets of a group. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC). */
   fetchOffsets: {
     path: "/taffrail.v1.Groups/FetchOffsets" as const,
     requestStream: false as const,
@@ -4837,7 +4782,7 @@ export interface GroupsServer extends UntypedServiceImplementation {
    * (TOO_MANY_OFFSETS, GROUPS_FULL); with any of these nothing is committed.
    */
   commit: handleUnaryCall<CommitRequest, CommitResponse>;
-  /** The committed offsets of a group, page by page. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC). */
+  /** The committed offsets of a group. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC). */
   fetchOffsets: handleUnaryCall<FetchOffsetsRequest, FetchOffsetsResponse>;
   /** The groups, by name. */
   list: handleUnaryCall<ListGroupsRequest, ListGroupsResponse>;
@@ -4926,7 +4871,7 @@ export interface GroupsClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CommitResponse) => void,
   ): ClientUnaryCall;
-  /** The committed offsets of a group, page by page. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC). */
+  /** The committed offsets of a group. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC). */
   fetchOffsets(
     request: FetchOffsetsRequest,
     callback: (error: ServiceError | null, response: FetchOffsetsResponse) => void,
