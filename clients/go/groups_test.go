@@ -393,6 +393,42 @@ func TestAForkThatReplaysIsToldWhatTheOtherGroupHasHandled(t *testing.T) {
 	expect(w, w.client.ForkGroup(w.ctx, "g", "going-on", false), taffrail.ErrAlreadyExists)
 }
 
+func TestAPartitionThatCannotBeReadOnIsToldAndTheOthersAreRead(t *testing.T) {
+	w := newWorld(t)
+	w.create("t", 2)
+	w.appendTo("t", 0, 0)
+	w.appendTo("t", 1, 1)
+	member := w.join(w.client, taffrail.JoinOptions{})
+	w.nextOf(member)
+	w.nextOf(member)
+	w.check(member.Leave(w.ctx))
+	w.appendTo("t", 0, 2, 3)
+	_, err := pb.NewTopicsClient(w.client.Conn()).Trim(w.ctx, &pb.TrimRequest{Topic: "t", BeforeOffset: 3})
+	w.check(err)
+	w.appendTo("t", 1, 4)
+	var failed []taffrail.Failed
+	member = w.join(w.client, taffrail.JoinOptions{OnFailed: func(one taffrail.Failed) { failed = append(failed, one) }})
+	equal(w, w.nextOf(member), "4")
+	w.appendTo("t", 1, 5)
+	equal(w, w.nextOf(member), "5")
+	equal(w, len(failed), 1)
+	equal(w, failed[0].TopicPartition, first)
+	equal(w, failed[0].Reason, "OFFSET_OUT_OF_RANGE")
+	equal(w, failed[0].Earliest, 3)
+}
+
+func TestTheCommittedOffsetsOfManyPartitionsAreTold(t *testing.T) {
+	w := newWorld(t)
+	w.create("t", 1_001)
+	request := &pb.CommitRequest{Group: "g"}
+	for partition := range uint32(1_001) {
+		request.Offsets = append(request.Offsets, &pb.GroupOffset{Topic: "t", Partition: partition})
+	}
+	_, err := pb.NewGroupsClient(w.client.Conn()).Commit(w.ctx, request)
+	w.check(err)
+	equal(w, len(w.committed()), 1_001)
+}
+
 // nextBeside waits for the next record in another goroutine.
 func nextBeside(w *world, member *taffrail.Member) func() string {
 	return beside(w, func() string {

@@ -40,6 +40,9 @@ type JoinOptions struct {
 	// are gone already. Both are called by Next, NextBatch, Commit and Join.
 	OnAssigned func([]Assigned)
 	OnRevoked  func(partitions []TopicPartition, areLost bool)
+	// OnFailed is called, as these are, with a partition that cannot be read on, because its offset is gone or its records
+	// are damaged: the member goes on with its others. Without it, the member ends with that error.
+	OnFailed func(Failed)
 	// Client is what the client is, for people.
 	Client string
 }
@@ -54,6 +57,16 @@ type Assigned struct {
 	Generation uint64
 
 	topicID string
+}
+
+// Failed is a partition that a member has and cannot read on. It is tried again once it is reset, or has another owner.
+type Failed struct {
+	TopicPartition
+	Generation uint64
+	// Reason is NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS or RECORD_EXCEEDS_RESPONSE, Message the same for people.
+	Reason, Message string
+	// Earliest and HighWatermark are what the partition holds.
+	Earliest, HighWatermark uint64
 }
 
 // GroupBatch is some records of one of a member's partitions, or, without any, how far it has come.
@@ -117,7 +130,7 @@ func (c *Client) Join(ctx context.Context, group string, options JoinOptions) (*
 		Group: group, Topics: options.Topics, TopicPrefixes: options.TopicPrefixes, MemberName: options.Name,
 		Credit:           &pb.Credit{Records: options.CreditRecords, Bytes: options.CreditBytes},
 		SessionTimeoutMs: uint64(options.SessionTimeout.Milliseconds()), Heartbeat: true, Client: options.Client,
-		MaxResponseBytes: maxResponseBytes,
+		MaxResponseBytes: maxResponseBytes, TellFailed: options.OnFailed != nil,
 	}
 	if !options.Start.isEarliest() {
 		join.NoOffset = &pb.NoOffset{Policy: &pb.NoOffset_Start{Start: options.Start.wire}}
@@ -514,9 +527,21 @@ func (m *Member) understand(response *pb.ConsumeResponse) {
 		if outcomes != nil {
 			*outcomes = outcomesFromWire(message.Committed.Results)
 		}
+	case *pb.ConsumeResponse_Failed:
+		m.fail(message.Failed)
 	}
 	// Joining alone is no success; what comes after it is.
 	m.retries.progress()
+}
+
+func (m *Member) fail(failed *pb.PartitionFailed) {
+	if m.options.OnFailed != nil {
+		m.options.OnFailed(Failed{
+			TopicPartition: TopicPartition{failed.Topic, failed.Partition}, Generation: failed.Generation,
+			Reason: failed.Reason, Message: failed.Message,
+			Earliest: failed.Earliest, HighWatermark: failed.HighWatermark,
+		})
+	}
 }
 
 func (m *Member) enqueue(records *pb.Records) {

@@ -100,7 +100,7 @@ pub(crate) use error::{Error, Kind};
 pub(crate) use fetched::Filter;
 pub(crate) use groups::{
     AssignedPartition, CommitFenced, CommitOutcome, Credit, DescribedGroup, DescribedMember,
-    DescribedPartition, Event, FetchOffsets, FetchedOffset, GroupOffset,
+    DescribedPartition, Event, FailedPartition, FetchOffsets, FetchedOffset, GroupOffset,
     GroupOffsetOutOfRange, GroupState, JoinGroup, ListedGroup, NoOffset, OffsetGone, RecordsOf,
     ResetGroup, ResetOffset, ResetTo, Session, SessionStep,
 };

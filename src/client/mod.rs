@@ -99,9 +99,10 @@ pub use entities::{
 };
 pub use error::{Error, Refusal};
 pub use group::{
-    AssignedPartition, CommitOutcome, CommittedOffset, GroupBatch, GroupDescription, GroupMember,
-    GroupOffset, GroupPage, GroupPartition, GroupPartitionDescription, GroupRecord, GroupState,
-    Groups, ListedGroup, Member, NewMember, NoOffset, OffsetGone, ResetGroup, ResetOffset, Revoked,
+    AssignedPartition, CommitOutcome, CommittedOffset, FailedPartition, GroupBatch,
+    GroupDescription, GroupMember, GroupOffset, GroupPage, GroupPartition,
+    GroupPartitionDescription, GroupRecord, GroupState, Groups, ListedGroup, Member, NewMember,
+    NoOffset, OffsetGone, ResetGroup, ResetOffset, Revoked,
 };
 pub use import::{Import, ImportedRecord};
 pub use known::{KnownProducer, ProducerPage};

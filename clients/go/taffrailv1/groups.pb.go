@@ -450,8 +450,12 @@ type JoinGroup struct {
 	// The largest response that the member takes, encoded, in bytes, as in `ReadRequest`: 65,536 or more, default
 	// 4,194,304.
 	MaxResponseBytes uint32 `protobuf:"varint,16,opt,name=max_response_bytes,json=maxResponseBytes,proto3" json:"max_response_bytes,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// A partition that cannot be read on does not end the stream: `failed` tells it, and the member goes on with its
+	// others. Whoever says this looks at `failed`: nothing else tells the program. Default: false, the stream ends with
+	// the error.
+	TellFailed    bool `protobuf:"varint,17,opt,name=tell_failed,json=tellFailed,proto3" json:"tell_failed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JoinGroup) Reset() {
@@ -596,6 +600,13 @@ func (x *JoinGroup) GetMaxResponseBytes() uint32 {
 	return 0
 }
 
+func (x *JoinGroup) GetTellFailed() bool {
+	if x != nil {
+		return x.TellFailed
+	}
+	return false
+}
+
 // What may be sent before more is given. A record counts with its encoded bytes. One record is sent if any credit is
 // left, whatever its size. There is no most: the broker reads ahead as much as it has room for, and no more.
 type Credit struct {
@@ -727,7 +738,9 @@ type isNoOffset_Policy interface {
 
 type NoOffset_Start struct {
 	// From this place on. An `offset` is refused: partitions differ. The broker commits the offset that is latest, or
-	// at a time, before it assigns the partition, so that another owner begins there too.
+	// at a time, before it assigns the partition, so that another owner begins there too. A partition that came after
+	// the group was made, so that all of its records were appended since, is read from its earliest record where this
+	// says latest: nothing of it is lost while it is on its way to an owner, or while the group has no members.
 	Start *Position `protobuf:"bytes,1,opt,name=start,proto3,oneof"`
 }
 
@@ -995,6 +1008,7 @@ type ConsumeResponse struct {
 	//	*ConsumeResponse_Committed
 	//	*ConsumeResponse_CaughtUp
 	//	*ConsumeResponse_Heartbeat
+	//	*ConsumeResponse_Failed
 	Message       isConsumeResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1100,6 +1114,15 @@ func (x *ConsumeResponse) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
+func (x *ConsumeResponse) GetFailed() *PartitionFailed {
+	if x != nil {
+		if x, ok := x.Message.(*ConsumeResponse_Failed); ok {
+			return x.Failed
+		}
+	}
+	return nil
+}
+
 type isConsumeResponse_Message interface {
 	isConsumeResponse_Message()
 }
@@ -1140,6 +1163,11 @@ type ConsumeResponse_Heartbeat struct {
 	Heartbeat *Heartbeat `protobuf:"bytes,7,opt,name=heartbeat,proto3,oneof"`
 }
 
+type ConsumeResponse_Failed struct {
+	// A partition that the member has cannot be read on; only where the join said `tell_failed`.
+	Failed *PartitionFailed `protobuf:"bytes,8,opt,name=failed,proto3,oneof"`
+}
+
 func (*ConsumeResponse_Joined) isConsumeResponse_Message() {}
 
 func (*ConsumeResponse_Assigned) isConsumeResponse_Message() {}
@@ -1153,6 +1181,8 @@ func (*ConsumeResponse_Committed) isConsumeResponse_Message() {}
 func (*ConsumeResponse_CaughtUp) isConsumeResponse_Message() {}
 
 func (*ConsumeResponse_Heartbeat) isConsumeResponse_Message() {}
+
+func (*ConsumeResponse_Failed) isConsumeResponse_Message() {}
 
 // The member has joined.
 type Joined struct {
@@ -1430,6 +1460,117 @@ func (x *Revoked) GetDrainMs() uint64 {
 	return 0
 }
 
+// A partition that cannot be read on. It stays the member's, nothing more is sent of it, and `Describe` shows the
+// error; what was sent of it before may be committed. It is tried again when it is assigned anew: once it is reset, has
+// another owner, or the member has joined again.
+type PartitionFailed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The topic's name.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	// The partition, from 0.
+	Partition uint32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// The topic's id.
+	TopicId string `protobuf:"bytes,3,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	// The generation in which it is assigned to the member.
+	Generation uint64 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Why, as in `google.rpc.ErrorInfo`: NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS or RECORD_EXCEEDS_RESPONSE.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The same for people, with what to do.
+	Message string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	// The first offset that has not been trimmed, when this was sent.
+	Earliest uint64 `protobuf:"varint,7,opt,name=earliest,proto3" json:"earliest,omitempty"`
+	// The offset that the partition's next record will get, when this was sent.
+	HighWatermark uint64 `protobuf:"varint,8,opt,name=high_watermark,json=highWatermark,proto3" json:"high_watermark,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PartitionFailed) Reset() {
+	*x = PartitionFailed{}
+	mi := &file_taffrail_v1_groups_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PartitionFailed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PartitionFailed) ProtoMessage() {}
+
+func (x *PartitionFailed) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_groups_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PartitionFailed.ProtoReflect.Descriptor instead.
+func (*PartitionFailed) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PartitionFailed) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *PartitionFailed) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *PartitionFailed) GetTopicId() string {
+	if x != nil {
+		return x.TopicId
+	}
+	return ""
+}
+
+func (x *PartitionFailed) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *PartitionFailed) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PartitionFailed) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *PartitionFailed) GetEarliest() uint64 {
+	if x != nil {
+		return x.Earliest
+	}
+	return 0
+}
+
+func (x *PartitionFailed) GetHighWatermark() uint64 {
+	if x != nil {
+		return x.HighWatermark
+	}
+	return 0
+}
+
 // Records of one partition.
 type Records struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1456,7 +1597,7 @@ type Records struct {
 
 func (x *Records) Reset() {
 	*x = Records{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[14]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +1609,7 @@ func (x *Records) String() string {
 func (*Records) ProtoMessage() {}
 
 func (x *Records) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[14]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +1622,7 @@ func (x *Records) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Records.ProtoReflect.Descriptor instead.
 func (*Records) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{14}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Records) GetNext() *GroupOffset {
@@ -1544,7 +1685,7 @@ type Committed struct {
 
 func (x *Committed) Reset() {
 	*x = Committed{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[15]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1556,7 +1697,7 @@ func (x *Committed) String() string {
 func (*Committed) ProtoMessage() {}
 
 func (x *Committed) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[15]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1569,7 +1710,7 @@ func (x *Committed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Committed.ProtoReflect.Descriptor instead.
 func (*Committed) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{15}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Committed) GetResults() []*CommitResult {
@@ -1600,7 +1741,7 @@ type CommitResult struct {
 
 func (x *CommitResult) Reset() {
 	*x = CommitResult{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[16]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1753,7 @@ func (x *CommitResult) String() string {
 func (*CommitResult) ProtoMessage() {}
 
 func (x *CommitResult) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[16]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1766,7 @@ func (x *CommitResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResult.ProtoReflect.Descriptor instead.
 func (*CommitResult) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{16}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CommitResult) GetTopic() string {
@@ -1680,7 +1821,7 @@ type CaughtUp struct {
 
 func (x *CaughtUp) Reset() {
 	*x = CaughtUp{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[17]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1833,7 @@ func (x *CaughtUp) String() string {
 func (*CaughtUp) ProtoMessage() {}
 
 func (x *CaughtUp) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[17]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1846,7 @@ func (x *CaughtUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CaughtUp.ProtoReflect.Descriptor instead.
 func (*CaughtUp) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{17}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{18}
 }
 
 // The broker is there.
@@ -1717,7 +1858,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[18]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +1870,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[18]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +1883,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{18}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{19}
 }
 
 // Offsets to commit from outside of a group's streams.
@@ -1760,7 +1901,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[19]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1772,7 +1913,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[19]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1785,7 +1926,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{19}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CommitRequest) GetGroup() string {
@@ -1820,7 +1961,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[20]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1832,7 +1973,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[20]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1845,7 +1986,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{20}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CommitResponse) GetResults() []*CommitResult {
@@ -1861,14 +2002,20 @@ type FetchOffsetsRequest struct {
 	// The group. Required.
 	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	// Only those of this topic. Default: empty, all.
-	Topic         string `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
+	Topic string `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
+	// At most this many: 1 to 1,000. 0, the default, and more than 1,000: 1,000. A page with much metadata has fewer: it
+	// ends with the offset that fills 1 MiB (1,048,576 bytes).
+	PageSize uint32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Only offsets of partitions that sort behind this one, by topic and number: the last one of the page before; its
+	// `topic_id` is not looked at. Default: from the beginning.
+	After         *GroupPartition `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FetchOffsetsRequest) Reset() {
 	*x = FetchOffsetsRequest{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[21]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +2027,7 @@ func (x *FetchOffsetsRequest) String() string {
 func (*FetchOffsetsRequest) ProtoMessage() {}
 
 func (x *FetchOffsetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[21]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +2040,7 @@ func (x *FetchOffsetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchOffsetsRequest.ProtoReflect.Descriptor instead.
 func (*FetchOffsetsRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{21}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FetchOffsetsRequest) GetGroup() string {
@@ -1910,18 +2057,34 @@ func (x *FetchOffsetsRequest) GetTopic() string {
 	return ""
 }
 
+func (x *FetchOffsetsRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *FetchOffsetsRequest) GetAfter() *GroupPartition {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
 // The committed offsets of a group.
 type FetchOffsetsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// By topic and partition. Partitions of which nothing is committed are not among them.
-	Offsets       []*CommittedOffset `protobuf:"bytes,1,rep,name=offsets,proto3" json:"offsets,omitempty"`
+	Offsets []*CommittedOffset `protobuf:"bytes,1,rep,name=offsets,proto3" json:"offsets,omitempty"`
+	// There are more; ask again with `after` set to the last partition.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FetchOffsetsResponse) Reset() {
 	*x = FetchOffsetsResponse{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[22]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +2096,7 @@ func (x *FetchOffsetsResponse) String() string {
 func (*FetchOffsetsResponse) ProtoMessage() {}
 
 func (x *FetchOffsetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[22]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,7 +2109,7 @@ func (x *FetchOffsetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchOffsetsResponse.ProtoReflect.Descriptor instead.
 func (*FetchOffsetsResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{22}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FetchOffsetsResponse) GetOffsets() []*CommittedOffset {
@@ -1954,6 +2117,13 @@ func (x *FetchOffsetsResponse) GetOffsets() []*CommittedOffset {
 		return x.Offsets
 	}
 	return nil
+}
+
+func (x *FetchOffsetsResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // A committed offset.
@@ -1977,7 +2147,7 @@ type CommittedOffset struct {
 
 func (x *CommittedOffset) Reset() {
 	*x = CommittedOffset{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[23]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2159,7 @@ func (x *CommittedOffset) String() string {
 func (*CommittedOffset) ProtoMessage() {}
 
 func (x *CommittedOffset) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[23]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2172,7 @@ func (x *CommittedOffset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommittedOffset.ProtoReflect.Descriptor instead.
 func (*CommittedOffset) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{23}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CommittedOffset) GetTopic() string {
@@ -2062,7 +2232,7 @@ type ListGroupsRequest struct {
 
 func (x *ListGroupsRequest) Reset() {
 	*x = ListGroupsRequest{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[24]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2074,7 +2244,7 @@ func (x *ListGroupsRequest) String() string {
 func (*ListGroupsRequest) ProtoMessage() {}
 
 func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[24]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2087,7 +2257,7 @@ func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
 func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{24}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListGroupsRequest) GetPrefix() string {
@@ -2124,7 +2294,7 @@ type ListGroupsResponse struct {
 
 func (x *ListGroupsResponse) Reset() {
 	*x = ListGroupsResponse{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[25]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2136,7 +2306,7 @@ func (x *ListGroupsResponse) String() string {
 func (*ListGroupsResponse) ProtoMessage() {}
 
 func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[25]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2149,7 +2319,7 @@ func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
 func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{25}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListGroupsResponse) GetGroups() []*ListedGroup {
@@ -2190,7 +2360,7 @@ type ListedGroup struct {
 
 func (x *ListedGroup) Reset() {
 	*x = ListedGroup{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[26]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2372,7 @@ func (x *ListedGroup) String() string {
 func (*ListedGroup) ProtoMessage() {}
 
 func (x *ListedGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[26]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,7 +2385,7 @@ func (x *ListedGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListedGroup.ProtoReflect.Descriptor instead.
 func (*ListedGroup) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{26}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListedGroup) GetGroup() string {
@@ -2278,7 +2448,7 @@ type DescribeGroupRequest struct {
 
 func (x *DescribeGroupRequest) Reset() {
 	*x = DescribeGroupRequest{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[27]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2290,7 +2460,7 @@ func (x *DescribeGroupRequest) String() string {
 func (*DescribeGroupRequest) ProtoMessage() {}
 
 func (x *DescribeGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[27]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2303,7 +2473,7 @@ func (x *DescribeGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeGroupRequest.ProtoReflect.Descriptor instead.
 func (*DescribeGroupRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{27}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DescribeGroupRequest) GetGroup() string {
@@ -2340,7 +2510,7 @@ type DescribeGroupResponse struct {
 
 func (x *DescribeGroupResponse) Reset() {
 	*x = DescribeGroupResponse{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[28]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2522,7 @@ func (x *DescribeGroupResponse) String() string {
 func (*DescribeGroupResponse) ProtoMessage() {}
 
 func (x *DescribeGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[28]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2535,7 @@ func (x *DescribeGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeGroupResponse.ProtoReflect.Descriptor instead.
 func (*DescribeGroupResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{28}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DescribeGroupResponse) GetGroup() string {
@@ -2451,7 +2621,7 @@ type GroupMember struct {
 
 func (x *GroupMember) Reset() {
 	*x = GroupMember{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[29]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2463,7 +2633,7 @@ func (x *GroupMember) String() string {
 func (*GroupMember) ProtoMessage() {}
 
 func (x *GroupMember) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[29]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2476,7 +2646,7 @@ func (x *GroupMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupMember.ProtoReflect.Descriptor instead.
 func (*GroupMember) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{29}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GroupMember) GetMemberId() string {
@@ -2577,14 +2747,17 @@ type GroupPartitionDescription struct {
 	StalledSinceMs int64 `protobuf:"varint,16,opt,name=stalled_since_ms,json=stalledSinceMs,proto3" json:"stalled_since_ms,omitempty"`
 	// In how many milliseconds `retention.ms` removes the next record to read, at the earliest. Absent: time removes
 	// nothing that is to be read.
-	LostInMs      *uint64 `protobuf:"varint,17,opt,name=lost_in_ms,json=lostInMs,proto3,oneof" json:"lost_in_ms,omitempty"`
+	LostInMs *uint64 `protobuf:"varint,17,opt,name=lost_in_ms,json=lostInMs,proto3,oneof" json:"lost_in_ms,omitempty"`
+	// Why it cannot be read on, a reason and a text for people: its owner was told so by `failed`, or the last member
+	// that had it was ended with this. Empty: nothing is known to be in the way.
+	Error         string `protobuf:"bytes,18,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GroupPartitionDescription) Reset() {
 	*x = GroupPartitionDescription{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[30]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2596,7 +2769,7 @@ func (x *GroupPartitionDescription) String() string {
 func (*GroupPartitionDescription) ProtoMessage() {}
 
 func (x *GroupPartitionDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[30]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2609,7 +2782,7 @@ func (x *GroupPartitionDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupPartitionDescription.ProtoReflect.Descriptor instead.
 func (*GroupPartitionDescription) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{30}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GroupPartitionDescription) GetTopic() string {
@@ -2731,6 +2904,13 @@ func (x *GroupPartitionDescription) GetLostInMs() uint64 {
 	return 0
 }
 
+func (x *GroupPartitionDescription) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 // Which offsets to set to what.
 type ResetGroupRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2760,7 +2940,7 @@ type ResetGroupRequest struct {
 
 func (x *ResetGroupRequest) Reset() {
 	*x = ResetGroupRequest{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[31]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2772,7 +2952,7 @@ func (x *ResetGroupRequest) String() string {
 func (*ResetGroupRequest) ProtoMessage() {}
 
 func (x *ResetGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[31]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2785,7 +2965,7 @@ func (x *ResetGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetGroupRequest.ProtoReflect.Descriptor instead.
 func (*ResetGroupRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{31}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ResetGroupRequest) GetGroup() string {
@@ -2906,7 +3086,7 @@ type ResetGroupResponse struct {
 
 func (x *ResetGroupResponse) Reset() {
 	*x = ResetGroupResponse{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[32]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +3098,7 @@ func (x *ResetGroupResponse) String() string {
 func (*ResetGroupResponse) ProtoMessage() {}
 
 func (x *ResetGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[32]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +3111,7 @@ func (x *ResetGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetGroupResponse.ProtoReflect.Descriptor instead.
 func (*ResetGroupResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{32}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ResetGroupResponse) GetOffsets() []*ResetOffset {
@@ -2960,7 +3140,7 @@ type ResetOffset struct {
 
 func (x *ResetOffset) Reset() {
 	*x = ResetOffset{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[33]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2972,7 +3152,7 @@ func (x *ResetOffset) String() string {
 func (*ResetOffset) ProtoMessage() {}
 
 func (x *ResetOffset) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[33]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2985,7 +3165,7 @@ func (x *ResetOffset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetOffset.ProtoReflect.Descriptor instead.
 func (*ResetOffset) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{33}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ResetOffset) GetTopic() string {
@@ -3032,7 +3212,10 @@ type ForkGroupRequest struct {
 	NewGroup string `protobuf:"bytes,2,opt,name=new_group,json=newGroup,proto3" json:"new_group,omitempty"`
 	// Begin at the earliest records of all partitions of the topics that the other group reads or has committed in,
 	// whatever `no_offset` its members say, and send those that the other group has handled as replayed: see
-	// `Records.replayed_below`. Default: false, the new group begins where the other one is.
+	// `Records.replayed_below`. Those are the ones below what it has committed when the fork is made, none where that is
+	// nothing; what it commits later is not marked. To let the new group take over, let the members of the other one
+	// leave, and hold back what is below the offsets that `FetchOffsets` then tells of it. Default: false, the new group
+	// begins where the other one is, and where that has committed nothing as its own members say.
 	Replay        bool `protobuf:"varint,3,opt,name=replay,proto3" json:"replay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3040,7 +3223,7 @@ type ForkGroupRequest struct {
 
 func (x *ForkGroupRequest) Reset() {
 	*x = ForkGroupRequest{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[34]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3052,7 +3235,7 @@ func (x *ForkGroupRequest) String() string {
 func (*ForkGroupRequest) ProtoMessage() {}
 
 func (x *ForkGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[34]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3065,7 +3248,7 @@ func (x *ForkGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkGroupRequest.ProtoReflect.Descriptor instead.
 func (*ForkGroupRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{34}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ForkGroupRequest) GetGroup() string {
@@ -3098,7 +3281,7 @@ type ForkGroupResponse struct {
 
 func (x *ForkGroupResponse) Reset() {
 	*x = ForkGroupResponse{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[35]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3110,7 +3293,7 @@ func (x *ForkGroupResponse) String() string {
 func (*ForkGroupResponse) ProtoMessage() {}
 
 func (x *ForkGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[35]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3123,7 +3306,7 @@ func (x *ForkGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkGroupResponse.ProtoReflect.Descriptor instead.
 func (*ForkGroupResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{35}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{36}
 }
 
 // A member to remove.
@@ -3139,7 +3322,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[36]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3151,7 +3334,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[36]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3164,7 +3347,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{36}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RemoveMemberRequest) GetGroup() string {
@@ -3190,7 +3373,7 @@ type RemoveMemberResponse struct {
 
 func (x *RemoveMemberResponse) Reset() {
 	*x = RemoveMemberResponse{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[37]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3202,7 +3385,7 @@ func (x *RemoveMemberResponse) String() string {
 func (*RemoveMemberResponse) ProtoMessage() {}
 
 func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[37]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3215,7 +3398,7 @@ func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
 func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{37}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{38}
 }
 
 // A group to delete.
@@ -3229,7 +3412,7 @@ type DeleteGroupRequest struct {
 
 func (x *DeleteGroupRequest) Reset() {
 	*x = DeleteGroupRequest{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[38]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3241,7 +3424,7 @@ func (x *DeleteGroupRequest) String() string {
 func (*DeleteGroupRequest) ProtoMessage() {}
 
 func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[38]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3254,7 +3437,7 @@ func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGroupRequest.ProtoReflect.Descriptor instead.
 func (*DeleteGroupRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{38}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DeleteGroupRequest) GetGroup() string {
@@ -3273,7 +3456,7 @@ type DeleteGroupResponse struct {
 
 func (x *DeleteGroupResponse) Reset() {
 	*x = DeleteGroupResponse{}
-	mi := &file_taffrail_v1_groups_proto_msgTypes[39]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3285,7 +3468,7 @@ func (x *DeleteGroupResponse) String() string {
 func (*DeleteGroupResponse) ProtoMessage() {}
 
 func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_groups_proto_msgTypes[39]
+	mi := &file_taffrail_v1_groups_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3298,7 +3481,7 @@ func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGroupResponse.ProtoReflect.Descriptor instead.
 func (*DeleteGroupResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{39}
+	return file_taffrail_v1_groups_proto_rawDescGZIP(), []int{40}
 }
 
 var File_taffrail_v1_groups_proto protoreflect.FileDescriptor
@@ -3315,7 +3498,7 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"\x06resume\x18\x06 \x01(\v2\x17.taffrail.v1.PartitionsH\x00R\x06resume\x12@\n" +
 	"\rstill_working\x18\a \x01(\v2\x19.taffrail.v1.StillWorkingH\x00R\fstillWorking\x12*\n" +
 	"\x05leave\x18\b \x01(\v2\x12.taffrail.v1.LeaveH\x00R\x05leaveB\t\n" +
-	"\amessage\"\x9d\x05\n" +
+	"\amessage\"\xbe\x05\n" +
 	"\tJoinGroup\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
 	"\x06topics\x18\x02 \x03(\tR\x06topics\x12%\n" +
@@ -3335,7 +3518,9 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"\x13progress_timeout_ms\x18\r \x01(\x04R\x11progressTimeoutMs\x12\x1c\n" +
 	"\tephemeral\x18\x0e \x01(\bR\tephemeral\x12\x16\n" +
 	"\x06client\x18\x0f \x01(\tR\x06client\x12,\n" +
-	"\x12max_response_bytes\x18\x10 \x01(\rR\x10maxResponseBytesB\x13\n" +
+	"\x12max_response_bytes\x18\x10 \x01(\rR\x10maxResponseBytes\x12\x1f\n" +
+	"\vtell_failed\x18\x11 \x01(\bR\n" +
+	"tellFailedB\x13\n" +
 	"\x11_drain_timeout_ms\"8\n" +
 	"\x06Credit\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x14\n" +
@@ -3359,7 +3544,7 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x01 \x03(\v2\x1b.taffrail.v1.GroupPartitionR\n" +
 	"partitions\"\a\n" +
-	"\x05Leave\"\x8a\x03\n" +
+	"\x05Leave\"\xc2\x03\n" +
 	"\x0fConsumeResponse\x12-\n" +
 	"\x06joined\x18\x01 \x01(\v2\x13.taffrail.v1.JoinedH\x00R\x06joined\x123\n" +
 	"\bassigned\x18\x02 \x01(\v2\x15.taffrail.v1.AssignedH\x00R\bassigned\x120\n" +
@@ -3367,7 +3552,8 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"\arecords\x18\x04 \x01(\v2\x14.taffrail.v1.RecordsH\x00R\arecords\x126\n" +
 	"\tcommitted\x18\x05 \x01(\v2\x16.taffrail.v1.CommittedH\x00R\tcommitted\x124\n" +
 	"\tcaught_up\x18\x06 \x01(\v2\x15.taffrail.v1.CaughtUpH\x00R\bcaughtUp\x126\n" +
-	"\theartbeat\x18\a \x01(\v2\x16.taffrail.v1.HeartbeatH\x00R\theartbeatB\t\n" +
+	"\theartbeat\x18\a \x01(\v2\x16.taffrail.v1.HeartbeatH\x00R\theartbeat\x126\n" +
+	"\x06failed\x18\b \x01(\v2\x1c.taffrail.v1.PartitionFailedH\x00R\x06failedB\t\n" +
 	"\amessage\"}\n" +
 	"\x06Joined\x12\x1b\n" +
 	"\tmember_id\x18\x01 \x01(\tR\bmemberId\x12,\n" +
@@ -3393,7 +3579,18 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x01 \x01(\v2\x17.taffrail.v1.PartitionsR\n" +
 	"partitions\x12\x19\n" +
-	"\bdrain_ms\x18\x02 \x01(\x04R\adrainMs\"\xad\x02\n" +
+	"\bdrain_ms\x18\x02 \x01(\x04R\adrainMs\"\xf5\x01\n" +
+	"\x0fPartitionFailed\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x19\n" +
+	"\btopic_id\x18\x03 \x01(\tR\atopicId\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x04 \x01(\x04R\n" +
+	"generation\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\x12\x1a\n" +
+	"\bearliest\x18\a \x01(\x04R\bearliest\x12%\n" +
+	"\x0ehigh_watermark\x18\b \x01(\x04R\rhighWatermark\"\xad\x02\n" +
 	"\aRecords\x12,\n" +
 	"\x04next\x18\x01 \x01(\v2\x18.taffrail.v1.GroupOffsetR\x04next\x12'\n" +
 	"\x04cost\x18\x02 \x01(\v2\x13.taffrail.v1.CreditR\x04cost\x12%\n" +
@@ -3421,12 +3618,15 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"\aoffsets\x18\x02 \x03(\v2\x18.taffrail.v1.GroupOffsetR\aoffsets\x12\x14\n" +
 	"\x05force\x18\x03 \x01(\bR\x05force\"E\n" +
 	"\x0eCommitResponse\x123\n" +
-	"\aresults\x18\x01 \x03(\v2\x19.taffrail.v1.CommitResultR\aresults\"A\n" +
+	"\aresults\x18\x01 \x03(\v2\x19.taffrail.v1.CommitResultR\aresults\"\x91\x01\n" +
 	"\x13FetchOffsetsRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
-	"\x05topic\x18\x02 \x01(\tR\x05topic\"N\n" +
+	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1b\n" +
+	"\tpage_size\x18\x03 \x01(\rR\bpageSize\x121\n" +
+	"\x05after\x18\x04 \x01(\v2\x1b.taffrail.v1.GroupPartitionR\x05after\"b\n" +
 	"\x14FetchOffsetsResponse\x126\n" +
-	"\aoffsets\x18\x01 \x03(\v2\x1c.taffrail.v1.CommittedOffsetR\aoffsets\"\xc5\x01\n" +
+	"\aoffsets\x18\x01 \x03(\v2\x1c.taffrail.v1.CommittedOffsetR\aoffsets\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xc5\x01\n" +
 	"\x0fCommittedOffset\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x19\n" +
@@ -3478,7 +3678,7 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"partitions\x124\n" +
 	"\vcredit_left\x18\a \x01(\v2\x13.taffrail.v1.CreditR\n" +
 	"creditLeft\x12\"\n" +
-	"\rlast_heard_ms\x18\b \x01(\x03R\vlastHeardMs\"\xe7\x04\n" +
+	"\rlast_heard_ms\x18\b \x01(\x03R\vlastHeardMs\"\xfd\x04\n" +
 	"\x19GroupPartitionDescription\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x19\n" +
@@ -3501,7 +3701,8 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"\x06lag_ms\x18\x0f \x01(\x04R\x05lagMs\x12(\n" +
 	"\x10stalled_since_ms\x18\x10 \x01(\x03R\x0estalledSinceMs\x12!\n" +
 	"\n" +
-	"lost_in_ms\x18\x11 \x01(\x04H\x02R\blostInMs\x88\x01\x01B\x13\n" +
+	"lost_in_ms\x18\x11 \x01(\x04H\x02R\blostInMs\x88\x01\x01\x12\x14\n" +
+	"\x05error\x18\x12 \x01(\tR\x05errorB\x13\n" +
 	"\x11_committed_offsetB\x12\n" +
 	"\x10_committed_at_msB\r\n" +
 	"\v_lost_in_ms\"\xa6\x02\n" +
@@ -3586,7 +3787,7 @@ func file_taffrail_v1_groups_proto_rawDescGZIP() []byte {
 }
 
 var file_taffrail_v1_groups_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_taffrail_v1_groups_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_taffrail_v1_groups_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_taffrail_v1_groups_proto_goTypes = []any{
 	(OffsetGone)(0),                   // 0: taffrail.v1.OffsetGone
 	(CommitOutcome)(0),                // 1: taffrail.v1.CommitOutcome
@@ -3605,36 +3806,37 @@ var file_taffrail_v1_groups_proto_goTypes = []any{
 	(*Assigned)(nil),                  // 14: taffrail.v1.Assigned
 	(*AssignedPartition)(nil),         // 15: taffrail.v1.AssignedPartition
 	(*Revoked)(nil),                   // 16: taffrail.v1.Revoked
-	(*Records)(nil),                   // 17: taffrail.v1.Records
-	(*Committed)(nil),                 // 18: taffrail.v1.Committed
-	(*CommitResult)(nil),              // 19: taffrail.v1.CommitResult
-	(*CaughtUp)(nil),                  // 20: taffrail.v1.CaughtUp
-	(*Heartbeat)(nil),                 // 21: taffrail.v1.Heartbeat
-	(*CommitRequest)(nil),             // 22: taffrail.v1.CommitRequest
-	(*CommitResponse)(nil),            // 23: taffrail.v1.CommitResponse
-	(*FetchOffsetsRequest)(nil),       // 24: taffrail.v1.FetchOffsetsRequest
-	(*FetchOffsetsResponse)(nil),      // 25: taffrail.v1.FetchOffsetsResponse
-	(*CommittedOffset)(nil),           // 26: taffrail.v1.CommittedOffset
-	(*ListGroupsRequest)(nil),         // 27: taffrail.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),        // 28: taffrail.v1.ListGroupsResponse
-	(*ListedGroup)(nil),               // 29: taffrail.v1.ListedGroup
-	(*DescribeGroupRequest)(nil),      // 30: taffrail.v1.DescribeGroupRequest
-	(*DescribeGroupResponse)(nil),     // 31: taffrail.v1.DescribeGroupResponse
-	(*GroupMember)(nil),               // 32: taffrail.v1.GroupMember
-	(*GroupPartitionDescription)(nil), // 33: taffrail.v1.GroupPartitionDescription
-	(*ResetGroupRequest)(nil),         // 34: taffrail.v1.ResetGroupRequest
-	(*ResetGroupResponse)(nil),        // 35: taffrail.v1.ResetGroupResponse
-	(*ResetOffset)(nil),               // 36: taffrail.v1.ResetOffset
-	(*ForkGroupRequest)(nil),          // 37: taffrail.v1.ForkGroupRequest
-	(*ForkGroupResponse)(nil),         // 38: taffrail.v1.ForkGroupResponse
-	(*RemoveMemberRequest)(nil),       // 39: taffrail.v1.RemoveMemberRequest
-	(*RemoveMemberResponse)(nil),      // 40: taffrail.v1.RemoveMemberResponse
-	(*DeleteGroupRequest)(nil),        // 41: taffrail.v1.DeleteGroupRequest
-	(*DeleteGroupResponse)(nil),       // 42: taffrail.v1.DeleteGroupResponse
-	(*Position)(nil),                  // 43: taffrail.v1.Position
-	(*GroupOffset)(nil),               // 44: taffrail.v1.GroupOffset
-	(*ErasedEntity)(nil),              // 45: taffrail.v1.ErasedEntity
-	(*Record)(nil),                    // 46: taffrail.v1.Record
+	(*PartitionFailed)(nil),           // 17: taffrail.v1.PartitionFailed
+	(*Records)(nil),                   // 18: taffrail.v1.Records
+	(*Committed)(nil),                 // 19: taffrail.v1.Committed
+	(*CommitResult)(nil),              // 20: taffrail.v1.CommitResult
+	(*CaughtUp)(nil),                  // 21: taffrail.v1.CaughtUp
+	(*Heartbeat)(nil),                 // 22: taffrail.v1.Heartbeat
+	(*CommitRequest)(nil),             // 23: taffrail.v1.CommitRequest
+	(*CommitResponse)(nil),            // 24: taffrail.v1.CommitResponse
+	(*FetchOffsetsRequest)(nil),       // 25: taffrail.v1.FetchOffsetsRequest
+	(*FetchOffsetsResponse)(nil),      // 26: taffrail.v1.FetchOffsetsResponse
+	(*CommittedOffset)(nil),           // 27: taffrail.v1.CommittedOffset
+	(*ListGroupsRequest)(nil),         // 28: taffrail.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),        // 29: taffrail.v1.ListGroupsResponse
+	(*ListedGroup)(nil),               // 30: taffrail.v1.ListedGroup
+	(*DescribeGroupRequest)(nil),      // 31: taffrail.v1.DescribeGroupRequest
+	(*DescribeGroupResponse)(nil),     // 32: taffrail.v1.DescribeGroupResponse
+	(*GroupMember)(nil),               // 33: taffrail.v1.GroupMember
+	(*GroupPartitionDescription)(nil), // 34: taffrail.v1.GroupPartitionDescription
+	(*ResetGroupRequest)(nil),         // 35: taffrail.v1.ResetGroupRequest
+	(*ResetGroupResponse)(nil),        // 36: taffrail.v1.ResetGroupResponse
+	(*ResetOffset)(nil),               // 37: taffrail.v1.ResetOffset
+	(*ForkGroupRequest)(nil),          // 38: taffrail.v1.ForkGroupRequest
+	(*ForkGroupResponse)(nil),         // 39: taffrail.v1.ForkGroupResponse
+	(*RemoveMemberRequest)(nil),       // 40: taffrail.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),      // 41: taffrail.v1.RemoveMemberResponse
+	(*DeleteGroupRequest)(nil),        // 42: taffrail.v1.DeleteGroupRequest
+	(*DeleteGroupResponse)(nil),       // 43: taffrail.v1.DeleteGroupResponse
+	(*Position)(nil),                  // 44: taffrail.v1.Position
+	(*GroupOffset)(nil),               // 45: taffrail.v1.GroupOffset
+	(*ErasedEntity)(nil),              // 46: taffrail.v1.ErasedEntity
+	(*Record)(nil),                    // 47: taffrail.v1.Record
 }
 var file_taffrail_v1_groups_proto_depIdxs = []int32{
 	4,  // 0: taffrail.v1.ConsumeRequest.join:type_name -> taffrail.v1.JoinGroup
@@ -3649,61 +3851,63 @@ var file_taffrail_v1_groups_proto_depIdxs = []int32{
 	5,  // 9: taffrail.v1.JoinGroup.partition_credit:type_name -> taffrail.v1.Credit
 	6,  // 10: taffrail.v1.JoinGroup.no_offset:type_name -> taffrail.v1.NoOffset
 	0,  // 11: taffrail.v1.JoinGroup.offset_gone:type_name -> taffrail.v1.OffsetGone
-	43, // 12: taffrail.v1.NoOffset.start:type_name -> taffrail.v1.Position
-	44, // 13: taffrail.v1.CommitOffsets.offsets:type_name -> taffrail.v1.GroupOffset
+	44, // 12: taffrail.v1.NoOffset.start:type_name -> taffrail.v1.Position
+	45, // 13: taffrail.v1.CommitOffsets.offsets:type_name -> taffrail.v1.GroupOffset
 	9,  // 14: taffrail.v1.Partitions.partitions:type_name -> taffrail.v1.GroupPartition
 	9,  // 15: taffrail.v1.StillWorking.partitions:type_name -> taffrail.v1.GroupPartition
 	13, // 16: taffrail.v1.ConsumeResponse.joined:type_name -> taffrail.v1.Joined
 	14, // 17: taffrail.v1.ConsumeResponse.assigned:type_name -> taffrail.v1.Assigned
 	16, // 18: taffrail.v1.ConsumeResponse.revoked:type_name -> taffrail.v1.Revoked
-	17, // 19: taffrail.v1.ConsumeResponse.records:type_name -> taffrail.v1.Records
-	18, // 20: taffrail.v1.ConsumeResponse.committed:type_name -> taffrail.v1.Committed
-	20, // 21: taffrail.v1.ConsumeResponse.caught_up:type_name -> taffrail.v1.CaughtUp
-	21, // 22: taffrail.v1.ConsumeResponse.heartbeat:type_name -> taffrail.v1.Heartbeat
-	15, // 23: taffrail.v1.Assigned.partitions:type_name -> taffrail.v1.AssignedPartition
-	26, // 24: taffrail.v1.AssignedPartition.committed:type_name -> taffrail.v1.CommittedOffset
-	8,  // 25: taffrail.v1.Revoked.partitions:type_name -> taffrail.v1.Partitions
-	44, // 26: taffrail.v1.Records.next:type_name -> taffrail.v1.GroupOffset
-	5,  // 27: taffrail.v1.Records.cost:type_name -> taffrail.v1.Credit
-	45, // 28: taffrail.v1.Records.erased:type_name -> taffrail.v1.ErasedEntity
-	46, // 29: taffrail.v1.Records.records:type_name -> taffrail.v1.Record
-	19, // 30: taffrail.v1.Committed.results:type_name -> taffrail.v1.CommitResult
-	1,  // 31: taffrail.v1.CommitResult.outcome:type_name -> taffrail.v1.CommitOutcome
-	44, // 32: taffrail.v1.CommitRequest.offsets:type_name -> taffrail.v1.GroupOffset
-	19, // 33: taffrail.v1.CommitResponse.results:type_name -> taffrail.v1.CommitResult
-	26, // 34: taffrail.v1.FetchOffsetsResponse.offsets:type_name -> taffrail.v1.CommittedOffset
-	29, // 35: taffrail.v1.ListGroupsResponse.groups:type_name -> taffrail.v1.ListedGroup
-	2,  // 36: taffrail.v1.ListedGroup.state:type_name -> taffrail.v1.GroupState
-	2,  // 37: taffrail.v1.DescribeGroupResponse.state:type_name -> taffrail.v1.GroupState
-	32, // 38: taffrail.v1.DescribeGroupResponse.members:type_name -> taffrail.v1.GroupMember
-	33, // 39: taffrail.v1.DescribeGroupResponse.partitions:type_name -> taffrail.v1.GroupPartitionDescription
-	5,  // 40: taffrail.v1.GroupMember.credit_left:type_name -> taffrail.v1.Credit
-	43, // 41: taffrail.v1.ResetGroupRequest.position:type_name -> taffrail.v1.Position
-	7,  // 42: taffrail.v1.ResetGroupRequest.offsets:type_name -> taffrail.v1.CommitOffsets
-	36, // 43: taffrail.v1.ResetGroupResponse.offsets:type_name -> taffrail.v1.ResetOffset
-	3,  // 44: taffrail.v1.Groups.Consume:input_type -> taffrail.v1.ConsumeRequest
-	22, // 45: taffrail.v1.Groups.Commit:input_type -> taffrail.v1.CommitRequest
-	24, // 46: taffrail.v1.Groups.FetchOffsets:input_type -> taffrail.v1.FetchOffsetsRequest
-	27, // 47: taffrail.v1.Groups.List:input_type -> taffrail.v1.ListGroupsRequest
-	30, // 48: taffrail.v1.Groups.Describe:input_type -> taffrail.v1.DescribeGroupRequest
-	34, // 49: taffrail.v1.Groups.Reset:input_type -> taffrail.v1.ResetGroupRequest
-	37, // 50: taffrail.v1.Groups.Fork:input_type -> taffrail.v1.ForkGroupRequest
-	39, // 51: taffrail.v1.Groups.RemoveMember:input_type -> taffrail.v1.RemoveMemberRequest
-	41, // 52: taffrail.v1.Groups.Delete:input_type -> taffrail.v1.DeleteGroupRequest
-	12, // 53: taffrail.v1.Groups.Consume:output_type -> taffrail.v1.ConsumeResponse
-	23, // 54: taffrail.v1.Groups.Commit:output_type -> taffrail.v1.CommitResponse
-	25, // 55: taffrail.v1.Groups.FetchOffsets:output_type -> taffrail.v1.FetchOffsetsResponse
-	28, // 56: taffrail.v1.Groups.List:output_type -> taffrail.v1.ListGroupsResponse
-	31, // 57: taffrail.v1.Groups.Describe:output_type -> taffrail.v1.DescribeGroupResponse
-	35, // 58: taffrail.v1.Groups.Reset:output_type -> taffrail.v1.ResetGroupResponse
-	38, // 59: taffrail.v1.Groups.Fork:output_type -> taffrail.v1.ForkGroupResponse
-	40, // 60: taffrail.v1.Groups.RemoveMember:output_type -> taffrail.v1.RemoveMemberResponse
-	42, // 61: taffrail.v1.Groups.Delete:output_type -> taffrail.v1.DeleteGroupResponse
-	53, // [53:62] is the sub-list for method output_type
-	44, // [44:53] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	18, // 19: taffrail.v1.ConsumeResponse.records:type_name -> taffrail.v1.Records
+	19, // 20: taffrail.v1.ConsumeResponse.committed:type_name -> taffrail.v1.Committed
+	21, // 21: taffrail.v1.ConsumeResponse.caught_up:type_name -> taffrail.v1.CaughtUp
+	22, // 22: taffrail.v1.ConsumeResponse.heartbeat:type_name -> taffrail.v1.Heartbeat
+	17, // 23: taffrail.v1.ConsumeResponse.failed:type_name -> taffrail.v1.PartitionFailed
+	15, // 24: taffrail.v1.Assigned.partitions:type_name -> taffrail.v1.AssignedPartition
+	27, // 25: taffrail.v1.AssignedPartition.committed:type_name -> taffrail.v1.CommittedOffset
+	8,  // 26: taffrail.v1.Revoked.partitions:type_name -> taffrail.v1.Partitions
+	45, // 27: taffrail.v1.Records.next:type_name -> taffrail.v1.GroupOffset
+	5,  // 28: taffrail.v1.Records.cost:type_name -> taffrail.v1.Credit
+	46, // 29: taffrail.v1.Records.erased:type_name -> taffrail.v1.ErasedEntity
+	47, // 30: taffrail.v1.Records.records:type_name -> taffrail.v1.Record
+	20, // 31: taffrail.v1.Committed.results:type_name -> taffrail.v1.CommitResult
+	1,  // 32: taffrail.v1.CommitResult.outcome:type_name -> taffrail.v1.CommitOutcome
+	45, // 33: taffrail.v1.CommitRequest.offsets:type_name -> taffrail.v1.GroupOffset
+	20, // 34: taffrail.v1.CommitResponse.results:type_name -> taffrail.v1.CommitResult
+	9,  // 35: taffrail.v1.FetchOffsetsRequest.after:type_name -> taffrail.v1.GroupPartition
+	27, // 36: taffrail.v1.FetchOffsetsResponse.offsets:type_name -> taffrail.v1.CommittedOffset
+	30, // 37: taffrail.v1.ListGroupsResponse.groups:type_name -> taffrail.v1.ListedGroup
+	2,  // 38: taffrail.v1.ListedGroup.state:type_name -> taffrail.v1.GroupState
+	2,  // 39: taffrail.v1.DescribeGroupResponse.state:type_name -> taffrail.v1.GroupState
+	33, // 40: taffrail.v1.DescribeGroupResponse.members:type_name -> taffrail.v1.GroupMember
+	34, // 41: taffrail.v1.DescribeGroupResponse.partitions:type_name -> taffrail.v1.GroupPartitionDescription
+	5,  // 42: taffrail.v1.GroupMember.credit_left:type_name -> taffrail.v1.Credit
+	44, // 43: taffrail.v1.ResetGroupRequest.position:type_name -> taffrail.v1.Position
+	7,  // 44: taffrail.v1.ResetGroupRequest.offsets:type_name -> taffrail.v1.CommitOffsets
+	37, // 45: taffrail.v1.ResetGroupResponse.offsets:type_name -> taffrail.v1.ResetOffset
+	3,  // 46: taffrail.v1.Groups.Consume:input_type -> taffrail.v1.ConsumeRequest
+	23, // 47: taffrail.v1.Groups.Commit:input_type -> taffrail.v1.CommitRequest
+	25, // 48: taffrail.v1.Groups.FetchOffsets:input_type -> taffrail.v1.FetchOffsetsRequest
+	28, // 49: taffrail.v1.Groups.List:input_type -> taffrail.v1.ListGroupsRequest
+	31, // 50: taffrail.v1.Groups.Describe:input_type -> taffrail.v1.DescribeGroupRequest
+	35, // 51: taffrail.v1.Groups.Reset:input_type -> taffrail.v1.ResetGroupRequest
+	38, // 52: taffrail.v1.Groups.Fork:input_type -> taffrail.v1.ForkGroupRequest
+	40, // 53: taffrail.v1.Groups.RemoveMember:input_type -> taffrail.v1.RemoveMemberRequest
+	42, // 54: taffrail.v1.Groups.Delete:input_type -> taffrail.v1.DeleteGroupRequest
+	12, // 55: taffrail.v1.Groups.Consume:output_type -> taffrail.v1.ConsumeResponse
+	24, // 56: taffrail.v1.Groups.Commit:output_type -> taffrail.v1.CommitResponse
+	26, // 57: taffrail.v1.Groups.FetchOffsets:output_type -> taffrail.v1.FetchOffsetsResponse
+	29, // 58: taffrail.v1.Groups.List:output_type -> taffrail.v1.ListGroupsResponse
+	32, // 59: taffrail.v1.Groups.Describe:output_type -> taffrail.v1.DescribeGroupResponse
+	36, // 60: taffrail.v1.Groups.Reset:output_type -> taffrail.v1.ResetGroupResponse
+	39, // 61: taffrail.v1.Groups.Fork:output_type -> taffrail.v1.ForkGroupResponse
+	41, // 62: taffrail.v1.Groups.RemoveMember:output_type -> taffrail.v1.RemoveMemberResponse
+	43, // 63: taffrail.v1.Groups.Delete:output_type -> taffrail.v1.DeleteGroupResponse
+	55, // [55:64] is the sub-list for method output_type
+	46, // [46:55] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_taffrail_v1_groups_proto_init() }
@@ -3736,22 +3940,23 @@ func file_taffrail_v1_groups_proto_init() {
 		(*ConsumeResponse_Committed)(nil),
 		(*ConsumeResponse_CaughtUp)(nil),
 		(*ConsumeResponse_Heartbeat)(nil),
+		(*ConsumeResponse_Failed)(nil),
 	}
-	file_taffrail_v1_groups_proto_msgTypes[30].OneofWrappers = []any{}
-	file_taffrail_v1_groups_proto_msgTypes[31].OneofWrappers = []any{
+	file_taffrail_v1_groups_proto_msgTypes[31].OneofWrappers = []any{}
+	file_taffrail_v1_groups_proto_msgTypes[32].OneofWrappers = []any{
 		(*ResetGroupRequest_Position)(nil),
 		(*ResetGroupRequest_Shift)(nil),
 		(*ResetGroupRequest_FromGroup)(nil),
 		(*ResetGroupRequest_Offsets)(nil),
 	}
-	file_taffrail_v1_groups_proto_msgTypes[33].OneofWrappers = []any{}
+	file_taffrail_v1_groups_proto_msgTypes[34].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taffrail_v1_groups_proto_rawDesc), len(file_taffrail_v1_groups_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   40,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

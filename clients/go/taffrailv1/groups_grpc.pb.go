@@ -54,7 +54,8 @@ type GroupsClient interface {
 	// Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS, RECORD_EXCEEDS_RESPONSE),
 	// no more is sent of it, and of the others what they hold at that moment. The stream ends with the error once all
 	// that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again with
-	// the next stream. It goes on if a reset mends the partition before.
+	// the next stream. It goes on if a reset mends the partition before. Where the join says `tell_failed`, the stream
+	// does not end: `failed` tells which partition it is, and the others go on.
 	//
 	// Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
 	// more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
@@ -74,7 +75,7 @@ type GroupsClient interface {
 	// OUT_OF_RANGE (OFFSET_OUT_OF_RANGE: the log is trimmed above it, so nobody could go on there), RESOURCE_EXHAUSTED
 	// (TOO_MANY_OFFSETS, GROUPS_FULL); with any of these nothing is committed.
 	Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (*CommitResponse, error)
-	// The committed offsets of a group. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC).
+	// The committed offsets of a group, page by page. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC).
 	FetchOffsets(ctx context.Context, in *FetchOffsetsRequest, opts ...grpc.CallOption) (*FetchOffsetsResponse, error)
 	// The groups, by name.
 	List(ctx context.Context, in *ListGroupsRequest, opts ...grpc.CallOption) (*ListGroupsResponse, error)
@@ -226,7 +227,8 @@ type GroupsServer interface {
 	// Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS, RECORD_EXCEEDS_RESPONSE),
 	// no more is sent of it, and of the others what they hold at that moment. The stream ends with the error once all
 	// that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again with
-	// the next stream. It goes on if a reset mends the partition before.
+	// the next stream. It goes on if a reset mends the partition before. Where the join says `tell_failed`, the stream
+	// does not end: `failed` tells which partition it is, and the others go on.
 	//
 	// Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
 	// more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
@@ -246,7 +248,7 @@ type GroupsServer interface {
 	// OUT_OF_RANGE (OFFSET_OUT_OF_RANGE: the log is trimmed above it, so nobody could go on there), RESOURCE_EXHAUSTED
 	// (TOO_MANY_OFFSETS, GROUPS_FULL); with any of these nothing is committed.
 	Commit(context.Context, *CommitRequest) (*CommitResponse, error)
-	// The committed offsets of a group. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC).
+	// The committed offsets of a group, page by page. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC).
 	FetchOffsets(context.Context, *FetchOffsetsRequest) (*FetchOffsetsResponse, error)
 	// The groups, by name.
 	List(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error)

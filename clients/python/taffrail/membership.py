@@ -14,6 +14,7 @@ from taffrail.errors import OutcomeUnknown
 from taffrail.model import (
     Assigned,
     CommitOutcome,
+    FailedPartition,
     GroupBatch,
     Offset,
     StoredRecord,
@@ -26,6 +27,7 @@ from taffrail.v1 import groups_pb2 as pb
 
 OnAssigned = Callable[[Sequence[Assigned]], None]
 OnRevoked = Callable[[Sequence[TopicPartition], bool], None]
+OnFailed = Callable[[FailedPartition], None]
 
 
 @dataclass(slots=True)
@@ -44,12 +46,15 @@ class Membership:
         join: pb.JoinGroup,
         on_assigned: OnAssigned | None,
         on_revoked: OnRevoked | None,
+        on_failed: OnFailed | None,
         auto_commit: bool,
     ) -> None:
         self.join = join
         self._auto_commit = auto_commit
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
+        self._on_failed = on_failed
+        join.tell_failed = on_failed is not None
         #: Where messages to the broker go; each stream has its own.
         self.send: Callable[[pb.ConsumeRequest], None] = lambda _: None
         self.assigned: dict[TopicPartition, pb.AssignedPartition] = {}
@@ -96,6 +101,19 @@ class Membership:
             self._queue_records(response.records)
         elif kind == "committed":
             self._note_committed(response.committed)
+        elif kind == "failed" and self._on_failed:
+            failed = response.failed
+            self._on_failed(
+                FailedPartition(
+                    failed.topic,
+                    failed.partition,
+                    failed.generation,
+                    failed.reason,
+                    failed.message,
+                    failed.earliest,
+                    failed.high_watermark,
+                )
+            )
         return kind not in ("joined", "assigned")
 
     def next_record(self) -> StoredRecord | None:

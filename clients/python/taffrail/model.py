@@ -164,6 +164,22 @@ class Assigned:
     generation: int
 
 
+@dataclass(frozen=True, slots=True)
+class FailedPartition:
+    """A partition that a member has and cannot read on. It is tried again once it is reset, or has another owner."""
+
+    topic: str
+    partition: int
+    generation: int
+    #: NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS or RECORD_EXCEEDS_RESPONSE.
+    reason: str
+    #: The same for people.
+    message: str
+    #: What the partition holds.
+    earliest: int
+    high_watermark: int
+
+
 class CommitOutcome(enum.Enum):
     """The outcome of one offset of a commit."""
 

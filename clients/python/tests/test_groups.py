@@ -316,3 +316,31 @@ def test_a_fork_that_replays_is_told_what_the_other_group_has_handled(client: ta
     assert client.committed("going-on") == {("t", 0): 2}
     with pytest.raises(taffrail.AlreadyExists):
         client.fork_group("g", "going-on")
+
+
+def test_the_committed_offsets_of_many_partitions_are_told(broker: Broker, client: taffrail.Client) -> None:
+    client.create_topic("t", 1_001)
+    request = groups_pb2.CommitRequest(group="g")
+    for partition in range(1_001):
+        request.offsets.add(topic="t", partition=partition)
+    with grpc.insecure_channel(broker.address) as channel:
+        groups_pb2_grpc.GroupsStub(channel).Commit(request, timeout=PATIENCE)
+    assert list(client.committed("g")) == [("t", partition) for partition in range(1_001)]
+
+
+def test_a_partition_that_cannot_be_read_on_is_told_and_the_others_are_read(client: taffrail.Client) -> None:
+    client.create_topic("t", 2)
+    for partition in range(2):
+        client.append("t", numbered(partition, key=None), partition=partition)
+    with client.join("g", ["t"]) as member:
+        take(member, 2)
+    client.append("t", numbered(2, 3, key=None), partition=0)
+    client.trim("t", 0, 3)
+    client.append("t", numbered(4, key=None), partition=1)
+    failed: list[taffrail.FailedPartition] = []
+    with client.join("g", ["t"], on_failed=failed.append) as member:
+        assert values(take(member, 1)) == [b"4"]
+        client.append("t", numbered(5, key=None), partition=1)
+        assert values(take(member, 1)) == [b"5"]
+    told = [(each.topic, each.partition, each.reason, each.earliest) for each in failed]
+    assert told == [("t", 0, "OFFSET_OUT_OF_RANGE", 3)]

@@ -15,7 +15,7 @@ class Session:
     """A member with the partition, and what it has said on its stream."""
 
     def __init__(self) -> None:
-        self.membership = Membership(pb.JoinGroup(), None, None, auto_commit=True)
+        self.membership = Membership(pb.JoinGroup(), None, None, None, auto_commit=True)
         self.begin()
 
     def begin(self) -> None:

@@ -11,6 +11,7 @@ import {
   type CommitResult,
   type ConsumeResponse,
   type Credit,
+  type PartitionFailed,
   type Partitions,
   type Records,
   type Revoked,
@@ -47,6 +48,11 @@ export interface JoinOptions extends CallOptions {
   onAssigned?: (partitions: AssignedPartition[]) => void | Promise<void>;
   /** Told of partitions that go, and waited for before they are handed over, unless they are lost already. */
   onRevoked?: (partitions: TopicPartition[], areLost: boolean) => void | Promise<void>;
+  /**
+   * Told of a partition that cannot be read on, because its offset is gone or its records are damaged: the member goes on
+   * with its others. Without it, the member ends with that error.
+   */
+  onFailed?: (failed: PartitionFailed) => void | Promise<void>;
   /** The name of the client, for people to see. */
   client?: string;
 }
@@ -133,6 +139,7 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
       credit: { records: creditRecords, bytes: creditBytes },
       sessionTimeoutMs: BigInt(sessionTimeoutMs),
       heartbeat: true,
+      tellFailed: options.onFailed !== undefined,
       maxResponseBytes: MAX_RESPONSE_BYTES,
       client: options.client ?? `taffrail-typescript/${VERSION}`,
       ...(start === "earliest" ? {} : { noOffset: starts }),
@@ -367,6 +374,7 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
     if (message?.$case === "assigned") await this.#assign(message.value.partitions);
     if (message?.$case === "revoked") await this.#revoke(message.value);
     if (message?.$case === "records") this.#enqueue(message.value);
+    if (message?.$case === "failed") await this.options.onFailed?.(message.value);
   }
 
   async #assign(partitions: AssignedPartition[]): Promise<void> {

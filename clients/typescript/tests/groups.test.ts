@@ -328,3 +328,35 @@ test("a fork that replays is told what the other group has handled", async (worl
   assert.equal((await client.committed("going-on"))[0]?.nextOffset, 2n);
   await rejected(client.forkGroup("g", "going-on"), AlreadyExists);
 });
+
+test("the committed offsets of many partitions are told", async ({ client }) => {
+  await client.createTopic("t", { partitions: 1_001 });
+  const offsets = Array.from({ length: 1_001 }, (_, partition) => {
+    return { topic: "t", partition, topicId: "", nextOffset: 0n, generation: 0n, metadata: Buffer.alloc(0) };
+  });
+  await client.connection.ask(GroupsService.commit, { group: "g", offsets, force: false });
+  const committed = await client.committed("g");
+  assert.deepEqual(committed.map(({ partition }) => partition), offsets.map(({ partition }) => partition));
+});
+
+test("a partition that cannot be read on is told, and the others are read", async (world) => {
+  const { client } = world;
+  await client.createTopic("t", { partitions: 2 });
+  await world.appendTo("t", 0, 0);
+  await world.appendTo("t", 1, 1);
+  const before = await join(client);
+  await take(before, 2);
+  await before.leave();
+  await world.appendTo("t", 0, 2, 3);
+  await client.trim("t", 0, 3n);
+  await world.appendTo("t", 1, 4);
+  const failed: unknown[] = [];
+  const member = await join(client, {
+    onFailed: ({ topic, partition, reason, earliest }) => void failed.push({ topic, partition, reason, earliest }),
+  });
+  assert.deepEqual(await take(member, 1), ["4"]);
+  await world.appendTo("t", 1, 5);
+  assert.deepEqual(await take(member, 1), ["5"]);
+  assert.deepEqual(failed, [{ topic: "t", partition: 0, reason: "OFFSET_OUT_OF_RANGE", earliest: 3n }]);
+  await member.leave();
+});

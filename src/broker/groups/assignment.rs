@@ -118,12 +118,16 @@ impl Session {
         self.live.check()?;
         self.drop_lost(&held);
         let generations = held.iter().map(|(place, held)| (*place, held.generation));
-        self.look_whether_mended(&generations.collect());
+        let generations = generations.collect();
+        self.look_whether_mended(&generations);
+        self.forget_mended(&generations);
         let (mut unknown, mut first) = (Vec::new(), Vec::new());
         for (place, held) in held {
             let known = self.partitions.get(&place);
             if !held.is_draining {
-                if known.is_none_or(|known| known.generation != held.generation) {
+                if known.is_none_or(|known| known.generation != held.generation)
+                    && !self.failing.has(place, held.generation)
+                {
                     let generation = held.generation;
                     match self.assign(held) {
                         Ok(commit) => first.extend(commit),

@@ -1,4 +1,6 @@
-//! Ends a session that cannot continue with a partition, for example because records are damaged.
+//! Ends a session that cannot continue with a partition, for example because records are damaged,
+//! unless its client wants to be told so and to go on with the others (`failing.rs`).
+//!
 //! The session ends with that error, but first its client may commit what it was sent. Otherwise it
 //! would be sent the same records at each attempt, and none would ever be committed.
 //!
@@ -40,6 +42,9 @@ impl Session {
         if error.may_pass() {
             return Err(error);
         }
+        if self.give_up(place, generation, &error) {
+            return Ok(());
+        }
         if let Some(ending) = &mut self.ending {
             ending.aside.insert(place);
             return Ok(());
@@ -71,7 +76,7 @@ impl Session {
 
     pub(super) fn is_aside(&self, place: Place) -> bool {
         let ending = self.ending.as_ref();
-        ending.is_some_and(|ending| ending.aside.contains(&place))
+        ending.is_some_and(|ending| ending.aside.contains(&place)) || self.failing.has_any_of(place)
     }
 
     /// Ends the session if its client is done with what it was sent, or its time is over.

@@ -42,6 +42,8 @@ pub(crate) struct JoinGroup {
     pub(crate) response_bytes: fn(&RecordsOf) -> usize,
     pub(crate) no_offset: NoOffset,
     pub(crate) offset_gone: OffsetGone,
+    /// Whether partitions that cannot be read on are told, and do not end the session.
+    pub(crate) tells_failed: bool,
     /// How long the member may send no heartbeat, or be without a stream.
     pub(crate) session: Duration,
     /// How long it may take to hand a partition over.

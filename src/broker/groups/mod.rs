@@ -4,6 +4,7 @@
 mod assignment;
 mod calls;
 mod ending;
+mod failing;
 mod fetch;
 mod join;
 mod lag;
@@ -20,6 +21,7 @@ mod under_way;
 
 pub(crate) use calls::{CommitOutcome, GroupOffset};
 pub(in crate::broker) use calls::{check_offsets, out_of_range, refused};
+pub(crate) use failing::FailedPartition;
 pub(crate) use fetch::{FetchOffsets, FetchedOffset};
 pub(crate) use join::JoinGroup;
 pub(in crate::broker) use memory::GroupMemory;

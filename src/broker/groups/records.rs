@@ -77,7 +77,8 @@ impl Session {
                 true => assigned.at.range().1,
                 false => limit,
             };
-            if cursor.next < limit && self.live.room(*place).is_some() {
+            let may_be_sent = self.live.room(*place).is_some() && !self.is_aside(*place);
+            if cursor.next < limit && may_be_sent {
                 let reader = self.shared.partitions.reader(&assigned.at);
                 return reader.has_in_memory(cursor.next, limit, bytes);
             }
@@ -104,7 +105,7 @@ impl Session {
     /// Whether everything was sent, except in paused partitions.
     pub(super) fn has_caught_up(&self) -> bool {
         let is_done = |(place, assigned): (&Place, &Assigned)| {
-            assigned.read.is_at_limit() || self.live.is_paused(*place)
+            assigned.read.is_at_limit() || self.live.is_paused(*place) || self.is_aside(*place)
         };
         self.credit_left().is_some()
             && self.ending.is_none()

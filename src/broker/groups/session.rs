@@ -19,6 +19,7 @@ use super::{
     CommitOutcome, GroupOffset,
     assignment::{Assigned, Followed, Revoked},
     ending::Ending,
+    failing::{FailedPartition, Failing},
     join::JoinGroup,
     refused,
     sessions::Live,
@@ -75,6 +76,8 @@ pub(crate) enum Event {
         time: Duration,
     },
     Records(RecordsOf),
+    /// A partition cannot be read on; the others can.
+    Failed(FailedPartition),
     /// Everything there is was sent.
     CaughtUp,
 }
@@ -116,6 +119,8 @@ pub(crate) struct Session {
     pub(super) woken: watch::Receiver<()>,
     pub(super) no_offset: NoOffset,
     pub(super) offset_gone: OffsetGone,
+    /// Whether the client wants to be told of partitions that cannot be read on.
+    pub(super) tells_failed: bool,
     /// How long its client may take to hand partitions over.
     pub(super) drain: Duration,
     pub(super) credit: CreditLeft,
@@ -142,6 +147,7 @@ pub(crate) struct Session {
     pub(super) has_told_caught_up: bool,
     /// Set if the session must end, because it cannot continue with a partition.
     pub(super) ending: Option<Ending>,
+    pub(super) failing: Failing,
     /// Whether the last step found nothing to send. That stays so until a topic moves or credit is
     /// added; until then a step does not look at partitions.
     pub(super) is_at_rest: bool,
@@ -155,6 +161,7 @@ impl Session {
             live,
             no_offset: join.no_offset,
             offset_gone: join.offset_gone,
+            tells_failed: join.tells_failed,
             drain: join.drain,
             credit: CreditLeft::default(),
             first_credit: join.credit,
@@ -169,6 +176,7 @@ impl Session {
             last: None,
             has_told_caught_up: false,
             ending: None,
+            failing: Failing::default(),
             is_at_rest: false,
         };
         session.credit(join.credit);
@@ -214,6 +222,9 @@ impl Session {
         if let Some(event) = self.next_revoked().or_else(|| self.next_assigned()) {
             return Ok(Step::Event(event));
         }
+        if let Some(failed) = self.failing.next_untold() {
+            return Ok(Step::Event(Event::Failed(failed)));
+        }
         for followed in self.topics.values_mut() {
             self.is_at_rest &= !followed.look();
         }
@@ -225,6 +236,9 @@ impl Session {
             if !is_late && let Some(records) = self.next_records()? {
                 self.has_told_caught_up = false;
                 return Ok(Step::Event(Event::Records(records)));
+            }
+            if let Some(failed) = self.failing.next_untold() {
+                return Ok(Step::Event(Event::Failed(failed)));
             }
             self.end_if_due()?;
             if !self.has_told_caught_up && self.has_caught_up() {

@@ -87,6 +87,8 @@ pub(super) struct State {
     pub(super) ends_at: Option<Duration>,
     /// Partitions whose first offset is being committed, and since when.
     pub(super) placing: BTreeMap<Place, Duration>,
+    /// Partitions that cannot be read on, and why.
+    pub(super) failed: BTreeMap<Place, Arc<str>>,
 }
 
 /// Changes that a session must be told of.
@@ -289,6 +291,18 @@ impl Sessions {
         open.is_some_and(|open| open.is_paused)
     }
 
+    /// Why a member's session cannot read this partition on, if it cannot.
+    pub(crate) fn failure(
+        &self,
+        group: &GroupName,
+        member: MemberId,
+        place: Place,
+    ) -> Option<Arc<str>> {
+        let live = self.of_member(group, member).pop()?;
+        let state = lock(&live.state);
+        state.failed.get(&place).cloned()
+    }
+
     /// A member's session, if it has one.
     pub(crate) fn get(
         &self,
@@ -345,6 +359,9 @@ impl State {
         let mut bytes = 0;
         for open in self.partitions.values() {
             bytes += size_of::<(Place, Open)>() + open.under_way.memory();
+        }
+        for text in self.failed.values() {
+            bytes += size_of::<(Place, Arc<str>)>() + text.len();
         }
         bytes
     }

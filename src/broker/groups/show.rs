@@ -117,11 +117,13 @@ pub(crate) struct DescribedPartition {
     pub(crate) stalled_since_ms: Option<i64>,
     /// In how many milliseconds, at the earliest, retention removes the next record to read.
     pub(crate) lost_in_ms: Option<u64>,
+    /// Why it cannot be read on, as text; empty if nothing is known to be in the way.
+    pub(crate) error: Arc<str>,
 }
 
 /// What is known of a group at one moment.
 pub(super) struct Known {
-    name: GroupName,
+    pub(super) name: GroupName,
     pub(super) state: State,
     standing: BTreeMap<Place, Standing>,
     changed_at: Duration,
@@ -186,8 +188,13 @@ impl Broker {
         }
         let places = shared.places(&known, topics);
         let mut partitions = Vec::with_capacity(places.len());
+        let (_, failed) = shared.waits_of(&known);
         for place in places {
-            partitions.extend(shared.describe_partition(&known, place, now));
+            let described = shared.describe_partition(&known, place, now);
+            partitions.extend(described.map(|described| DescribedPartition {
+                error: shared.error_of(&known, place, failed.as_ref()),
+                ..described
+            }));
         }
         partitions
             .sort_by(|one, other| (&one.topic, one.place.1).cmp(&(&other.topic, other.place.1)));
@@ -475,6 +482,7 @@ impl Shared {
             lag_ms: age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             lost_in_ms: self.lost_in_ms(&behind.at, behind.next),
             stalled_since_ms: stalled.filter(|_| !is_paused).map(|at| self.wall_ms(at)),
+            error: Arc::default(),
         })
     }
 

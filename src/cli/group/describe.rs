@@ -94,6 +94,7 @@ fn partition_json(partition: &GroupPartitionDescription) -> Value {
         "lost_in_seconds": partition.lost_in_ms.map(|ms| ms / 1_000),
         "committed_at": partition.committed_at_ms.map(format_time),
         "offset_gone": gone(partition).is_some(),
+        "error": filled(&partition.error),
     })
 }
 
@@ -158,7 +159,18 @@ fn print(group: &GroupDescription) -> Result<(), Failure> {
         "BEHIND",
         "",
     ];
-    Ok(output::table(headings, &rows)?)
+    output::table(headings, &rows)?;
+    for partition in &group.partitions {
+        if !partition.error.is_empty() {
+            output::line(format_args!(
+                "\n{}/{}: {}",
+                partition.topic,
+                partition.partition,
+                output::printable(&partition.error)
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 fn member_row(member: &GroupMember) -> [String; 8] {
@@ -193,6 +205,9 @@ fn partition_row(partition: &GroupPartitionDescription) -> [String; 10] {
         false => format!("about {}", partition.lag),
     };
     let mut remarks: Vec<String> = gone(partition).map(str::to_owned).into_iter().collect();
+    if !partition.error.is_empty() {
+        remarks.push("CANNOT BE READ ON".to_owned());
+    }
     if let Some(since) = partition.stalled_since_ms {
         remarks.push(format!("STALLED since {}", format_time(since)));
     }

@@ -47,6 +47,43 @@ impl Revoked {
     }
 }
 
+/// A partition that a member cannot read on: see
+/// [`NewMember::on_failed`](super::NewMember::on_failed).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedPartition {
+    /// The topic's name.
+    pub topic: String,
+    /// The topic's identity.
+    pub topic_id: Option<TopicId>,
+    /// The partition.
+    pub partition: PartitionId,
+    /// The generation in which it is assigned.
+    pub generation: u64,
+    /// Why: `NO_OFFSET`, `OFFSET_OUT_OF_RANGE`, `DAMAGED_RECORDS` or `RECORD_EXCEEDS_RESPONSE`.
+    pub reason: String,
+    /// The same as text, with what to do.
+    pub message: String,
+    /// The first offset that has not been trimmed.
+    pub earliest: Offset,
+    /// The offset that the partition's next record will get.
+    pub high_watermark: Offset,
+}
+
+impl From<proto::PartitionFailed> for FailedPartition {
+    fn from(failed: proto::PartitionFailed) -> Self {
+        Self {
+            topic_id: TopicId::parse(&failed.topic_id),
+            topic: failed.topic,
+            partition: PartitionId(failed.partition),
+            generation: failed.generation,
+            reason: failed.reason,
+            message: failed.message,
+            earliest: Offset(failed.earliest),
+            high_watermark: Offset(failed.high_watermark),
+        }
+    }
+}
+
 /// Some records of one partition.
 #[derive(Clone, Debug)]
 pub struct GroupBatch {

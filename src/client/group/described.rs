@@ -149,6 +149,8 @@ pub struct GroupPartitionDescription {
     /// In how many milliseconds, at the earliest, retention removes the next record to read; `None`
     /// if age does not remove it.
     pub lost_in_ms: Option<u64>,
+    /// Why it cannot be read on: a reason and a text; empty if nothing is known to be in the way.
+    pub error: String,
 }
 
 impl GroupState {
@@ -255,6 +257,7 @@ impl From<proto::GroupPartitionDescription> for GroupPartitionDescription {
             lag_ms: partition.lag_ms,
             stalled_since_ms: Some(partition.stalled_since_ms).filter(|since| *since != 0),
             lost_in_ms: partition.lost_in_ms,
+            error: partition.error,
         }
     }
 }

@@ -3,6 +3,8 @@
 //! When the program asks for the next record, it has handled the one before: that is committed soon
 //! after, and its credit is returned.
 
+mod opening;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
@@ -19,7 +21,7 @@ use tonic::{Status, Streaming};
 use super::{
     CommitOutcome, GroupBatch, GroupOffset, GroupPartition, GroupRecord, NewMember, Revoked,
     batch::{Opened, Place},
-    upward::{Upward, heartbeat_interval},
+    upward::Upward,
 };
 use crate::{
     client::{
@@ -454,6 +456,11 @@ impl Member {
                 }
             }
             Some(ConsumeMessage::CaughtUp(_)) => self.is_caught_up = true,
+            Some(ConsumeMessage::Failed(failed)) => {
+                if let Some(call) = &mut self.settings.on_failed {
+                    call(&failed.into());
+                }
+            }
             Some(ConsumeMessage::Joined(_) | ConsumeMessage::Heartbeat(_)) | None => {}
         }
     }
@@ -515,76 +522,6 @@ impl Member {
         costs.extend(opened.map(|opened| opened.cost));
         for cost in costs {
             self.give_back(cost);
-        }
-    }
-
-    /// Joins, with pauses between attempts.
-    async fn open(&mut self, mut backoff: Backoff) -> Result<(), Error> {
-        let retry_for = self.settings.retry_for;
-        let mut last = None;
-        let attempts = async {
-            loop {
-                let error = match self.open_once().await {
-                    Ok(()) => return Ok(()),
-                    Err(error) => error,
-                };
-                self.end_if_final(&error);
-                self.check_ended()?;
-                let asked = match verdict(&error) {
-                    Verdict::SendAgain(asked) => asked,
-                    _ => None,
-                };
-                last = Some(error);
-                sleep(backoff.next(asked)).await;
-            }
-        };
-        let opened = timeout(retry_for, attempts).await;
-        opened.unwrap_or_else(|_| Err(last.unwrap_or_else(|| Error::timed_out(AtStake::Nothing))))
-    }
-
-    async fn open_once(&mut self) -> Result<(), Error> {
-        let settings = &self.settings;
-        let requests = self.upward.begin(
-            Message::Join(settings.join.clone()),
-            heartbeat_interval(settings.join.session_timeout_ms),
-        );
-        let mut calls = settings.calls.clone();
-        let joining = async {
-            let mut responses = calls.consume(requests).await?.into_inner();
-            let first = responses.message().await?;
-            Ok::<_, Status>((responses, first))
-        };
-        let joined = timeout(settings.request_timeout, joining).await;
-        let joined = joined.map_err(|_| Error::timed_out(AtStake::Nothing))?;
-        let (responses, first) =
-            joined.map_err(|status| Error::from_status(&status, AtStake::Nothing))?;
-        let first = first.and_then(|response| response.message);
-        let Some(ConsumeMessage::Joined(joined)) = first else {
-            let message = "the broker has not said that the member has joined".to_owned();
-            return Err(Error::Unavailable { message });
-        };
-        self.settings.join.member_id = joined.member_id;
-        self.responses = Some(responses);
-        self.settings.outages.end();
-        self.begin_anew();
-        Ok(())
-    }
-
-    /// Starts on a new stream, on which everything is assigned anew.
-    fn begin_anew(&mut self) {
-        self.batches.clear();
-        self.opened = None;
-        if let Some(given) = &mut self.given {
-            // Its credit belonged to the old stream.
-            given.cost = Credit::default();
-        }
-        self.handled.clear();
-        self.unanswered.clear();
-        self.answers.clear();
-        self.is_caught_up = false;
-        let had: Vec<Place> = std::mem::take(&mut self.assigned).into_keys().collect();
-        if !had.is_empty() {
-            self.revoke(had, true);
         }
     }
 }

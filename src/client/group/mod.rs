@@ -13,7 +13,7 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
-pub use batch::{AssignedPartition, GroupBatch, GroupRecord, Revoked};
+pub use batch::{AssignedPartition, FailedPartition, GroupBatch, GroupRecord, Revoked};
 pub use calls::{Groups, ResetGroup, ResetOffset};
 pub use described::{
     CommittedOffset, GroupDescription, GroupMember, GroupPage, GroupPartitionDescription,
@@ -101,6 +101,7 @@ pub enum OffsetGone {
 
 type OnAssigned = Box<dyn FnMut(&[AssignedPartition]) + Send>;
 type OnRevoked = Box<dyn FnMut(&mut Revoked) + Send>;
+type OnFailed = Box<dyn FnMut(&FailedPartition) + Send>;
 
 /// A member that is about to join a group; see [`Client::member`].
 #[must_use]
@@ -114,6 +115,7 @@ pub struct NewMember {
     request_timeout: Duration,
     on_assigned: Option<OnAssigned>,
     on_revoked: Option<OnRevoked>,
+    on_failed: Option<OnFailed>,
     outages: Outages,
 }
 
@@ -149,6 +151,7 @@ impl Client {
             request_timeout: self.request_timeout,
             on_assigned: None,
             on_revoked: None,
+            on_failed: None,
             outages: Outages::default(),
         }
     }
@@ -302,6 +305,15 @@ impl NewMember {
     /// what was handled of them: [`Revoked::commit`].
     pub fn on_revoked(mut self, call: impl FnMut(&mut Revoked) + Send + 'static) -> Self {
         self.on_revoked = Some(Box::new(call));
+        self
+    }
+
+    /// Calls this with a partition that cannot be read on, because its records are damaged or its
+    /// offset is gone, and goes on with the others. The member still owns it; it is tried again
+    /// once it is reset or has another owner. Without this, the member ends with the error.
+    pub fn on_failed(mut self, call: impl FnMut(&FailedPartition) + Send + 'static) -> Self {
+        self.join.tell_failed = true;
+        self.on_failed = Some(Box::new(call));
         self
     }
 

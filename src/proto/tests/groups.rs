@@ -4,13 +4,13 @@ use bytes::Bytes;
 use prost::{Message, Oneof, encoding};
 
 use crate::proto::{
-    CommitResult, Committed, Credit, ErasedEntity, GroupOffset, Heartbeat,
+    CommitResult, Committed, Credit, ErasedEntity, GroupOffset, Heartbeat, PartitionFailed,
     wire::{ConsumeMessage, ConsumeResponse, RECORDS_FIELD, Records},
 };
 
 #[derive(Clone, PartialEq, Message)]
 struct Derived {
-    #[prost(oneof = "DerivedMessage", tags = "4, 5, 7")]
+    #[prost(oneof = "DerivedMessage", tags = "4, 5, 7, 8")]
     message: Option<DerivedMessage>,
 }
 
@@ -22,6 +22,8 @@ enum DerivedMessage {
     Committed(Committed),
     #[prost(message, tag = "7")]
     Heartbeat(Heartbeat),
+    #[prost(message, tag = "8")]
+    Failed(PartitionFailed),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -87,11 +89,21 @@ fn a_response_has_the_form_that_prost_gives_it() {
     let committed = Committed {
         results: vec![result],
     };
+    let failed = PartitionFailed {
+        topic: "orders".to_owned(),
+        reason: "DAMAGED_RECORDS".to_owned(),
+        earliest: 7,
+        ..PartitionFailed::default()
+    };
     let (empty, full) = (DerivedRecords::default(), derived());
     for (derived, message) in [
         (
             DerivedMessage::Heartbeat(Heartbeat {}),
             ConsumeMessage::Heartbeat(Heartbeat {}),
+        ),
+        (
+            DerivedMessage::Failed(failed.clone()),
+            ConsumeMessage::Failed(failed),
         ),
         (
             DerivedMessage::Committed(committed.clone()),

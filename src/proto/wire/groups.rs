@@ -8,7 +8,8 @@ use prost::{
 
 use super::{RECORDS_FIELD, decode_up_to_records, encode_nonzero, merge_record, nonzero_len};
 use crate::proto::{
-    Assigned, CaughtUp, Committed, Credit, ErasedEntity, GroupOffset, Heartbeat, Joined, Revoked,
+    Assigned, CaughtUp, Committed, Credit, ErasedEntity, GroupOffset, Heartbeat, Joined,
+    PartitionFailed, Revoked,
 };
 
 /// The field number of `records` in `ConsumeResponse`.
@@ -45,6 +46,9 @@ pub enum ConsumeMessage {
     /// The broker is alive.
     #[prost(message, tag = "7")]
     Heartbeat(Heartbeat),
+    /// A partition cannot be read on.
+    #[prost(message, tag = "8")]
+    Failed(PartitionFailed),
 }
 
 /// `taffrail.v1.Records`, its records in their encoded form.
@@ -110,7 +114,7 @@ impl Message for ConsumeResponse {
         ctx: DecodeContext,
     ) -> Result<(), DecodeError> {
         match tag {
-            1..=7 => ConsumeMessage::merge(&mut self.message, tag, wire_type, buf, ctx),
+            1..=8 => ConsumeMessage::merge(&mut self.message, tag, wire_type, buf, ctx),
             _ => encoding::skip_field(wire_type, tag, buf, ctx),
         }
     }

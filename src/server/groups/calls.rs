@@ -249,5 +249,6 @@ fn partition(partition: &DescribedPartition) -> proto::GroupPartitionDescription
         lag_ms: partition.lag_ms,
         stalled_since_ms: partition.stalled_since_ms.unwrap_or_default(),
         lost_in_ms: partition.lost_in_ms,
+        error: partition.error.to_string(),
     }
 }

@@ -4,11 +4,13 @@ use bytes::Bytes;
 
 use super::join::id_text;
 use crate::{
-    broker::{AssignedPartition, CommitOutcome, Event, GroupOffset, RecordsOf, Session},
+    broker::{
+        AssignedPartition, CommitOutcome, Event, FailedPartition, GroupOffset, RecordsOf, Session,
+    },
     budget::Held,
     catalog::groups::{Committed, Place},
     proto::{
-        self, Assigned, CaughtUp, Heartbeat, Joined, Partitions, Revoked,
+        self, Assigned, CaughtUp, Heartbeat, Joined, PartitionFailed, Partitions, Revoked,
         wire::{self, ConsumeMessage, ConsumeResponse, Records},
     },
     server::log::read::erased,
@@ -65,6 +67,7 @@ impl From<Event> for Message {
                 ConsumeMessage::Revoked(revoked).into()
             }
             Event::Records(records) => of_records(&records),
+            Event::Failed(failed) => ConsumeMessage::Failed(of_failed(&failed)).into(),
             Event::CaughtUp => ConsumeMessage::CaughtUp(CaughtUp {}).into(),
         }
     }
@@ -107,6 +110,19 @@ fn of_records(records: &RecordsOf) -> Message {
         head: ConsumeResponse::head_of(&head, records_bytes(&batch.records)),
         records: batch.records.clone(),
         held: None,
+    }
+}
+
+fn of_failed(failed: &FailedPartition) -> PartitionFailed {
+    PartitionFailed {
+        topic: failed.topic.to_string(),
+        partition: failed.partition.0,
+        topic_id: failed.topic_id.to_string(),
+        generation: failed.generation.0,
+        reason: failed.error.reason().to_owned(),
+        message: failed.error.to_string(),
+        earliest: failed.earliest.0,
+        high_watermark: failed.high_watermark.0,
     }
 }
 

@@ -33,6 +33,7 @@ pub(in crate::server) fn join_group(
         response_bytes: events::response_bytes,
         no_offset: no_offset(join.no_offset)?,
         offset_gone,
+        tells_failed: join.tell_failed,
         session: session(join.session_timeout_ms),
         drain: Duration::from_millis(join.drain_timeout_ms.unwrap_or(limits::DRAIN_MS)),
         heartbeat: true,

@@ -13,7 +13,7 @@ from taffrail.aio.member import Member
 from taffrail.aio.producer import Producer
 from taffrail.aio.reading import KeyReading, Reading
 from taffrail.errors import from_rpc
-from taffrail.membership import OnAssigned, OnRevoked
+from taffrail.membership import OnAssigned, OnFailed, OnRevoked
 from taffrail.model import (
     EARLIEST,
     Appended,
@@ -311,6 +311,7 @@ class Client:
         give_up_after: float | None = 120,
         on_assigned: OnAssigned | None = None,
         on_revoked: OnRevoked | None = None,
+        on_failed: OnFailed | None = None,
         client: str = f"taffrail-python/{VERSION}",
     ) -> Member:
         """Joins a consumer group, which is made if there is none.
@@ -323,6 +324,8 @@ class Client:
         :param give_up_after: for how many seconds the broker may be away; None: for ever.
         :param on_assigned: called with partitions that the member has from then on.
         :param on_revoked: called with partitions that go, and whether they are gone already.
+        :param on_failed: called with a partition that cannot be read on, because its offset is gone or its records are
+            damaged: the member goes on with its others. Without it, the member ends with that error.
         """
         join = groups_pb2.JoinGroup(
             group=group,
@@ -343,6 +346,7 @@ class Client:
             start,
             on_assigned,
             on_revoked,
+            on_failed,
             auto_commit=auto_commit,
             commit_interval=commit_interval,
             give_up_after=give_up_after,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from taffrail.sync.connection import MemberStream, sleep
 from taffrail.errors import OutcomeUnknown, TaffrailError, Unavailable, is_worth_another_try
-from taffrail.membership import Membership, OnAssigned, OnRevoked
+from taffrail.membership import Membership, OnAssigned, OnFailed, OnRevoked
 from taffrail.model import (
     EARLIEST,
     CommitOutcome,
@@ -47,6 +47,7 @@ class Member:
         start: Position,
         on_assigned: OnAssigned | None,
         on_revoked: OnRevoked | None,
+        on_failed: OnFailed | None,
         *,
         auto_commit: bool,
         commit_interval: float,
@@ -58,7 +59,7 @@ class Member:
         if start is not EARLIEST:
             join.no_offset.start.CopyFrom(position_to_wire(start))
         self._consume = consume
-        self._membership = Membership(join, on_assigned, on_revoked, auto_commit)
+        self._membership = Membership(join, on_assigned, on_revoked, on_failed, auto_commit)
         self._commit_interval = commit_interval
         self._commit_due = time.monotonic() + commit_interval
         self._retries = Retries(give_up_after)

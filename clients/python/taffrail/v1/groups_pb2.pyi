@@ -71,7 +71,7 @@ class ConsumeRequest(_message.Message):
     def __init__(self, join: _Optional[_Union[JoinGroup, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., commit: _Optional[_Union[CommitOffsets, _Mapping]] = ..., drained: _Optional[_Union[Partitions, _Mapping]] = ..., pause: _Optional[_Union[Partitions, _Mapping]] = ..., resume: _Optional[_Union[Partitions, _Mapping]] = ..., still_working: _Optional[_Union[StillWorking, _Mapping]] = ..., leave: _Optional[_Union[Leave, _Mapping]] = ...) -> None: ...
 
 class JoinGroup(_message.Message):
-    __slots__ = ("group", "topics", "topic_prefixes", "member_name", "member_id", "credit", "partition_credit", "no_offset", "offset_gone", "session_timeout_ms", "drain_timeout_ms", "heartbeat", "progress_timeout_ms", "ephemeral", "client", "max_response_bytes")
+    __slots__ = ("group", "topics", "topic_prefixes", "member_name", "member_id", "credit", "partition_credit", "no_offset", "offset_gone", "session_timeout_ms", "drain_timeout_ms", "heartbeat", "progress_timeout_ms", "ephemeral", "client", "max_response_bytes", "tell_failed")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TOPICS_FIELD_NUMBER: _ClassVar[int]
     TOPIC_PREFIXES_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +88,7 @@ class JoinGroup(_message.Message):
     EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     MAX_RESPONSE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TELL_FAILED_FIELD_NUMBER: _ClassVar[int]
     group: str
     topics: _containers.RepeatedScalarFieldContainer[str]
     topic_prefixes: _containers.RepeatedScalarFieldContainer[str]
@@ -104,7 +105,8 @@ class JoinGroup(_message.Message):
     ephemeral: bool
     client: str
     max_response_bytes: int
-    def __init__(self, group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., topic_prefixes: _Optional[_Iterable[str]] = ..., member_name: _Optional[str] = ..., member_id: _Optional[str] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., partition_credit: _Optional[_Union[Credit, _Mapping]] = ..., no_offset: _Optional[_Union[NoOffset, _Mapping]] = ..., offset_gone: _Optional[_Union[OffsetGone, str]] = ..., session_timeout_ms: _Optional[int] = ..., drain_timeout_ms: _Optional[int] = ..., heartbeat: _Optional[bool] = ..., progress_timeout_ms: _Optional[int] = ..., ephemeral: _Optional[bool] = ..., client: _Optional[str] = ..., max_response_bytes: _Optional[int] = ...) -> None: ...
+    tell_failed: bool
+    def __init__(self, group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., topic_prefixes: _Optional[_Iterable[str]] = ..., member_name: _Optional[str] = ..., member_id: _Optional[str] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., partition_credit: _Optional[_Union[Credit, _Mapping]] = ..., no_offset: _Optional[_Union[NoOffset, _Mapping]] = ..., offset_gone: _Optional[_Union[OffsetGone, str]] = ..., session_timeout_ms: _Optional[int] = ..., drain_timeout_ms: _Optional[int] = ..., heartbeat: _Optional[bool] = ..., progress_timeout_ms: _Optional[int] = ..., ephemeral: _Optional[bool] = ..., client: _Optional[str] = ..., max_response_bytes: _Optional[int] = ..., tell_failed: _Optional[bool] = ...) -> None: ...
 
 class Credit(_message.Message):
     __slots__ = ("records", "bytes")
@@ -155,7 +157,7 @@ class Leave(_message.Message):
     def __init__(self) -> None: ...
 
 class ConsumeResponse(_message.Message):
-    __slots__ = ("joined", "assigned", "revoked", "records", "committed", "caught_up", "heartbeat")
+    __slots__ = ("joined", "assigned", "revoked", "records", "committed", "caught_up", "heartbeat", "failed")
     JOINED_FIELD_NUMBER: _ClassVar[int]
     ASSIGNED_FIELD_NUMBER: _ClassVar[int]
     REVOKED_FIELD_NUMBER: _ClassVar[int]
@@ -163,6 +165,7 @@ class ConsumeResponse(_message.Message):
     COMMITTED_FIELD_NUMBER: _ClassVar[int]
     CAUGHT_UP_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
     joined: Joined
     assigned: Assigned
     revoked: Revoked
@@ -170,7 +173,8 @@ class ConsumeResponse(_message.Message):
     committed: Committed
     caught_up: CaughtUp
     heartbeat: Heartbeat
-    def __init__(self, joined: _Optional[_Union[Joined, _Mapping]] = ..., assigned: _Optional[_Union[Assigned, _Mapping]] = ..., revoked: _Optional[_Union[Revoked, _Mapping]] = ..., records: _Optional[_Union[Records, _Mapping]] = ..., committed: _Optional[_Union[Committed, _Mapping]] = ..., caught_up: _Optional[_Union[CaughtUp, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
+    failed: PartitionFailed
+    def __init__(self, joined: _Optional[_Union[Joined, _Mapping]] = ..., assigned: _Optional[_Union[Assigned, _Mapping]] = ..., revoked: _Optional[_Union[Revoked, _Mapping]] = ..., records: _Optional[_Union[Records, _Mapping]] = ..., committed: _Optional[_Union[Committed, _Mapping]] = ..., caught_up: _Optional[_Union[CaughtUp, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., failed: _Optional[_Union[PartitionFailed, _Mapping]] = ...) -> None: ...
 
 class Joined(_message.Message):
     __slots__ = ("member_id", "session_timeout_ms", "drain_timeout_ms")
@@ -215,6 +219,26 @@ class Revoked(_message.Message):
     partitions: Partitions
     drain_ms: int
     def __init__(self, partitions: _Optional[_Union[Partitions, _Mapping]] = ..., drain_ms: _Optional[int] = ...) -> None: ...
+
+class PartitionFailed(_message.Message):
+    __slots__ = ("topic", "partition", "topic_id", "generation", "reason", "message", "earliest", "high_watermark")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_ID_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    EARLIEST_FIELD_NUMBER: _ClassVar[int]
+    HIGH_WATERMARK_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    partition: int
+    topic_id: str
+    generation: int
+    reason: str
+    message: str
+    earliest: int
+    high_watermark: int
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., topic_id: _Optional[str] = ..., generation: _Optional[int] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., earliest: _Optional[int] = ..., high_watermark: _Optional[int] = ...) -> None: ...
 
 class Records(_message.Message):
     __slots__ = ("next", "cost", "high_watermark", "caught_up", "replayed_below", "erased", "records")
@@ -281,18 +305,24 @@ class CommitResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[CommitResult, _Mapping]]] = ...) -> None: ...
 
 class FetchOffsetsRequest(_message.Message):
-    __slots__ = ("group", "topic")
+    __slots__ = ("group", "topic", "page_size", "after")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
     group: str
     topic: str
-    def __init__(self, group: _Optional[str] = ..., topic: _Optional[str] = ...) -> None: ...
+    page_size: int
+    after: GroupPartition
+    def __init__(self, group: _Optional[str] = ..., topic: _Optional[str] = ..., page_size: _Optional[int] = ..., after: _Optional[_Union[GroupPartition, _Mapping]] = ...) -> None: ...
 
 class FetchOffsetsResponse(_message.Message):
-    __slots__ = ("offsets",)
+    __slots__ = ("offsets", "more")
     OFFSETS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     offsets: _containers.RepeatedCompositeFieldContainer[CommittedOffset]
-    def __init__(self, offsets: _Optional[_Iterable[_Union[CommittedOffset, _Mapping]]] = ...) -> None: ...
+    more: bool
+    def __init__(self, offsets: _Optional[_Iterable[_Union[CommittedOffset, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class CommittedOffset(_message.Message):
     __slots__ = ("topic", "partition", "topic_id", "next_offset", "metadata", "committed_at_ms")
@@ -393,7 +423,7 @@ class GroupMember(_message.Message):
     def __init__(self, member_id: _Optional[str] = ..., name: _Optional[str] = ..., client: _Optional[str] = ..., address: _Optional[str] = ..., connected: _Optional[bool] = ..., partitions: _Optional[int] = ..., credit_left: _Optional[_Union[Credit, _Mapping]] = ..., last_heard_ms: _Optional[int] = ...) -> None: ...
 
 class GroupPartitionDescription(_message.Message):
-    __slots__ = ("topic", "partition", "topic_id", "member_id", "member_name", "generation", "draining", "paused", "committed_offset", "committed_at_ms", "high_watermark", "earliest", "lag", "lag_exact", "lag_ms", "stalled_since_ms", "lost_in_ms")
+    __slots__ = ("topic", "partition", "topic_id", "member_id", "member_name", "generation", "draining", "paused", "committed_offset", "committed_at_ms", "high_watermark", "earliest", "lag", "lag_exact", "lag_ms", "stalled_since_ms", "lost_in_ms", "error")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     TOPIC_ID_FIELD_NUMBER: _ClassVar[int]
@@ -411,6 +441,7 @@ class GroupPartitionDescription(_message.Message):
     LAG_MS_FIELD_NUMBER: _ClassVar[int]
     STALLED_SINCE_MS_FIELD_NUMBER: _ClassVar[int]
     LOST_IN_MS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     topic: str
     partition: int
     topic_id: str
@@ -428,7 +459,8 @@ class GroupPartitionDescription(_message.Message):
     lag_ms: int
     stalled_since_ms: int
     lost_in_ms: int
-    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., topic_id: _Optional[str] = ..., member_id: _Optional[str] = ..., member_name: _Optional[str] = ..., generation: _Optional[int] = ..., draining: _Optional[bool] = ..., paused: _Optional[bool] = ..., committed_offset: _Optional[int] = ..., committed_at_ms: _Optional[int] = ..., high_watermark: _Optional[int] = ..., earliest: _Optional[int] = ..., lag: _Optional[int] = ..., lag_exact: _Optional[bool] = ..., lag_ms: _Optional[int] = ..., stalled_since_ms: _Optional[int] = ..., lost_in_ms: _Optional[int] = ...) -> None: ...
+    error: str
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., topic_id: _Optional[str] = ..., member_id: _Optional[str] = ..., member_name: _Optional[str] = ..., generation: _Optional[int] = ..., draining: _Optional[bool] = ..., paused: _Optional[bool] = ..., committed_offset: _Optional[int] = ..., committed_at_ms: _Optional[int] = ..., high_watermark: _Optional[int] = ..., earliest: _Optional[int] = ..., lag: _Optional[int] = ..., lag_exact: _Optional[bool] = ..., lag_ms: _Optional[int] = ..., stalled_since_ms: _Optional[int] = ..., lost_in_ms: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
 
 class ResetGroupRequest(_message.Message):
     __slots__ = ("group", "position", "shift", "from_group", "offsets", "topics", "partitions", "dry_run")

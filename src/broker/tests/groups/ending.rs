@@ -14,7 +14,7 @@ use crate::{
 
 /// A topic with two partitions, offsets 4 to 7 of the first being damaged. Returns the ids of the
 /// readable records of each.
-fn damaged() -> (World, Vec<u64>, Vec<u64>) {
+pub(super) fn damaged() -> (World, Vec<u64>, Vec<u64>) {
     let mut world = World::with_topic("t", 2);
     let first = world.append("t", 0, 4);
     world.stop();

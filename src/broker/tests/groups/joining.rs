@@ -43,7 +43,7 @@ impl Noticed {
                     let place = (records.topic_id, records.batch.partition);
                     self.records_of.push(place);
                 }
-                Event::CaughtUp => {}
+                Event::CaughtUp | Event::Failed(_) => {}
             }
         }
     }

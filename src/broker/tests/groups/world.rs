@@ -10,8 +10,8 @@ use crate::{
     broker::{
         Broker, Error, ResponseLimit,
         groups::{
-            CommitOutcome, Credit, Event, GroupOffset, JoinGroup, NoOffset, OffsetGone, RecordsOf,
-            Session, SessionStep,
+            CommitOutcome, Credit, Event, FailedPartition, GroupOffset, JoinGroup, NoOffset,
+            OffsetGone, RecordsOf, Session, SessionStep,
         },
     },
     catalog::{
@@ -218,6 +218,7 @@ pub(super) fn join() -> JoinGroup {
         response_bytes: |records| records.batch.records.iter().map(Bytes::len).sum(),
         no_offset: NoOffset::Start(Position::Earliest),
         offset_gone: OffsetGone::Fail,
+        tells_failed: false,
         session: SESSION,
         drain: DRAIN,
         heartbeat: false,
@@ -274,6 +275,8 @@ pub(super) struct Member {
     /// Records that it was sent and has not handled yet.
     pub(super) got: Vec<Got>,
     pub(super) caught_up: u32,
+    /// The partitions that it was told it cannot read on.
+    pub(super) failed: Vec<FailedPartition>,
 }
 
 impl Member {
@@ -287,6 +290,7 @@ impl Member {
             leaving: BTreeMap::new(),
             got: Vec::new(),
             caught_up: 0,
+            failed: Vec::new(),
         }
     }
 
@@ -329,6 +333,7 @@ impl Member {
                 }
             }
             Event::Records(records) => self.take_records(records),
+            Event::Failed(failed) => self.failed.push(failed.clone()),
             Event::CaughtUp => self.caught_up += 1,
         }
         Ok(Some(event))

@@ -191,6 +191,12 @@ export interface JoinGroup {
    * 4,194,304.
    */
   maxResponseBytes: number;
+  /**
+   * A partition that cannot be read on does not end the stream: `failed` tells it, and the member goes on with its
+   * others. Whoever says this looks at `failed`: nothing else tells the program. Default: false, the stream ends with
+   * the error.
+   */
+  tellFailed: boolean;
 }
 
 /**
@@ -211,7 +217,9 @@ export interface NoOffset {
     | //
     /**
      * From this place on. An `offset` is refused: partitions differ. The broker commits the offset that is latest, or
-     * at a time, before it assigns the partition, so that another owner begins there too.
+     * at a time, before it assigns the partition, so that another owner begins there too. A partition that came after
+     * the group was made, so that all of its records were appended since, is read from its earliest record where this
+     * says latest: nothing of it is lost while it is on its way to an owner, or while the group has no members.
      */
     { $case: "start"; value: Position }
     | //
@@ -286,6 +294,9 @@ export interface ConsumeResponse {
      * less.
      */
     { $case: "heartbeat"; value: Heartbeat }
+    | //
+    /** A partition that the member has cannot be read on; only where the join said `tell_failed`. */
+    { $case: "failed"; value: PartitionFailed }
     | undefined;
 }
 
@@ -341,6 +352,30 @@ export interface Revoked {
     | undefined;
   /** How long it may take for that, in milliseconds. 0: they have been taken already, and commits of them are fenced. */
   drainMs: bigint;
+}
+
+/**
+ * A partition that cannot be read on. It stays the member's, nothing more is sent of it, and `Describe` shows the
+ * error; what was sent of it before may be committed. It is tried again when it is assigned anew: once it is reset, has
+ * another owner, or the member has joined again.
+ */
+export interface PartitionFailed {
+  /** The topic's name. */
+  topic: string;
+  /** The partition, from 0. */
+  partition: number;
+  /** The topic's id. */
+  topicId: string;
+  /** The generation in which it is assigned to the member. */
+  generation: bigint;
+  /** Why, as in `google.rpc.ErrorInfo`: NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS or RECORD_EXCEEDS_RESPONSE. */
+  reason: string;
+  /** The same for people, with what to do. */
+  message: string;
+  /** The first offset that has not been trimmed, when this was sent. */
+  earliest: bigint;
+  /** The offset that the partition's next record will get, when this was sent. */
+  highWatermark: bigint;
 }
 
 /** Records of one partition. */
@@ -429,12 +464,24 @@ export interface FetchOffsetsRequest {
   group: string;
   /** Only those of this topic. Default: empty, all. */
   topic: string;
+  /**
+   * At most this many: 1 to 1,000. 0, the default, and more than 1,000: 1,000. A page with much metadata has fewer: it
+   * ends with the offset that fills 1 MiB (1,048,576 bytes).
+   */
+  pageSize: number;
+  /**
+   * Only offsets of partitions that sort behind this one, by topic and number: the last one of the page before; its
+   * `topic_id` is not looked at. Default: from the beginning.
+   */
+  after: GroupPartition | undefined;
 }
 
 /** The committed offsets of a group. */
 export interface FetchOffsetsResponse {
   /** By topic and partition. Partitions of which nothing is committed are not among them. */
   offsets: CommittedOffset[];
+  /** There are more; ask again with `after` set to the last partition. */
+  more: boolean;
 }
 
 /** A committed offset. */
@@ -605,7 +652,14 @@ export interface GroupPartitionDescription {
    * In how many milliseconds `retention.ms` removes the next record to read, at the earliest. Absent: time removes
    * nothing that is to be read.
    */
-  lostInMs?: bigint | undefined;
+  lostInMs?:
+    | bigint
+    | undefined;
+  /**
+   * Why it cannot be read on, a reason and a text for people: its owner was told so by `failed`, or the last member
+   * that had it was ended with this. Empty: nothing is known to be in the way.
+   */
+  error: string;
 }
 
 /** Which offsets to set to what. */
@@ -683,7 +737,10 @@ export interface ForkGroupRequest {
   /**
    * Begin at the earliest records of all partitions of the topics that the other group reads or has committed in,
    * whatever `no_offset` its members say, and send those that the other group has handled as replayed: see
-   * `Records.replayed_below`. Default: false, the new group begins where the other one is.
+   * `Records.replayed_below`. Those are the ones below what it has committed when the fork is made, none where that is
+   * nothing; what it commits later is not marked. To let the new group take over, let the members of the other one
+   * leave, and hold back what is below the offsets that `FetchOffsets` then tells of it. Default: false, the new group
+   * begins where the other one is, and where that has committed nothing as its own members say.
    */
   replay: boolean;
 }
@@ -915,6 +972,7 @@ function createBaseJoinGroup(): JoinGroup {
     ephemeral: false,
     client: "",
     maxResponseBytes: 0,
+    tellFailed: false,
   };
 }
 
@@ -976,6 +1034,9 @@ export const JoinGroup: MessageFns<JoinGroup> = {
     }
     if (message.maxResponseBytes !== 0) {
       writer.uint32(128).uint32(message.maxResponseBytes);
+    }
+    if (message.tellFailed !== false) {
+      writer.uint32(136).bool(message.tellFailed);
     }
     return writer;
   },
@@ -1121,6 +1182,14 @@ export const JoinGroup: MessageFns<JoinGroup> = {
             message.maxResponseBytes = reader.uint32();
             continue;
           }
+          case 17: {
+            if (tag !== 136) {
+              break;
+            }
+
+            message.tellFailed = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1166,6 +1235,7 @@ export const JoinGroup: MessageFns<JoinGroup> = {
     message.ephemeral = object.ephemeral ?? false;
     message.client = object.client ?? "";
     message.maxResponseBytes = object.maxResponseBytes ?? 0;
+    message.tellFailed = object.tellFailed ?? false;
     return message;
   },
 };
@@ -1639,6 +1709,9 @@ export const ConsumeResponse: MessageFns<ConsumeResponse> = {
       case "heartbeat":
         Heartbeat.encode(message.message.value, writer.uint32(58).fork()).join();
         break;
+      case "failed":
+        PartitionFailed.encode(message.message.value, writer.uint32(66).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1712,6 +1785,14 @@ export const ConsumeResponse: MessageFns<ConsumeResponse> = {
             message.message = { $case: "heartbeat", value: Heartbeat.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.message = { $case: "failed", value: PartitionFailed.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1769,6 +1850,12 @@ export const ConsumeResponse: MessageFns<ConsumeResponse> = {
       case "heartbeat": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
           message.message = { $case: "heartbeat", value: Heartbeat.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "failed": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "failed", value: PartitionFailed.fromPartial(object.message.value) };
         }
         break;
       }
@@ -2159,6 +2246,167 @@ export const Revoked: MessageFns<Revoked> = {
       ? Partitions.fromPartial(object.partitions)
       : undefined;
     message.drainMs = (object.drainMs !== undefined && object.drainMs !== null) ? BigInt(object.drainMs) : 0n;
+    return message;
+  },
+};
+
+function createBasePartitionFailed(): PartitionFailed {
+  return {
+    topic: "",
+    partition: 0,
+    topicId: "",
+    generation: 0n,
+    reason: "",
+    message: "",
+    earliest: 0n,
+    highWatermark: 0n,
+  };
+}
+
+export const PartitionFailed: MessageFns<PartitionFailed> = {
+  encode(message: PartitionFailed, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.topic !== "") {
+      writer.uint32(10).string(message.topic);
+    }
+    if (message.partition !== 0) {
+      writer.uint32(16).uint32(message.partition);
+    }
+    if (message.topicId !== "") {
+      writer.uint32(26).string(message.topicId);
+    }
+    if (message.generation !== 0n) {
+      if (BigInt.asUintN(64, message.generation) !== message.generation) {
+        throw new globalThis.Error("value provided for field message.generation of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.generation);
+    }
+    if (message.reason !== "") {
+      writer.uint32(42).string(message.reason);
+    }
+    if (message.message !== "") {
+      writer.uint32(50).string(message.message);
+    }
+    if (message.earliest !== 0n) {
+      if (BigInt.asUintN(64, message.earliest) !== message.earliest) {
+        throw new globalThis.Error("value provided for field message.earliest of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.earliest);
+    }
+    if (message.highWatermark !== 0n) {
+      if (BigInt.asUintN(64, message.highWatermark) !== message.highWatermark) {
+        throw new globalThis.Error("value provided for field message.highWatermark of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.highWatermark);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PartitionFailed {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePartitionFailed();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.topic = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.topicId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.generation = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.earliest = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.highWatermark = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PartitionFailed>): PartitionFailed {
+    return PartitionFailed.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PartitionFailed>): PartitionFailed {
+    const message = createBasePartitionFailed();
+    message.topic = object.topic ?? "";
+    message.partition = object.partition ?? 0;
+    message.topicId = object.topicId ?? "";
+    message.generation = (object.generation !== undefined && object.generation !== null)
+      ? BigInt(object.generation)
+      : 0n;
+    message.reason = object.reason ?? "";
+    message.message = object.message ?? "";
+    message.earliest = (object.earliest !== undefined && object.earliest !== null) ? BigInt(object.earliest) : 0n;
+    message.highWatermark = (object.highWatermark !== undefined && object.highWatermark !== null)
+      ? BigInt(object.highWatermark)
+      : 0n;
     return message;
   },
 };
@@ -2716,7 +2964,7 @@ export const CommitResponse: MessageFns<CommitResponse> = {
 };
 
 function createBaseFetchOffsetsRequest(): FetchOffsetsRequest {
-  return { group: "", topic: "" };
+  return { group: "", topic: "", pageSize: 0, after: undefined };
 }
 
 export const FetchOffsetsRequest: MessageFns<FetchOffsetsRequest> = {
@@ -2726,6 +2974,12 @@ export const FetchOffsetsRequest: MessageFns<FetchOffsetsRequest> = {
     }
     if (message.topic !== "") {
       writer.uint32(18).string(message.topic);
+    }
+    if (message.pageSize !== 0) {
+      writer.uint32(24).uint32(message.pageSize);
+    }
+    if (message.after !== undefined) {
+      GroupPartition.encode(message.after, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -2759,6 +3013,22 @@ export const FetchOffsetsRequest: MessageFns<FetchOffsetsRequest> = {
             message.topic = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.pageSize = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.after = GroupPartition.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2778,18 +3048,25 @@ export const FetchOffsetsRequest: MessageFns<FetchOffsetsRequest> = {
     const message = createBaseFetchOffsetsRequest();
     message.group = object.group ?? "";
     message.topic = object.topic ?? "";
+    message.pageSize = object.pageSize ?? 0;
+    message.after = (object.after !== undefined && object.after !== null)
+      ? GroupPartition.fromPartial(object.after)
+      : undefined;
     return message;
   },
 };
 
 function createBaseFetchOffsetsResponse(): FetchOffsetsResponse {
-  return { offsets: [] };
+  return { offsets: [], more: false };
 }
 
 export const FetchOffsetsResponse: MessageFns<FetchOffsetsResponse> = {
   encode(message: FetchOffsetsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.offsets) {
       CommittedOffset.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.more !== false) {
+      writer.uint32(16).bool(message.more);
     }
     return writer;
   },
@@ -2815,6 +3092,14 @@ export const FetchOffsetsResponse: MessageFns<FetchOffsetsResponse> = {
             message.offsets.push(CommittedOffset.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.more = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2833,6 +3118,7 @@ export const FetchOffsetsResponse: MessageFns<FetchOffsetsResponse> = {
   fromPartial(object: DeepPartial<FetchOffsetsResponse>): FetchOffsetsResponse {
     const message = createBaseFetchOffsetsResponse();
     message.offsets = object.offsets?.map((e) => CommittedOffset.fromPartial(e)) || [];
+    message.more = object.more ?? false;
     return message;
   },
 };
@@ -3625,6 +3911,7 @@ function createBaseGroupPartitionDescription(): GroupPartitionDescription {
     lagMs: 0n,
     stalledSinceMs: 0n,
     lostInMs: undefined,
+    error: "",
   };
 }
 
@@ -3707,6 +3994,9 @@ export const GroupPartitionDescription: MessageFns<GroupPartitionDescription> = 
         throw new globalThis.Error("value provided for field message.lostInMs of type uint64 too large");
       }
       writer.uint32(136).uint64(message.lostInMs);
+    }
+    if (message.error !== "") {
+      writer.uint32(146).string(message.error);
     }
     return writer;
   },
@@ -3860,6 +4150,14 @@ export const GroupPartitionDescription: MessageFns<GroupPartitionDescription> = 
             message.lostInMs = reader.uint64() as bigint;
             continue;
           }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.error = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3906,6 +4204,7 @@ export const GroupPartitionDescription: MessageFns<GroupPartitionDescription> = 
     message.lostInMs = (object.lostInMs !== undefined && object.lostInMs !== null)
       ? BigInt(object.lostInMs)
       : undefined;
+    message.error = object.error ?? "";
     return message;
   },
 };
@@ -4611,7 +4910,8 @@ export const GroupsService = {
    * Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS, RECORD_EXCEEDS_RESPONSE),
    * no more is sent of it, and of the others what they hold at that moment. The stream ends with the error once all
    * that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again with
-   * the next stream. It goes on if a reset mends the partition before.
+   * the next stream. It goes on if a reset mends the partition before. Where the join says `tell_failed`, the stream
+   * does not end: `failed` tells which partition it is, and the others go on.
    *
    * Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
    * more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
@@ -4650,7 +4950,7 @@ export const GroupsService = {
     responseSerialize: (value: CommitResponse): Buffer => Buffer.from(CommitResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CommitResponse => CommitResponse.decode(value),
   },
-  /** The committed offsets of a group. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC). */
+  /** The committed offsets of a group, page by page. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC). */
   fetchOffsets: {
     path: "/taffrail.v1.Groups/FetchOffsets" as const,
     requestStream: false as const,
@@ -4759,7 +5059,8 @@ export interface GroupsServer extends UntypedServiceImplementation {
    * Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS, RECORD_EXCEEDS_RESPONSE),
    * no more is sent of it, and of the others what they hold at that moment. The stream ends with the error once all
    * that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again with
-   * the next stream. It goes on if a reset mends the partition before.
+   * the next stream. It goes on if a reset mends the partition before. Where the join says `tell_failed`, the stream
+   * does not end: `failed` tells which partition it is, and the others go on.
    *
    * Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
    * more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
@@ -4782,7 +5083,7 @@ export interface GroupsServer extends UntypedServiceImplementation {
    * (TOO_MANY_OFFSETS, GROUPS_FULL); with any of these nothing is committed.
    */
   commit: handleUnaryCall<CommitRequest, CommitResponse>;
-  /** The committed offsets of a group. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC). */
+  /** The committed offsets of a group, page by page. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC). */
   fetchOffsets: handleUnaryCall<FetchOffsetsRequest, FetchOffsetsResponse>;
   /** The groups, by name. */
   list: handleUnaryCall<ListGroupsRequest, ListGroupsResponse>;
@@ -4832,7 +5133,8 @@ export interface GroupsClient extends Client {
    * Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS, RECORD_EXCEEDS_RESPONSE),
    * no more is sent of it, and of the others what they hold at that moment. The stream ends with the error once all
    * that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again with
-   * the next stream. It goes on if a reset mends the partition before.
+   * the next stream. It goes on if a reset mends the partition before. Where the join says `tell_failed`, the stream
+   * does not end: `failed` tells which partition it is, and the others go on.
    *
    * Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
    * more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
@@ -4871,7 +5173,7 @@ export interface GroupsClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CommitResponse) => void,
   ): ClientUnaryCall;
-  /** The committed offsets of a group. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC). */
+  /** The committed offsets of a group, page by page. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC). */
   fetchOffsets(
     request: FetchOffsetsRequest,
     callback: (error: ServiceError | null, response: FetchOffsetsResponse) => void,

@@ -14,6 +14,7 @@ import dev.taffrail.v1.GroupPartition;
 import dev.taffrail.v1.JoinGroup;
 import dev.taffrail.v1.Leave;
 import dev.taffrail.v1.NoOffset;
+import dev.taffrail.v1.PartitionFailed;
 import dev.taffrail.v1.Partitions;
 import dev.taffrail.v1.Position;
 import dev.taffrail.v1.Records;
@@ -61,6 +62,7 @@ public final class Member implements AutoCloseable {
     private Duration giveUpAfter = Duration.ofMinutes(2);
     private Consumer<List<AssignedPartition>> onAssigned = assigned -> {};
     private BiConsumer<List<GroupPartition>, Boolean> onRevoked = (partitions, areLost) -> {};
+    private Consumer<PartitionFailed> onFailed = failed -> {};
 
     public Options topics(String... topics) {
       join.addAllTopics(Arrays.asList(topics));
@@ -123,6 +125,16 @@ public final class Member implements AutoCloseable {
     /** Told of partitions that go, before they are handed over, and whether they are lost already. */
     public Options onRevoked(BiConsumer<List<GroupPartition>, Boolean> listener) {
       onRevoked = listener;
+      return this;
+    }
+
+    /**
+     * Told of a partition that cannot be read on, because its offset is gone or its records are damaged: the member goes on
+     * with its others. Without this, the member ends with that error.
+     */
+    public Options onFailed(Consumer<PartitionFailed> listener) {
+      join.setTellFailed(true);
+      onFailed = listener;
       return this;
     }
   }
@@ -429,6 +441,7 @@ public final class Member implements AutoCloseable {
       }
       case REVOKED -> revoke(response.getRevoked());
       case RECORDS -> queue.add(new Queued(response.getRecords()));
+      case FAILED -> options.onFailed.accept(response.getFailed());
       case COMMITTED -> stream.commits.remove().complete(response.getCommitted().getResultsList());
       default -> {}
     }

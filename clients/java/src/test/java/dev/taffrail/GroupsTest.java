@@ -424,6 +424,27 @@ class GroupsTest {
     assertThrows(AlreadyExists.class, () -> client.forkGroup("g", "going-on", false));
   }
 
+  @Test
+  void aPartitionThatCannotBeReadOnIsToldAndTheOthersAreRead() {
+    client.createTopic("t", 2, Map.of());
+    world.appendTo("t", 0, 0);
+    world.appendTo("t", 1, 1);
+    Member before = world.join(client, options());
+    take(before, 2);
+    before.leave();
+    world.appendTo("t", 0, 2, 3);
+    client.trim(dev.taffrail.v1.TrimRequest.newBuilder().setTopic("t").setBeforeOffset(3).build());
+    world.appendTo("t", 1, 4);
+    List<String> failed = new ArrayList<>();
+    Member member =
+        world.join(client, options().onFailed(one -> failed.add(one.getPartition() + " " + one.getReason() + " " + one.getEarliest())));
+    assertEquals(List.of("4"), take(member, 1));
+    world.appendTo("t", 1, 5);
+    assertEquals(List.of("5"), take(member, 1));
+    assertEquals(List.of("0 OFFSET_OUT_OF_RANGE 3"), failed);
+    member.leave();
+  }
+
   private static AppendRequest withOffset(Member member, String value, GroupOffset offset) {
     AppendRequest.Builder request = AppendRequest.newBuilder().addGroupOffsets(member.groupOffsets(List.of(offset)));
     request.addBatchesBuilder().setTopic("out").addRecords(Wire.record("key", value));
