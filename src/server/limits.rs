@@ -414,8 +414,8 @@ pub(crate) const APPENDS_IN_FILES: usize = 16;
 /// The threads for work that keeps one: one for each turn, one for each append that waits for a
 /// file, and some for the broker's own work now and then. So all tasks always have their threads.
 pub(crate) fn waiting_threads() -> usize {
-    let of_clients = turns::long_turns() + turns::read_turns();
-    let (of_administrators, of_http) = (2, 1);
+    let of_clients = turns::long_turns() + 2 * turns::read_turns();
+    let (of_administrators, of_http) = (3, 1);
     of_clients + of_administrators + of_http + APPENDS_IN_FILES + 4
 }
 

@@ -21,7 +21,7 @@ use super::{
     limits::{Options, most_connections},
     reads::{Reads, Shares},
     tally::{Counted, Tally},
-    turns::{Lanes, Long, Queue},
+    turns::{Lanes, Long, ReadTurns},
 };
 use crate::{
     broker::{Broker, Flow, ProducerHolder},
@@ -79,8 +79,8 @@ pub(super) struct Peer {
     pub(super) reads: Holder,
     /// Its shares of the memory of reads alone.
     read_shares: Arc<OnceLock<Shares>>,
-    /// The queue of its reads for their turns.
-    read_turns: Queue,
+    /// The queues of its reads for their turns.
+    read_turns: ReadTurns,
     /// Its long calls.
     pub(super) long: Long,
     /// Its appends, which take turns with those of other connections.

@@ -20,7 +20,7 @@ use super::{
     limits::{READ_BYTES, RETRY_AFTER_MS},
     notices::{Notice, Notices},
     tally::{Counted, Tally},
-    turns::Queue,
+    turns::ReadTurns,
 };
 use crate::{
     broker::Error,
@@ -67,8 +67,9 @@ pub(super) struct Shares {
     pub(super) places: Holder,
     /// Its share of what is ready for clients that have not shown that they read.
     pub(super) ahead: Holder,
-    /// The queue for a turn, which a read needs to begin or to make a message, perhaps from files.
-    pub(super) turns: Queue,
+    /// The queues for a turn, which a read needs to begin and to make a message, perhaps from
+    /// files.
+    pub(super) turns: ReadTurns,
 }
 
 /// The memory in which a read is counted.
@@ -129,7 +130,7 @@ impl Reads {
     }
 
     /// The shares of a new connection, which has these for what is on its way and for its turns.
-    pub(super) fn shares(&self, pieces: Holder, turns: Queue) -> Shares {
+    pub(super) fn shares(&self, pieces: Holder, turns: ReadTurns) -> Shares {
         Shares {
             turns,
             always: pieces.part().holder(),

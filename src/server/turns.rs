@@ -27,8 +27,11 @@ use crate::{
 pub(super) struct Lanes {
     /// For calls that walk many partitions, or whose responses are large.
     long: Lane,
-    /// For reads that begin or make a message. Each may take a frame of 16 MiB into memory.
-    reads: Lane,
+    /// For reads that begin, and what else looks up one entity. None waits for the messages of
+    /// others, each of which may take hundreds of times as long.
+    beginnings: Lane,
+    /// For reads that make a message. Each may take a frame of 16 MiB into memory.
+    messages: Lane,
 }
 
 /// Turns for one kind of work.
@@ -44,6 +47,15 @@ pub(super) struct Lane {
 pub(super) struct Queue {
     own: Arc<Semaphore>,
     all: Arc<Semaphore>,
+}
+
+/// The queues of one connection for the turns of its reads.
+#[derive(Clone, Debug)]
+pub(super) struct ReadTurns {
+    /// For a turn to begin a read.
+    pub(super) begin: Queue,
+    /// For a turn to make a message.
+    pub(super) message: Queue,
 }
 
 /// Permission to work, until it is dropped.
@@ -82,8 +94,8 @@ pub(super) fn long_turns() -> usize {
     (processors() / 2).max(1)
 }
 
-/// How many reads may make a message at a time: one for each processor, and at least [`MIN_TURNS`],
-/// as a read may wait for a disk.
+/// How many reads may begin at a time, and how many may make a message: one for each processor, and
+/// at least [`MIN_TURNS`], as a read may wait for a disk.
 pub(super) fn read_turns() -> usize {
     processors().max(MIN_TURNS)
 }
@@ -96,14 +108,16 @@ impl Lanes {
     pub(super) fn new() -> Self {
         Self {
             long: Lane::new(long_turns(), 1),
-            reads: Lane::new(read_turns(), read_turns()),
+            beginnings: Lane::new(read_turns(), read_turns()),
+            messages: Lane::new(read_turns(), read_turns()),
         }
     }
 
     pub(super) fn of_administrators() -> Self {
         Self {
             long: Lane::new(1, 1),
-            reads: Lane::new(1, 1),
+            beginnings: Lane::new(1, 1),
+            messages: Lane::new(1, 1),
         }
     }
 
@@ -113,9 +127,12 @@ impl Lanes {
         Long { queue, memory }
     }
 
-    /// The queue for the reads of a new connection.
-    pub(super) fn reads(&self) -> Queue {
-        self.reads.queue()
+    /// The queues for the reads of a new connection.
+    pub(super) fn reads(&self) -> ReadTurns {
+        ReadTurns {
+            begin: self.beginnings.queue(),
+            message: self.messages.queue(),
+        }
     }
 }
 

@@ -56,7 +56,7 @@ impl Entities for EntitiesService {
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let read = read_key::request(request.into_inner())?;
         let begin = || self.broker.read_key(read);
-        let reader = shares.turns.read(&self.short, begin).await?;
+        let reader = shares.turns.begin.read(&self.short, begin).await?;
         let answers = KeyAnswers::new(reader, Arc::clone(&self.short));
         Ok(respond(answers, &self.reads, shares)?)
     }
@@ -74,7 +74,7 @@ impl Entities for EntitiesService {
         } = request.into_inner();
         let response = ResponseLimit::of(max_response_bytes)?;
         let begin = || self.broker.read_latest(&topic, &keys, response);
-        let reader = shares.turns.work(begin).await?;
+        let reader = shares.turns.begin.work(begin).await?;
         Ok(respond(LatestAnswers::new(reader), &self.reads, shares)?)
     }
 
@@ -86,7 +86,7 @@ impl Entities for EntitiesService {
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let EraseKeyRequest { topic, key } = request.into_inner();
         let begin = || self.broker.erase_key(&topic, &key);
-        let erasing = shares.turns.work(begin).await?;
+        let erasing = shares.turns.begin.work(begin).await?;
         // The request is dropped while its answer is waited for.
         drop((topic, key));
         Ok(Response::new(EraseKeyResponse {
@@ -111,7 +111,7 @@ impl Entities for EntitiesService {
             true => self.broker.preview_key_trim(&topic, &key, before),
             false => self.broker.trim_key(&topic, &key, before),
         };
-        let trimming = shares.turns.work(begin).await?;
+        let trimming = shares.turns.begin.work(begin).await?;
         let trimmed = trimming.await?;
         Ok(Response::new(TrimKeyResponse {
             first_version: trimmed.first.0,

@@ -414,7 +414,7 @@ impl Sending<'_> {
 
     /// Ready when a message may be made.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
-        let turns = &self.shares.turns;
+        let turns = &self.shares.turns.message;
         let waits = match &mut self.turn {
             Some(waits) => waits,
             None => match turns.try_turn() {

@@ -125,7 +125,7 @@ impl Log for LogService {
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let read = read::request(request.into_inner())?;
         let stopped = read.follow.then(|| self.stopping.stopped());
-        let reader = shares.turns.work(|| self.broker.read(read)).await?;
+        let reader = shares.turns.begin.work(|| self.broker.read(read)).await?;
         Ok(respond(
             ReadAnswers::new(reader, stopped),
             &self.reads,

@@ -20,14 +20,14 @@ use crate::{
         },
         limits::{FIRST_BYTES, PIECE_BYTES, SMALL_PIECES_BYTES},
         reads::{Reads, Shares},
-        turns::Lane,
+        turns::Lanes,
     },
 };
 
 fn shares(bound: usize) -> Shares {
     let part = Arc::new(Part::new(Name::Reads, bound));
     let reads = Reads::new(&part, Arc::default(), Duration::ZERO);
-    reads.shares(part.holder(), Lane::new(1, 1).queue())
+    reads.shares(part.holder(), Lanes::new().reads())
 }
 
 /// A message to a client that reads.

@@ -36,7 +36,7 @@ use crate::{
     server::{
         self, Server, limits,
         reads::{Place, Reads},
-        turns::Lane,
+        turns::Lanes,
     },
     types::{PartitionId, RecordView, Records},
 };
@@ -525,7 +525,7 @@ fn of_its_basic_share_a_connection_has_half_for_what_its_reads_always_need() {
     let memory = Sizes::default().for_holders(20);
     let part = Arc::clone(Budget::new(&memory).part(Name::Reads));
     let reads = Reads::new(&part, Arc::default(), PATIENCE);
-    let shares = reads.shares(part.holder(), Lane::new(1, 1).queue());
+    let shares = reads.shares(part.holder(), Lanes::new().reads());
     let eighth = part.bound() / 8 / 20;
     assert_eq!(shares.pieces.part().basic(), eighth);
     assert_eq!(shares.always.part().basic(), eighth);

@@ -35,7 +35,7 @@ use crate::{
         },
         limits,
         reads::{Reads, Shares},
-        turns::{Lane, Queue, Turn},
+        turns::{Lane, Queue, ReadTurns, Turn},
     },
     types::{Offset, PartitionId},
 };
@@ -123,7 +123,11 @@ const TURNS: usize = 2;
 
 impl Calls {
     fn shares(&self) -> Shares {
-        self.reads.shares(self.part.holder(), self.turns.clone())
+        let turns = ReadTurns {
+            begin: self.turns.clone(),
+            message: self.turns.clone(),
+        };
+        self.reads.shares(self.part.holder(), turns)
     }
 
     /// Takes all turns.

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     broker::Broker,
     env::sim::OpKind,
-    proto::{GetClockRequest, ListOffsetsRequest, Position, ReadKeyRequest, position},
+    proto::{GetClockRequest, ListOffsetsRequest, Position, ReadKeyRequest, ReadRequest, position},
     server::{self, Server, turns::Lane, waiting_threads},
 };
 
@@ -108,9 +108,13 @@ fn serve(broker: &Arc<Broker>, connections: usize) -> Vec<DuplexStream> {
     ours
 }
 
-/// Calls of one client that wait for a file do not hold up another client, and end when their
-/// client is gone.
-fn leave_threads_for_others(path: &'static str, request: impl prost::Message + 'static) {
+/// Calls of one client that wait for a file do not hold up another client, which makes another
+/// call meanwhile, and end when their client is gone.
+fn leave_threads_for_others(
+    path: &'static str,
+    request: impl prost::Message + 'static,
+    meanwhile: (&'static str, impl prost::Message + 'static),
+) {
     let runtime = runtime();
     let (disk, broker) = cold(&runtime);
     runtime.block_on(async {
@@ -131,9 +135,8 @@ fn leave_threads_for_others(path: &'static str, request: impl prost::Message + '
             }
         };
         timeout(PATIENCE, waiting).await.expect("it needs a file");
-        let clock = "/taffrail.v1.Broker/GetClock";
         for _ in 0..10 {
-            let answer = other.call(clock, &GetClockRequest {});
+            let answer = other.call(meanwhile.0, &meanwhile.1);
             let answer = timeout(PATIENCE, answer).await.expect("it is answered");
             let refused = Status::from_header_map(answer.expect("it stands").headers());
             assert!(refused.is_none(), "{refused:?}");
@@ -148,6 +151,8 @@ fn leave_threads_for_others(path: &'static str, request: impl prost::Message + '
     });
 }
 
+const CLOCK: (&str, GetClockRequest) = ("/taffrail.v1.Broker/GetClock", GetClockRequest {});
+
 #[test]
 fn reads_of_keys_that_need_files_leave_threads_for_others() {
     let request = ReadKeyRequest {
@@ -155,7 +160,7 @@ fn reads_of_keys_that_need_files_leave_threads_for_others() {
         key: "key 0".into(),
         ..ReadKeyRequest::default()
     };
-    leave_threads_for_others("/taffrail.v1.Entities/ReadKey", request);
+    leave_threads_for_others("/taffrail.v1.Entities/ReadKey", request, CLOCK);
 }
 
 #[test]
@@ -168,5 +173,15 @@ fn long_calls_that_need_files_leave_threads_for_others() {
         position: Some(at),
         ..ListOffsetsRequest::default()
     };
-    leave_threads_for_others("/taffrail.v1.Log/ListOffsets", request);
+    leave_threads_for_others("/taffrail.v1.Log/ListOffsets", request, CLOCK);
+}
+
+#[test]
+fn a_read_begins_while_the_messages_of_others_wait_for_files() {
+    let read = "/taffrail.v1.Log/Read";
+    let request = ReadRequest {
+        topic: "t".into(),
+        ..ReadRequest::default()
+    };
+    leave_threads_for_others(read, request.clone(), (read, request));
 }

@@ -242,7 +242,7 @@ impl Records {
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
-        let turns = &self.shares.turns;
+        let turns = &self.shares.turns.message;
         let waits = match &mut self.turn {
             Some(waits) => waits,
             None => self.turn.insert(Box::pin(turns.clone().turn())),
@@ -312,7 +312,7 @@ impl Records {
             self.reads.let_go();
             sleep(ROOM_PAUSE).await;
         };
-        let _turn = self.shares.turns.clone().turn().await;
+        let _turn = self.shares.turns.message.clone().turn().await;
         let slices = blocking(|| self.source.again())?;
         let again = Message::of(&slices);
         if (again.len, again.checksum) != (message.len, message.checksum) {
