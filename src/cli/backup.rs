@@ -7,7 +7,7 @@ use tokio::task::block_in_place;
 
 use super::{
     Failure,
-    connection::Server,
+    connection::{Ending, Server},
     flags::{BackupFlags, RestoreFlags},
     output, time,
 };
@@ -25,7 +25,14 @@ pub(super) async fn run(flags: BackupFlags, env: Env) -> Result<(), Failure> {
         Ok::<_, backup::Error>((receiver, had))
     });
     let (mut receiver, had) = opened?;
-    let mut taken = client.backup(had.into_iter().map(file).collect()).await?;
+    let had: Vec<BackupFile> = had.into_iter().map(file).collect();
+    let mut ending = Ending::of("BACKUP_UNDER_WAY");
+    let mut taken = loop {
+        match client.backup(had.clone()).await {
+            Ok(taken) => break taken,
+            Err(error) => ending.wait(error).await?,
+        }
+    };
     let begun = taken.begun();
     receiver.begin(begun.directory_id)?;
     while let Some(part) = taken.next().await.map_err(cut_off)? {

@@ -26,6 +26,10 @@ const RETRY_FOR: &str = "60s";
 /// been started just before the command.
 const STARTING: Duration = Duration::from_secs(1);
 
+/// How long a command waits for the end of another one that only one client can run at a time: that
+/// one may have been stopped a moment ago, and the broker has not noticed it yet.
+const ENDING: Duration = Duration::from_secs(10);
+
 /// Where a broker listens unless it is told otherwise.
 const DEFAULT_PORT: u16 = 9640;
 
@@ -50,6 +54,14 @@ enum Shown {
     Token(Token),
     /// A file that is read for each connection, because the token may have been replaced.
     File(PathBuf),
+}
+
+/// The wait for the end of another client's call, of which there is one at a time.
+pub(super) struct Ending {
+    /// The broker's reason while the other one is under way.
+    under_way: &'static str,
+    /// How long to wait yet.
+    left: Duration,
 }
 
 impl Server {
@@ -266,6 +278,34 @@ impl Server {
             _ => return cause.to_string(),
         };
         format!("the broker at {} is away ({})", self.url, short(why))
+    }
+}
+
+impl Ending {
+    /// For calls that are refused with this reason while another one is under way.
+    pub(super) fn of(under_way: &'static str) -> Self {
+        Self {
+            under_way,
+            left: ENDING,
+        }
+    }
+
+    /// Waits a moment before the next attempt. Fails if the call has failed for another reason, or
+    /// has been refused for too long.
+    pub(super) async fn wait(&mut self, failed: client::Error) -> Result<(), client::Error> {
+        if failed.reason() != Some(self.under_way) {
+            return Err(failed);
+        }
+        if self.left == ENDING {
+            let seconds = ENDING.as_secs();
+            said::remark(format_args!("{failed}; waiting {seconds} s for its end"));
+        }
+        let Some(left) = self.left.checked_sub(BACKOFF.0) else {
+            return Err(failed);
+        };
+        self.left = left;
+        tokio::time::sleep(BACKOFF.0).await;
+        Ok(())
     }
 }
 

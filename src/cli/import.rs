@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 
 use super::{
     Failure,
-    connection::Server,
+    connection::{Ending, Server},
     export::lines::{EndLine, FORM, HeadLine, PartitionRange, RecordLine},
     flags::ImportFlags,
     output, said,
@@ -35,7 +35,13 @@ pub(super) async fn run(flags: ImportFlags) -> Result<(), Failure> {
     let client = Server::new(&flags.connection)?.connect().await?;
     prepare(&client, &flags, &head).await?;
     let starts = offsets(&head, |range| range.start);
-    let import = client.import(&flags.topic, &starts).await?;
+    let mut ending = Ending::of("IMPORT_UNDER_WAY");
+    let import = loop {
+        match client.import(&flags.topic, &starts).await {
+            Ok(import) => break import,
+            Err(error) => ending.wait(error).await?,
+        }
+    };
     let had = had(&client, &flags.topic, import.next_offsets(), &starts).await?;
     let mut importer = Importer {
         import,

@@ -12,8 +12,8 @@ use super::{Serve, assert_fails, binary, free_port, run, started, temporary, tex
 const NOBODY: &str = "http://127.0.0.9:1";
 
 /// A command that is running, and what it writes to standard error.
-struct Waiting {
-    process: Child,
+pub(super) struct Waiting {
+    pub(super) process: Child,
     said: BufReader<ChildStderr>,
 }
 
@@ -23,7 +23,7 @@ impl Waiting {
         Self::of(command.args(args).args(["--server", &broker.url]))
     }
 
-    fn of(command: &mut Command) -> Self {
+    pub(super) fn of(command: &mut Command) -> Self {
         let mut process = command.spawn().expect("the binary is there");
         let said = process.stderr.take().expect("it is piped");
         Self {
@@ -32,7 +32,7 @@ impl Waiting {
         }
     }
 
-    fn says(&mut self, wanted: &str) {
+    pub(super) fn says(&mut self, wanted: &str) {
         let mut line = String::new();
         self.said.read_line(&mut line).expect("it is text");
         assert!(line.contains(wanted), "{line:?} does not say {wanted:?}");
@@ -45,7 +45,7 @@ impl Waiting {
         assert_eq!(text(&bytes), line);
     }
 
-    fn end(mut self) {
+    pub(super) fn end(mut self) {
         self.process.kill().expect("it runs");
         self.process.wait().expect("it was started here");
     }

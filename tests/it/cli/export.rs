@@ -1,10 +1,13 @@
 //! `export` and `import`: a topic moves to another broker unchanged.
 
-use std::fs;
+use std::{fs, io::Write};
 
 use serde_json::Value;
 
-use super::{Serve, assert_fails, free_port, objects, started, temporary, text};
+use super::{
+    Serve, assert_fails, away::Waiting, binary, free_port, high_watermark, objects, started,
+    temporary, text,
+};
 
 /// A topic of three partitions with records of all kinds.
 fn filled(broker: &Serve, settings: &[&str]) {
@@ -218,4 +221,40 @@ fn what_does_not_fit_is_refused_with_what_to_do() {
     let file = new.to_str().expect("it is text");
     broker.succeed(&["export", "t", "--file", file], b"");
     assert!(fs::read(&new).expect("it is there") == exported);
+}
+
+#[test]
+fn an_import_waits_for_the_end_of_one_that_was_stopped() {
+    let (_one, from) = started();
+    filled(&from, &[]);
+    let exported = export(&from);
+    let (_two, to) = started();
+    let import = ["import", "t", "--create", "--server", &to.url];
+
+    let mut first = Waiting::of(binary().args(import));
+    let mut input = first.process.stdin.take().expect("it is piped");
+    let but_the_last = exported.len() - 10;
+    input
+        .write_all(&exported[..but_the_last])
+        .expect("it reads");
+    let begun = |broker: &Serve| {
+        let topics = objects(&broker.succeed(&["topic", "list", "--json"], b""));
+        !topics.is_empty() && high_watermark(broker) > 0
+    };
+    while !begun(&to) {}
+
+    let mut second = Waiting::of(binary().args(import));
+    let mut its_input = second.process.stdin.take().expect("it is piped");
+    // It reads no further than the first line while it waits.
+    its_input.write_all(&exported[..1_000]).expect("it reads");
+    second.says("another import into topic \"t\" is under way");
+    first.end();
+    its_input.write_all(&exported[1_000..]).expect("it reads");
+    drop(its_input);
+    let ended = second
+        .process
+        .wait_with_output()
+        .expect("it was started here");
+    assert!(ended.status.success(), "{}", text(&ended.stdout));
+    assert!(export(&to) == exported, "it is another export");
 }
