@@ -7,7 +7,10 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 use tonic::{Code, Status};
 
-use super::guarded::{Guarded, grant};
+use super::{
+    guarded::{Guarded, grant},
+    trail::read_from_start,
+};
 use crate::{
     proto::{
         self, AcceptClockRequest, AddPartitionsRequest, AdvanceRequest, AlterTopicRequest,
@@ -398,8 +401,7 @@ async fn every_act_is_in_the_audit_log() {
     let client = guarded.client().await;
     let mut told = BTreeSet::new();
     let read = async {
-        let read = client.read("audit").from(crate::types::Position::Earliest);
-        let mut reading = read.follow().open().await.expect("it may be read");
+        let mut reading = read_from_start(&client).await;
         while told.len() < acts {
             let record = reading.next_record().await.expect("it is read");
             let value = record.and_then(|record| record.value).expect("it has one");

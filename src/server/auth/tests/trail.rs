@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::guarded::{Guarded, grant};
 use crate::{
-    client::{Batch, Record},
+    client::{Batch, Client, Reading, Record},
     server::auth::{
         Auth, Exposure, Grants, Operation,
         audit::Told,
@@ -18,6 +18,17 @@ use crate::{
 
 fn topic() -> Option<TopicName> {
     Some(TopicName::new("audit").expect("it is a name"))
+}
+
+/// Reads the topic of acts from its start. The broker creates it beside what it does for callers.
+pub(super) async fn read_from_start(client: &Client) -> Reading {
+    loop {
+        let read = client.read("audit").from(Position::Earliest).follow();
+        match read.open().await {
+            Ok(reading) => return reading,
+            Err(error) => assert_eq!(error.reason(), Some("UNKNOWN_TOPIC"), "{error}"),
+        }
+    }
 }
 
 #[test]
@@ -101,8 +112,7 @@ async fn what_was_told_before_a_stop_is_written_and_appends_of_others_are_denied
     guarded.grant([grant("anonymous", &Operation::ALL, &["*"])]);
     let mut told = Vec::new();
     let read = async {
-        let read = client.read("audit").from(Position::Earliest).follow();
-        let mut reading = read.open().await.expect("it may be read");
+        let mut reading = read_from_start(&client).await;
         while told.len() < 3 {
             let record = reading.next_record().await.expect("it is read");
             let value = record.and_then(|record| record.value).expect("it has one");
