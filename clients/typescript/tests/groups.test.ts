@@ -336,7 +336,10 @@ test("the committed offsets of many partitions are told", async ({ client }) => 
   });
   await client.connection.ask(GroupsService.commit, { group: "g", offsets, force: false });
   const committed = await client.committed("g");
-  assert.deepEqual(committed.map(({ partition }) => partition), offsets.map(({ partition }) => partition));
+  assert.deepEqual(
+    committed.map(({ partition }) => partition),
+    offsets.map(({ partition }) => partition),
+  );
 });
 
 test("a partition that cannot be read on is told, and the others are read", async (world) => {
