@@ -146,7 +146,8 @@ impl Shared {
         }
     }
 
-    /// The same for the settings of all topics: the mark may have been lost.
+    /// Marks the data directory as one that may have compressed segments, if the settings of any
+    /// topic need it: the mark may have been lost.
     pub(super) fn allow_compression_of_topics(&self) -> Result<(), FileError> {
         let topics = self.partitions.all_topics();
         let mut settings = topics.iter().map(|topic| topic.settings());

@@ -144,7 +144,7 @@ impl Shared {
         self.maintenance.indexing.notify();
     }
 
-    /// The same for all partitions.
+    /// Hides the records of all partitions that trims of entities in the catalog have taken.
     pub(super) fn hide_all_trimmed(&self) {
         let places = self.sequencer.applied().key_trims().places();
         for place in places {

@@ -56,7 +56,7 @@ impl ProducerMemory {
         self.recount(&mut lock(&self.counts), planned);
     }
 
-    /// The same, with `remembered` bytes for their remembered batches.
+    /// Counts the planned producers, with `remembered` bytes for their remembered batches.
     pub(super) fn count_with(&self, planned: &Producers, remembered: usize) {
         let mut counts = lock(&self.counts);
         counts.remembered = remembered;

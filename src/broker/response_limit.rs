@@ -61,7 +61,7 @@ impl ResponseLimit {
         }
     }
 
-    /// The same of a response with one record.
+    /// Checks the size of an encoded response with one record.
     pub(super) fn check_record(
         self,
         bytes: usize,

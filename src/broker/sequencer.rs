@@ -129,7 +129,8 @@ impl Sequencer {
         self.plan_together(planned, vec![change], answer)
     }
 
-    /// The same for several changes in one journal entry.
+    /// Queues several changes as one journal entry; answers when it is durable and applied. Changes
+    /// that are queued later may rely on them.
     pub(super) fn plan_together<T: Send + 'static>(
         &self,
         planned: &mut Planned,
@@ -141,8 +142,8 @@ impl Sequencer {
         Ok(pending)
     }
 
-    /// The same for a change that may be refused later, if the journal has no room. Only changes
-    /// that are refused with it may rely on it.
+    /// Queues a change that may still be refused, if the journal has no room; answers when it is
+    /// durable and applied. Only changes that are refused with it may rely on it.
     pub(super) fn plan_refusable<T: Send + 'static>(
         &self,
         planned: &mut Planned,

@@ -246,7 +246,8 @@ impl Broker {
         self.trim_or_force(topic.into(), partition, before, false)
     }
 
-    /// The same, even if a group holds some of the records.
+    /// Deletes the records of a partition before an offset, even if a group holds some of them;
+    /// answers with the new start of the log.
     pub(crate) fn force_trim<'a>(
         &self,
         topic: impl Into<Meant<'a>>,

@@ -77,7 +77,7 @@ impl WriteOut {
         self.write_out(owner, MOST_UNSYNCED)
     }
 
-    /// The same, for a checkpoint: all segments are synced.
+    /// Moves the frames that dirty partitions have now, and syncs all segments, for a checkpoint.
     pub(super) fn write_all_out(&mut self, owner: &Partitions) -> Result<(), FileError> {
         self.write_out(owner, self.together)?;
         self.sync_segments(owner)?;

@@ -127,7 +127,7 @@ impl Part {
         }
     }
 
-    /// The same part for another number of holders, at least one.
+    /// This part, shared by another number of holders, at least one.
     pub(crate) fn for_holders(self, holders: usize) -> Self {
         let holders = holders.max(1);
         Self { holders, ..self }

@@ -155,7 +155,7 @@ impl Sizes {
         }
     }
 
-    /// The same sizes, for another number of holders.
+    /// These sizes, for another number of holders.
     pub(crate) fn for_holders(self, holders: usize) -> Self {
         Self { holders, ..self }
     }
@@ -203,7 +203,7 @@ impl Sizes {
         self.bytes[name as usize]
     }
 
-    /// The same sizes, but for one part.
+    /// These sizes, with another one for one part.
     #[cfg(feature = "testing")]
     pub(crate) fn with(mut self, name: Name, bytes: usize) -> Self {
         self.bytes[name as usize] = bytes;

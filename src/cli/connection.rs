@@ -75,7 +75,8 @@ impl Server {
         Ok(server)
     }
 
-    /// The same, without the remark.
+    /// The broker that the flags name, or the environment, or the default one, without a remark
+    /// about its port.
     pub(super) fn named(flags: &ConnectionFlags) -> Result<Self, Failure> {
         let flag = flags.server.clone().map(|given| ("--server", given));
         let variable = || config::server_variable().map(|given| ("TAFFRAIL_SERVER", given));

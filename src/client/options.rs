@@ -29,10 +29,11 @@ pub struct Options {
     /// HTTP/2's default window of 64 KiB and its frames of 16 KiB limit a connection to 0.6 GB/s on
     /// loopback; with these defaults it reaches 1.9 GB/s.
     pub stream_window_bytes: u32,
-    /// The same for all reads of the connection together. By default it does not limit them
-    /// further, so that a reader that pauses does not hold up the others, nor the answers to
-    /// appends. The HTTP/2 library also closes a connection on which small unread messages, counted
-    /// as 256 bytes each, take more than half of this.
+    /// How many bytes the broker may send ahead of what readers have taken, for all reads of the
+    /// connection together. By default it does not limit them further, so that a reader that pauses
+    /// does not hold up the others, nor the answers to appends. The HTTP/2 library also closes a
+    /// connection on which small unread messages, counted as 256 bytes each, take more than half of
+    /// this.
     pub connection_window_bytes: u32,
     /// The largest HTTP/2 frame to accept: 16 KiB up to 16 MiB less one byte.
     pub max_frame_bytes: u32,

@@ -95,7 +95,7 @@ impl StoredRecord {
         }
     }
 
-    /// The same record, for appending it elsewhere.
+    /// This record, to be appended elsewhere.
     pub fn to_record(&self) -> Record<'_> {
         let mut record = match (&self.key, &self.value) {
             (Some(key), None) => Record::tombstone(key),

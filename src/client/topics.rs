@@ -341,7 +341,8 @@ impl Topics {
         self.send_trim(topic, partition, before, false).await
     }
 
-    /// The same, even if `retention.hold` keeps records for a group that has not committed them.
+    /// Deletes the records of a partition before an offset, even if `retention.hold` keeps some for
+    /// a group that has not committed them. Returns the partition's new earliest offset.
     ///
     /// # Errors
     ///

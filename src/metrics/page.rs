@@ -77,7 +77,7 @@ impl Page {
         self.set_for(metric, &[], value);
     }
 
-    /// The same for a value that may be unknown.
+    /// Sets the value of a metric without labels, if it is known.
     pub(crate) fn set_known(&mut self, metric: Metric, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
             self.set(metric, value);

@@ -70,7 +70,7 @@ impl ReceivedBatch {
         Self::decode_counted(encoded, &CountedRecords::default())
     }
 
-    /// The same, when its records have been counted.
+    /// Decodes an `AppendBatch` whose records have been counted.
     ///
     /// # Errors
     ///

@@ -118,7 +118,7 @@ pub(super) const HTTP_STEP_BYTES: usize = 4 << 10;
 const HTTP_CALL_BYTES: usize =
     CALL_BYTES + 2 * HTTP_HEADERS_BYTES + 3 * (HTTP_PIECE_BYTES + 6 * HTTP_STEP_BYTES);
 
-/// The same, with the memory for TLS if it is spoken.
+/// The memory of a call over HTTP, with that for TLS if it is spoken.
 pub(super) fn http_call_bytes(tls: bool) -> usize {
     match tls {
         true => HTTP_CALL_BYTES + tls::CONNECTION_BYTES,

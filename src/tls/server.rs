@@ -80,7 +80,7 @@ pub(crate) struct Clients {
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     config: Arc<ServerConfig>,
-    /// The same for HTTP/1.1.
+    /// What is used where HTTP/1.1 is spoken inside.
     http1: Arc<ServerConfig>,
     not_after_ms: i64,
     authorities_not_after_ms: Option<i64>,
@@ -294,7 +294,7 @@ impl Acceptor {
         shake_hands(self.current().config, io, opening).await
     }
 
-    /// The same where HTTP/1.1 is spoken inside.
+    /// Makes the handshake with a client that speaks HTTP/1.1 inside.
     pub(crate) async fn accept_http1<IO>(
         &self,
         io: IO,

@@ -260,8 +260,8 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// The same of a response, which may have fields of a later version between and behind its
-    /// records: they are passed over. What is known of a response comes ahead of its records.
+    /// The records of an encoded response, each behind a `tag` byte. Fields of a later version,
+    /// between or behind the records, are passed over; those that are known come ahead of them.
     #[must_use]
     pub fn received(run: &'a [u8]) -> Self {
         Self {

@@ -116,7 +116,7 @@ pub(crate) async fn call(
     call_with(channel, path, Request::new(message.into())).await
 }
 
-/// The same, with headers.
+/// Calls a method with headers; responds as [`call`] does.
 pub(crate) async fn call_with(
     channel: &Channel,
     path: &str,

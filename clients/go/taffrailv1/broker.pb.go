@@ -323,8 +323,8 @@ type BackupPart struct {
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// How many bytes the file has; 0 where it goes on.
 	Length uint64 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
-	// Where in the file the bytes belong. What is before the first part's is what the client has; where that is all of
-	// the file, there are no bytes.
+	// Where in the file the bytes belong. The first part of a file begins behind what the client has of it already, and
+	// has no bytes where that is all of the file.
 	Position uint64 `protobuf:"varint,3,opt,name=position,proto3" json:"position,omitempty"`
 	// CRC-32 (IEEE) of the bytes.
 	Checksum uint32 `protobuf:"fixed32,4,opt,name=checksum,proto3" json:"checksum,omitempty"`

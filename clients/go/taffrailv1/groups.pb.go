@@ -24,7 +24,7 @@ const (
 type OffsetGone int32
 
 const (
-	// The same as OFFSET_GONE_FAIL.
+	// As OFFSET_GONE_FAIL.
 	OffsetGone_OFFSET_GONE_UNSPECIFIED OffsetGone = 0
 	// The stream ends with OFFSET_OUT_OF_RANGE, which has `earliest` and `high_watermark`.
 	OffsetGone_OFFSET_GONE_FAIL OffsetGone = 1
@@ -420,8 +420,8 @@ type JoinGroup struct {
 	MemberId string `protobuf:"bytes,5,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
 	// What the member takes before it gives more credit. Required, each at least 1.
 	Credit *Credit `protobuf:"bytes,6,opt,name=credit,proto3" json:"credit,omitempty"`
-	// The same for each partition: what is sent and not committed of one of them is no more than this, so that a
-	// partition that takes long does not hold up the others. Default: as much as `credit`.
+	// What the member takes of one partition before it gives more credit: what is sent and not committed of it is no more
+	// than this, so that a partition that takes long does not hold up the others. Default: as much as `credit`.
 	PartitionCredit *Credit `protobuf:"bytes,7,opt,name=partition_credit,json=partitionCredit,proto3" json:"partition_credit,omitempty"`
 	// Where to begin in a partition for which nothing is committed. What is to be replayed begins at the earliest record,
 	// whatever this says: see `Fork`. Default: at the earliest record.
@@ -1475,7 +1475,7 @@ type PartitionFailed struct {
 	Generation uint64 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
 	// Why, as in `google.rpc.ErrorInfo`: NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS or RECORD_EXCEEDS_RESPONSE.
 	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The same for people, with what to do.
+	// Why, in words, and what to do.
 	Message string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
 	// The first offset that has not been trimmed, when this was sent.
 	Earliest uint64 `protobuf:"varint,7,opt,name=earliest,proto3" json:"earliest,omitempty"`

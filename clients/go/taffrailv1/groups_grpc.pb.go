@@ -52,10 +52,10 @@ type GroupsClient interface {
 	// DISK_FULL and OVERLOADED, unless the member has a name; `Describe` says the error until the group can go on.
 	//
 	// Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS, RECORD_EXCEEDS_RESPONSE),
-	// no more is sent of it, and of the others what they hold at that moment. The stream ends with the error once all
-	// that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again with
-	// the next stream. It goes on if a reset mends the partition before. Where the join says `tell_failed`, the stream
-	// does not end: `failed` tells which partition it is, and the others go on.
+	// no more is sent of it, and of the others only what they hold at that moment. The stream ends with the error once
+	// all that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again
+	// with the next stream. It goes on if a reset mends the partition before. Where the join says `tell_failed`, the
+	// stream does not end: `failed` tells which partition it is, and the others go on.
 	//
 	// Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
 	// more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
@@ -225,10 +225,10 @@ type GroupsServer interface {
 	// DISK_FULL and OVERLOADED, unless the member has a name; `Describe` says the error until the group can go on.
 	//
 	// Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS, RECORD_EXCEEDS_RESPONSE),
-	// no more is sent of it, and of the others what they hold at that moment. The stream ends with the error once all
-	// that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again with
-	// the next stream. It goes on if a reset mends the partition before. Where the join says `tell_failed`, the stream
-	// does not end: `failed` tells which partition it is, and the others go on.
+	// no more is sent of it, and of the others only what they hold at that moment. The stream ends with the error once
+	// all that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again
+	// with the next stream. It goes on if a reset mends the partition before. Where the join says `tell_failed`, the
+	// stream does not end: `failed` tells which partition it is, and the others go on.
 	//
 	// Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
 	// more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,

@@ -25,7 +25,7 @@ const (
 type Edge int32
 
 const (
-	// The same as EDGE_EARLIEST.
+	// As EDGE_EARLIEST.
 	Edge_EDGE_UNSPECIFIED Edge = 0
 	// The first record that has not been trimmed.
 	Edge_EDGE_EARLIEST Edge = 1
@@ -669,7 +669,7 @@ type Conflict struct {
 	// The first 100 of them, in the request's order. More are counted only: a status travels in the trailers of the
 	// call, of which clients take 8 KiB.
 	Failed []*FailedCondition `protobuf:"bytes,2,rep,name=failed,proto3" json:"failed,omitempty"`
-	// The same for people, at most 1 KiB. Empty in a status, which has it as its message.
+	// What does not hold, in words, at most 1 KiB. Empty in a status, which has it as its message.
 	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

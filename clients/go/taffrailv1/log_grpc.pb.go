@@ -84,8 +84,8 @@ type LogClient interface {
 	// sent and not answered is stored, or not), FAILED_PRECONDITION (FENCED: a newer epoch exists; OUT_OF_SEQUENCE: an
 	// earlier batch is missing, with `expected`).
 	Append(ctx context.Context, in *AppendRequest, opts ...grpc.CallOption) (*AppendResponse, error)
-	// The same for a sequence of requests: pipelined, each one atomic commit, answered in the order they were sent. At
-	// most 256 of them wait for their answers; the next are read when the first have been answered.
+	// Appends the records of a sequence of requests: pipelined, each one atomic commit, answered in the order they were
+	// sent. At most 256 of them wait for their answers; the next are read when the first have been answered.
 	//
 	// A request that is refused, or whose conditions do not hold, is answered with that, and the stream goes on. It ends
 	// with a status, and nothing of the requests behind is stored, at bytes that are no AppendRequest
@@ -269,8 +269,8 @@ type LogServer interface {
 	// sent and not answered is stored, or not), FAILED_PRECONDITION (FENCED: a newer epoch exists; OUT_OF_SEQUENCE: an
 	// earlier batch is missing, with `expected`).
 	Append(context.Context, *AppendRequest) (*AppendResponse, error)
-	// The same for a sequence of requests: pipelined, each one atomic commit, answered in the order they were sent. At
-	// most 256 of them wait for their answers; the next are read when the first have been answered.
+	// Appends the records of a sequence of requests: pipelined, each one atomic commit, answered in the order they were
+	// sent. At most 256 of them wait for their answers; the next are read when the first have been answered.
 	//
 	// A request that is refused, or whose conditions do not hold, is answered with that, and the stream goes on. It ends
 	// with a status, and nothing of the requests behind is stored, at bytes that are no AppendRequest

@@ -158,7 +158,7 @@ struct CheckedCondition {
 }
 
 impl Span {
-    /// The range that a slice of `bytes` takes in it.
+    /// Where in `bytes` its part `slice` is.
     fn of(slice: &[u8], bytes: &[u8]) -> Self {
         let start = slice.as_ptr().addr() - bytes.as_ptr().addr();
         let short = |number: usize| u32::try_from(number).expect("a request is far below 4 GiB");

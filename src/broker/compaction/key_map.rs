@@ -139,8 +139,8 @@ impl KeyMap {
         (place > 0).then(|| &mut self.entry_mut(place).newest)
     }
 
-    /// The same, adding the key if it is missing; `None` if there is no memory for it. There is
-    /// always enough for one key.
+    /// What is known of a key, to be changed, which is added if it is missing; `None` if there is
+    /// no memory for it. There is always enough for one key.
     pub(super) fn find_or_add(&mut self, key: &Key<'_>) -> Option<&mut Newest> {
         let mut slot = self.slot_of(key);
         if self.slots[slot] == 0 {

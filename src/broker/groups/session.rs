@@ -366,7 +366,8 @@ impl Session {
         self.fail_with(format!("{}: {error}", error.reason()), place)
     }
 
-    /// The same if the client sends something that is not a message.
+    /// Ends the stream, because the client has sent something that is not a message. Returns what
+    /// [`fail`](Self::fail) does.
     pub(crate) fn fail_at_bytes(&self, error: String) -> Option<Pending<()>> {
         self.fail_with(error, None)
     }

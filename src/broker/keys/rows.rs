@@ -270,7 +270,7 @@ impl Rows<'_> {
         newest.of_entry(table, entry).pop()
     }
 
-    /// The same in all tables in memory.
+    /// The key's latest visible row in all tables in memory.
     fn latest_in_tables(&self, known: &Known) -> Option<(Version, Offset)> {
         let frozen = || self.latest_in(known.frozen.as_deref()?);
         known.latest.or_else(frozen)

@@ -212,7 +212,8 @@ impl Looks {
         }
     }
 
-    /// The same after frames were moved to segments: only segments can be removed.
+    /// Has a partition checked soon if it has too many bytes, after frames were moved to its
+    /// segments: only segments can be removed.
     pub(in crate::broker) fn look_at_written(&self, partition: &PartitionRef) {
         let Some(most) = partition.topic.settings().retention_bytes else {
             return;

@@ -36,7 +36,8 @@ fn append(broker: &Broker, flow: &Flow, topic: &str, partition: u32) -> bool {
     append_bytes(broker, flow, topic, partition, RECORD_BYTES)
 }
 
-/// The same, with a record of this size.
+/// Appends a record of this size to a partition of `topic`. Returns whether the flow did not have
+/// to wait.
 fn append_bytes(broker: &Broker, flow: &Flow, topic: &str, partition: u32, bytes: usize) -> bool {
     let load = Load {
         bytes,

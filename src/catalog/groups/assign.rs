@@ -78,7 +78,7 @@ struct Shares<'a> {
     has: BTreeMap<MemberId, BTreeMap<TopicId, BTreeSet<PartitionId>>>,
     /// How many partitions each member has.
     counts: BTreeMap<MemberId, usize>,
-    /// The same pairs, sorted by the number.
+    /// The members by how many partitions they have.
     by_count: BTreeSet<(usize, MemberId)>,
 }
 

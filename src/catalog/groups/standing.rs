@@ -72,8 +72,9 @@ impl Standing {
         });
     }
 
-    /// Since when the partition makes no progress. `came` is since when it has had something to
-    /// read. The time moves forward by the length of pauses, as if they had not been.
+    /// Since when the partition makes no progress: since the last progress, or since `came`, when
+    /// it got something to read, if that is later. Pauses do not count: the moment is later by
+    /// their length.
     pub(crate) fn since(&self, came: Duration, now: Duration) -> Duration {
         let from = self.progress_at.max(came);
         let over: Duration = self.pauses.iter().map(|pause| pause.behind(from)).sum();

@@ -33,7 +33,7 @@ const LOOPBACK_BYTES: u64 = 1 << 30;
 pub(super) struct Machine {
     /// Sequential writes of 1 MiB into a preallocated file, each synced: the figure for the disk.
     pub(super) disk: f64,
-    /// The same with direct I/O, into a file that was written before.
+    /// Sequential writes of 1 MiB with direct I/O into a file that was written before, each synced.
     pub(super) disk_direct: f64,
     /// The median of one write of 4 KiB and its sync, in a preallocated file.
     pub(super) small_sync: Duration,

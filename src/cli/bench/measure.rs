@@ -78,7 +78,7 @@ impl Latencies {
 }
 
 impl Run {
-    /// The same run, to be compared with another.
+    /// This run, beside another to compare it with.
     pub(super) fn beside(self, other: Self) -> Self {
         Self {
             beside: Some(Box::new(other)),

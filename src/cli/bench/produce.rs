@@ -26,7 +26,8 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Run, Failure> {
     run_producers(bench, Producer::stream).await
 }
 
-/// The same, but each task sends a request when the one before was answered.
+/// Runs all clients of a plan at the same time. Each of their tasks sends a request when the one
+/// before was answered.
 pub(super) async fn run_one_by_one(bench: &Bench<'_>) -> Result<Run, Failure> {
     run_producers(bench, Producer::append_one_by_one).await
 }

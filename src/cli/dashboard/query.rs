@@ -15,7 +15,7 @@ pub(super) fn rate(metric: Metric) -> String {
     rate_by(metric, "instance")
 }
 
-/// The same, for each value of these labels.
+/// The increase of a counter in a second, for each value of these labels.
 pub(super) fn rate_by(metric: Metric, labels: &str) -> String {
     let series = metric.series();
     format!("sum by ({labels}) (rate({series}{{{CHOSEN}}}[$__rate_interval]))")

@@ -61,7 +61,7 @@ pub struct FailedPartition {
     pub generation: u64,
     /// Why: `NO_OFFSET`, `OFFSET_OUT_OF_RANGE`, `DAMAGED_RECORDS` or `RECORD_EXCEEDS_RESPONSE`.
     pub reason: String,
-    /// The same as text, with what to do.
+    /// Why, in words, and what to do.
     pub message: String,
     /// The first offset that has not been trimmed.
     pub earliest: Offset,

@@ -213,8 +213,8 @@ impl NewMember {
         self
     }
 
-    /// The same for each partition, so that a partition whose records take long does not hold up
-    /// the others.
+    /// How much of one partition is sent ahead of what was handled of it, so that a partition whose
+    /// records take long does not hold up the others. Default: as much as for all of them.
     pub fn partition_credit(mut self, records: u64, bytes: u64) -> Self {
         self.join.partition_credit = Some(credit(records, bytes));
         self

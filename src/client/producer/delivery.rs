@@ -31,7 +31,7 @@ pub(super) enum Command {
     Append(Queued),
     /// Answer when everything before is stored.
     Flush(Done),
-    /// The same, and go on if the producer has given up.
+    /// Answer when everything before is stored, and go on if the producer has given up.
     Resend(Done),
 }
 

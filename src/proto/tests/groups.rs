@@ -64,7 +64,7 @@ fn derived() -> DerivedRecords {
     }
 }
 
-/// The same, with the records encoded as in a frame.
+/// A generated message as the broker sends it, with the records encoded as in a frame.
 fn ours(derived: &DerivedRecords) -> Records {
     let mut run = Vec::new();
     encoding::bytes::encode_repeated(RECORDS_FIELD, &derived.records, &mut run);

@@ -186,7 +186,8 @@ one_need! {
     DeleteGroupRequest => Group group group, "delete a group";
 }
 
-/// The same for requests that can also be dry runs, which are no acts.
+/// Implements [`Asks`] for requests that need one operation on the resource that a field names. The
+/// third word is the name of the act, unless the request is a dry run, which is none.
 macro_rules! one_need_if_meant {
     ($(
         $request:ty => $operation:ident $resource:ident $field:ident, $act:literal, $details:expr;

@@ -49,7 +49,7 @@ impl Answer {
         }
     }
 
-    /// The same body, which keeps its call open until it is sent.
+    /// This body, which keeps its call open until it is sent.
     pub(super) fn of(self, call: Arc<UnderWay>) -> Self {
         Self {
             _call: Some(call),

@@ -62,7 +62,8 @@ pub(super) fn page_bytes(sources: &Sources) -> usize {
     OTHERS_BYTES + METRICS_OF_EACH * METRIC_BYTES * (topics + groups)
 }
 
-/// The same for a page about the partitions of one topic.
+/// The most memory that a page about the partitions of one topic takes while it is made, its text
+/// included.
 pub(super) const fn partitions_bytes() -> usize {
     OTHERS_BYTES + METRICS_OF_EACH * METRIC_BYTES * MEASURED_PARTITIONS
 }

@@ -98,7 +98,8 @@ impl Message {
         Self::made_of(slices, false, room, alive)
     }
 
-    /// The same for a compressed message, which will be compressed when it is made again.
+    /// Takes as much of a compressed message into memory as there is room for. It will be
+    /// compressed again when it is made again.
     pub(in crate::server) fn compressed(
         compressed: Bytes,
         room: impl FnOnce(usize) -> Option<Room>,
@@ -262,8 +263,9 @@ impl Message {
         }
     }
 
-    /// The same if only a part was made again, which begins at this byte behind the header and
-    /// contains at least what is [`needed`](Self::needed).
+    /// Takes as much into memory as there is room for of a part that was made again. The part
+    /// begins at `from`, counted behind the header, and contains at least what is
+    /// [`needed`](Self::needed).
     pub(in crate::server) fn restore_part(
         &mut self,
         from: usize,
@@ -378,7 +380,8 @@ pub(in crate::server) fn room(shares: &Shares, bytes: usize, at_once: usize) -> 
     })
 }
 
-/// The same for a client that has not shown that it reads.
+/// Reserves memory for this many bytes or part of them, as [`room`] does, for a client that has not
+/// shown that it reads.
 pub(in crate::server) fn first_room(shares: &Shares, bytes: usize, at_once: usize) -> Option<Room> {
     let memory = &shares.pieces;
     let room = |held, ahead| Room {

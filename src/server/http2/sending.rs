@@ -98,7 +98,8 @@ struct Sending<'a> {
     counted: Admitted,
     /// The memory in which what it has read ahead is counted.
     fetched: Option<Held>,
-    /// The same, before its client has shown that it reads.
+    /// The memory in which what the source has read ahead is counted before its client has shown
+    /// that it reads.
     ahead: Option<Held>,
     /// The memory of the checksums of what is not in memory.
     listed: Option<Held>,
@@ -486,7 +487,7 @@ impl Sending<'_> {
         restored.ok_or(room)
     }
 
-    /// The same by making the whole message again.
+    /// Makes the whole message again and takes a part of it into memory.
     fn restore(&mut self, room: Room) -> Result<(), Error> {
         let absent = self.message.as_ref().map_or(0, Message::absent);
         // As much as there is room for, because all of the message is read for each part.

@@ -140,7 +140,7 @@ fn count_and_limit(count: usize, limit: usize) -> [(&'static str, String); 2] {
     [("count", count.to_string()), ("limit", limit.to_string())]
 }
 
-/// The same where there are as many as there may be, and one more is asked for.
+/// The count and the limit where there are as many as there may be, and one more is asked for.
 fn one_more_than(limit: usize) -> Vec<(&'static str, String)> {
     count_and_limit(limit + 1, limit).into()
 }

@@ -35,7 +35,7 @@ async fn a_client_that_has_not_shown_that_it_reads_costs_little_at_any_time() {
     drop(stalled);
 }
 
-/// The same holds wherever in a piece the socket is full.
+/// What calls hold is bounded wherever in a piece the socket is full.
 #[tokio::test]
 async fn pieces_of_odd_sizes_are_not_more_for_a_client_that_has_not_shown_that_it_reads() {
     let (broker, mut ours) = World::broker(Sizes::default(), PATIENCE, 4).await;

@@ -92,7 +92,8 @@ pub(super) async fn calls() -> (Calls, Connection<DuplexStream, Bytes>) {
     calls_with(PATIENCE).await
 }
 
-/// The same; a read that has stalled for this long may be ended in favour of others.
+/// Calls, and the client's connection, which must be polled. A read that has stalled for `patience`
+/// may be ended in favour of others.
 async fn calls_with(patience: Duration) -> (Calls, Connection<DuplexStream, Bytes>) {
     let (ours, theirs) = duplex(64 << 10);
     let (accepting, accepted) = tokio::sync::mpsc::channel(10);

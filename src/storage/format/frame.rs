@@ -375,8 +375,8 @@ impl Frame {
         self.bytes.slice(HEADER_BYTES..)
     }
 
-    /// The same frame, copied if it is a small part of the `whole` bytes in one buffer: a slice
-    /// would keep the whole buffer in memory.
+    /// This frame, copied if it is a small part of the `whole` bytes in one buffer: a slice would
+    /// keep the whole buffer in memory.
     pub(crate) fn without_others(self, whole: usize) -> Self {
         if self.bytes.len() > whole / 2 {
             return self;

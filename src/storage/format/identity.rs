@@ -39,7 +39,7 @@ impl Identity {
         self.encode_as(VERSION)
     }
 
-    /// The same file, for a directory whose segments may have compressed blocks.
+    /// The file's content for a directory whose segments may have compressed blocks.
     pub(crate) fn encode_with_blocks(&self) -> Vec<u8> {
         self.encode_as(VERSION_WITH_BLOCKS)
     }

@@ -99,7 +99,8 @@ impl Hidden {
         self.has_same_erasures(other) && is_same(&self.trimmed.0, &other.trimmed.0)
     }
 
-    /// The same for erasures alone.
+    /// Whether both have the same erasures: nothing was erased, or its erasure completed, between
+    /// them.
     pub(crate) fn has_same_erasures(&self, other: &Self) -> bool {
         is_same(&self.erased, &other.erased)
     }

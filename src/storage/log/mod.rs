@@ -254,7 +254,8 @@ impl Log {
         }
     }
 
-    /// The same, with the files of all that it counts on, which stay as long as the view does.
+    /// The state of the log for a checkpoint, and a view with all files that it counts on, which
+    /// stay as long as the view does.
     pub(crate) fn image(&self) -> (Arc<View>, checkpoint::Partition) {
         (Arc::clone(&self.view()), self.checkpoint())
     }

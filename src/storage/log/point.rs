@@ -77,8 +77,8 @@ impl FoundRecord {
         }
     }
 
-    /// The same record without its frame, unless the frame is little more than the record.
-    /// Otherwise a few bytes would keep a frame of up to 16 MiB in memory.
+    /// This record without its frame, unless the frame is little more than the record. Otherwise a
+    /// few bytes would keep a frame of up to 16 MiB in memory.
     pub(crate) fn by_itself(self) -> Self {
         if self.element.len() > self.frame.len() / 2 {
             return self;
@@ -129,7 +129,8 @@ impl LogReader<'_> {
         Ok(found.and_then(|frame| frame.record(offset)))
     }
 
-    /// The same in `view`, if its segments reach that far, else in the log as it is now.
+    /// The record at an offset, as [`record_at`](Self::record_at) finds it, in `view` if its
+    /// segments reach that far, else in the log as it is now.
     pub(crate) fn record_in(
         &self,
         view: &View,

@@ -63,7 +63,7 @@ impl Serve {
         Self::spawn(&mut serve(dir, listen))
     }
 
-    /// The same, with this command.
+    /// Starts a broker with this command and waits until it says that it listens.
     fn spawn(command: &mut Command) -> Self {
         let mut process = command.spawn().expect("the binary is there");
         let mut out = BufReader::new(process.stdout.take().expect("it is piped"));

@@ -153,8 +153,8 @@ class LogServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AppendStream(self, request_iterator, context):
-        """The same for a sequence of requests: pipelined, each one atomic commit, answered in the order they were sent. At
-        most 256 of them wait for their answers; the next are read when the first have been answered.
+        """Appends the records of a sequence of requests: pipelined, each one atomic commit, answered in the order they were
+        sent. At most 256 of them wait for their answers; the next are read when the first have been answered.
 
         A request that is refused, or whose conditions do not hold, is answered with that, and the stream goes on. It ends
         with a status, and nothing of the requests behind is stored, at bytes that are no AppendRequest

@@ -13,7 +13,8 @@ fn not_yet(settings: &[(&str, &str)]) -> World {
     World::with(&all)
 }
 
-/// The same, with sixty records of one key in several segments; then compaction is switched on.
+/// A world with sixty records of one key in several segments, whose topic has been compacted only
+/// since they were appended.
 fn about_to_be_compacted() -> World {
     let world = not_yet(&[]);
     for nth in 0..60u8 {

@@ -74,13 +74,14 @@ fn committed_offsets_do_not_expire_however_long_nobody_commits_or_is_there() {
     }
     let committed = world.state("g").offsets;
     let year = Duration::from_secs(365 * 86_400);
-    // One partition stays quiet for a year while the member is there, and all of it for another.
+    // For a year nobody commits, while the member is there.
     world.advance(year);
     let id = world.append("t", 1, 1);
     assert_eq!(member.ids(), id);
     assert_eq!(world.state("g").offsets, committed);
     let left = member.session.leave();
     world.settled(left).expect("it is a member");
+    // For another year nobody is there.
     world.advance(year);
     world.stop();
     world.start();

@@ -98,7 +98,8 @@ impl World {
         self.advance_looking(time, |_| ());
     }
 
-    /// The same, and calls `look` after each change.
+    /// Lets time pass, does everything that becomes due for groups, and calls `look` after each
+    /// change.
     pub(super) fn advance_looking(&self, time: Duration, mut look: impl FnMut(&Self)) {
         let end = self.clock.elapsed() + time;
         let shared = &self.broker().shared;

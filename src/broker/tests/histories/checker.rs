@@ -164,7 +164,7 @@ struct Placed {
 struct Branch<State> {
     /// The choices that are left, each with the state after it.
     choices: std::vec::IntoIter<(Placed, State)>,
-    /// How many calls were placed before, and the state after them.
+    /// How many calls come before this place in the order, and the state after them.
     placed: usize,
     state: State,
 }

@@ -45,7 +45,7 @@ fn parsed(element: &[u8]) -> RecordView<'_> {
     RecordView::parse(record).expect("it is a record")
 }
 
-/// The same record, changed.
+/// A record in wire form, with a change.
 fn changed(element: &[u8], change: impl FnOnce(&mut Record)) -> Vec<u8> {
     let (_, record) = Records::new(element).next().expect("one").expect("sound");
     let mut record = <Record as prost::Message>::decode(record).expect("it is a record");

@@ -93,7 +93,8 @@ impl Kept {
         }
     }
 
-    /// The same, with checkpoints, after which files are removed.
+    /// Lets the broker do everything that is due now, and write checkpoints, after which files are
+    /// removed.
     pub(super) fn settle_on_disk(&self) {
         self.settle();
         for _ in 0..3 {

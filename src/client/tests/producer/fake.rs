@@ -36,7 +36,7 @@ pub(in crate::client::tests) enum Play {
     Answer,
     /// Store it, and break the connection instead of answering.
     StoreAndCut,
-    /// The same, but forget the offsets of the batch: a repetition is answered without ranges.
+    /// Store the batch, but forget its offsets: a repetition is answered without ranges.
     StoreForgetWhereAndCut,
     /// Break the connection at once.
     Cut,

@@ -62,7 +62,7 @@ impl Guarded {
         Self::start_within(Options::default(), auth, topics).await
     }
 
-    /// The same, with these limits.
+    /// Starts a broker with these topics and limits that checks its callers with `auth`.
     pub(super) async fn start_within(limits: Options, auth: Auth, topics: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("there is room for a directory");
         let mut options = broker::Options::new(dir.path().to_owned());
@@ -119,7 +119,8 @@ impl Guarded {
             .await
     }
 
-    /// The same, with this `authorization` header.
+    /// Makes any call with one request and this `authorization` header, and returns its first
+    /// answer, if it has one.
     pub(super) async fn call_with(
         &self,
         authorization: &str,

@@ -97,7 +97,7 @@ impl Problem {
         }
     }
 
-    /// The same, with this header.
+    /// This error, with a header.
     pub(super) fn with(self, name: header::HeaderName, value: &'static str) -> Self {
         Self {
             header: Some((name, HeaderValue::from_static(value))),
@@ -105,7 +105,7 @@ impl Problem {
         }
     }
 
-    /// The same, with the records and keys of the request's conditions, in the order of the
+    /// This error, with the records and keys of the request's conditions, in the order of the
     /// conditions.
     pub(super) fn about(self, conditions: Vec<(usize, String)>) -> Self {
         Self { conditions, ..self }

@@ -63,7 +63,7 @@ fn frames_of(block: &Block) -> Vec<Frame> {
     frames
 }
 
-/// The same block with these bytes at this place, and a matching checksum.
+/// The block with these bytes at this place, and a matching checksum.
 fn forged(block: &[u8], at: usize, bytes: &[u8]) -> Bytes {
     let mut forged = block.to_vec();
     forged[at..at + bytes.len()].copy_from_slice(bytes);

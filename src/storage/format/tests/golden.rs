@@ -101,7 +101,7 @@ pub(super) fn check(name: &str, encoded: &[u8]) -> bytes::Bytes {
 /// The bytes of its page that the header of a key index file takes; the rest is zeros.
 const KEY_FILE_HEADER_BYTES: usize = 80;
 
-/// The same for tables of last versions.
+/// The bytes of its page that the header of a table of last versions takes; the rest is zeros.
 const LAST_VERSIONS_HEADER_BYTES: usize = 96;
 
 fn index() -> Vec<u8> {

@@ -24,7 +24,8 @@ struct Doubtful {
     commits: BTreeMap<Place, Offset>,
     /// Records that may or may not be appended, with their topic and partition.
     appends: Vec<(String, u32, Vec<u64>)>,
-    /// The same for appends of output, with the partition whose offset the append commits.
+    /// Output that may or may not be appended: its partition, its records, and the partition whose
+    /// offset the append commits.
     written_out: Vec<(u32, Vec<u64>, Place)>,
 }
 

@@ -66,7 +66,7 @@ pub(in super::super) fn frame() -> Frame {
     )
 }
 
-/// The same frame after the entity of its first record was erased.
+/// The frame of [`frame`] after the entity of its first record was erased.
 pub(in super::super) fn erased_frame() -> Frame {
     let token = erasure().token;
     edit(&frame(), |record| match record.key {

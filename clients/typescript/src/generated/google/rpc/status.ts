@@ -11,7 +11,7 @@ export interface Status {
   code: number;
   /** What has happened, for people. */
   message: string;
-  /** The same for programs. */
+  /** What has happened, for programs. */
   details: Any[];
 }
 

@@ -71,8 +71,8 @@ export interface BackupPart {
   /** How many bytes the file has; 0 where it goes on. */
   length: bigint;
   /**
-   * Where in the file the bytes belong. What is before the first part's is what the client has; where that is all of
-   * the file, there are no bytes.
+   * Where in the file the bytes belong. The first part of a file begins behind what the client has of it already, and
+   * has no bytes where that is all of the file.
    */
   position: bigint;
   /** CRC-32 (IEEE) of the bytes. */

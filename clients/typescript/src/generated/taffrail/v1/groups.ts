@@ -22,7 +22,7 @@ import { Record } from "./record.js";
 
 /** What happens where the committed offset is not there any more. */
 export enum OffsetGone {
-  /** OFFSET_GONE_UNSPECIFIED - The same as OFFSET_GONE_FAIL. */
+  /** OFFSET_GONE_UNSPECIFIED - As OFFSET_GONE_FAIL. */
   OFFSET_GONE_UNSPECIFIED = 0,
   /** OFFSET_GONE_FAIL - The stream ends with OFFSET_OUT_OF_RANGE, which has `earliest` and `high_watermark`. */
   OFFSET_GONE_FAIL = 1,
@@ -138,8 +138,8 @@ export interface JoinGroup {
     | Credit
     | undefined;
   /**
-   * The same for each partition: what is sent and not committed of one of them is no more than this, so that a
-   * partition that takes long does not hold up the others. Default: as much as `credit`.
+   * What the member takes of one partition before it gives more credit: what is sent and not committed of it is no more
+   * than this, so that a partition that takes long does not hold up the others. Default: as much as `credit`.
    */
   partitionCredit:
     | Credit
@@ -370,7 +370,7 @@ export interface PartitionFailed {
   generation: bigint;
   /** Why, as in `google.rpc.ErrorInfo`: NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS or RECORD_EXCEEDS_RESPONSE. */
   reason: string;
-  /** The same for people, with what to do. */
+  /** Why, in words, and what to do. */
   message: string;
   /** The first offset that has not been trimmed, when this was sent. */
   earliest: bigint;
@@ -4908,10 +4908,10 @@ export const GroupsService = {
    * DISK_FULL and OVERLOADED, unless the member has a name; `Describe` says the error until the group can go on.
    *
    * Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS, RECORD_EXCEEDS_RESPONSE),
-   * no more is sent of it, and of the others what they hold at that moment. The stream ends with the error once all
-   * that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again with
-   * the next stream. It goes on if a reset mends the partition before. Where the join says `tell_failed`, the stream
-   * does not end: `failed` tells which partition it is, and the others go on.
+   * no more is sent of it, and of the others only what they hold at that moment. The stream ends with the error once
+   * all that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again
+   * with the next stream. It goes on if a reset mends the partition before. Where the join says `tell_failed`, the
+   * stream does not end: `failed` tells which partition it is, and the others go on.
    *
    * Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
    * more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
@@ -5057,10 +5057,10 @@ export interface GroupsServer extends UntypedServiceImplementation {
    * DISK_FULL and OVERLOADED, unless the member has a name; `Describe` says the error until the group can go on.
    *
    * Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS, RECORD_EXCEEDS_RESPONSE),
-   * no more is sent of it, and of the others what they hold at that moment. The stream ends with the error once all
-   * that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again with
-   * the next stream. It goes on if a reset mends the partition before. Where the join says `tell_failed`, the stream
-   * does not end: `failed` tells which partition it is, and the others go on.
+   * no more is sent of it, and of the others only what they hold at that moment. The stream ends with the error once
+   * all that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again
+   * with the next stream. It goes on if a reset mends the partition before. Where the join says `tell_failed`, the
+   * stream does not end: `failed` tells which partition it is, and the others go on.
    *
    * Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
    * more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
@@ -5131,10 +5131,10 @@ export interface GroupsClient extends Client {
    * DISK_FULL and OVERLOADED, unless the member has a name; `Describe` says the error until the group can go on.
    *
    * Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS, RECORD_EXCEEDS_RESPONSE),
-   * no more is sent of it, and of the others what they hold at that moment. The stream ends with the error once all
-   * that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again with
-   * the next stream. It goes on if a reset mends the partition before. Where the join says `tell_failed`, the stream
-   * does not end: `failed` tells which partition it is, and the others go on.
+   * no more is sent of it, and of the others only what they hold at that moment. The stream ends with the error once
+   * all that was sent is committed, at the latest after `drain_timeout_ms`: so what was handled does not come again
+   * with the next stream. It goes on if a reset mends the partition before. Where the join says `tell_failed`, the
+   * stream does not end: `failed` tells which partition it is, and the others go on.
    *
    * Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
    * more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,

@@ -24,7 +24,7 @@ import { Record } from "./record.js";
 
 /** The ends of a log. */
 export enum Edge {
-  /** EDGE_UNSPECIFIED - The same as EDGE_EARLIEST. */
+  /** EDGE_UNSPECIFIED - As EDGE_EARLIEST. */
   EDGE_UNSPECIFIED = 0,
   /** EDGE_EARLIEST - The first record that has not been trimmed. */
   EDGE_EARLIEST = 1,
@@ -179,7 +179,7 @@ export interface Conflict {
    * call, of which clients take 8 KiB.
    */
   failed: FailedCondition[];
-  /** The same for people, at most 1 KiB. Empty in a status, which has it as its message. */
+  /** What does not hold, in words, at most 1 KiB. Empty in a status, which has it as its message. */
   message: string;
 }
 
@@ -2830,8 +2830,8 @@ export const LogService = {
     responseDeserialize: (value: Buffer): AppendResponse => AppendResponse.decode(value),
   },
   /**
-   * The same for a sequence of requests: pipelined, each one atomic commit, answered in the order they were sent. At
-   * most 256 of them wait for their answers; the next are read when the first have been answered.
+   * Appends the records of a sequence of requests: pipelined, each one atomic commit, answered in the order they were
+   * sent. At most 256 of them wait for their answers; the next are read when the first have been answered.
    *
    * A request that is refused, or whose conditions do not hold, is answered with that, and the stream goes on. It ends
    * with a status, and nothing of the requests behind is stored, at bytes that are no AppendRequest
@@ -2956,8 +2956,8 @@ export interface LogServer extends UntypedServiceImplementation {
    */
   append: handleUnaryCall<AppendRequest, AppendResponse>;
   /**
-   * The same for a sequence of requests: pipelined, each one atomic commit, answered in the order they were sent. At
-   * most 256 of them wait for their answers; the next are read when the first have been answered.
+   * Appends the records of a sequence of requests: pipelined, each one atomic commit, answered in the order they were
+   * sent. At most 256 of them wait for their answers; the next are read when the first have been answered.
    *
    * A request that is refused, or whose conditions do not hold, is answered with that, and the stream goes on. It ends
    * with a status, and nothing of the requests behind is stored, at bytes that are no AppendRequest
@@ -3062,8 +3062,8 @@ export interface LogClient extends Client {
     callback: (error: ServiceError | null, response: AppendResponse) => void,
   ): ClientUnaryCall;
   /**
-   * The same for a sequence of requests: pipelined, each one atomic commit, answered in the order they were sent. At
-   * most 256 of them wait for their answers; the next are read when the first have been answered.
+   * Appends the records of a sequence of requests: pipelined, each one atomic commit, answered in the order they were
+   * sent. At most 256 of them wait for their answers; the next are read when the first have been answered.
    *
    * A request that is refused, or whose conditions do not hold, is answered with that, and the stream goes on. It ends
    * with a status, and nothing of the requests behind is stored, at bytes that are no AppendRequest
