@@ -105,8 +105,8 @@ impl<IO> Door<IO> {
         }
     }
 
-    /// Ready when no new connection waits any more: with the one that waited, if it has got a
-    /// place.
+    /// Ready when no new connection waits for a place: with the connection that waited and now has
+    /// its place, if there is one.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<(IO, Place)>> {
         let Some((_, place)) = &mut self.waiting else {
             return Poll::Ready(None);

@@ -125,7 +125,7 @@ export class Client implements AsyncDisposable {
     return { ...topicFromWire(topic), partitions };
   }
 
-  /** Changes settings: all of it, or nothing. */
+  /** Changes settings: all that are given, or none. */
   async alterTopic(name: string, { set = {}, reset = [] }: TopicChange, options?: CallOptions): Promise<Topic> {
     const request = { name, set, reset: [...reset], dryRun: false };
     return topicFromWire((await this.connection.change(TopicsService.alter, request, options)).topic);

@@ -74,7 +74,7 @@ pub enum Compression {
     None,
     /// LZ4, which is fast.
     Lz4,
-    /// Zstandard, which makes them smaller.
+    /// Zstandard, which compresses better.
     Zstd,
 }
 
