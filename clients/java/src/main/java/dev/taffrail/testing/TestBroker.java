@@ -40,7 +40,7 @@ public final class TestBroker implements AutoCloseable {
 
   private final Path folder;
   private final boolean isOnDisk;
-  private final Thread atExit = new Thread(this::kill);
+  private final Thread atExit = new Thread(this::remove);
   private String address = "127.0.0.1:0";
   private Process process;
   private boolean isClosed;
@@ -191,8 +191,12 @@ public final class TestBroker implements AutoCloseable {
       return;
     }
     isClosed = true;
-    kill();
     Runtime.getRuntime().removeShutdownHook(atExit);
+    remove();
+  }
+
+  private void remove() {
+    kill();
     try (Stream<Path> files = Files.walk(folder)) {
       files.sorted(Comparator.reverseOrder()).forEach(each -> each.toFile().delete());
     } catch (IOException error) {

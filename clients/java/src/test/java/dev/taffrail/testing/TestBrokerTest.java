@@ -91,6 +91,27 @@ class TestBrokerTest {
     return new ProcessBuilder(new ArrayList<>(command));
   }
 
+  /** A program that ends without closing its brokers. */
+  static final class Ended {
+    public static void main(String[] arguments) {
+      TestBroker.run();
+      TestBroker.runOnDisk();
+      System.exit(0);
+    }
+  }
+
+  @Test
+  void nothingIsLeftOfBrokersThatAProgramHasNotClosed(@TempDir Path folder) throws Exception {
+    assertEquals(0, program(Ended.class, folder).redirectError(Redirect.DISCARD).start().waitFor());
+    assertEmpty(folder);
+  }
+
+  private static void assertEmpty(Path folder) throws IOException {
+    try (Stream<Path> left = Files.list(folder)) {
+      assertEquals(List.of(), left.toList());
+    }
+  }
+
   /** A program that has no broker to run. */
   static final class WithoutBinary {
     public static void main(String[] arguments) {
@@ -104,9 +125,7 @@ class TestBrokerTest {
       ProcessBuilder program = program(WithoutBinary.class, folder);
       program.environment().put("TAFFRAIL_BINARY", binary);
       assertEquals(1, program.redirectError(Redirect.DISCARD).start().waitFor());
-      try (Stream<Path> left = Files.list(folder)) {
-        assertEquals(List.of(), left.toList());
-      }
+      assertEmpty(folder);
     }
   }
 }
