@@ -21,6 +21,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
@@ -50,9 +51,9 @@ type Client struct {
 	broker   pb.BrokerClient
 }
 
-// New makes a client for the broker at this address, HOST:PORT or unix:PATH. The options of grpc-go come behind those that
-// are set here: WithTransportCredentials(credentials.NewTLS(...)) for a broker that speaks TLS, WithToken for one that asks
-// who calls.
+// New makes a client for the broker at this address, HOST:PORT, unix:PATH, or a URL: https:// is TLS. The options of grpc-go
+// come behind those that are set here: WithTransportCredentials(credentials.NewTLS(...)) for a broker with an authority of
+// its own, WithToken for one that asks who calls.
 func New(address string, options ...grpc.DialOption) (*Client, error) {
 	// grpc-go refuses responses above 4 MiB, of which a topic with larger records has some; waits up to two minutes before
 	// it connects again; does not notice a connection that is there on one side only; and writes and reads 32 KiB at a time.
@@ -74,7 +75,12 @@ func New(address string, options ...grpc.DialOption) (*Client, error) {
 		grpc.WithInitialWindowSize(windowBytes),
 		grpc.WithInitialConnWindowSize(2 * windowBytes),
 	}
-	conn, err := grpc.NewClient(strings.TrimPrefix(address, "http://"), append(own, options...)...)
+	target, isTLS := strings.CutPrefix(address, "https://")
+	if isTLS {
+		own = append(own, grpc.WithTransportCredentials(credentials.NewTLS(nil)))
+	}
+	target = strings.TrimPrefix(target, "http://")
+	conn, err := grpc.NewClient(target, append(own, options...)...)
 	if err != nil {
 		return nil, err
 	}

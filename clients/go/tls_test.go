@@ -184,3 +184,31 @@ func TestWhoSpeaksNoTLSIsTold(t *testing.T) {
 	}
 	t.Logf("it is told: %v", err)
 }
+
+func TestAURLSaysWhetherToSpeakTLS(t *testing.T) {
+	for scheme, first := range map[string]byte{"https://": 0x16, "http://": 'P', "": 'P'} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := taffrail.New(scheme + listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		go client.Limits(ctx)
+		listener.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
+		conn, err := listener.Accept()
+		if err != nil {
+			t.Fatalf("%q: %v", scheme, err)
+		}
+		sent := make([]byte, 1)
+		if _, err := conn.Read(sent); err != nil || sent[0] != first {
+			t.Fatalf("%q: %v, %v", scheme, sent, err)
+		}
+		cancel()
+		conn.Close()
+		client.Close()
+		listener.Close()
+	}
+}

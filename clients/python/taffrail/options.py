@@ -37,7 +37,10 @@ def channel_options(address: str, is_encrypted: bool, own: Mapping[str, Any]) ->
 
 def target(address: str) -> str:
     """An address as gRPC has it: the broker says its own as a URL."""
-    return address.removeprefix("http://").rstrip("/") if address.startswith("http://") else address
+    for scheme in ("http://", "https://"):
+        if address.startswith(scheme):
+            return address.removeprefix(scheme).rstrip("/")
+    return address
 
 
 def check_token(token: str, address: str, may_go_anywhere: bool) -> None:

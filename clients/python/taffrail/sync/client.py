@@ -59,7 +59,7 @@ class Client:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         """
-        :param address: `HOST:PORT`, or `unix:PATH`.
+        :param address: `HOST:PORT`, `unix:PATH`, or a URL: `https://` is TLS.
         :param timeout: how many seconds to wait for an answer; reads and members are not bounded by it.
         :param token: what `taffrail token create` has printed; every call shows it.
         :param token_without_encryption: the token may go to another machine without TLS, where everybody on the way can
@@ -68,6 +68,8 @@ class Client:
         :param metadata: sent with every call.
         :param options: grpcio's channel arguments, over those that this client sets.
         """
+        if credentials is None and address.startswith("https://"):
+            credentials = grpc.ssl_channel_credentials()
         self._channel = open_channel(address, credentials, dict(options or {}))
         self._closed = Flag()
         self._timeout = timeout
