@@ -24,8 +24,6 @@ import java.util.Set;
  * from something in between, and does not say whether a call that was sent has been carried out.
  */
 public class TaffrailException extends RuntimeException {
-  private static final long serialVersionUID = 1;
-
   private final Status.Code code;
   private final String reason;
   private final transient Map<String, String> metadata;
@@ -72,8 +70,6 @@ public class TaffrailException extends RuntimeException {
 
   /** The broker cannot be reached, is shutting down, or did not answer a question. Nothing was changed. */
   public static final class Unavailable extends TaffrailException {
-    private static final long serialVersionUID = 1;
-
     Unavailable(Told told) {
       super(told);
     }
@@ -85,8 +81,6 @@ public class TaffrailException extends RuntimeException {
 
   /** The client was closed. Nothing was sent, or what was asked is not answered any more. Final. */
   public static final class Closed extends TaffrailException {
-    private static final long serialVersionUID = 1;
-
     Closed(Throwable cause) {
       super(new Told(Status.Code.CANCELLED, "the client was closed", cause));
     }
@@ -94,8 +88,6 @@ public class TaffrailException extends RuntimeException {
 
   /** The answer to a change was lost: it was made, or not. Read to find out. */
   public static final class OutcomeUnknown extends TaffrailException {
-    private static final long serialVersionUID = 1;
-
     OutcomeUnknown(Told told) {
       super(told);
     }
@@ -107,8 +99,6 @@ public class TaffrailException extends RuntimeException {
 
   /** The broker refused. Nothing was stored or changed. */
   public static class Refused extends TaffrailException {
-    private static final long serialVersionUID = 1;
-
     Refused(Told told) {
       super(told);
     }
@@ -116,8 +106,6 @@ public class TaffrailException extends RuntimeException {
 
   /** There is no such topic, partition, group or erasure. */
   public static final class NotFound extends Refused {
-    private static final long serialVersionUID = 1;
-
     NotFound(Told told) {
       super(told);
     }
@@ -125,8 +113,6 @@ public class TaffrailException extends RuntimeException {
 
   /** There is one of that name already. */
   public static final class AlreadyExists extends Refused {
-    private static final long serialVersionUID = 1;
-
     AlreadyExists(Told told) {
       super(told);
     }
@@ -134,8 +120,6 @@ public class TaffrailException extends RuntimeException {
 
   /** Another one has taken over: a newer producer or member of the same name. Final. */
   public static final class Fenced extends Refused {
-    private static final long serialVersionUID = 1;
-
     Fenced(Told told) {
       super(told);
     }
@@ -143,8 +127,6 @@ public class TaffrailException extends RuntimeException {
 
   /** Conditions of an append do not hold. Look at what is there now, and decide again. */
   public static final class ConditionFailed extends Refused {
-    private static final long serialVersionUID = 1;
-
     private final transient List<FailedCondition> failed;
 
     ConditionFailed(Told told) {
@@ -174,8 +156,6 @@ public class TaffrailException extends RuntimeException {
    * The place to read from is trimmed, or above the end: {@link #number} has "partition", "earliest" and "high_watermark".
    */
   public static final class OffsetOutOfRange extends Refused {
-    private static final long serialVersionUID = 1;
-
     OffsetOutOfRange(Told told) {
       super(told);
     }
@@ -185,8 +165,6 @@ public class TaffrailException extends RuntimeException {
    * Records are damaged on disk: {@link #number} has "partition", "from_offset", and "to_offset", where reads can go on.
    */
   public static final class DamagedRecords extends Refused {
-    private static final long serialVersionUID = 1;
-
     DamagedRecords(Told told) {
       super(told);
     }
