@@ -67,13 +67,14 @@ fn nameless_comments(file: &SourceFile) -> Vec<Violation> {
 
 /// How a comment begins that leaves it to the reader to find out what it is about: the item below
 /// has a name of its own.
-const THINGLESS: [&str; 6] = [
+const THINGLESS: [&str; 7] = [
     "That of ",
     "Those of ",
     "One who ",
     "One that ",
     "What of ",
     "Of whom ",
+    "The same",
 ];
 
 /// Comments of items that begin with a word in the place of what they are about.
@@ -241,11 +242,13 @@ fn comments_that_do_not_say_what_they_are_about_are_found() {
         "fn b() {}\n",
         "    /// One who reads.\n",
         "// That of a line is another matter.\n",
-        "//! Those of a file.",
+        "//! Those of a file.\n",
+        "fn c() {}\n",
+        "/// The same for a server.",
     );
     assert_eq!(
         lines_found(thingless_comments(&SourceFile::new("src/a.rs", text))),
-        [1, 6, 8]
+        [1, 6, 8, 10]
     );
 }
 
