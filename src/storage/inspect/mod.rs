@@ -49,7 +49,7 @@ use crate::{
 /// Why nothing can be reported about a directory.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("directory {} is empty: no broker has used it yet", path.display())]
+    #[error("directory {} is not there, or empty: no broker has used it yet", path.display())]
     Empty { path: PathBuf },
     #[error(transparent)]
     DataDir(#[from] data_dir::Error),

@@ -45,6 +45,11 @@ fn a_command_says_with_its_code_what_kind_of_failure_it_was_and_names_the_thing(
     );
     let impatient = ["consume", "t", "--server", &url, "--retry-for", "0ms"];
     assert_fails(&run(&impatient, b""), 5, &[&url]);
+    assert_fails(
+        &run(&["inspect", missing], b""),
+        78,
+        &[missing, "not there"],
+    );
 }
 
 #[test]
