@@ -38,6 +38,7 @@ pub(crate) struct Configured {
     pub(crate) remembered_batches: usize,
     pub(crate) producer_idle: Duration,
     pub(crate) http_calls: usize,
+    pub(crate) catalog_bytes: usize,
 }
 
 impl Configured {
@@ -46,6 +47,7 @@ impl Configured {
         server: &Options,
         max_connections: usize,
         (producer_idle, remembered_batches): (Duration, usize),
+        catalog_bytes: usize,
     ) -> Self {
         Self {
             max_connections,
@@ -55,6 +57,7 @@ impl Configured {
             remembered_batches,
             producer_idle,
             http_calls: server.http_api.calls,
+            catalog_bytes,
         }
     }
 }
@@ -227,6 +230,11 @@ pub(crate) fn numbers() -> Vec<Bound> {
         ),
         number("latest_keys", MAX_LATEST_KEYS, "Keys of a `GetLatest`"),
         number(
+            "backup_files",
+            MAX_BACKUP_FILES,
+            "Files of an earlier backup, of which a `Backup` is told",
+        ),
+        number(
             "http_event_partitions",
             limits::MAX_EVENT_PARTITIONS,
             "Partitions of a read as server-sent events",
@@ -275,6 +283,13 @@ pub(crate) fn counts(configured: &Configured) -> Vec<Bound> {
         )
         .set_by("producers.remembered_batches"),
         count("groups", MAX_GROUPS, "Consumer groups"),
+        bound(
+            "groups_bytes",
+            configured.catalog_bytes / GROUPS_SHARE_OF_CATALOG,
+            Unit::Bytes,
+            "Memory of all consumer groups: half of the catalog's",
+        )
+        .set_by("memory.catalog_bytes"),
         count("group_members", MAX_GROUP_MEMBERS, "Members of a group"),
         count(
             "owned_partitions",
@@ -291,6 +306,7 @@ pub(crate) fn counts(configured: &Configured) -> Vec<Bound> {
             MAX_ACCESS_TOKENS,
             "Access tokens that have not expired",
         ),
+        count("token_roles", MAX_CALLER_ROLES, "Roles in a JWT"),
         count(
             "erasures",
             MAX_ERASURES,

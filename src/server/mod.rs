@@ -347,7 +347,8 @@ impl Server {
     /// The settings that limits depend on.
     fn configured(&self) -> Configured {
         let producers = self.broker.producer_limits();
-        Configured::of(&self.options, self.max_connections(), producers)
+        let catalog = self.broker.budget().part(Name::Catalog).bound();
+        Configured::of(&self.options, self.max_connections(), producers, catalog)
     }
 
     fn routes(

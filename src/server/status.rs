@@ -104,6 +104,14 @@ pub(super) fn unauthenticated(reason: &str, text: &str) -> Status {
     Status::with_error_details(Code::Unauthenticated, text, details)
 }
 
+/// The status if the caller's token has too many roles.
+pub(super) fn too_many_roles(reason: &str, text: &str, roles: usize, limit: usize) -> Status {
+    let metadata = owned(metadata::count_and_limit(roles, limit));
+    let text = format!("{text}: {roles} are too many, {limit} are allowed");
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+    Status::with_error_details(Code::Unauthenticated, text, details)
+}
+
 /// The status if the caller may not make the call.
 pub(super) fn denied(principal: &str, operation: &str, resource: &str) -> Status {
     let metadata = [

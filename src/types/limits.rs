@@ -105,6 +105,9 @@ pub const MAX_ERASURES: usize = 10_000;
 /// Most access tokens that have not expired.
 pub const MAX_ACCESS_TOKENS: usize = 1_000;
 
+/// Most roles that a JWT may give to its caller.
+pub const MAX_CALLER_ROLES: usize = 100;
+
 /// Longest name of an access token.
 pub const MAX_ACCESS_TOKEN_NAME_BYTES: usize = 100;
 

@@ -64,14 +64,15 @@ fn memory(page: &mut String) {
     .unwrap();
 }
 
-/// The configured limits of a broker with the default settings.
+/// The configured limits of a broker with the default settings and 2 GiB of memory.
 fn configured() -> Configured {
     let server = server::Options::default();
     let producers = (
         Duration::from_millis(PRODUCER_IDLE_MS),
         MOST_REMEMBERED_BATCHES,
     );
-    Configured::of(&server, server.max_connections, producers)
+    let catalog = Sizes::of_whole(2_048 * MIB).of(Name::Catalog);
+    Configured::of(&server, server.max_connections, producers, catalog)
 }
 
 fn bounds_of(page: &mut String, bounds: &[Bound]) {
@@ -179,7 +180,7 @@ fn page() -> String {
     page.push_str(
         "\n## Sizes\n\nMore is refused, and the message says how much it was and what is allowed. What stands \
          here and below with a name is what `Broker.Limits` answers (`taffrail status --limits`): what can be \
-         set is there as it is set, and here as it is by default.\n\n",
+         set is there as it is set, and here as it is by default, with 2 GiB of memory.\n\n",
     );
     bounds_of(&mut page, &bounds::sizes());
     page.push_str("\n## Numbers\n\n");

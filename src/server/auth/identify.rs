@@ -21,12 +21,15 @@ use super::{
     cut::{cut, end_with, held_open},
     usage::Begun,
 };
-use crate::server::{
-    notices::{Notice, Notices},
-    peer::Peer,
-    quotas::StreamPlace,
-    status,
-    traces::Tracing,
+use crate::{
+    server::{
+        notices::{Notice, Notices},
+        peer::Peer,
+        quotas::StreamPlace,
+        status,
+        traces::Tracing,
+    },
+    types::limits::MAX_CALLER_ROLES,
 };
 
 /// The way by which a connection reaches the broker.
@@ -80,7 +83,7 @@ pub(in crate::server) enum Unauthenticated {
     /// The JWT has no name for its caller.
     NoName,
     /// The JWT has more roles than are allowed.
-    TooManyRoles,
+    TooManyRoles { roles: usize },
 }
 
 impl Unauthenticated {
@@ -132,9 +135,9 @@ impl Unauthenticated {
                 "the claim of the token that is to name its owner is missing, or no text of 256 \
                  bytes at most",
             ),
-            Self::TooManyRoles => (
+            Self::TooManyRoles { .. } => (
                 "TOKEN_TOO_MANY_ROLES",
-                "the token gives its owner more than 100 roles; ask for one with less",
+                "the token gives its owner more roles than are allowed; ask for one with less",
             ),
         }
     }
@@ -143,7 +146,12 @@ impl Unauthenticated {
 impl From<Unauthenticated> for Status {
     fn from(why: Unauthenticated) -> Self {
         let (reason, text) = why.reason();
-        status::unauthenticated(reason, text)
+        match why {
+            Unauthenticated::TooManyRoles { roles } => {
+                status::too_many_roles(reason, text, roles, MAX_CALLER_ROLES)
+            }
+            _ => status::unauthenticated(reason, text),
+        }
     }
 }
 

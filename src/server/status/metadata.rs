@@ -136,7 +136,7 @@ fn too_long(bytes: usize, limit: usize) -> Vec<(&'static str, String)> {
 }
 
 /// How many there are or would be, and how many there may be.
-fn count_and_limit(count: usize, limit: usize) -> [(&'static str, String); 2] {
+pub(super) fn count_and_limit(count: usize, limit: usize) -> [(&'static str, String); 2] {
     [("count", count.to_string()), ("limit", limit.to_string())]
 }
 

@@ -43,7 +43,7 @@ async fn a_jump_that_is_accepted_is_followed_at_once() {
     };
     let broker =
         Broker::open(env, broker::Options::new("/data".into())).expect("the disk is empty");
-    let configured = Configured::of(&Options::default(), 1, broker.producer_limits());
+    let configured = Configured::of(&Options::default(), 1, broker.producer_limits(), 0);
     let part = broker.budget().part(Name::Reads);
     let backups = Backups {
         reads: Reads::new(part, Arc::default(), Duration::ZERO),

@@ -159,6 +159,7 @@ fn the_status_says_what_there_is_and_what_there_may_be() {
 fn the_limits_are_shown_as_they_are_set_with_the_version() {
     let dir = temporary();
     let mut command = serve(dir.path(), "127.0.0.1:0");
+    command.env("TAFFRAIL_MEMORY_CATALOG_BYTES", "64MiB");
     let broker = Serve::spawn(command.env("TAFFRAIL_SERVER_MAX_CONNECTIONS", "17"));
     let shown = broker.json(&["status", "--limits"]);
     assert_eq!(shown["version"], env!("CARGO_PKG_VERSION"));
@@ -170,6 +171,9 @@ fn the_limits_are_shown_as_they_are_set_with_the_version() {
     let connections = find("connections");
     assert_eq!(connections["most"], 17);
     assert_eq!(connections["setting"], "server.max_connections");
+    let groups = find("groups_bytes");
+    assert_eq!(groups["most"], 32 << 20);
+    assert_eq!(groups["setting"], "memory.catalog_bytes");
     let record = find("record_bytes");
     assert_eq!(
         (&record["most"], &record["unit"]),

@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{Principal, Unauthenticated};
+use crate::types::limits::MAX_CALLER_ROLES;
 
 pub(crate) use self::file::JwtKeys;
 pub(super) use self::{
@@ -28,9 +29,6 @@ const LEEWAY_S: f64 = 30.0;
 
 /// The longest name of a caller or a role, in bytes.
 const MAX_NAME_BYTES: usize = 256;
-
-/// Most roles that a caller may have.
-const MAX_ROLES: usize = 100;
 
 /// Algorithms by which JWTs may be signed. Those with a secret that issuer and broker share are not
 /// among them.
@@ -174,8 +172,8 @@ impl Issuer {
             Some(Value::Array(array)) => names.extend(array.iter().filter_map(Value::as_str)),
             _ => {}
         }
-        if names.len() > MAX_ROLES {
-            return Err(Unauthenticated::TooManyRoles);
+        if names.len() > MAX_CALLER_ROLES {
+            return Err(Unauthenticated::TooManyRoles { roles: names.len() });
         }
         let names = names.into_iter().filter(|name| is_a_name(name));
         Ok(names.map(Principal::role).collect())

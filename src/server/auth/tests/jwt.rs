@@ -4,7 +4,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use tonic::Code;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 use super::{
     guarded::{Guarded, grant},
@@ -193,12 +194,28 @@ fn what_a_token_says_has_to_be_right() {
         (json!({ "sub": "a".repeat(257) }), NoName),
         (
             json!({ "access": { "roles": vec!["a"; 101] } }),
-            TooManyRoles,
+            TooManyRoles { roles: 101 },
         ),
     ] {
         let token = issuer.token("ES256", &with(&others));
         assert_eq!(refused(&issuer, &token), expected, "{others}");
     }
+}
+
+#[test]
+fn too_many_roles_of_a_token_are_counted_in_the_refusal() {
+    let status = Status::from(Unauthenticated::TooManyRoles { roles: 101 });
+    let details = status.get_error_details();
+    let info = details.error_info().expect("a reason");
+    assert_eq!(info.reason, "TOKEN_TOO_MANY_ROLES");
+    assert_eq!(
+        (
+            info.metadata["count"].as_str(),
+            info.metadata["limit"].as_str()
+        ),
+        ("101", "100")
+    );
+    assert!(status.message().contains("101"), "{}", status.message());
 }
 
 #[test]
