@@ -71,7 +71,7 @@ pub(crate) enum Error {
     )]
     InUse { path: PathBuf },
     #[error(
-        "directory {} has no whole backup: it lacks the mark {MARK:?} of one that has come to its end; take it again",
+        "directory {} is missing, or has no whole backup: it lacks the mark {MARK:?} of a complete one; take it again",
         path.display()
     )]
     NoMark { path: PathBuf },
