@@ -99,10 +99,10 @@ pub(crate) use erasure::{ErasedEntity, Erasure};
 pub(crate) use error::{Error, Kind};
 pub(crate) use fetched::Filter;
 pub(crate) use groups::{
-    AssignedPartition, CommitFenced, CommitOutcome, Credit, DescribedGroup, DescribedMember,
-    DescribedPartition, Event, FailedPartition, FetchOffsets, FetchedOffset, GroupOffset,
-    GroupOffsetOutOfRange, GroupState, JoinGroup, ListedGroup, NoOffset, OffsetGone, RecordsOf,
-    ResetGroup, ResetOffset, ResetTo, Session, SessionStep,
+    AssignedPartition, CommitFenced, CommitOutcome, Credit, DescribeGroup, DescribedGroup,
+    DescribedMember, DescribedPartition, Event, FailedPartition, FetchOffsets, FetchedOffset,
+    GroupOffset, GroupOffsetOutOfRange, GroupState, JoinGroup, ListedGroup, NoOffset, OffsetGone,
+    RecordsOf, ResetGroup, ResetOffset, ResetTo, Session, SessionStep,
 };
 pub(crate) use health::Shortage;
 pub(crate) use import::{Import, ImportBatch, ImportRefused};

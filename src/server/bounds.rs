@@ -248,9 +248,10 @@ pub(crate) fn numbers() -> Vec<Bound> {
             "page_size",
             MAX_TOPICS_PER_PAGE
                 .min(MAX_GROUPS_PER_PAGE)
+                .min(MAX_GROUP_PARTITIONS_PER_PAGE)
                 .min(MAX_OFFSETS_PER_PAGE)
                 .min(MAX_PRODUCERS_PER_PAGE),
-            "Topics, groups, committed offsets or producers in a page of a listing",
+            "Topics, groups, partitions of a group, offsets or producers in a page of a listing",
         ),
     ]
 }

@@ -59,6 +59,10 @@ pub const MAX_GROUPS_PER_PAGE: usize = 1_000;
 /// Most committed offsets in a page.
 pub const MAX_OFFSETS_PER_PAGE: usize = 1_000;
 
+/// Most partitions in a page of a group's description: with the longest names and errors about a
+/// MiB, and members are as much again at most.
+pub const MAX_GROUP_PARTITIONS_PER_PAGE: usize = 1_000;
+
 /// A page of committed offsets ends with the one that makes it as large as this, with metadata.
 pub const FETCHED_BYTES_PER_PAGE: usize = 1 << 20;
 

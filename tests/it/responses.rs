@@ -6,9 +6,9 @@ use prost::Message;
 use taffrail::{
     client::{Batch, GroupOffset, NewTopic, Record},
     proto::{
-        ConsumeRequest, Credit, FetchOffsetsRequest, GetLatestRequest, GroupPartition, JoinGroup,
-        ReadKeyRequest, ReadRequest, consume_request, entities_client::EntitiesClient,
-        groups_client::GroupsClient, log_client::LogClient, wire,
+        ConsumeRequest, Credit, DescribeGroupRequest, FetchOffsetsRequest, GetLatestRequest,
+        GroupPartition, JoinGroup, ReadKeyRequest, ReadRequest, consume_request,
+        entities_client::EntitiesClient, groups_client::GroupsClient, log_client::LogClient, wire,
     },
     testing::TestBroker,
     types::{Offset, PartitionId},
@@ -230,9 +230,8 @@ async fn responses_are_filled_up_to_what_the_client_takes() {
     }
 }
 
-#[tokio::test]
-async fn committed_offsets_come_page_by_page_and_the_client_asks_for_all() {
-    let broker = TestBroker::start().await;
+/// A group that has committed in 1,001 partitions of the topic "wide", which has them all.
+async fn wide_group(broker: &TestBroker) {
     let client = broker.client();
     let topic = NewTopic::new("wide").partitions(1_001);
     client.topics().create(&topic).await.expect("it may be");
@@ -247,7 +246,42 @@ async fn committed_offsets_come_page_by_page_and_the_client_asks_for_all() {
     let offsets = (0..1_001).map(offset);
     let committed = client.groups().commit("g", offsets, false).await;
     committed.expect("it may be");
+}
 
+#[tokio::test]
+async fn a_group_is_described_page_by_page_and_the_client_asks_for_all() {
+    let broker = TestBroker::start().await;
+    wide_group(&broker).await;
+    let mut groups = GroupsClient::new(broker.channel());
+    let ask = |page_size, after: Option<u32>| DescribeGroupRequest {
+        group: "g".to_owned(),
+        page_size,
+        after: after.map(|partition| GroupPartition {
+            topic: "wide".to_owned(),
+            partition,
+            topic_id: String::new(),
+        }),
+    };
+    for (request, partitions, more) in [
+        (ask(0, None), 1_000, true),
+        (ask(5_000, None), 1_000, true),
+        (ask(10, None), 10, true),
+        (ask(0, Some(999)), 1, false),
+    ] {
+        let page = groups.describe(request).await.expect("it is there");
+        let page = page.into_inner();
+        assert_eq!((page.partitions.len(), page.more), (partitions, more));
+    }
+    let all = broker.client().groups().describe("g").await;
+    let all = all.expect("it is there").partitions;
+    let partitions: Vec<u32> = all.iter().map(|of| of.partition.0).collect();
+    assert_eq!(partitions, (0..1_001).collect::<Vec<u32>>());
+}
+
+#[tokio::test]
+async fn committed_offsets_come_page_by_page_and_the_client_asks_for_all() {
+    let broker = TestBroker::start().await;
+    wide_group(&broker).await;
     let mut groups = GroupsClient::new(broker.channel());
     let ask = |after| FetchOffsetsRequest {
         group: "g".to_owned(),
@@ -266,7 +300,8 @@ async fn committed_offsets_come_page_by_page_and_the_client_asks_for_all() {
     let rest = rest.expect("it is there").into_inner();
     assert_eq!((rest.offsets.len(), rest.more), (1, false));
 
-    let all = client.groups().offsets("g").await.expect("it is there");
+    let all = broker.client().groups().offsets("g").await;
+    let all = all.expect("it is there");
     let partitions: Vec<u32> = all.iter().map(|offset| offset.partition.0).collect();
     assert_eq!(partitions, (0..1_001).collect::<Vec<u32>>());
 }

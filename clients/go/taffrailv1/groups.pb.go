@@ -440,7 +440,8 @@ type JoinGroup struct {
 	Heartbeat bool `protobuf:"varint,12,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
 	// A partition with records under way for which neither a commit nor `still_working` comes for so long is taken, in
 	// milliseconds, and another member gets it. The member gets its share anew once it commits, says that it is still
-	// working, or has given back all its credit. 1,000 to 3,600,000; default 0, never.
+	// working, or has given back all its credit. A partition that it is to hand over has `drain_timeout_ms` in place of
+	// this. 1,000 to 3,600,000; default 0, never.
 	ProgressTimeoutMs uint64 `protobuf:"varint,13,opt,name=progress_timeout_ms,json=progressTimeoutMs,proto3" json:"progress_timeout_ms,omitempty"`
 	// The group ends with its last member, and what it has committed too. For all its members or none. Default: false.
 	Ephemeral bool `protobuf:"varint,14,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
@@ -2345,7 +2346,7 @@ type ListedGroup struct {
 	State GroupState `protobuf:"varint,2,opt,name=state,proto3,enum=taffrail.v1.GroupState" json:"state,omitempty"`
 	// How many members it has, with those whose streams have broken.
 	Members uint32 `protobuf:"varint,3,opt,name=members,proto3" json:"members,omitempty"`
-	// How many partitions it has to do with, with an owner or without: as many as `Describe` shows.
+	// How many partitions it has to do with, with an owner or without: as many as `Describe` shows in all pages.
 	Partitions uint32 `protobuf:"varint,4,opt,name=partitions,proto3" json:"partitions,omitempty"`
 	// Records that its partitions still have to read, in the topics that the caller may see; see
 	// `GroupPartitionDescription.lag`.
@@ -2441,7 +2442,12 @@ func (x *ListedGroup) GetEphemeral() bool {
 type DescribeGroupRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The group. Required.
-	Group         string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	// At most this many partitions: 1 to 1,000. 0, the default, and more than 1,000: 1,000.
+	PageSize uint32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Only partitions that sort behind this one, by topic and number: the last one of the page before; its `topic_id` is
+	// not looked at. Default: from the beginning.
+	After         *GroupPartition `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2483,7 +2489,21 @@ func (x *DescribeGroupRequest) GetGroup() string {
 	return ""
 }
 
-// A group as it is now.
+func (x *DescribeGroupRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *DescribeGroupRequest) GetAfter() *GroupPartition {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+// A group as it is now. All but `partitions` and `more` is the same in each page, unless it changes meanwhile.
 type DescribeGroupResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name.
@@ -2503,7 +2523,9 @@ type DescribeGroupResponse struct {
 	Members []*GroupMember `protobuf:"bytes,7,rep,name=members,proto3" json:"members,omitempty"`
 	// By topic and partition: those that are assigned, have a committed offset or are to be replayed, and all others of
 	// the topics that its members take or in which it has committed something, which it has still to read.
-	Partitions    []*GroupPartitionDescription `protobuf:"bytes,8,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	Partitions []*GroupPartitionDescription `protobuf:"bytes,8,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	// There are more partitions; ask again with `after` set to the last one.
+	More          bool `protobuf:"varint,9,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2592,6 +2614,13 @@ func (x *DescribeGroupResponse) GetPartitions() []*GroupPartitionDescription {
 		return x.Partitions
 	}
 	return nil
+}
+
+func (x *DescribeGroupResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // A member of a group.
@@ -3651,9 +3680,11 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"partitions\x12\x10\n" +
 	"\x03lag\x18\x05 \x01(\x04R\x03lag\x12-\n" +
 	"\x12stalled_partitions\x18\x06 \x01(\rR\x11stalledPartitions\x12\x1c\n" +
-	"\tephemeral\x18\a \x01(\bR\tephemeral\",\n" +
+	"\tephemeral\x18\a \x01(\bR\tephemeral\"|\n" +
 	"\x14DescribeGroupRequest\x12\x14\n" +
-	"\x05group\x18\x01 \x01(\tR\x05group\"\xd4\x02\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x121\n" +
+	"\x05after\x18\x03 \x01(\v2\x1b.taffrail.v1.GroupPartitionR\x05after\"\xe8\x02\n" +
 	"\x15DescribeGroupResponse\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.taffrail.v1.GroupStateR\x05state\x12\x16\n" +
@@ -3666,7 +3697,8 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"\amembers\x18\a \x03(\v2\x18.taffrail.v1.GroupMemberR\amembers\x12F\n" +
 	"\n" +
 	"partitions\x18\b \x03(\v2&.taffrail.v1.GroupPartitionDescriptionR\n" +
-	"partitions\"\x88\x02\n" +
+	"partitions\x12\x12\n" +
+	"\x04more\x18\t \x01(\bR\x04more\"\x88\x02\n" +
 	"\vGroupMember\x12\x1b\n" +
 	"\tmember_id\x18\x01 \x01(\tR\bmemberId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -3878,36 +3910,37 @@ var file_taffrail_v1_groups_proto_depIdxs = []int32{
 	27, // 36: taffrail.v1.FetchOffsetsResponse.offsets:type_name -> taffrail.v1.CommittedOffset
 	30, // 37: taffrail.v1.ListGroupsResponse.groups:type_name -> taffrail.v1.ListedGroup
 	2,  // 38: taffrail.v1.ListedGroup.state:type_name -> taffrail.v1.GroupState
-	2,  // 39: taffrail.v1.DescribeGroupResponse.state:type_name -> taffrail.v1.GroupState
-	33, // 40: taffrail.v1.DescribeGroupResponse.members:type_name -> taffrail.v1.GroupMember
-	34, // 41: taffrail.v1.DescribeGroupResponse.partitions:type_name -> taffrail.v1.GroupPartitionDescription
-	5,  // 42: taffrail.v1.GroupMember.credit_left:type_name -> taffrail.v1.Credit
-	44, // 43: taffrail.v1.ResetGroupRequest.position:type_name -> taffrail.v1.Position
-	7,  // 44: taffrail.v1.ResetGroupRequest.offsets:type_name -> taffrail.v1.CommitOffsets
-	37, // 45: taffrail.v1.ResetGroupResponse.offsets:type_name -> taffrail.v1.ResetOffset
-	3,  // 46: taffrail.v1.Groups.Consume:input_type -> taffrail.v1.ConsumeRequest
-	23, // 47: taffrail.v1.Groups.Commit:input_type -> taffrail.v1.CommitRequest
-	25, // 48: taffrail.v1.Groups.FetchOffsets:input_type -> taffrail.v1.FetchOffsetsRequest
-	28, // 49: taffrail.v1.Groups.List:input_type -> taffrail.v1.ListGroupsRequest
-	31, // 50: taffrail.v1.Groups.Describe:input_type -> taffrail.v1.DescribeGroupRequest
-	35, // 51: taffrail.v1.Groups.Reset:input_type -> taffrail.v1.ResetGroupRequest
-	38, // 52: taffrail.v1.Groups.Fork:input_type -> taffrail.v1.ForkGroupRequest
-	40, // 53: taffrail.v1.Groups.RemoveMember:input_type -> taffrail.v1.RemoveMemberRequest
-	42, // 54: taffrail.v1.Groups.Delete:input_type -> taffrail.v1.DeleteGroupRequest
-	12, // 55: taffrail.v1.Groups.Consume:output_type -> taffrail.v1.ConsumeResponse
-	24, // 56: taffrail.v1.Groups.Commit:output_type -> taffrail.v1.CommitResponse
-	26, // 57: taffrail.v1.Groups.FetchOffsets:output_type -> taffrail.v1.FetchOffsetsResponse
-	29, // 58: taffrail.v1.Groups.List:output_type -> taffrail.v1.ListGroupsResponse
-	32, // 59: taffrail.v1.Groups.Describe:output_type -> taffrail.v1.DescribeGroupResponse
-	36, // 60: taffrail.v1.Groups.Reset:output_type -> taffrail.v1.ResetGroupResponse
-	39, // 61: taffrail.v1.Groups.Fork:output_type -> taffrail.v1.ForkGroupResponse
-	41, // 62: taffrail.v1.Groups.RemoveMember:output_type -> taffrail.v1.RemoveMemberResponse
-	43, // 63: taffrail.v1.Groups.Delete:output_type -> taffrail.v1.DeleteGroupResponse
-	55, // [55:64] is the sub-list for method output_type
-	46, // [46:55] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	9,  // 39: taffrail.v1.DescribeGroupRequest.after:type_name -> taffrail.v1.GroupPartition
+	2,  // 40: taffrail.v1.DescribeGroupResponse.state:type_name -> taffrail.v1.GroupState
+	33, // 41: taffrail.v1.DescribeGroupResponse.members:type_name -> taffrail.v1.GroupMember
+	34, // 42: taffrail.v1.DescribeGroupResponse.partitions:type_name -> taffrail.v1.GroupPartitionDescription
+	5,  // 43: taffrail.v1.GroupMember.credit_left:type_name -> taffrail.v1.Credit
+	44, // 44: taffrail.v1.ResetGroupRequest.position:type_name -> taffrail.v1.Position
+	7,  // 45: taffrail.v1.ResetGroupRequest.offsets:type_name -> taffrail.v1.CommitOffsets
+	37, // 46: taffrail.v1.ResetGroupResponse.offsets:type_name -> taffrail.v1.ResetOffset
+	3,  // 47: taffrail.v1.Groups.Consume:input_type -> taffrail.v1.ConsumeRequest
+	23, // 48: taffrail.v1.Groups.Commit:input_type -> taffrail.v1.CommitRequest
+	25, // 49: taffrail.v1.Groups.FetchOffsets:input_type -> taffrail.v1.FetchOffsetsRequest
+	28, // 50: taffrail.v1.Groups.List:input_type -> taffrail.v1.ListGroupsRequest
+	31, // 51: taffrail.v1.Groups.Describe:input_type -> taffrail.v1.DescribeGroupRequest
+	35, // 52: taffrail.v1.Groups.Reset:input_type -> taffrail.v1.ResetGroupRequest
+	38, // 53: taffrail.v1.Groups.Fork:input_type -> taffrail.v1.ForkGroupRequest
+	40, // 54: taffrail.v1.Groups.RemoveMember:input_type -> taffrail.v1.RemoveMemberRequest
+	42, // 55: taffrail.v1.Groups.Delete:input_type -> taffrail.v1.DeleteGroupRequest
+	12, // 56: taffrail.v1.Groups.Consume:output_type -> taffrail.v1.ConsumeResponse
+	24, // 57: taffrail.v1.Groups.Commit:output_type -> taffrail.v1.CommitResponse
+	26, // 58: taffrail.v1.Groups.FetchOffsets:output_type -> taffrail.v1.FetchOffsetsResponse
+	29, // 59: taffrail.v1.Groups.List:output_type -> taffrail.v1.ListGroupsResponse
+	32, // 60: taffrail.v1.Groups.Describe:output_type -> taffrail.v1.DescribeGroupResponse
+	36, // 61: taffrail.v1.Groups.Reset:output_type -> taffrail.v1.ResetGroupResponse
+	39, // 62: taffrail.v1.Groups.Fork:output_type -> taffrail.v1.ForkGroupResponse
+	41, // 63: taffrail.v1.Groups.RemoveMember:output_type -> taffrail.v1.RemoveMemberResponse
+	43, // 64: taffrail.v1.Groups.Delete:output_type -> taffrail.v1.DeleteGroupResponse
+	56, // [56:65] is the sub-list for method output_type
+	47, // [47:56] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_taffrail_v1_groups_proto_init() }

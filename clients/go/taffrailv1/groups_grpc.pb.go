@@ -79,7 +79,7 @@ type GroupsClient interface {
 	FetchOffsets(ctx context.Context, in *FetchOffsetsRequest, opts ...grpc.CallOption) (*FetchOffsetsResponse, error)
 	// The groups, by name.
 	List(ctx context.Context, in *ListGroupsRequest, opts ...grpc.CallOption) (*ListGroupsResponse, error)
-	// A group with its members and partitions, as of now. Errors: NOT_FOUND (UNKNOWN_GROUP).
+	// A group with its members, and its partitions page by page, as of now. Errors: NOT_FOUND (UNKNOWN_GROUP).
 	Describe(ctx context.Context, in *DescribeGroupRequest, opts ...grpc.CallOption) (*DescribeGroupResponse, error)
 	// Sets offsets, lower ones too; also of a group that does not exist yet, and while members run: they begin anew
 	// there, and what they commit of what they have read before is fenced. What is committed and what the logs hold
@@ -252,7 +252,7 @@ type GroupsServer interface {
 	FetchOffsets(context.Context, *FetchOffsetsRequest) (*FetchOffsetsResponse, error)
 	// The groups, by name.
 	List(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error)
-	// A group with its members and partitions, as of now. Errors: NOT_FOUND (UNKNOWN_GROUP).
+	// A group with its members, and its partitions page by page, as of now. Errors: NOT_FOUND (UNKNOWN_GROUP).
 	Describe(context.Context, *DescribeGroupRequest) (*DescribeGroupResponse, error)
 	// Sets offsets, lower ones too; also of a group that does not exist yet, and while members run: they begin anew
 	// there, and what they commit of what they have read before is fenced. What is committed and what the logs hold

@@ -35,18 +35,21 @@ pub(crate) struct FetchedOffset {
     pub(crate) committed: Committed,
 }
 
-impl FetchOffsets {
-    /// The first partition of a topic to list, if the topic has any that sort behind `after`.
-    fn first_of(&self, topic: &TopicName) -> Option<PartitionId> {
-        match &self.after {
-            Some((after, _)) if topic.as_str() < after.as_str() => None,
-            Some((after, partition)) if topic.as_str() == after.as_str() => {
-                partition.0.checked_add(1).map(PartitionId)
-            }
-            _ => Some(PartitionId(0)),
+/// The first partition of a topic that sorts behind `after`, if the topic can have one.
+pub(super) fn first_behind(
+    after: Option<&(String, PartitionId)>,
+    topic: &TopicName,
+) -> Option<PartitionId> {
+    match after {
+        Some((after, _)) if topic.as_str() < after.as_str() => None,
+        Some((after, partition)) if topic.as_str() == after.as_str() => {
+            partition.0.checked_add(1).map(PartitionId)
         }
+        _ => Some(PartitionId(0)),
     }
+}
 
+impl FetchOffsets {
     /// Whether offsets of this topic are listed.
     fn is_about(&self, topic: &Topic) -> bool {
         let name = topic.name.as_str();
@@ -76,10 +79,8 @@ impl Broker {
         let offsets = &found.ok_or_else(|| unknown(&group))?.state().offsets;
         let (mut page, mut bytes) = (Vec::new(), 0);
         for topic in applied.topics().iter() {
-            let Some(first) = fetch
-                .first_of(&topic.name)
-                .filter(|_| fetch.is_about(topic))
-            else {
+            let first = first_behind(fetch.after.as_ref(), &topic.name);
+            let Some(first) = first.filter(|_| fetch.is_about(topic)) else {
                 continue;
             };
             let rest = (topic.id, first)..=(topic.id, PartitionId(u32::MAX));

@@ -33,7 +33,7 @@ pub(crate) use session::{
 pub(in crate::broker) use sessions::Sessions;
 pub(in crate::broker) use show::Watch;
 pub(crate) use show::{
-    DescribedGroup, DescribedMember, DescribedPartition, GroupState, ListedGroup,
+    DescribeGroup, DescribedGroup, DescribedMember, DescribedPartition, GroupState, ListedGroup,
 };
 pub(in crate::broker) use texts::{Asked, nothing_committed, too_many};
 pub(crate) use texts::{CommitFenced, GroupOffsetOutOfRange, held};

@@ -13,9 +13,9 @@ use bytes::Bytes;
 
 use crate::{
     broker::{
-        Admission, Append, AppendBatch, Appended, Attempt, Broker, Error, FetchOffsets,
-        FetchedOffset, Flow, Latest, Load, OpenError, Options, Pending, Read, ResponseLimit, Step,
-        TopicFilter,
+        Admission, Append, AppendBatch, Appended, Attempt, Broker, DescribeGroup, Error,
+        FetchOffsets, FetchedOffset, Flow, Latest, Load, OpenError, Options, Pending, Read,
+        ResponseLimit, Step, TopicFilter,
     },
     budget::{Name, Sizes},
     env::{
@@ -63,6 +63,16 @@ pub(super) fn fetch_all(group: &str) -> FetchOffsets {
     FetchOffsets {
         group: group.to_owned(),
         topic: None,
+        after: None,
+        most: usize::MAX,
+        among: TopicFilter::default(),
+    }
+}
+
+/// A group with all of its partitions.
+pub(super) fn describe_all(group: &str) -> DescribeGroup {
+    DescribeGroup {
+        group: group.to_owned(),
         after: None,
         most: usize::MAX,
         among: TopicFilter::default(),

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tonic::{Response, Status};
 
 use super::{
-    CommitOutcome, CommittedOffset, GroupDescription, GroupOffset, GroupPage, ListedGroup,
+    CommitOutcome, CommittedOffset, GroupDescription, GroupOffset, GroupPage,
+    GroupPartitionDescription, ListedGroup,
 };
 use crate::client::link::Link;
 use crate::{
@@ -146,20 +147,36 @@ impl Groups {
         })
     }
 
-    /// Describes a group, its members and its partitions.
+    /// Describes a group, its members and all of its partitions, which come page by page. Members
+    /// and state are those of the last page.
     ///
     /// # Errors
     ///
     /// `UNKNOWN_GROUP`.
     pub async fn describe(&self, group: &str) -> Result<GroupDescription, Error> {
-        let request = proto::DescribeGroupRequest {
-            group: group.to_owned(),
-        };
-        let mut calls = self.calls.clone();
-        let answer = self
-            .answer(AtStake::Nothing, calls.describe(request))
-            .await?;
-        Ok(answer.into())
+        let mut partitions: Vec<GroupPartitionDescription> = Vec::new();
+        loop {
+            let after = partitions.last().map(|last| proto::GroupPartition {
+                topic: last.topic.clone(),
+                partition: last.partition.0,
+                topic_id: String::new(),
+            });
+            let request = proto::DescribeGroupRequest {
+                group: group.to_owned(),
+                page_size: 0,
+                after,
+            };
+            let mut calls = self.calls.clone();
+            let page = self
+                .answer(AtStake::Nothing, calls.describe(request))
+                .await?;
+            let more = page.more;
+            let page = GroupDescription::from(page);
+            partitions.extend(page.partitions);
+            if !more {
+                return Ok(GroupDescription { partitions, ..page });
+            }
+        }
     }
 
     /// The committed offsets of a group.

@@ -336,6 +336,9 @@ impl Member {
         let mut calls = self.settings.calls.clone();
         let request = DescribeGroupRequest {
             group: self.settings.join.group.clone(),
+            // Members are in each page, with how many partitions they have.
+            page_size: 1,
+            after: None,
         };
         let described = timeout(self.settings.request_timeout, calls.describe(request)).await;
         // If the description fails, the stream will report why.
@@ -344,8 +347,8 @@ impl Member {
         };
         let described = described.into_inner();
         let member = &self.settings.join.member_id;
-        let mut partitions = described.partitions.iter();
-        let is_given_one = partitions.any(|partition| partition.member_id == *member);
+        let mut members = described.members.iter();
+        let is_given_one = members.any(|other| other.member_id == *member && other.partitions > 0);
         Ok(described.state() == GroupState::Stable && !is_given_one)
     }
 

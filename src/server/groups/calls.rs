@@ -3,14 +3,14 @@
 use super::{events::committed_offset, join::id_text, offsets::group_offsets};
 use crate::{
     broker::{
-        Broker, CommitOutcome, DescribedGroup, DescribedMember, DescribedPartition, Error,
-        FetchOffsets, FetchedOffset, GroupState, ListedGroup, Pending, ResetGroup, ResetOffset,
-        ResetTo,
+        Broker, CommitOutcome, DescribeGroup, DescribedGroup, DescribedMember, DescribedPartition,
+        Error, FetchOffsets, FetchedOffset, GroupState, ListedGroup, Pending, ResetGroup,
+        ResetOffset, ResetTo,
     },
     proto::{
         self, CommitRequest, CommitResponse, DescribeGroupRequest, DescribeGroupResponse,
-        FetchOffsetsRequest, FetchOffsetsResponse, ListGroupsRequest, ListGroupsResponse,
-        ResetGroupRequest, ResetGroupResponse, reset_group_request::To,
+        FetchOffsetsRequest, FetchOffsetsResponse, GroupPartition, ListGroupsRequest,
+        ListGroupsResponse, ResetGroupRequest, ResetGroupResponse, reset_group_request::To,
     },
     server::{
         auth::Access,
@@ -20,7 +20,7 @@ use crate::{
     },
     types::{
         PartitionId,
-        limits::{MAX_GROUPS_PER_PAGE, MAX_OFFSETS_PER_PAGE},
+        limits::{MAX_GROUP_PARTITIONS_PER_PAGE, MAX_GROUPS_PER_PAGE, MAX_OFFSETS_PER_PAGE},
     },
 };
 
@@ -62,11 +62,10 @@ pub(super) fn fetch_offsets(
     access: &Access,
     turn: &mut LongTurn,
 ) -> Result<FetchOffsetsResponse, Error> {
-    let after = request.after;
     let fetch = FetchOffsets {
         group: request.group,
         topic: Some(request.topic).filter(|topic| !topic.is_empty()),
-        after: after.map(|after| (after.topic, PartitionId(after.partition))),
+        after: request.after.map(place),
         most: page(request.page_size, MAX_OFFSETS_PER_PAGE),
         among: access.seen(),
     };
@@ -80,6 +79,11 @@ pub(super) fn fetch_offsets(
 
 fn fetched_offset(fetched: &FetchedOffset) -> proto::CommittedOffset {
     committed_offset(&fetched.topic, fetched.place, &fetched.committed)
+}
+
+/// A partition by its topic's name and its number.
+fn place(partition: GroupPartition) -> (String, PartitionId) {
+    (partition.topic, PartitionId(partition.partition))
 }
 
 /// The size of a page: as asked for, 0 being the most.
@@ -119,13 +123,19 @@ pub(super) fn list(
     }
 }
 
+/// A page of a group, with its partitions in the topics that the caller may see.
 pub(super) fn describe(
     broker: &Broker,
-    request: &DescribeGroupRequest,
+    request: DescribeGroupRequest,
     access: &Access,
     turn: &mut LongTurn,
 ) -> Result<DescribeGroupResponse, Error> {
-    let group = broker.describe_group(&request.group, &access.seen())?;
+    let group = broker.describe_group(&DescribeGroup {
+        group: request.group,
+        after: request.after.map(place),
+        most: page(request.page_size, MAX_GROUP_PARTITIONS_PER_PAGE),
+        among: access.seen(),
+    })?;
     turn.count(group.members.len() + group.partitions.len())?;
     Ok(described(group))
 }
@@ -203,6 +213,7 @@ fn described(group: DescribedGroup) -> DescribeGroupResponse {
         ephemeral: group.is_ephemeral,
         members: group.members.iter().map(member).collect(),
         partitions: group.partitions.iter().map(partition).collect(),
+        more: group.more,
     }
 }
 

@@ -151,7 +151,7 @@ impl Groups for GroupsService {
         let access = permit(&request)?;
         let mut turn = peer::long(request.extensions(), &self.broker).turn().await;
         let request = request.into_inner();
-        let described = blocking(|| calls::describe(&self.broker, &request, &access, &mut turn))?;
+        let described = blocking(|| calls::describe(&self.broker, request, &access, &mut turn))?;
         Ok(turn.respond(described))
     }
 

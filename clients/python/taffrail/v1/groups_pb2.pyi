@@ -377,13 +377,17 @@ class ListedGroup(_message.Message):
     def __init__(self, group: _Optional[str] = ..., state: _Optional[_Union[GroupState, str]] = ..., members: _Optional[int] = ..., partitions: _Optional[int] = ..., lag: _Optional[int] = ..., stalled_partitions: _Optional[int] = ..., ephemeral: _Optional[bool] = ...) -> None: ...
 
 class DescribeGroupRequest(_message.Message):
-    __slots__ = ("group",)
+    __slots__ = ("group", "page_size", "after")
     GROUP_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
     group: str
-    def __init__(self, group: _Optional[str] = ...) -> None: ...
+    page_size: int
+    after: GroupPartition
+    def __init__(self, group: _Optional[str] = ..., page_size: _Optional[int] = ..., after: _Optional[_Union[GroupPartition, _Mapping]] = ...) -> None: ...
 
 class DescribeGroupResponse(_message.Message):
-    __slots__ = ("group", "state", "reason", "state_since_ms", "generation", "ephemeral", "members", "partitions")
+    __slots__ = ("group", "state", "reason", "state_since_ms", "generation", "ephemeral", "members", "partitions", "more")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -392,6 +396,7 @@ class DescribeGroupResponse(_message.Message):
     EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     group: str
     state: GroupState
     reason: str
@@ -400,7 +405,8 @@ class DescribeGroupResponse(_message.Message):
     ephemeral: bool
     members: _containers.RepeatedCompositeFieldContainer[GroupMember]
     partitions: _containers.RepeatedCompositeFieldContainer[GroupPartitionDescription]
-    def __init__(self, group: _Optional[str] = ..., state: _Optional[_Union[GroupState, str]] = ..., reason: _Optional[str] = ..., state_since_ms: _Optional[int] = ..., generation: _Optional[int] = ..., ephemeral: _Optional[bool] = ..., members: _Optional[_Iterable[_Union[GroupMember, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[GroupPartitionDescription, _Mapping]]] = ...) -> None: ...
+    more: bool
+    def __init__(self, group: _Optional[str] = ..., state: _Optional[_Union[GroupState, str]] = ..., reason: _Optional[str] = ..., state_since_ms: _Optional[int] = ..., generation: _Optional[int] = ..., ephemeral: _Optional[bool] = ..., members: _Optional[_Iterable[_Union[GroupMember, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[GroupPartitionDescription, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class GroupMember(_message.Message):
     __slots__ = ("member_id", "name", "client", "address", "connected", "partitions", "credit_left", "last_heard_ms")

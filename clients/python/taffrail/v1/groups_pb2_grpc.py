@@ -154,7 +154,7 @@ class GroupsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Describe(self, request, context):
-        """A group with its members and partitions, as of now. Errors: NOT_FOUND (UNKNOWN_GROUP).
+        """A group with its members, and its partitions page by page, as of now. Errors: NOT_FOUND (UNKNOWN_GROUP).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -8,7 +8,7 @@ use super::world::{MS, PARTITION, SECOND, TOPIC, World, records};
 use crate::{
     broker::{
         GroupOffset, Read, Step,
-        tests::world::{append_of, encode_proto, now, send},
+        tests::world::{append_of, describe_all, encode_proto, now, send},
     },
     types::{Offset, Records},
 };
@@ -125,7 +125,7 @@ fn a_reader_from_the_beginning_ends_with_the_right_state_while_it_is_compacted()
 fn lag(world: &World, group: &str) -> (u64, bool) {
     let group = world
         .broker
-        .describe_group(group, &Default::default())
+        .describe_group(&describe_all(group))
         .expect("it is there");
     (group.partitions[0].lag, group.partitions[0].lag_exact)
 }

@@ -8,12 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::world::{
-    append_of, committed_by, create, encode_record, fetch_all, now, open, read_all, send,
+    append_of, committed_by, create, describe_all, encode_record, fetch_all, now, open, read_all,
+    send,
 };
 use crate::{
     broker::{
         Append, Broker, Error, Pending, TopicFilter,
-        groups::{CommitOutcome, FetchOffsets, GroupOffset, ResetGroup, ResetOffset, ResetTo},
+        groups::{
+            CommitOutcome, DescribeGroup, FetchOffsets, GroupOffset, ResetGroup, ResetOffset,
+            ResetTo,
+        },
     },
     catalog::{
         Change,
@@ -375,6 +379,58 @@ fn a_page_of_committed_offsets_is_no_larger_than_its_metadata_lets_it_be() {
         bytes > most - 4 * limits::MAX_OFFSET_METADATA_BYTES,
         "{bytes}"
     );
+}
+
+#[test]
+fn a_group_is_described_in_pages_of_so_many_partitions() {
+    let broker = broker();
+    for topic in ["b", "a", "c"] {
+        create(&broker, topic, 4);
+    }
+    // One offset is enough: all partitions of the topic are still to be read.
+    for topic in ["a", "b", "c"] {
+        commit(&broker, vec![offset(topic, 3, 0)]).expect("it may be");
+    }
+    let page = |after: Option<(String, u32)>, most, only: Option<&'static str>| {
+        let describe = DescribeGroup {
+            after: after.map(|(topic, partition)| (topic, PartitionId(partition))),
+            most,
+            among: match only {
+                Some(only) => TopicFilter::new(move |name| name == only),
+                None => TopicFilter::default(),
+            },
+            ..describe_all(GROUP)
+        };
+        let group = broker.describe_group(&describe).expect("it is there");
+        let partitions = group.partitions.iter();
+        let places = partitions.map(|of| at(of.topic.as_str(), of.place.1.0));
+        (places.collect::<Vec<_>>(), group.more)
+    };
+    let (all, more) = page(None, usize::MAX, None);
+    assert!(!more);
+    let mut sorted = all.clone();
+    sorted.sort();
+    assert_eq!((all.len(), &all), (12, &sorted));
+    // Pages end within topics and between them; the last one says that it is.
+    for most in [1, 3, 4, 5, 11, 12] {
+        let mut told: Vec<(String, u32)> = Vec::new();
+        loop {
+            let (places, more) = page(told.last().cloned(), most, None);
+            assert!(places.len() <= most && !places.is_empty(), "{most}");
+            told.extend(places);
+            if !more {
+                break;
+            }
+        }
+        assert_eq!(told, all, "{most}");
+    }
+    // What the caller may not see takes no place in a page.
+    let of_b = all[4..8].to_vec();
+    assert_eq!(page(None, 4, Some("b")), (of_b, false));
+    assert_eq!(page(Some(at("b", 3)), 4, Some("b")), (Vec::new(), false));
+    // A place where there is no partition.
+    assert_eq!(page(Some(at("aa", 7)), 1, None), (vec![at("b", 0)], true));
+    assert_eq!(page(Some(at("z", 0)), 4, None), (Vec::new(), false));
 }
 
 #[test]

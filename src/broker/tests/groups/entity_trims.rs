@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::world::{append_of, encode_keyed, key_in, send},
+    super::world::{append_of, describe_all, encode_keyed, key_in, send},
     world::{World, join},
 };
 use crate::{
@@ -17,7 +17,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn partition(world: &World) -> DescribedPartition {
     let group = world
         .broker()
-        .describe_group("g", &Default::default())
+        .describe_group(&describe_all("g"))
         .expect("it is there");
     let first = |partition: &DescribedPartition| partition.place.1 == PartitionId(0);
     group

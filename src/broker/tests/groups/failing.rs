@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    super::world::describe_all,
     ending::damaged,
     world::{DRAIN, Member, World, join},
 };
@@ -24,7 +25,7 @@ fn join_and_be_told() -> JoinGroup {
 impl World {
     /// How the partitions of the group are shown.
     fn shown(&self) -> Vec<DescribedPartition> {
-        let described = self.broker().describe_group("g", &Default::default());
+        let described = self.broker().describe_group(&describe_all("g"));
         described.expect("it is there").partitions
     }
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    super::world::{append_of, create, encode_keyed, key_in, send},
+    super::world::{append_of, create, describe_all, encode_keyed, key_in, send},
     world::{Has, Member, SESSION, World, end_of, join},
 };
 use crate::{
@@ -361,7 +361,7 @@ fn a_member_is_told_where_it_is_behind_records_that_are_gone() {
     assert_eq!(member.commit(&world, place), CommitOutcome::Done);
     let group = world
         .broker()
-        .describe_group("g", &Default::default())
+        .describe_group(&describe_all("g"))
         .expect("it is there");
     assert_eq!(group.partitions[0].lag, 0);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::world::{create, now},
+    super::world::{create, describe_all, now},
     world::{Member, SESSION, World, credit, end_of, join, join_named},
 };
 use crate::{
@@ -502,7 +502,7 @@ fn a_member_that_is_ended_with_an_error_gives_up_its_partitions_at_once() {
     drop(failing);
     let group = world
         .broker()
-        .describe_group("g", &Default::default())
+        .describe_group(&describe_all("g"))
         .expect("it is there");
     let says = format!("was ended with NO_OFFSET: {error}");
     assert!(group.reason.ends_with(&says), "{}", group.reason);
@@ -515,7 +515,7 @@ fn a_member_that_is_ended_with_an_error_gives_up_its_partitions_at_once() {
     world.broker().commit_all();
     let group = world
         .broker()
-        .describe_group("g", &Default::default())
+        .describe_group(&describe_all("g"))
         .expect("it is there");
     assert_eq!(group.reason, "it has no members");
 }
@@ -529,7 +529,7 @@ fn the_partitions_of_a_named_member_are_kept_for_its_name_and_the_group_says_wit
     };
     let reason = |world: &World| {
         world.broker().shared.keep_groups();
-        let group = world.broker().describe_group("g", &Default::default());
+        let group = world.broker().describe_group(&describe_all("g"));
         group.expect("it is there").reason
     };
     let mut member = world.join(failing());

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    super::world::create,
+    super::world::{create, describe_all},
     world::{JOINING, World, join, join_named},
 };
 use crate::{
@@ -19,7 +19,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn described(world: &World) -> DescribedGroup {
     world
         .broker()
-        .describe_group("g", &Default::default())
+        .describe_group(&describe_all("g"))
         .expect("it is there")
 }
 
@@ -235,12 +235,7 @@ fn a_group_says_what_its_members_name_and_there_is_not() {
 #[test]
 fn a_group_says_what_it_waits_for() {
     let world = World::with_topic("t", 2);
-    assert!(
-        world
-            .broker()
-            .describe_group("g", &Default::default())
-            .is_err()
-    );
+    assert!(world.broker().describe_group(&describe_all("g")).is_err());
     let first = world.join(join_named("one"));
     let group = described(&world);
     assert_eq!(group.state, GroupState::Stable);

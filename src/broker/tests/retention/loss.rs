@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    super::world::describe_all,
     held::commit,
     world::{Kept, TOPIC},
 };
@@ -12,7 +13,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn lost_in_ms(kept: &Kept) -> Option<u64> {
     let described = kept
         .broker
-        .describe_group("billing", &Default::default())
+        .describe_group(&describe_all("billing"))
         .expect("it is there");
     described.partitions[0].lost_in_ms
 }

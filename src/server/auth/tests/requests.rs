@@ -332,6 +332,7 @@ async fn what_is_shown_of_groups_names_nothing_that_is_hidden() {
     assert_eq!((page.groups[0].partitions, page.groups[0].lag), (1, 1));
     let describe = proto::DescribeGroupRequest {
         group: "g".to_owned(),
+        ..proto::DescribeGroupRequest::default()
     };
     let describe = guarded.call("/taffrail.v1.Groups/Describe", describe.encode_to_vec());
     let answer = describe.await.expect("it is allowed").expect("it is there");

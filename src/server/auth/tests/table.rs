@@ -237,6 +237,7 @@ fn of_groups() -> Vec<Row> {
     };
     let describe = DescribeGroupRequest {
         group: group.clone(),
+        ..DescribeGroupRequest::default()
     };
     let remove = RemoveMemberRequest {
         group: group.clone(),

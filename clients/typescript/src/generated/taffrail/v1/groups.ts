@@ -176,7 +176,8 @@ export interface JoinGroup {
   /**
    * A partition with records under way for which neither a commit nor `still_working` comes for so long is taken, in
    * milliseconds, and another member gets it. The member gets its share anew once it commits, says that it is still
-   * working, or has given back all its credit. 1,000 to 3,600,000; default 0, never.
+   * working, or has given back all its credit. A partition that it is to hand over has `drain_timeout_ms` in place of
+   * this. 1,000 to 3,600,000; default 0, never.
    */
   progressTimeoutMs: bigint;
   /** The group ends with its last member, and what it has committed too. For all its members or none. Default: false. */
@@ -526,7 +527,7 @@ export interface ListedGroup {
   state: GroupState;
   /** How many members it has, with those whose streams have broken. */
   members: number;
-  /** How many partitions it has to do with, with an owner or without: as many as `Describe` shows. */
+  /** How many partitions it has to do with, with an owner or without: as many as `Describe` shows in all pages. */
   partitions: number;
   /**
    * Records that its partitions still have to read, in the topics that the caller may see; see
@@ -543,9 +544,16 @@ export interface ListedGroup {
 export interface DescribeGroupRequest {
   /** The group. Required. */
   group: string;
+  /** At most this many partitions: 1 to 1,000. 0, the default, and more than 1,000: 1,000. */
+  pageSize: number;
+  /**
+   * Only partitions that sort behind this one, by topic and number: the last one of the page before; its `topic_id` is
+   * not looked at. Default: from the beginning.
+   */
+  after: GroupPartition | undefined;
 }
 
-/** A group as it is now. */
+/** A group as it is now. All but `partitions` and `more` is the same in each page, unless it changes meanwhile. */
 export interface DescribeGroupResponse {
   /** The name. */
   group: string;
@@ -569,6 +577,8 @@ export interface DescribeGroupResponse {
    * the topics that its members take or in which it has committed something, which it has still to read.
    */
   partitions: GroupPartitionDescription[];
+  /** There are more partitions; ask again with `after` set to the last one. */
+  more: boolean;
 }
 
 /** A member of a group. */
@@ -3525,13 +3535,19 @@ export const ListedGroup: MessageFns<ListedGroup> = {
 };
 
 function createBaseDescribeGroupRequest(): DescribeGroupRequest {
-  return { group: "" };
+  return { group: "", pageSize: 0, after: undefined };
 }
 
 export const DescribeGroupRequest: MessageFns<DescribeGroupRequest> = {
   encode(message: DescribeGroupRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.group !== "") {
       writer.uint32(10).string(message.group);
+    }
+    if (message.pageSize !== 0) {
+      writer.uint32(16).uint32(message.pageSize);
+    }
+    if (message.after !== undefined) {
+      GroupPartition.encode(message.after, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -3557,6 +3573,22 @@ export const DescribeGroupRequest: MessageFns<DescribeGroupRequest> = {
             message.group = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.pageSize = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.after = GroupPartition.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3575,6 +3607,10 @@ export const DescribeGroupRequest: MessageFns<DescribeGroupRequest> = {
   fromPartial(object: DeepPartial<DescribeGroupRequest>): DescribeGroupRequest {
     const message = createBaseDescribeGroupRequest();
     message.group = object.group ?? "";
+    message.pageSize = object.pageSize ?? 0;
+    message.after = (object.after !== undefined && object.after !== null)
+      ? GroupPartition.fromPartial(object.after)
+      : undefined;
     return message;
   },
 };
@@ -3589,6 +3625,7 @@ function createBaseDescribeGroupResponse(): DescribeGroupResponse {
     ephemeral: false,
     members: [],
     partitions: [],
+    more: false,
   };
 }
 
@@ -3623,6 +3660,9 @@ export const DescribeGroupResponse: MessageFns<DescribeGroupResponse> = {
     }
     for (const v of message.partitions) {
       GroupPartitionDescription.encode(v!, writer.uint32(66).fork()).join();
+    }
+    if (message.more !== false) {
+      writer.uint32(72).bool(message.more);
     }
     return writer;
   },
@@ -3704,6 +3744,14 @@ export const DescribeGroupResponse: MessageFns<DescribeGroupResponse> = {
             message.partitions.push(GroupPartitionDescription.decode(reader, reader.uint32()));
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.more = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3733,6 +3781,7 @@ export const DescribeGroupResponse: MessageFns<DescribeGroupResponse> = {
     message.ephemeral = object.ephemeral ?? false;
     message.members = object.members?.map((e) => GroupMember.fromPartial(e)) || [];
     message.partitions = object.partitions?.map((e) => GroupPartitionDescription.fromPartial(e)) || [];
+    message.more = object.more ?? false;
     return message;
   },
 };
@@ -4971,7 +5020,7 @@ export const GroupsService = {
     responseSerialize: (value: ListGroupsResponse): Buffer => Buffer.from(ListGroupsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListGroupsResponse => ListGroupsResponse.decode(value),
   },
-  /** A group with its members and partitions, as of now. Errors: NOT_FOUND (UNKNOWN_GROUP). */
+  /** A group with its members, and its partitions page by page, as of now. Errors: NOT_FOUND (UNKNOWN_GROUP). */
   describe: {
     path: "/taffrail.v1.Groups/Describe" as const,
     requestStream: false as const,
@@ -5087,7 +5136,7 @@ export interface GroupsServer extends UntypedServiceImplementation {
   fetchOffsets: handleUnaryCall<FetchOffsetsRequest, FetchOffsetsResponse>;
   /** The groups, by name. */
   list: handleUnaryCall<ListGroupsRequest, ListGroupsResponse>;
-  /** A group with its members and partitions, as of now. Errors: NOT_FOUND (UNKNOWN_GROUP). */
+  /** A group with its members, and its partitions page by page, as of now. Errors: NOT_FOUND (UNKNOWN_GROUP). */
   describe: handleUnaryCall<DescribeGroupRequest, DescribeGroupResponse>;
   /**
    * Sets offsets, lower ones too; also of a group that does not exist yet, and while members run: they begin anew
@@ -5205,7 +5254,7 @@ export interface GroupsClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListGroupsResponse) => void,
   ): ClientUnaryCall;
-  /** A group with its members and partitions, as of now. Errors: NOT_FOUND (UNKNOWN_GROUP). */
+  /** A group with its members, and its partitions page by page, as of now. Errors: NOT_FOUND (UNKNOWN_GROUP). */
   describe(
     request: DescribeGroupRequest,
     callback: (error: ServiceError | null, response: DescribeGroupResponse) => void,
