@@ -20,6 +20,8 @@ import { GroupsService, type AssignedPartition } from "../src/generated/taffrail
 import { eventually, failureOf, rejected, take, test, testOnDisk, until } from "./world.js";
 
 const join = (client: Client, options: JoinOptions = {}) => client.join("g", { topics: ["t"], ...options });
+const describe = (client: Client) =>
+  client.connection.ask(GroupsService.describe, { group: "g", pageSize: 0, after: undefined });
 
 test("what was handled is committed, and nothing else", async (world) => {
   const { client } = world;
@@ -139,7 +141,7 @@ test("a member is heard while its program is busy", async ({ client }) => {
   await join(client, { sessionTimeoutMs: 3_000 });
   const heard = new Set<bigint>();
   await until(async () => {
-    const { members } = await client.connection.ask(GroupsService.describe, { group: "g" });
+    const { members } = await describe(client);
     assert.equal(members[0]?.connected, true);
     heard.add(members[0].lastHeardMs);
     return heard.size === 4;
@@ -292,7 +294,7 @@ test("a member that waits is told that it was closed, also by its signal", async
   stopping.abort("enough");
   assert.equal(await failing, "enough");
   assert.equal(await failureOf(join(client, { signal: stopping.signal })), "enough");
-  await until(async () => (await client.connection.ask(GroupsService.describe, { group: "g" })).members.length === 0);
+  await until(async () => (await describe(client)).members.length === 0);
 });
 
 test("offsets are committed with an append, or neither is", async (world) => {
