@@ -2,7 +2,7 @@
 # Whether tonic's client takes an https:// address over a connector of the program's own depends on the features that
 # any other crate of the build asks for.
 #
-# Version:   tonic 0.14.9 (Rust), hyper-util 0.1.20.
+# Versions:  tonic 0.14.9 (Rust), hyper-util 0.1.20, tokio 1.54.1, tower 0.5.3.
 # Behaviour: `Endpoint::connect_with_connector` takes a connector that does TLS itself. With the features
 #            `channel` alone, an https:// address connects over it. With any of tonic's TLS features in the build the
 #            same lines fail at the first connection ("Connecting to HTTPS without TLS enabled"), as tonic wants a TLS
@@ -29,9 +29,9 @@ other = ["tonic/tls-ring"]
 
 [dependencies]
 hyper-util = { version = "=0.1.20", features = ["tokio"] }
-tokio = { version = "1", features = ["macros", "net", "rt"] }
+tokio = { version = "=1.54.1", features = ["macros", "net", "rt"] }
 tonic = { version = "=0.14.9", default-features = false, features = ["channel"] }
-tower = { version = "0.5", features = ["util"] }
+tower = { version = "=0.5.3", features = ["util"] }
 TOML
 
 cat > src/main.rs <<'RS'
