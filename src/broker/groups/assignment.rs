@@ -18,7 +18,10 @@ use crate::{
         state::{PartitionRef, Topic},
     },
     catalog::groups::{Commit, Committed, Fence, Generation, Place},
-    storage::log::Cursor,
+    storage::{
+        format::frame::Frame,
+        log::{Cursor, ReadError},
+    },
     types::{Offset, PartitionId, Position, TopicName},
 };
 
@@ -261,7 +264,7 @@ impl Session {
             None if held.replay_until.is_some() => Ok(at.range().0),
             None => match self.no_offset {
                 NoOffset::Start(Position::Earliest) => Ok(at.range().0),
-                NoOffset::Start(Position::Latest) if self.came_since(&at, held.began_ms) => {
+                NoOffset::Start(Position::Latest) if self.came_since(&at, held.began_ms)? => {
                     Ok(at.range().0)
                 }
                 NoOffset::Start(position) => {
@@ -341,14 +344,24 @@ impl Session {
     /// Whether all records of a partition were appended after the group had been made: the
     /// partition was added since, or its topic was created. A group that begins at the end reads
     /// all of these; they are none of the past that it skips.
-    fn came_since(&self, at: &PartitionRef, began_ms: Option<i64>) -> bool {
-        let mut cursor = Cursor::new(at.range().0);
-        let read = self.shared.partitions.reader(at).read(&mut cursor, 1);
-        // Records that cannot be read are no reason to read those behind them.
-        let frames = read.unwrap_or_default();
-        match (frames.first(), began_ms) {
-            (Some(first), Some(began_ms)) => first.header().append_time_ms > began_ms,
-            _ => false,
+    fn came_since(&self, at: &PartitionRef, began_ms: Option<i64>) -> Result<bool, Error> {
+        let Some(began_ms) = began_ms else {
+            return Ok(false);
+        };
+        let partitions = &self.shared.partitions;
+        loop {
+            let start = at.range().0;
+            match partitions.reader(at).read(&mut Cursor::new(start), 1) {
+                Ok(frames) => {
+                    let first = frames.first().map(Frame::header);
+                    return Ok(first.is_some_and(|first| first.append_time_ms > began_ms));
+                }
+                // The first records have been removed meanwhile.
+                Err(ReadError::BelowStart) if at.range().0 > start => {}
+                // Damaged records are no reason to read those behind them.
+                Err(ReadError::Damaged { .. }) => return Ok(false),
+                Err(error) => return Err(partitions.explain_at(at, start, error)),
+            }
         }
     }
 

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use super::{
     super::world::create,
-    world::{Member, World, join},
+    world::{Member, World, end_of, join},
 };
 use crate::{
     broker::{
-        Meant, TopicFilter,
+        Error, Meant, TopicFilter,
         groups::{JoinGroup, NoOffset},
     },
-    env::sim::CrashMode,
+    env::sim::{
+        CrashMode, OpKind,
+        fault::{self, Fault},
+    },
     types::Position,
 };
 
@@ -99,6 +102,31 @@ fn what_comes_while_a_group_has_no_members_is_read_from_its_beginning() {
     ids.extend(world.append("t2", 0, 1));
     world.stop();
     world.start();
+    let mut member = world.join(latest());
+    assert_eq!(world.ids_of(&mut member), ids);
+}
+
+#[test]
+fn a_partition_that_cannot_be_read_for_a_moment_is_not_passed_over() {
+    let (mut world, member) = World::with_member_at_the_end();
+    world.leave(member);
+    world.add_partition("t", 2);
+    let ids = world.append("t", 1, 2);
+    world.stop();
+    world.start();
+    world.broker().shared.partitions.segments.let_go();
+    for kind in [OpKind::Map, OpKind::Open, OpKind::Read] {
+        let fault = Fault::on(kind).in_path(".log").errno(fault::EMFILE);
+        world.disk.inject(fault.for_ever());
+    }
+    let mut member = world.join(latest());
+    let error = end_of(&mut member);
+    assert!(
+        matches!(error, Error::StorageUnavailable { .. }),
+        "{error:?}"
+    );
+    world.disk.clear_faults();
+    world.leave(member);
     let mut member = world.join(latest());
     assert_eq!(world.ids_of(&mut member), ids);
 }
