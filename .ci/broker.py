@@ -11,6 +11,7 @@ import tempfile
 import time
 
 START_SECONDS = 30
+TICKS = os.sysconf("SC_CLK_TCK")
 # How many of the last are shown when a check fails.
 LOG_LINES = 30
 
@@ -93,6 +94,13 @@ class Broker:
         code = self.process.wait(timeout=START_SECONDS)
         check(code == 0, f"the broker ended with code {code} after SIGTERM")
 
+    def processor_seconds(self, without=()):
+        """The processor time that it has taken since its start, without that of its threads with these names."""
+        task = pathlib.Path(f"/proc/{self.process.pid}/task")
+        return seconds_of(task.parent) - sum(
+            seconds_of(thread) for thread in task.iterdir() if (thread / "comm").read_text().strip() in without
+        )
+
     def environment(self):
         return {**os.environ, "TAFFRAIL_SERVER": f"http://{self.address}"}
 
@@ -104,6 +112,11 @@ class Broker:
         result = subprocess.run(self.command(*arguments), stdout=subprocess.PIPE)
         check(result.returncode == 0, f"`taffrail {' '.join(map(str, arguments))}` ended with code {result.returncode}")
         return result.stdout
+
+
+def seconds_of(process):
+    fields = (process / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def check(holds, otherwise):

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import multiprocessing
-import os
 import pathlib
 import socket
 import subprocess
@@ -31,7 +30,6 @@ topics = ["*"]
 PERIOD_SECONDS = 0.005
 IDLE_SECONDS = 5
 # Processor time is told in hundredths of a second.
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main():
@@ -87,14 +85,9 @@ def watched(broker, right, wrong, timed):
 
 def cost(broker, work):
     """The processor time that the broker takes for some work, and what came of it."""
-    before = processor_seconds(broker.process.pid)
+    before = broker.processor_seconds()
     done = work()
-    return processor_seconds(broker.process.pid) - before, done
-
-
-def processor_seconds(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return broker.processor_seconds() - before, done
 
 
 async def connected(address):

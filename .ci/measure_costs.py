@@ -9,7 +9,6 @@ import argparse
 import concurrent.futures
 import contextlib
 import json
-import os
 import pathlib
 import shutil
 import statistics
@@ -19,7 +18,6 @@ import grpc
 
 from broker import Broker, free_port, say
 
-TICKS = os.sysconf("SC_CLK_TCK")
 GRANT = """
 [[grant]]
 principals = ["token:bench"]
@@ -43,16 +41,12 @@ class Measured:
 
     def measure(self, name, arguments, divisor):
         """Notes the throughput, and the broker's processor time by `divisor`."""
-        before = self.processor_seconds()
+        before = self.broker.processor_seconds()
         command = [self.broker.binary, "bench", *map(str, arguments), "--json", "--server", self.server, *self.flags]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-        spent = (self.processor_seconds() - before) / divisor
+        spent = (self.broker.processor_seconds() - before) / divisor
         median = json.loads(output)["median"]
         self.found.setdefault(name, []).append((median["megabytes_per_second"], spent))
-
-    def processor_seconds(self):
-        fields = pathlib.Path(f"/proc/{self.broker.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def main():
