@@ -22,6 +22,8 @@ from broker import Broker, check, say
 TOPICS = ["orders", "payments"]
 RECORD_BYTES = 900
 LINES = 1_500
+# So many commits are between two backups.
+MIDDLE = 10
 # Fifty restores are to be read from end to end.
 PAUSE_SECONDS = 0.3
 
@@ -95,9 +97,9 @@ def kill_in_between(words, chance):
     return was_running
 
 
-def restore(binary, source, target, chance, attempts):
+def restore(binary, source, target, chance, attempts, *flags):
     """Restores, with kills before; nothing is there under the name until all is."""
-    words = [binary, "restore", str(source), "--to", str(target), "--json"]
+    words = [binary, "restore", str(source), "--to", str(target), "--json", *flags]
     for _ in range(attempts):
         kill_in_between(words, chance)
         if target.exists():
@@ -156,6 +158,35 @@ def unchanged(broker, backups):
     say(f"unchanged: {second['received_bytes']} of {second['bytes']} bytes were sent again ({share:.3%})")
 
 
+def in_the_middle(broker, work, backups, chance):
+    """A restore until a commit between two backups has what was stored until then."""
+    run(command(broker, "topic", "create", "counted"))
+    first = backup(broker, backups)
+    for number in range(MIDDLE):
+        append = subprocess.run(command(broker, "produce", "counted"), input=f"{number}\n", capture_output=True, text=True)
+        check(append.returncode == 0, f"produce has failed: {append.stderr}")
+        if number == MIDDLE // 2:
+            # What is kept of the journal outlives it.
+            broker.process.kill()
+            broker.process.wait()
+            broker.start()
+    second = backup(broker, backups)
+    for commit in [first["commit"], first["commit"] + MIDDLE // 2, second["commit"]]:
+        target = work / f"until-{commit}"
+        restored = restore(broker.binary, backups, target, chance, 2, "--until", str(commit))
+        check(restored["commit"] == commit, f"restored {restored}")
+        with Broker(broker.binary, target) as there:
+            lines = run(command(there, "consume", "counted", "--from", "earliest")).stdout.split()
+            known = [str(number) for number in range(len(lines))]
+            check(lines == known and len(lines) <= commit - first["commit"], f"until {commit}: {lines}")
+            there.stop()
+        shutil.rmtree(target)
+    words = [broker.binary, "restore", str(backups), "--to", str(work / "no"), "--until", str(second["commit"] + 1)]
+    refused = subprocess.run(words, capture_output=True, text=True)
+    check(refused.returncode == 78 and "can be restored until" in refused.stderr, f"a later commit: {refused}")
+    say(f"restored until commits from {first['commit']} to {second['commit']}")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("binary")
@@ -166,7 +197,9 @@ def main():
     say(f"seed {given.seed}")
     with tempfile.TemporaryDirectory() as work, contextlib.ExitStack() as stack:
         work = pathlib.Path(work)
-        broker = stack.enter_context(Broker(given.binary, work / "data", flags=["--http-listen", "off"]))
+        config = work / "taffrail.toml"
+        config.write_text('[backup]\njournal = "1GiB"\n')
+        broker = stack.enter_context(Broker(given.binary, work / "data", flags=["--http-listen", "off", "--config", str(config)]))
         for topic in TOPICS:
             words = command(broker, "topic", "create", topic, "--set", "segment.bytes=1MiB")
             subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
@@ -180,6 +213,7 @@ def main():
                 sent = f"{taken['received_bytes']} of {taken['bytes']} bytes sent"
                 say(f"cycle {number}: journal entry {taken['commit']}, {sent}")
         unchanged(broker, backups)
+        in_the_middle(broker, work, backups, chance)
         broker.stop()
 
 

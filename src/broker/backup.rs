@@ -15,12 +15,15 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{Notify, futures::Notified};
 
-use super::{Broker, Error, Kind, Shared, health::Health, lock};
+use super::{
+    Broker, Error, Kind, Shared, health::Health, housekeeping::Housekeeper, keys::Freeze, lock,
+};
 use crate::{
     storage::{
         backup::{Image, ImageParts},
         files::FileError,
         format::checkpoint::{Checkpoint, JournalFiles, Topic},
+        journal::KeptFile,
     },
     types::limits,
 };
@@ -112,6 +115,10 @@ impl Broker {
         let pinned = shared.maintenance.backups.begin()?;
         let mut housekeeper = lock(&shared.maintenance.housekeeper);
         let parts = housekeeper.at_one_entry(shared, |shared, entry| shared.image_parts(entry));
+        let parts = parts.and_then(|mut parts| {
+            parts.kept = shared.keep_until(&mut housekeeper, parts.checkpoint.applied)?;
+            Ok(parts)
+        });
         drop(housekeeper);
         let dir = &shared.dir;
         let image = parts
@@ -188,8 +195,25 @@ impl Shared {
             checkpoint,
             partitions,
             topic_files,
+            kept: Vec::new(),
             taken_ms: self.clock.now_ms(),
         }
+    }
+
+    /// The kept files with the entries up to this one. Further entries are kept from now on, if
+    /// any are to be.
+    fn keep_until(
+        &self,
+        housekeeper: &mut Housekeeper,
+        entry: u64,
+    ) -> Result<Vec<KeptFile>, FileError> {
+        if !self.kept.begin_behind(entry) {
+            return Ok(Vec::new());
+        }
+        // A checkpoint behind the journal's files up to now brings their entries to kept files.
+        self.committer.leave_journal_file()?;
+        housekeeper.checkpoint(self, Freeze::Due)?;
+        Ok(self.kept.until(entry))
     }
 
     fn failed_to_begin(&self, error: FileError) -> Error {
@@ -206,6 +230,11 @@ impl Backup {
     /// The files of the backup.
     pub(crate) fn image(&self) -> &Image {
         &self.image
+    }
+
+    /// Leaves out journal entries that a client with these files does not need.
+    pub(crate) fn leave_out_kept(&mut self, has: impl Fn(&str) -> bool) {
+        self.image.leave_out_kept(has);
     }
 
     /// Reads bytes of a file.

@@ -239,6 +239,8 @@ impl Housekeeper {
             key_trims: snapshot.key_trims,
             access_tokens: snapshot.access_tokens,
         };
+        // Before the checkpoint, so that a crash leaves no entry that is in neither.
+        shared.keep_entries_before(content.journal_file);
         // Before anything else can fail, because the next delta must be relative to what is stored.
         self.last = self.store(shared, content)?;
         self.checkpointed = applied;
@@ -392,8 +394,20 @@ impl Shared {
         (self.dir.topic(known.id).join("topic"), content.encode())
     }
 
+    /// Keeps the entries of journal files before this number, which a checkpoint is about to release.
+    fn keep_entries_before(&self, number: u64) {
+        let released = self.committer.ring.used_before(number);
+        // A backup under way sends the kept files.
+        let may_remove = !self.maintenance.backups.is_any_under_way();
+        self.kept.keep(&released, may_remove);
+    }
+
     /// Frees the space of removed files at once, if it is needed.
     fn free_if_short(&self) {
+        // A backup under way sends what is kept, and ends itself where there is no room.
+        if self.health.is_short_of_room() && !self.maintenance.backups.is_any_under_way() {
+            self.kept.give_up();
+        }
         let freeing = self.partitions.segments.freeing();
         while self.health.is_short_of_room() && freeing.step() {}
     }

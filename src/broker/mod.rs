@@ -59,6 +59,11 @@ mod producer_memory;
 mod producers;
 mod read;
 mod response_limit;
+#[cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, reason = "only the command line restores")
+)]
+mod restored;
 mod retention;
 mod schedule;
 mod scrub;
@@ -159,6 +164,8 @@ pub(crate) struct Options {
     pub(crate) open_segments: usize,
     /// Most of them that are open as files rather than maps: those that are written to.
     pub(crate) open_files: usize,
+    /// How many bytes of journal entries are kept for restores between two backups; 0 for none.
+    pub(crate) kept_journal_bytes: u64,
     /// With less free space than this on the disk, appends are refused.
     pub(crate) disk_reserve_bytes: u64,
     /// Deltas behind a checkpoint may always grow to this size, and also to the size of the
@@ -189,6 +196,7 @@ impl Options {
             },
             open_segments: limits::OPEN_SEGMENTS,
             open_files: limits::OPEN_SEGMENTS,
+            kept_journal_bytes: 0,
             disk_reserve_bytes: limits::DISK_RESERVE_BYTES,
             delta_bytes: limits::DELTA_BYTES,
         }

@@ -31,7 +31,10 @@ use crate::{
     env::{Alarm, Env},
     metrics::Counts,
     storage::{
-        checkpoint, data_dir::DataDir, format::checkpoint::Clock as StoredClock, journal,
+        checkpoint,
+        data_dir::DataDir,
+        format::checkpoint::Clock as StoredClock,
+        journal::{self, Kept},
         log::OpenSegments,
     },
 };
@@ -48,6 +51,8 @@ pub(super) struct Shared {
     pub(super) partitions: Arc<Partitions>,
     pub(super) sequencer: Arc<Sequencer>,
     pub(super) committer: Committer,
+    /// Journal entries for restores between two backups.
+    pub(super) kept: Kept,
     pub(super) health: Arc<Health>,
     pub(super) budget: Budget,
     pub(super) memory: Memory,
@@ -135,6 +140,7 @@ impl Shared {
             clock,
             sequencer: Arc::new(sequencer),
             committer: Committer::new(queue, ring, options.journal(), tip),
+            kept: Kept::open(&env, dir.root(), options.kept_journal_bytes),
             producer_memory: ProducerMemory::new(part(Name::Catalog)),
             maintenance: Maintenance::new(Housekeeper::new(checkpoints, segments_out), wakeups),
             sessions: Sessions::default(),

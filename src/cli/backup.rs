@@ -1,6 +1,6 @@
 //! `taffrail backup` and `taffrail restore`.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use serde_json::json;
 use tokio::task::block_in_place;
@@ -12,9 +12,11 @@ use super::{
     output, time,
 };
 use crate::{
+    broker::{self, Broker},
     client::{self, BackupFile, BackupPart},
+    config::Config,
     env::Env,
-    storage::backup::{self, Had, Receiver, Summary},
+    storage::backup::{self, Had, Kept, Receiver, Summary, Until},
 };
 
 pub(super) async fn run(flags: BackupFlags, env: Env) -> Result<(), Failure> {
@@ -91,12 +93,17 @@ fn cut_off(source: client::Error) -> Failure {
 }
 
 pub(super) fn restore(flags: &RestoreFlags, env: &Env) -> Result<(), Failure> {
-    let restored = backup::restore(
-        &*env.files,
-        &flags.dir,
-        &flags.to,
-        flags.erasures_of.as_deref(),
-    )?;
+    let erasures_of = flags.erasures_of.as_deref();
+    let files = &*env.files;
+    let restored = match &flags.until {
+        None => backup::restore(files, &flags.dir, &flags.to, erasures_of)?,
+        Some(until) => {
+            let mut apply = |dir: &Path, kept: &Kept<'_>| apply(env, dir, kept);
+            let until = parse_until(until)?;
+            let asked = (until, erasures_of);
+            backup::restore_until(files, &flags.dir, &flags.to, asked, &mut apply)?
+        }
+    };
     if flags.json {
         return Ok(output::json(&json!({
             "commit": restored.commit,
@@ -125,18 +132,55 @@ pub(super) fn restore(flags: &RestoreFlags, env: &Env) -> Result<(), Failure> {
     ))?)
 }
 
+/// Brings a restored directory to the commit where the restore is to end.
+fn apply(env: &Env, dir: &Path, kept: &Kept<'_>) -> Result<(), String> {
+    let mut config = Config::default();
+    let memory = config.divide_memory(None);
+    memory.map_err(|error| error.to_string())?;
+    let options = broker::Options {
+        data_dir: dir.to_owned(),
+        disk_reserve_bytes: 0,
+        ..config.broker()
+    };
+    Broker::apply_kept(env, &options, kept)
+}
+
+fn parse_until(text: &str) -> Result<Until, Failure> {
+    if let Ok(commit) = text.parse() {
+        return Ok(Until::Commit(commit));
+    }
+    time::parse_time(text).map(Until::TimeMs).ok_or_else(|| {
+        Failure::Usage(format!(
+            "--until {text:?} is neither the number of a commit nor a time such as 2026-11-29T12:00:00Z"
+        ))
+    })
+}
+
 impl From<backup::Error> for Failure {
     fn from(error: backup::Error) -> Self {
-        let message = error.to_string();
+        let mut message = error.to_string();
+        if let backup::Error::OutOfRange { range, .. } = &error {
+            let (from, to) = (range.from.1, range.to.1);
+            message += &format!(
+                ", or any time from {} to {}",
+                time::format_time(from),
+                time::format_time(to)
+            );
+        }
         match error {
             backup::Error::Foreign { .. }
+            | backup::Error::NoRange { .. }
+            | backup::Error::OutOfRange { .. }
+            | backup::Error::Unsettled { .. }
             | backup::Error::InUse { .. }
             | backup::Error::NoMark { .. }
             | backup::Error::OtherDirectory { .. }
             | backup::Error::Special { .. }
             | backup::Error::Occupied { .. } => Self::Unusable(message),
             backup::Error::Damaged { .. } => Self::DataLoss(message),
-            backup::Error::Unfit(_) | backup::Error::File(_) => Self::General(message),
+            backup::Error::Unfit(_) | backup::Error::NotApplied(_) | backup::Error::File(_) => {
+                Self::General(message)
+            }
         }
     }
 }

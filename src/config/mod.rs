@@ -82,6 +82,7 @@ pub(crate) struct Config {
     erasure_deadline_ms: u64,
     scrub_rate: u64,
     backup_rate: u64,
+    kept_journal_bytes: u64,
     group_stalled_ms: u64,
     clock_jump_ms: u64,
     clock_settle_ms: u64,
@@ -151,6 +152,7 @@ impl Default for Config {
             erasure_deadline_ms: limits::ERASURE_DEADLINE_MS,
             scrub_rate: limits::SCRUB_RATE,
             backup_rate: limits::BACKUP_RATE,
+            kept_journal_bytes: 0,
             group_stalled_ms: limits::GROUP_STALLED_MS,
             clock_jump_ms: limits::CLOCK_JUMP_MS,
             clock_settle_ms: limits::CLOCK_SETTLE_MS,
@@ -324,6 +326,7 @@ impl Config {
                 jump: Duration::from_millis(self.clock_jump_ms),
                 settle: Duration::from_millis(self.clock_settle_ms),
             },
+            kept_journal_bytes: self.kept_journal_bytes,
             disk_reserve_bytes: self.disk_reserve_bytes,
             delta_bytes: limits::DELTA_BYTES,
         }

@@ -41,7 +41,7 @@ macro_rules! part_setting {
 }
 
 /// `config/taffrail.toml` documents each setting with its bounds and the reasons for them.
-pub(super) const SETTINGS: [Setting; 51] = [
+pub(super) const SETTINGS: [Setting; 52] = [
     Setting {
         name: "data_dir",
         set: |config, text| set(&mut config.data_dir, path(text)),
@@ -212,6 +212,10 @@ pub(super) const SETTINGS: [Setting; 51] = [
     Setting {
         name: "backup.rate",
         set: |config, text| set(&mut config.backup_rate, size(text, 0, 64 * GIB)),
+    },
+    Setting {
+        name: "backup.journal",
+        set: |config, text| set(&mut config.kept_journal_bytes, size(text, 0, 1 << 40)),
     },
     Setting {
         name: "groups.stalled",

@@ -241,12 +241,13 @@ pub(super) struct BackupAnswers {
 impl BackupAnswers {
     /// Sends `backup`, without the files that the client has.
     pub(super) fn new(
-        backup: Backup,
+        mut backup: Backup,
         had: Had,
         broker: Arc<Broker>,
         pace: Limits,
         stopped: Stopped,
     ) -> Self {
+        backup.leave_out_kept(|path| had.files.contains_key(path));
         Self {
             backup: Some(backup),
             had,

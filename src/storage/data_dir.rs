@@ -8,8 +8,12 @@ use std::{
 
 use super::{
     backup,
-    files::{Action, FileError, ensure_dir, read_file, remove_file, replace_file, sync_parent},
+    files::{
+        Action, FileError, ensure_dir, read_file, remove_file, remove_tree, replace_file,
+        sync_parent,
+    },
     format::{VERSION, VERSION_WITH_BLOCKS, identity::Identity},
+    journal,
     ownership::{self, Found},
 };
 use crate::{
@@ -222,6 +226,17 @@ fn become_no_backup(files: &dyn FileSystem, root: &Path) -> Result<(), FileError
         .map_err(FileError::when(Action::LookFor, &mark))?;
     if is_backup {
         tracing::info!(path = %root.display(), "the directory was a backup, and is a data directory from now on");
+        // What it keeps for restores is of the backup's own past, and does not go on here.
+        for name in [backup::BEFORE, journal::KEPT] {
+            let dir = root.join(name);
+            let is_there = files
+                .exists(&dir)
+                .map_err(FileError::when(Action::LookFor, &dir))?;
+            if is_there {
+                remove_tree(files, &dir)?;
+            }
+        }
+        sync_parent(files, &mark)?;
         remove_file(files, &mark)?;
         sync_parent(files, &mark)?;
     }

@@ -24,6 +24,8 @@ pub(super) enum Problem {
     Unreadable(FileError),
     #[error("a segment that was written anew is still being read")]
     InUse,
+    #[error("a backup that is being taken sends journal entries that have it")]
+    BackupUnderWay,
     #[error("what it has in files cannot be found: {0}")]
     Unfindable(crate::broker::Error),
 }

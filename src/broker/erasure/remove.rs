@@ -3,8 +3,9 @@
 //! The order of steps makes it complete. First nothing erased is left in memory or in a growing
 //! segment. Then the journal continues in another file, a checkpoint covers the earlier ones, and
 //! these are overwritten with zeros, so that they can be used again. Then segments and tables of
-//! last versions are written anew. Each step can be repeated, and is repeated after a crash,
-//! because an erasure is complete only when all are done.
+//! last versions are written anew. At last the journal entries that are kept for restores are
+//! removed. Each step can be repeated, and is repeated after a crash, because an erasure is complete
+//! only when all are done.
 //!
 //! Nobody waits for this. Housekeeping is blocked no longer than a checkpoint takes, or renaming a
 //! file. Between two segments the key indexes are maintained, which is this thread's task too.
@@ -212,6 +213,24 @@ impl Broker {
         }
     }
 
+    /// Removes the journal entries that are kept for restores, which have what is erased. The
+    /// housekeeper's lock must be held, so that no backup begins meanwhile; one under way sends
+    /// them.
+    fn forget_kept(&self, gone: &[(PartitionRef, Vec<Erasure>)]) -> Result<bool, FileError> {
+        let shared = &self.shared;
+        if shared.maintenance.backups.is_any_under_way() && !shared.kept.is_empty() {
+            for (partition, erasures) in gone {
+                shared.note_problem(partition, erasures, &Problem::BackupUnderWay);
+            }
+            return Ok(false);
+        }
+        // If all of them wait for something else, what is kept may stay.
+        if !gone.is_empty() {
+            shared.kept.forget()?;
+        }
+        Ok(true)
+    }
+
     /// Completes these erasures, once their bytes are gone.
     fn complete(&self, mut gone: Vec<(PartitionRef, Vec<Erasure>)>) -> Result<(), FileError> {
         let shared = &self.shared;
@@ -226,6 +245,9 @@ impl Broker {
             let removed = removed.collect::<Result<Vec<bool>, _>>()?;
             let mut removed = removed.into_iter();
             gone.retain(|_| removed.next() == Some(true));
+            if !self.forget_kept(&gone)? {
+                return Ok(());
+            }
         }
         for (partition, _) in gone.iter().filter(|(partition, _)| !partition.is_deleted()) {
             // Removes files that a crash has left.

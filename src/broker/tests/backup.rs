@@ -27,20 +27,25 @@ use crate::{
 /// How much of a file is copied at once: less than most files have.
 const CHUNK_BYTES: u64 = 5_000;
 
-const BACKUP: &str = "/backup";
-const RESTORED: &str = "/restored";
+pub(super) const BACKUP: &str = "/backup";
+pub(super) const RESTORED: &str = "/restored";
 
 /// Copies a backup to a disk, as a client does.
-fn copy(taken: &mut Backup, disk: &SimDisk) -> Result<Summary, backup::Error> {
+pub(super) fn copy(taken: &mut Backup, disk: &SimDisk) -> Result<Summary, backup::Error> {
     copy_to(BACKUP, taken, disk)
 }
 
-fn copy_to(dir: &str, taken: &mut Backup, disk: &SimDisk) -> Result<Summary, backup::Error> {
+pub(super) fn copy_to(
+    dir: &str,
+    taken: &mut Backup,
+    disk: &SimDisk,
+) -> Result<Summary, backup::Error> {
     let mut receiver = Receiver::open(Arc::new(disk.clone()), Path::new(dir))?;
     let mut had = BTreeMap::new();
     for file in receiver.had()? {
         had.insert(file.path, (file.len, file.ends));
     }
+    taken.leave_out_kept(|path| had.contains_key(path));
     let image = taken.image();
     let (commit, taken_ms, directory) = (image.commit(), image.taken_ms(), image.directory());
     let files: Vec<(String, u64)> = image
@@ -69,7 +74,7 @@ fn open_restored(disk: &SimDisk, seed: u64) -> Broker {
     open_at(RESTORED, disk, seed)
 }
 
-fn open_at(dir: &str, disk: &SimDisk, seed: u64) -> Broker {
+pub(super) fn open_at(dir: &str, disk: &SimDisk, seed: u64) -> Broker {
     let clock = SimClock::new(1_700_000_000_000);
     let options = Options {
         data_dir: dir.into(),
@@ -306,7 +311,7 @@ fn a_broker_that_is_given_a_backup_makes_it_a_data_directory_and_no_backup() {
 }
 
 /// How often bytes are in the files below a directory.
-fn count_files_with(disk: &SimDisk, dir: &str, bytes: &[u8]) -> usize {
+pub(super) fn count_files_with(disk: &SimDisk, dir: &str, bytes: &[u8]) -> usize {
     let files = disk
         .files()
         .into_iter()
@@ -381,7 +386,7 @@ fn what_a_later_backup_knows_as_erased_does_not_come_back_with_an_earlier_one() 
 }
 
 /// Puts a file there that no backup knows.
-fn put(disk: &SimDisk, path: &str) {
+pub(super) fn put(disk: &SimDisk, path: &str) {
     let path = Path::new(path);
     let parent = path.parent().expect("it has one");
     if !disk.exists(parent).expect("nothing fails") {

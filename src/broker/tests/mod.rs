@@ -62,5 +62,6 @@ mod retention;
 mod scrub;
 mod seldom;
 mod trim_cost;
+mod until;
 mod workload;
 mod world;

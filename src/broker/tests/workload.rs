@@ -8,7 +8,7 @@ use super::{
     world::{append_of, below, encode_keyed, env, now, options},
 };
 use crate::{
-    broker::{Appended, Broker, Pending, TopicDescription},
+    broker::{Appended, Broker, Options, Pending, TopicDescription},
     env::sim::{SimClock, SimDisk, SimRandom},
     types::{Offset, PartitionId},
 };
@@ -51,9 +51,14 @@ impl Life {
     /// Begins a life on an empty disk, whose power may fail. `None` if it fails before the broker
     /// is open.
     pub(super) fn begin(disk: &SimDisk, seed: u64) -> Option<Self> {
+        Self::begin_with(disk, seed, options())
+    }
+
+    /// As [`begin`](Self::begin), with these options.
+    pub(super) fn begin_with(disk: &SimDisk, seed: u64, options: Options) -> Option<Self> {
         let (clock, chance) = (SimClock::new(1_700_000_000_000), SimRandom::new(seed));
-        let broker =
-            Broker::open_stepped(env(disk, &clock, &SimRandom::new(seed + 1)), options()).ok()?;
+        let env = env(disk, &clock, &SimRandom::new(seed + 1));
+        let broker = Broker::open_stepped(env, options).ok()?;
         Some(Self {
             disk: disk.clone(),
             clock,

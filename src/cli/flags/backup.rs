@@ -35,6 +35,10 @@ pub(in crate::cli) struct RestoreFlags {
     /// well
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) erasures_of: Option<PathBuf>,
+    /// Restore a commit between the backup before this one and this one: its number, or a time in RFC
+    /// 3339 for the last one at or before it. The broker has to keep its journal (`backup.journal`)
+    #[arg(long, value_name = "COMMIT|TIME")]
+    pub(in crate::cli) until: Option<String>,
     /// Print JSON, for scripts
     #[arg(long)]
     pub(in crate::cli) json: bool,

@@ -26,6 +26,7 @@ use crate::{
             checkpoint::{Checkpoint, Partition},
             identity::Identity,
         },
+        journal::KeptFile,
         keys::{Unread, sorted_table::SortedTable},
         log::View,
         ownership,
@@ -59,6 +60,8 @@ enum Content {
     Held(Bytes),
     Table(Arc<SortedTable>),
     InPlace,
+    /// Journal entries, from the first to the last.
+    Kept(u64, u64),
 }
 
 /// The parts that an image is made of.
@@ -69,6 +72,8 @@ pub(crate) struct Parts {
     pub(crate) partitions: Vec<(Arc<View>, Partition)>,
     /// The files that describe topics, with their paths.
     pub(crate) topic_files: Vec<(PathBuf, Vec<u8>)>,
+    /// Journal entries before the backup.
+    pub(crate) kept: Vec<KeptFile>,
     pub(crate) taken_ms: i64,
 }
 
@@ -103,6 +108,10 @@ impl Image {
         for (view, at) in parts.partitions {
             image.add_partition(&view, &at)?;
             image._views.push(view);
+        }
+        for kept in parts.kept {
+            let entries = Content::Kept(kept.first, kept.last);
+            image.add(&kept.path, kept.bytes, entries);
         }
         image.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(image)
@@ -185,6 +194,24 @@ impl Image {
         )
     }
 
+    /// Leaves out the journal entries before those that the client has: it needs them from its
+    /// earlier backup on. Without one it needs the end alone, for the next backup to go on from.
+    pub(crate) fn leave_out_kept(&mut self, has: impl Fn(&str) -> bool) {
+        let (mut first, mut end) = (None, None);
+        for file in &self.files {
+            let Some(entries) = file.entries() else {
+                continue;
+            };
+            end = end.max(Some(entries));
+            if has(&file.path) && first.is_none_or(|first| entries < first) {
+                first = Some(entries);
+            }
+        }
+        let from = first.or(end);
+        self.files
+            .retain(|file| file.entries().is_none_or(|entries| Some(entries) >= from));
+    }
+
     /// The number of the last journal entry in the image.
     pub(crate) fn commit(&self) -> u64 {
         self.commit
@@ -233,6 +260,8 @@ impl Image {
                 Err(Unread::Damaged(_)) => Ok(self.lost(&path, position, len)),
                 Err(Unread::Unavailable(error)) => Err(error),
             },
+            // They are removed when the disk is short of room; the backup is then to be taken again.
+            Content::Kept(..) => self.read_in_place(at, &path, position, len),
             Content::InPlace => match self.read_in_place(at, &path, position, len) {
                 Err(error) if error.meaning() == Meaning::Damage => {
                     Ok(self.lost(&path, position, len))
@@ -290,5 +319,14 @@ impl Image {
             checksum.update(&self.read(at, position, bytes)?);
         }
         Ok(checksum.value())
+    }
+}
+
+impl ImageFile {
+    fn entries(&self) -> Option<(u64, u64)> {
+        match self.content {
+            Content::Kept(first, last) => Some((first, last)),
+            _ => None,
+        }
     }
 }

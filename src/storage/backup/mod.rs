@@ -9,6 +9,8 @@
 //! incoming/              the next backup while it is being written, at the same paths
 //! incoming/PATH.part     a file that was received in part
 //! incoming/backup        its mark, written last: the new backup is complete
+//! kept/                  journal entries between the backup before and this one, if there are any
+//! before/                then the mark of the backup before, and its files that this one has not
 //! ```
 //!
 //! A new backup in a directory that has one reuses files that are the same. The earlier backup is
@@ -24,12 +26,14 @@
 //! is enough, because segments and tables are never changed. If two directories come from one
 //! backup, by restores, new frames differ in times and checksums, also at a file's end.
 
+mod before;
 mod image;
 mod receive;
 mod restore;
+mod until;
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -37,6 +41,7 @@ use std::{
 pub(crate) use image::{Image, Parts as ImageParts};
 pub(crate) use receive::{Receiver, Summary};
 pub(crate) use restore::restore;
+pub(crate) use until::{Kept, Until, restore_until};
 
 use self::receive::is_proper;
 use super::{
@@ -50,6 +55,9 @@ pub(crate) const MARK: &str = "backup";
 
 /// The directory of a new backup until it is complete.
 pub(crate) const INCOMING: &str = "incoming";
+
+/// The directory with what the backup before has and this one has not.
+pub(crate) const BEFORE: &str = "before";
 
 /// How many bytes at each end of a file are compared.
 const END_BYTES: u64 = 64 << 10;
@@ -88,12 +96,45 @@ pub(crate) enum Error {
         path.display()
     )]
     Special { path: PathBuf, what: &'static str },
+    #[error(
+        "directory {} has the backup of commit {commit} and no journal entries before it, so it can be restored \
+         as of that alone: a broker keeps them from one backup to the next where backup.journal is as large as \
+         what is appended meanwhile, and nothing is erased",
+        path.display()
+    )]
+    NoRange { path: PathBuf, commit: u64 },
+    #[error("there is no such moment in directory {}, which {range}", path.display())]
+    OutOfRange { path: PathBuf, range: Range },
+    #[error(
+        "directory {} has a backup whose last step was cut off; give `taffrail backup` again, which brings \
+         it to its end",
+        path.display()
+    )]
+    Unsettled { path: PathBuf },
+    #[error("the kept journal entries cannot be applied: {0}")]
+    NotApplied(String),
     #[error("directory {} is there and not empty; choose a new one", path.display())]
     Occupied { path: PathBuf },
     #[error("the broker has sent what does not fit: {0}")]
     Unfit(String),
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+/// The commits that a restore can end with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Range {
+    /// The earlier backup's commit, and when it was taken.
+    pub(crate) from: (u64, i64),
+    /// The later backup's.
+    pub(crate) to: (u64, i64),
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (from, to) = (self.from.0, self.to.0);
+        write!(f, "can be restored until any commit from {from} to {to}")
+    }
 }
 
 /// A file that the receiver has, as it is told to the broker.
@@ -128,13 +169,16 @@ fn find(files: &dyn FileSystem, root: &Path) -> Result<Option<Found>, Error> {
             continue;
         };
         let mark = BackupMark::decode(&bytes);
-        let are_proper = |mark: &BackupMark| mark.files.iter().all(|file| is_proper(&file.path));
         return match mark.filter(are_proper) {
             Some(mark) => Ok(Some(Found { mark, is_settled })),
             None => Err(Error::Damaged { path }),
         };
     }
     Ok(None)
+}
+
+fn are_proper(mark: &BackupMark) -> bool {
+    mark.files.iter().all(|file| is_proper(&file.path))
 }
 
 /// Refuses a directory in which something is neither a file nor a directory, at any depth. One

@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    Error, Found, Had, INCOMING, MARK, checksum_of, ends_checksum, find, read_through,
-    refuse_special,
+    BEFORE, Error, Found, Had, INCOMING, MARK, before, checksum_of, ends_checksum, find,
+    read_through, refuse_special,
 };
 use crate::{
     env::{File, FileSystem, LockGuard, Open, ToSync},
@@ -19,6 +19,7 @@ use crate::{
             RunningCrc32,
             backup_mark::{BackupMark, MarkedFile},
         },
+        journal::KEPT,
     },
 };
 
@@ -33,10 +34,10 @@ const SYNCED_BYTES: u64 = 64 << 20;
 const STEP_BYTES: u64 = 8 << 20;
 
 /// Names at the top of a backup that no file of the data directory has.
-const OWN_NAMES: [&str; 3] = [MARK, INCOMING, "lock"];
+const OWN_NAMES: [&str; 4] = [MARK, INCOMING, BEFORE, "lock"];
 
-/// The directories at the top of a data directory.
-const TOP_DIRS: [&str; 2] = ["journal", "topics"];
+/// The directories at the top of a backup.
+const TOP_DIRS: [&str; 3] = ["journal", "topics", KEPT];
 
 /// Receives a backup into a directory. If it is dropped before [`finish`](Self::finish), the
 /// earlier backup in the directory is unchanged, and the next attempt continues with the files
@@ -47,6 +48,8 @@ pub(crate) struct Receiver {
     _lock: Box<dyn LockGuard>,
     /// The id of the data directory that the earlier backup is of.
     directory: Option<u64>,
+    /// Journal entries before this one are not needed any more.
+    entries_behind: u64,
     /// The files that are in the directory already.
     known: BTreeMap<String, Known>,
     /// The files of the new backup, so far.
@@ -111,11 +114,17 @@ impl Receiver {
             }
             found => found.map(|found| found.mark),
         };
+        let before = root.join(BEFORE);
+        let earlier = before::mark_in(&*files, &before)?;
+        if earlier.is_none() && before::exists(&*files, &before)? {
+            return Err(Error::Foreign { path: before });
+        }
         let mut receiver = Self {
             files,
             root: root.to_owned(),
             _lock: lock,
             directory: found.as_ref().map(|mark| mark.directory),
+            entries_behind: earlier.or(found.clone()).map_or(0, |mark| mark.commit),
             known: BTreeMap::new(),
             marked: Vec::new(),
             receiving: None,
@@ -164,6 +173,9 @@ impl Receiver {
     pub(crate) fn had(&self) -> Result<Vec<Had>, FileError> {
         let mut had = Vec::with_capacity(self.known.len());
         for (path, known) in &self.known {
+            if before::entries_of(path).is_some_and(|(_, last)| last < self.entries_behind) {
+                continue;
+            }
             let place = self.place(path, *known);
             if let Some(ends) = ends_checksum(&*self.files, &place, known.len)? {
                 had.push(Had {
@@ -420,6 +432,7 @@ fn settle(files: &dyn FileSystem, root: &Path, mark: &BackupMark) -> Result<(), 
         ensure_parents(files, root, &root.join(&file.path))?;
     }
     sync_places(files, root)?;
+    before::keep(files, root, mark)?;
     for file in &mark.files {
         let from = incoming.join(&file.path);
         let is_there = files
@@ -443,7 +456,7 @@ fn settle(files: &dyn FileSystem, root: &Path, mark: &BackupMark) -> Result<(), 
 }
 
 /// Syncs the names of the backup's files, except those below `incoming`.
-fn sync_places(files: &dyn FileSystem, root: &Path) -> Result<(), FileError> {
+pub(super) fn sync_places(files: &dyn FileSystem, root: &Path) -> Result<(), FileError> {
     for name in TOP_DIRS {
         sync_tree(files, &root.join(name))?;
     }
@@ -465,7 +478,7 @@ fn remove_old(files: &dyn FileSystem, root: &Path, mark: &BackupMark) -> Result<
     Ok(())
 }
 
-fn find_marked<'a>(mark: &'a BackupMark, path: &str) -> Option<&'a MarkedFile> {
+pub(super) fn find_marked<'a>(mark: &'a BackupMark, path: &str) -> Option<&'a MarkedFile> {
     let at = mark.files.binary_search_by(|file| (*file.path).cmp(path));
     at.ok().map(|at| &mark.files[at])
 }

@@ -7,7 +7,9 @@ use std::{
 };
 
 use super::{
-    Error, Found, INCOMING, find, read_through,
+    Error, Found, INCOMING,
+    before::entries_of,
+    find, read_through,
     receive::{ensure_parents, open_to_read, sync_dir, sync_tree},
     refuse_special,
 };
@@ -67,6 +69,50 @@ pub(crate) fn restore(
         Some(other) => erasures(files, other, found.mark.directory)?,
         None => Vec::new(),
     };
+    let mut restored = Restored {
+        commit: found.mark.commit,
+        taken_ms: found.mark.taken_ms,
+        files: 0,
+        bytes: 0,
+        erased: 0,
+    };
+    let mut sources = Vec::with_capacity(found.mark.files.len());
+    // What the new directory's journal will keep begins anew with its first backup.
+    let of_directory = found
+        .mark
+        .files
+        .iter()
+        .filter(|file| entries_of(&file.path).is_none());
+    for file in of_directory {
+        sources.push(Source {
+            path: found.place(files, from, file)?,
+            may_be_longer: false,
+            file: file.clone(),
+        });
+    }
+    make(files, to, sources, &mut restored, |dir| {
+        erase(files, dir, erasures)
+    })?;
+    Ok(restored)
+}
+
+/// A file to copy.
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    /// Whether it may have grown since.
+    pub(super) may_be_longer: bool,
+    pub(super) file: MarkedFile,
+}
+
+/// Makes the directory `to` of these files. `complete` changes what is there before it gets its
+/// name, and says how many entities it has erased.
+pub(super) fn make(
+    files: &dyn FileSystem,
+    to: &Path,
+    sources: Vec<Source>,
+    restored: &mut Restored,
+    complete: impl FnOnce(&Path) -> Result<u64, Error>,
+) -> Result<(), Error> {
     refuse_occupied(files, to)?;
     let unfinished = unfinished(to);
     begin(files, &unfinished)?;
@@ -75,28 +121,21 @@ pub(crate) fn restore(
         unsynced: Vec::new(),
         unsynced_bytes: 0,
     };
-    let mut restored = Restored {
-        commit: found.mark.commit,
-        taken_ms: found.mark.taken_ms,
-        files: 0,
-        bytes: 0,
-        erased: 0,
-    };
-    for file in &found.mark.files {
-        let source = found.place(files, from, file)?;
+    for source in sources {
+        let file = &source.file;
         let target = unfinished.join(&file.path);
         ensure_parents(files, &unfinished, &target)?;
-        if copying.copy(&source, &target, file.len)? != Some(file.checksum) {
-            return Err(Error::Damaged { path: source });
+        if copying.copy(&source, &target)? != Some(file.checksum) {
+            return Err(Error::Damaged { path: source.path });
         }
         restored.files += 1;
         restored.bytes += file.len;
     }
     copying.sync()?;
-    restored.erased = erase(files, &unfinished, erasures)?;
     for name in ["journal", "topics"] {
         ensure_dir(files, &unfinished.join(name))?;
     }
+    restored.erased = complete(&unfinished)?;
     sync_tree(files, &unfinished)?;
     if files
         .exists(to)
@@ -113,11 +152,14 @@ pub(crate) fn restore(
     sync_dir(files, parent_of(to))?;
     remove_file(files, &to.join(BEGUN))?;
     sync_dir(files, to)?;
-    Ok(restored)
+    Ok(())
 }
 
 /// Keeps others from writing to the backup meanwhile, if the file system has locks.
-fn hold(files: &dyn FileSystem, root: &Path) -> Result<Option<Box<dyn LockGuard>>, Error> {
+pub(super) fn hold(
+    files: &dyn FileSystem,
+    root: &Path,
+) -> Result<Option<Box<dyn LockGuard>>, Error> {
     match files.lock_there(&root.join("lock"), Lock::Shared) {
         Ok(held) => Ok(Some(held)),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Error::InUse {
@@ -128,7 +170,7 @@ fn hold(files: &dyn FileSystem, root: &Path) -> Result<Option<Box<dyn LockGuard>
     }
 }
 
-fn find_whole(files: &dyn FileSystem, root: &Path) -> Result<Found, Error> {
+pub(super) fn find_whole(files: &dyn FileSystem, root: &Path) -> Result<Found, Error> {
     let found = find(files, root)?;
     found.ok_or_else(|| Error::NoMark {
         path: root.to_owned(),
@@ -157,7 +199,7 @@ impl Found {
 }
 
 /// The erasures in a backup, which must be of the given data directory.
-fn erasures(
+pub(super) fn erasures(
     files: &dyn FileSystem,
     root: &Path,
     directory: u64,
@@ -318,9 +360,10 @@ struct Copying<'a> {
 
 impl Copying<'_> {
     /// Copies a file and returns its checksum; `None` if it has another length.
-    fn copy(&mut self, from: &Path, to: &Path, len: u64) -> Result<Option<u32>, FileError> {
-        let (source, found) = open_to_read(self.files, from)?;
-        if found != len {
+    fn copy(&mut self, source: &Source, to: &Path) -> Result<Option<u32>, FileError> {
+        let (from, len) = (&*source.path, source.file.len);
+        let (open, found) = open_to_read(self.files, from)?;
+        if found < len || (found > len && !source.may_be_longer) {
             return Ok(None);
         }
         let target = self
@@ -328,7 +371,7 @@ impl Copying<'_> {
             .open(to, Open::Create)
             .map_err(FileError::when(Action::Create, to))?;
         let (mut checksum, mut at) = (RunningCrc32::default(), 0);
-        read_through(&source, from, len, |bytes| {
+        read_through(&open, from, len, |bytes| {
             checksum.update(bytes);
             target
                 .write_all_at(&[bytes], at)

@@ -325,6 +325,15 @@ fn sound_header(frame: &[u8], checksum: u32) -> Option<frame::Header> {
     frame::Header::peek(&header).map(|(_, header)| header)
 }
 
+/// The length that the entry at the front of `bytes` says it has; `None` if there is none with this
+/// salt.
+pub(crate) fn length_of(bytes: &[u8], salt: u64) -> Option<u64> {
+    let mut fields = Fields(bytes);
+    let is_one = fields.u32()? == ENTRY_MAGIC && has_salt(bytes, salt);
+    let length = bytes.get(36..40)?.try_into().ok()?;
+    is_one.then_some(u64::from(u32::from_le_bytes(length)))
+}
+
 /// Whether the bytes have this salt at the place where an entry has it, whether the entry is sound
 /// or not.
 pub(crate) fn has_salt(bytes: &[u8], salt: u64) -> bool {

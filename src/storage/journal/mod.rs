@@ -13,9 +13,10 @@
 //!
 //! Reading order: this page; `ring.rs`, which file is used for what; `slots.rs`, the notes about
 //! that, which are stored apart from the files; `found.rs`, how a start finds the state of each
-//! file; `replay.rs`, how a start reads the entries.
+//! file; `replay.rs`, how a start reads the entries; `kept.rs`, entries that stay for restores.
 
 mod found;
+mod kept;
 mod replay;
 mod ring;
 mod slots;
@@ -29,6 +30,7 @@ use std::{
 };
 
 pub(crate) use found::{Covered, Fault, Found, State, look};
+pub(crate) use kept::{Entries, KEPT, Kept, KeptFile, parse as parse_kept};
 pub(crate) use replay::{FirstOffsets, Lost, Replay};
 pub(crate) use ring::Ring;
 

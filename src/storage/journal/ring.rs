@@ -158,6 +158,13 @@ impl Ring {
             .collect()
     }
 
+    /// The files before this number, oldest first.
+    pub(crate) fn used_before(&self, number: u64) -> Vec<(FileHeader, PathBuf)> {
+        let mut used = self.used();
+        used.retain(|(header, _)| header.number < number);
+        used
+    }
+
     /// The time of the environment's clock.
     pub(super) fn now(&self) -> Duration {
         self.env.clock.elapsed()

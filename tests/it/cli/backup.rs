@@ -4,11 +4,13 @@ use std::{
     fs,
     os::unix::{fs::symlink, net::UnixListener},
     path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
 };
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use super::{Serve, assert_fails, free_port, run, temporary, text};
+use super::{Serve, assert_fails, free_port, objects, run, serve, temporary, text};
 
 /// Puts something of a kind there that no backup has, in the place of what was there.
 type Put = fn(&Path);
@@ -126,4 +128,121 @@ fn a_pipe_in_a_data_directory_is_damage_and_holds_nobody_up() {
     let broker = Serve::start(dir.path(), &free_port());
     assert_fails(&broker.run(&["consume", "t"]), 6, &["damaged"]);
     assert_eq!(broker.stop(), Some(0));
+}
+
+/// The values of all records of topic `t`.
+fn values(broker: &Serve) -> Vec<String> {
+    let args = ["consume", "t", "--from", "earliest", "--format", "value"];
+    let output = text(&broker.succeed(&args, b""));
+    output.lines().map(str::to_owned).collect()
+}
+
+/// When the last record of topic `t` was appended.
+fn newest(broker: &Serve) -> i64 {
+    let args = ["consume", "t", "--from", "earliest", "--format", "json"];
+    let records = objects(&broker.succeed(&args, b""));
+    let last = records.last().expect("there are records");
+    last["append_time_ms"].as_i64().expect("a number")
+}
+
+fn rfc3339(ms: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(ms).expect("it is near");
+    format!("{time:.3}")
+}
+
+#[test]
+fn a_restore_ends_at_a_commit_or_a_time_between_two_backups() {
+    let dir = temporary();
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (from, config) = (path("b"), path("taffrail.toml"));
+    fs::write(&config, "[backup]\njournal = \"16MiB\"\n").expect("there is room");
+    let mut command = serve(&dir.path().join("d"), &free_port());
+    let broker = Serve::spawn(command.args(["--config", &config]));
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(&["produce", "t"], b"before\n");
+    let first = broker.json(&["backup", &from]);
+    let mut times = Vec::new();
+    for number in 0..4 {
+        broker.succeed(&["produce", "t"], format!("{number}\n").as_bytes());
+        times.push(newest(&broker));
+        sleep(Duration::from_millis(3));
+    }
+    broker.succeed(&["topic", "delete", "t", "--yes"], b"");
+    let last = broker.json(&["backup", &from]);
+    assert_eq!(broker.stop(), Some(0));
+
+    let restored_until = |until: &str, to: &str| {
+        let output = run(
+            &["restore", &from, "--to", to, "--until", until, "--json"],
+            b"",
+        );
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let restored = objects(&output.stdout).remove(0);
+        let broker = Serve::start(Path::new(to), "127.0.0.1:0");
+        (restored, broker)
+    };
+    for number in 0..4 {
+        let time = times[number];
+        let mut known = vec!["before".to_owned()];
+        known.extend((0..=number).map(|number| number.to_string()));
+        let to = path(&format!("until-{number}"));
+        let (restored, broker) = restored_until(&rfc3339(time), &to);
+        assert_eq!(restored["taken_ms"], time);
+        assert_eq!(values(&broker), known);
+        // It goes on from there.
+        broker.succeed(&["produce", "t"], b"later\n");
+        assert_eq!(values(&broker).last().map(String::as_str), Some("later"));
+        assert_eq!(broker.stop(), Some(0));
+
+        let commit = restored["commit"].as_u64().expect("a number");
+        if number != 2 {
+            continue;
+        }
+        for (until, known) in [
+            (rfc3339(time + 1), &known[..]),
+            (commit.to_string(), &known),
+            ((commit - 1).to_string(), &known[..number + 1]),
+        ] {
+            let to = path(&format!("as-well-{number}-{until}"));
+            let (_, broker) = restored_until(&until, &to);
+            assert_eq!(values(&broker), known, "{until}");
+        }
+    }
+    let begun = first["commit"].as_u64().expect("a number");
+    // The last commit has deleted the topic.
+    let end = last["commit"].as_u64().expect("a number");
+    let (_, broker) = restored_until(&end.to_string(), &path("end"));
+    assert_fails(&broker.run(&["consume", "t"]), 4, &["no topic"]);
+
+    let [earlier, later] = [&first, &last].map(|taken| taken["taken_ms"].as_i64());
+    let (earlier, later) = (earlier.expect("a number"), later.expect("a number"));
+    let range = format!(
+        "can be restored until any commit from {begun} to {end}, or any time from {} to {}",
+        rfc3339(earlier),
+        rfc3339(later)
+    );
+    let outside = [
+        (begun - 1).to_string(),
+        (end + 1).to_string(),
+        rfc3339(earlier - 1),
+        rfc3339(later + 1),
+    ];
+    let to = path("no");
+    let restore = |until: &str| run(&["restore", &from, "--to", &to, "--until", until], b"");
+    for until in outside {
+        assert_fails(&restore(&until), 78, &[&range]);
+    }
+    for until in ["", "yesterday", "2026-13-01T00:00:00Z"] {
+        assert_fails(
+            &restore(until),
+            2,
+            &["--until", "neither the number of a commit"],
+        );
+    }
+    assert!(!Path::new(&to).exists());
+    // A backup with nothing before it.
+    let alone = path("end-backup");
+    broker.succeed(&["backup", &alone], b"");
+    let output = run(&["restore", &alone, "--to", &to, "--until", "1"], b"");
+    assert_fails(&output, 78, &["as of that alone", "backup.journal"]);
 }
