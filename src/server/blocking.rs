@@ -34,8 +34,11 @@ pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
 /// A read within this time has found everything in memory.
 const SHORT: Duration = Duration::from_micros(200);
 
-/// After a read that took longer, this many reads are treated as ones that may wait.
-const BEHIND_A_LONG_ONE: u32 = 100;
+/// After a read that took longer, so many reads are treated as ones that may wait before one runs in
+/// place again: few at first, because where the processors are busy a read may take long without
+/// having waited for a file; twice as many each time that the next one in place is long, too.
+const FEWEST_BEHIND: u32 = 4;
+const MOST_BEHIND: u32 = 128;
 
 /// Reads that nearly always find everything in memory, and then take a few microseconds: far less
 /// than handing the other tasks to another thread. One such read at a time is run in place, as if
@@ -47,6 +50,8 @@ pub(super) struct ShortReads {
     is_busy: AtomicBool,
     /// How many reads are treated as ones that may wait, before one runs in place again.
     may_wait: AtomicU32,
+    /// How many will be if the next read in place is long.
+    behind: AtomicU32,
 }
 
 impl ShortReads {
@@ -55,6 +60,7 @@ impl ShortReads {
             clock,
             is_busy: AtomicBool::new(false),
             may_wait: AtomicU32::new(0),
+            behind: AtomicU32::new(FEWEST_BEHIND),
         }
     }
 
@@ -68,10 +74,24 @@ impl ShortReads {
         };
         let began = self.clock.elapsed();
         let done = read();
-        if self.clock.elapsed().saturating_sub(began) > SHORT {
-            self.may_wait.store(BEHIND_A_LONG_ONE, Ordering::Relaxed);
-        }
+        let is_short = self.clock.elapsed().saturating_sub(began) <= SHORT;
+        self.note(is_short);
         done
+    }
+
+    /// Notes how long the read in place took; there is one at a time.
+    fn note(&self, is_short: bool) {
+        let behind = self.behind.load(Ordering::Relaxed);
+        let next = match is_short {
+            true => FEWEST_BEHIND,
+            false => (behind * 2).min(MOST_BEHIND),
+        };
+        if !is_short {
+            self.may_wait.store(behind, Ordering::Relaxed);
+        }
+        if next != behind {
+            self.behind.store(next, Ordering::Relaxed);
+        }
     }
 
     /// Returns whether the next read must be treated as one that may wait, and counts it.
