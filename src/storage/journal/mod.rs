@@ -13,9 +13,11 @@
 //!
 //! Reading order: this page; `ring.rs`, which file is used for what; `slots.rs`, the notes about
 //! that, which are stored apart from the files; `found.rs`, how a start finds the state of each
-//! file; `replay.rs`, how a start reads the entries; `kept.rs`, entries that stay for restores.
+//! file; `replay.rs`, how a start reads the entries; `kept.rs`, entries that stay for restores;
+//! `gathered.rs`, the entries of one write.
 
 mod found;
+mod gathered;
 mod kept;
 mod replay;
 mod ring;
@@ -34,16 +36,15 @@ pub(crate) use kept::{Entries, KEPT, Kept, KeptFile, parse as parse_kept};
 pub(crate) use replay::{FirstOffsets, Lost, Replay};
 pub(crate) use ring::Ring;
 
-use bytes::Bytes;
-
 use super::{
     files::{Action, FileError},
     format::entry::{self, BLOCK_BYTES, Item, Link},
 };
-use crate::env::{AlignedBuffer, Env};
+use crate::env::Env;
+use gathered::Gathered;
 
-/// How many bytes are handed to the disk at once. Measured near the disk's limit, 1 MiB reaches 80
-/// % of the throughput of 8 MiB.
+/// How many bytes are copied until they are handed to the disk. Measured near the disk's limit, 1
+/// MiB reaches 80 % of the throughput of 8 MiB.
 const CHUNK_BYTES: usize = 2 << 20;
 
 /// How large the journal is.
@@ -102,7 +103,7 @@ pub(crate) enum OpenError {
 /// The writing end of the journal.
 pub(crate) struct Journal {
     ring: Arc<Ring>,
-    buffer: AlignedBuffer,
+    gathered: Gathered,
     current: Option<Current>,
     options: Options,
     sequence: u64,
@@ -141,7 +142,7 @@ impl Journal {
         ring.give_up(tip.sequence + 1);
         Self {
             ring,
-            buffer: AlignedBuffer::with_capacity(CHUNK_BYTES),
+            gathered: Gathered::new(),
             current: None,
             options,
             sequence: tip.sequence,
@@ -165,8 +166,6 @@ impl Journal {
         let begun = self.ring.now();
         let (in_place, total) = self.options.len_of(group);
         let mut current = self.room_for(total)?;
-        // Entries that are ready to be written from where they are.
-        let mut ready = Vec::new();
         for items in group {
             let link = Link {
                 salt: current.file.header.salt,
@@ -180,19 +179,14 @@ impl Journal {
             };
             self.previous = match filled {
                 Some((entry, checksum)) => {
-                    self.finish_block(&mut current)?;
-                    ready.push(entry);
+                    self.gathered.put_in_place(entry);
                     checksum
                 }
-                None => {
-                    write_entries(&mut current, &mut ready)?;
-                    self.put_entry(&mut current, link, items)?
-                }
+                None => self.put_entry(&mut current, link, items)?,
             };
             self.sequence += 1;
         }
-        write_entries(&mut current, &mut ready)?;
-        self.finish_block(&mut current)?;
+        self.gathered.write(&mut current)?;
         let ended = self.ring.now();
         let mut written = Written {
             begun,
@@ -273,62 +267,12 @@ impl Journal {
         items: &[Item],
     ) -> Result<u32, FileError> {
         let encoded = entry::encode(link, items);
-        self.put(current, &encoded.head)?;
+        self.gathered.put(current, &encoded.head)?;
         for body in &encoded.bodies {
-            self.put(current, body)?;
+            self.gathered.put(current, body)?;
         }
         Ok(encoded.checksum)
     }
-
-    /// Writes what is gathered, if there is anything, with zeros up to the end of a block.
-    fn finish_block(&mut self, current: &mut Current) -> Result<(), FileError> {
-        if self.buffer.len() == 0 {
-            return Ok(());
-        }
-        self.buffer.pad();
-        self.write_chunk(current)
-    }
-
-    fn put(&mut self, current: &mut Current, mut bytes: &[u8]) -> Result<(), FileError> {
-        while bytes.len() > self.buffer.room() {
-            let (now, later) = bytes.split_at(self.buffer.room());
-            self.buffer.extend(now);
-            self.write_chunk(current)?;
-            bytes = later;
-        }
-        self.buffer.extend(bytes);
-        Ok(())
-    }
-
-    /// Hands the gathered bytes, whole blocks, to the disk.
-    fn write_chunk(&mut self, current: &mut Current) -> Result<(), FileError> {
-        let chunk = self.buffer.as_slice();
-        current
-            .file
-            .handle
-            .write_all_at(&[chunk], current.position)
-            .map_err(FileError::when(Action::Write, &current.file.path))?;
-        current.position += chunk.len() as u64;
-        self.buffer.clear();
-        Ok(())
-    }
-}
-
-/// Writes entries from where they are, one behind the other.
-fn write_entries(current: &mut Current, ready: &mut Vec<Bytes>) -> Result<(), FileError> {
-    if ready.is_empty() {
-        return Ok(());
-    }
-    let slices: Vec<&[u8]> = ready.iter().map(|entry| &entry[..]).collect();
-    let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
-    current
-        .file
-        .handle
-        .write_all_at(&slices, current.position)
-        .map_err(FileError::when(Action::Write, &current.file.path))?;
-    current.position += bytes as u64;
-    ready.clear();
-    Ok(())
 }
 
 impl Options {

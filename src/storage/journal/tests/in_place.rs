@@ -1,7 +1,13 @@
 //! Entries that are written from the memory of their frames.
 
 use super::*;
-use crate::storage::format::entry;
+use crate::{
+    env::{
+        FileSystem as _,
+        sim::{OpKind, SimDisk},
+    },
+    storage::format::entry,
+};
 
 /// Large enough for a frame to have the memory of its entry.
 const LARGE: usize = 9_000;
@@ -98,4 +104,20 @@ fn a_large_entry_at_the_end_of_a_write_that_was_torn_is_cut() {
     let kept: Vec<u64> = found.entries.iter().map(|(number, _)| *number).collect();
     assert_eq!((kept, found.torn, found.damaged), (vec![1, 2], true, false));
     drop(written);
+}
+
+#[test]
+fn small_entries_between_large_ones_are_handed_to_the_disk_with_them() {
+    let disk = SimDisk::new(1);
+    let path = Path::new("/journal");
+    disk.create_dir(path).expect("nothing fails");
+    let mut dir = Dir::new();
+    dir.env.files = Arc::new(disk.clone());
+    let options = dir.options;
+    let ring = super::super::open(&dir.env, path, options, None).expect("it is empty");
+    let mut journal = Journal::new(ring, options, Tip::default());
+    write_group(&mut journal, &[100]);
+    let before = disk.stats().operations[&OpKind::Write];
+    write_group(&mut journal, &[100, LARGE, 100, 200, LARGE, 100]);
+    assert_eq!(disk.stats().operations[&OpKind::Write] - before, 1);
 }
