@@ -221,6 +221,11 @@ pub(super) fn is_short(path: &str) -> bool {
     )
 }
 
+/// Whether a call is that of a group's member, whose task changes with what it does.
+pub(super) fn is_of_member(path: &str) -> bool {
+    path == "/taffrail.v1.Groups/Consume"
+}
+
 /// Whether a connection keeps its place for a call. Streams about the broker's health and its
 /// descriptors are open to everybody, and would keep others out.
 pub(super) fn keeps_place(path: &str) -> bool {

@@ -24,6 +24,7 @@ use tracing::{debug, error};
 
 use super::{
     alive::{self, Alive},
+    home::Home,
     sending,
     socket::Traffic,
 };
@@ -104,6 +105,8 @@ pub(in crate::server) struct Open {
     pub(super) alive: Alive,
     /// The traffic of the call's connection.
     traffic: Arc<Traffic>,
+    /// The task that polls the call.
+    pub(super) home: Home,
     /// Kept by a call for which its connection keeps its place.
     _working: Option<Entered>,
 }
@@ -140,8 +143,14 @@ impl Open {
             held: Arc::new(held),
             alive: Alive::default(),
             traffic,
+            home: Home::default(),
             _working: working,
         }
+    }
+
+    /// Sets which task polls it.
+    pub(super) fn polled_in(self, home: Home) -> Self {
+        Self { home, ..self }
     }
 
     /// Makes the call count until its status is written. An OK status behind a message that is not

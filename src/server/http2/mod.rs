@@ -7,16 +7,19 @@
 //! window opens again as the call takes the bytes, so that flow control alone bounds what a client
 //! may send ahead.
 //!
-//! Reading order: this page; `request.rs`, requests that come in; `short_calls.rs`, the order in
-//! which calls are polled; `call.rs`, responses that go out; `alive.rs`, how much of them is not
+//! Reading order: this page; `rest.rs`, when the task is woken; `request.rs`, requests that come in;
+//! `home.rs`, which task polls a call; `short_calls.rs`, the order in which calls are polled;
+//! `call.rs`, responses that go out; `alive.rs`, how much of them is not
 //! written yet; `sending.rs` and `message.rs`, records that go out; `window.rs`, how much a client
 //! may send ahead; `socket.rs` and `frames.rs`, the bytes that pass.
 
 pub(super) mod alive;
 pub(super) mod call;
 pub(super) mod frames;
+mod home;
 pub(super) mod message;
 pub(super) mod request;
+mod rest;
 pub(super) mod sending;
 mod short_calls;
 pub(super) mod socket;
@@ -28,7 +31,7 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -46,8 +49,10 @@ use tracing::debug;
 
 use self::{
     call::{Active, Open, Unread, answer},
-    request::{Arrivals, Feed},
-    short_calls::{Call, ShortCalls},
+    home::{Call, Home},
+    request::Feed,
+    rest::Rest,
+    short_calls::ShortCalls,
     socket::{Socket, Traffic},
     window::Window,
 };
@@ -178,10 +183,14 @@ struct Connection<'a, IO, S> {
     /// Requests that have not come in completely.
     feeds: Vec<Feed>,
     /// Whether anything has come in for them.
-    arrivals: Arrivals,
+    arrivals: Rest,
+    /// Whether h2 has something to do, and its waker, which notes that here.
+    http2_work: Rest,
+    http2_waker: Waker,
     short_calls: ShortCalls,
-    /// All other calls, each of which is its own task.
-    calls: JoinSet<()>,
+    /// All other calls, each of which is its own task. It returns its call when this task is to
+    /// poll it.
+    calls: JoinSet<Option<Call>>,
     active: Active,
     /// The calls for which the connection keeps its place.
     working: Active,
@@ -222,6 +231,7 @@ where
         let wanted = Box::pin(place.wanted());
         let pings = http2.ping_pong().expect("nobody has taken it before");
         let pulse = peer.pulse.clone();
+        let http2_work = Rest::default();
         Self {
             notices,
             http2,
@@ -232,7 +242,9 @@ where
             peer,
             unread,
             feeds: Vec::new(),
-            arrivals: Arrivals::default(),
+            arrivals: Rest::default(),
+            http2_waker: http2_work.waker(),
+            http2_work,
             short_calls: ShortCalls::default(),
             calls: JoinSet::new(),
             active: Active::default(),
@@ -254,6 +266,7 @@ where
         let bytes = self.turn_bytes(cx);
         self.traffic.begin_turn(bytes);
         self.arrivals.begin_turn();
+        self.http2_work.begin_turn();
         if self.draining.is_none() && self.is_told_to_end(cx) {
             self.http2.graceful_shutdown();
             for feed in &mut self.feeds {
@@ -261,10 +274,12 @@ where
             }
             self.draining = Some(Box::pin(sleep(limits::STALLED)));
         }
-        // The responses are written below.
         let mut turns = limits::POLLS_IN_TURN;
         self.short_calls.poll(&mut turns);
-        while let Poll::Ready(accepted) = self.http2.poll_accept(cx) {
+        // Now the responses are written, among other things.
+        self.http2_work.take();
+        let waker = self.http2_waker.clone();
+        while let Poll::Ready(accepted) = self.http2.poll_accept(&mut Context::from_waker(&waker)) {
             match accepted {
                 Some(Ok((request, respond))) => self.begin(request, respond),
                 Some(Err(error)) => return Poll::Ready(Err(error)),
@@ -274,7 +289,7 @@ where
         self.pass_on();
         self.short_calls.poll(&mut turns);
         self.short_calls.wait(cx);
-        while let Poll::Ready(Some(_)) = self.calls.poll_join_next(cx) {}
+        self.move_calls(cx);
         if bytes > 0 && self.traffic.turn_is_over() {
             cx.waker().wake_by_ref();
         }
@@ -289,7 +304,20 @@ where
             return Poll::Ready(Ok(()));
         }
         self.arrivals.end_turn(cx.waker());
+        self.http2_work.end_turn(cx.waker());
         self.poll_stalled(cx).map(Ok)
+    }
+
+    /// Gives calls that need one a task of their own, and takes back those that do not any more.
+    fn move_calls(&mut self, cx: &mut Context<'_>) {
+        for call in self.short_calls.take_leaving() {
+            self.calls.spawn(call.alone());
+        }
+        while let Poll::Ready(Some(done)) = self.calls.poll_join_next(cx) {
+            if let Ok(Some(call)) = done {
+                self.short_calls.add(call);
+            }
+        }
     }
 
     /// Ready if the client has no open call, and has not taken the end of one for long.
@@ -366,7 +394,7 @@ where
                 .take_large()
                 .and_then(|number| short_calls.remove(number))
             {
-                calls.spawn(call);
+                calls.spawn(call.alone());
             }
             is_open
         });
@@ -415,6 +443,10 @@ where
         let path = parts.uri.path();
         let (kind, is_short) = (limits::requests(path), limits::is_short(path));
         let keeps_place = limits::keeps_place(path);
+        let home = match limits::is_of_member(path) {
+            true => Home::that_moves(),
+            false => Home::default(),
+        };
         let (mut feed, body) =
             request::body(stream, kind, Arc::clone(&self.traffic), &self.arrivals);
         if self.draining.is_some() {
@@ -425,13 +457,13 @@ where
         // Counted from here on, so that a call counts before its first turn.
         let working = keeps_place.then(|| self.working.enter());
         let entered = (self.active.enter(), working);
-        let open = Open::new(entered, held, Arc::clone(&self.traffic));
+        let open = Open::new(entered, held, Arc::clone(&self.traffic)).polled_in(home.clone());
         let unread = self.unread.clone();
-        let call: Call = Box::pin(answer(service, request, respond, open, unread));
+        let call = Call::new(answer(service, request, respond, open, unread), home);
         if is_short {
             feed.belongs_to(self.short_calls.add(call));
         } else {
-            self.calls.spawn(call);
+            self.calls.spawn(call.alone());
         }
         self.feeds.push(feed);
     }

@@ -18,7 +18,7 @@ use h2::{FlowControl, RecvStream};
 use http_body::Frame;
 use tonic::Status;
 
-use super::socket::Traffic;
+use super::{rest::Rest, socket::Traffic};
 use crate::server::limits::{JOINED_BYTES, SHORT_REQUEST_BYTES, SMALL_PIECE_BYTES};
 
 /// How a call uses its requests.
@@ -38,11 +38,11 @@ pub(super) fn body(
     mut stream: RecvStream,
     kind: Kind,
     traffic: Arc<Traffic>,
-    arrivals: &Arrivals,
+    arrivals: &Rest,
 ) -> (Feed, RequestBody) {
     let window = stream.flow_control().clone();
     let waiting = Arc::new(Mutex::default());
-    let arrival = arrivals.of_request();
+    let arrival = Arrival::of_request(arrivals);
     let feed = Feed {
         stream,
         waiting: Arc::clone(&waiting),
@@ -61,71 +61,21 @@ pub(super) fn body(
     (feed, body)
 }
 
-/// Whether anything has come in for a connection's requests that was not passed on.
-///
-/// h2 wakes the task that waits for a part of a request when the connection's task lets it take
-/// that part from the socket. A task that wakes itself gets another turn, for which another thread
-/// is woken. So what comes during a turn is recorded here instead.
-#[derive(Clone, Default)]
-pub(super) struct Arrivals(Arc<Mutex<Arrived>>);
-
-#[derive(Default)]
-struct Arrived {
-    any: bool,
-    /// Wakes the connection's task while it does not have its turn.
-    resting: Option<Waker>,
-}
-
 /// Whether anything has come in for one request, or its call has ended.
 pub(super) struct Arrival {
     has_come: AtomicBool,
-    arrivals: Arrivals,
+    arrivals: Rest,
 }
 
-impl Arrivals {
+impl Arrival {
     /// The arrival of a new request, some of which may have come already.
-    fn of_request(&self) -> Arc<Arrival> {
-        let arrival = Arc::new(Arrival {
+    fn of_request(arrivals: &Rest) -> Arc<Self> {
+        let arrival = Arc::new(Self {
             has_come: AtomicBool::new(false),
-            arrivals: self.clone(),
+            arrivals: arrivals.clone(),
         });
         arrival.wake_by_ref();
         arrival
-    }
-
-    /// Begins a turn of the connection's task, in which the task is not woken but checks by itself.
-    pub(super) fn begin_turn(&self) {
-        self.lock().resting = None;
-    }
-
-    /// Whether something has come in since the last call.
-    pub(super) fn take(&self) -> bool {
-        std::mem::take(&mut self.lock().any)
-    }
-
-    /// Ends the turn: the connection's task is woken when something comes, or has come meanwhile.
-    pub(super) fn end_turn(&self, connection: &Waker) {
-        let mut arrived = self.lock();
-        if arrived.any {
-            drop(arrived);
-            connection.wake_by_ref();
-        } else {
-            arrived.resting = Some(connection.clone());
-        }
-    }
-
-    fn note(&self) {
-        let mut arrived = self.lock();
-        arrived.any = true;
-        let resting = arrived.resting.take();
-        drop(arrived);
-        if let Some(connection) = resting {
-            connection.wake();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arrived> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -21,6 +21,7 @@ use tracing::debug;
 use super::{
     alive::Alive,
     call::{Entered, Open, Waiting, reset_before_room},
+    home::Home,
     message::{self, Changed, Message, Room},
 };
 use crate::{
@@ -64,6 +65,7 @@ pub(in crate::server) async fn send(
         listed: None,
         message: None,
         alive: open.alive.clone(),
+        home: &open.home,
         left: 0,
         shown: 0,
         stall: Stall::default(),
@@ -115,6 +117,7 @@ struct Sending<'a> {
     message: Option<Message>,
     /// The bytes of all messages that are not written yet.
     alive: Alive,
+    home: &'a Home,
     /// How many bytes were unwritten when the client last took some of the end.
     left: usize,
     /// How many bytes have been sent since the client last stalled.
@@ -188,6 +191,7 @@ impl Sending<'_> {
                     // Small messages go first, and the place in the queue is kept meanwhile.
                     let _turn = match self.is_light() {
                         true => None,
+                        false if self.home.needs_own_task() => return Poll::Pending,
                         false => Some(ready!(self.poll_turn(cx))),
                     };
                     let Poll::Ready(next) = self.source.poll_next(cx) else {
@@ -404,6 +408,9 @@ impl Sending<'_> {
     /// memory: it may be long until it is wanted.
     fn wait_for_source<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         self.turn = None;
+        if self.is_light() {
+            self.home.rests();
+        }
         if self.fetched.is_some() {
             let place = self.idle.get_or_insert_with(|| self.reads.stall());
             if place.poll_told(cx).is_ready() {
@@ -436,6 +443,9 @@ impl Sending<'_> {
             .is_none_or(|message| message.ready() > 0)
         {
             return Poll::Ready(Ok(()));
+        }
+        if self.home.needs_own_task() {
+            return Poll::Pending;
         }
         let _turn = ready!(self.poll_turn(cx));
         let absent = self.message.as_ref().map_or(0, Message::absent);

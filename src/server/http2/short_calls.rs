@@ -3,19 +3,18 @@
 //! A runtime polls its tasks in turn. If each call was a task, a client with one call would wait
 //! behind all calls of another client, each time its own call makes progress. So all short calls of
 //! a connection share one task, which polls only a few of them before other tasks have their turn.
+//! The calls of group members are among them as long as what they do is short (`home.rs`).
 
 use std::{
     collections::VecDeque,
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Wake, Waker},
+    task::{Context, Poll, Wake, Waker},
 };
 
-/// A call, until it is answered.
-pub(super) type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
+use super::home::{Call, Done};
 
 /// The short calls of a connection.
 #[derive(Default)]
@@ -25,6 +24,8 @@ pub(super) struct ShortCalls {
     /// The numbers of the free slots.
     free: Vec<usize>,
     awake: Arc<Awake>,
+    /// Calls that need a task of their own.
+    leaving: Vec<Call>,
 }
 
 /// A slot for a call. The next call in a slot has the same wake-up: a late wake-up of the previous
@@ -66,6 +67,7 @@ impl ShortCalls {
             self.slots.len() - 1
         });
         let slot = &mut self.slots[number];
+        call.share();
         slot.call = Some(call);
         slot.wakeup.wake_by_ref();
         number
@@ -93,6 +95,11 @@ impl ShortCalls {
         }
     }
 
+    /// Takes the calls that need a task of their own, which polls them at once.
+    pub(super) fn take_leaving(&mut self) -> Vec<Call> {
+        std::mem::take(&mut self.leaving)
+    }
+
     /// Lets a call that is woken wake the connection's task. If one is woken already, the task is
     /// woken at once, behind other tasks.
     pub(super) fn wait(&self, cx: &Context<'_>) {
@@ -108,8 +115,12 @@ impl ShortCalls {
             return;
         };
         let mut cx = Context::from_waker(&slot.waker);
-        if call.as_mut().poll(&mut cx).is_ready() {
-            self.remove(number);
+        let Poll::Ready(done) = call.poll(&mut cx) else {
+            return;
+        };
+        let call = self.remove(number);
+        if done == Done::Moves {
+            self.leaving.extend(call);
         }
     }
 }

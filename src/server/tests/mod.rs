@@ -14,6 +14,7 @@ mod ended;
 mod fairness;
 mod flood;
 mod frames;
+mod home;
 mod http;
 mod http_calls;
 mod intake;
