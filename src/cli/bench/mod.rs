@@ -143,6 +143,9 @@ impl<'a> Bench<'a> {
         own: Option<&'a mut OwnBroker>,
         env: &'a Env,
     ) -> Result<Self, Failure> {
+        if let Some(own) = &own {
+            own.removes_topics(&env.files).await;
+        }
         let client = server.connect().await?;
         let mut new = NewTopic::new(&topic).partitions(plan.partitions);
         for (name, value) in &plan.settings {

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
+
+use tokio::time::{sleep, timeout};
 
 use super::{measure::BrokerCpu, scratch::Scratch};
 use crate::{
@@ -18,6 +21,10 @@ const JOURNAL_THREAD: &str = "journal";
 
 /// The name of the threads on which its calls run.
 const CALLS_THREADS: &str = "tokio-rt-worker";
+
+/// How long the removal of deleted topics is waited for, and how often it is looked for.
+const REMOVAL: Duration = Duration::from_secs(30);
+const REMOVAL_PAUSE: Duration = Duration::from_millis(50);
 
 /// The broker's process, killed when this is dropped, because its data is not needed any more.
 pub(super) struct OwnBroker {
@@ -79,15 +86,34 @@ impl OwnBroker {
         self.listens().await
     }
 
+    /// Waits until the files of all topics are removed, which were deleted: the broker removes them
+    /// with its next checkpoint. That takes processors and the disk, for which the next measurement
+    /// would have to pay.
+    pub(super) async fn removes_topics(&self, files: &Arc<dyn FileSystem>) {
+        let topics = self.data_dir.join("topics");
+        let removed = async {
+            // An error ends the wait, too.
+            while files.read_dir(&topics).is_ok_and(|left| !left.is_empty()) {
+                sleep(REMOVAL_PAUSE).await;
+            }
+        };
+        // Then it is measured as it is.
+        drop(timeout(REMOVAL, removed).await);
+    }
+
     /// Its CPU time so far.
     pub(super) fn cpu_time(&self) -> Option<BrokerCpu> {
         let id = self.process.id();
-        let threads = env::cpu_time_of_threads(id).unwrap_or_default();
-        let of = |name: &str| threads.get(name).copied().unwrap_or_default();
+        let mut threads = env::cpu_time_of_threads(id)?;
+        let all = env::cpu_time_of(id)?;
+        // Threads of calls come and go, and what those that are gone have taken is not told by
+        // thread. All others stay.
+        threads.remove(CALLS_THREADS);
+        let others: Duration = threads.values().sum();
         Some(BrokerCpu {
-            all: env::cpu_time_of(id)?,
-            journal: of(JOURNAL_THREAD),
-            calls: of(CALLS_THREADS),
+            all,
+            journal: threads.get(JOURNAL_THREAD).copied().unwrap_or_default(),
+            calls: all.saturating_sub(others),
         })
     }
 
