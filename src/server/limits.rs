@@ -200,7 +200,14 @@ pub(super) const FEW_BYTES: usize = 1 << 10;
 
 /// How long a connection is not read while its client has all calls open that it may have. Calls
 /// may end meanwhile; if none does, more are refused.
-pub(super) const FULL_TIME: Duration = Duration::from_millis(20);
+const FULL_TIME: Duration = Duration::from_millis(20);
+
+/// How long such a connection is not read after this many turns in a row in which calls were
+/// refused: up to 0.64 s, because a client that begins again each refused call at once would
+/// otherwise take as much of the processors as there is.
+pub(super) fn full_time(refusing_turns: u32) -> Duration {
+    FULL_TIME * (1 << refusing_turns.min(5))
+}
 
 /// As long as a connection can open this many more calls, turns have their full size.
 pub(super) const CALLS_IN_TURN: usize = MAX_STREAMS as usize;

@@ -198,6 +198,9 @@ struct Connection<'a, IO, S> {
     /// Set while the client has the most calls open that it may have: their number, and until when
     /// nothing is read from the connection.
     full: Option<(usize, Pin<Box<Sleep>>)>,
+    /// How many turns in a row had to refuse calls.
+    refusing_turns: u32,
+    has_refused: bool,
     /// When the connection ends unless its client has taken the end of its last call.
     unread_until: Option<Pin<Box<Sleep>>>,
     stopped: Stopped,
@@ -251,6 +254,8 @@ where
             working: Active::default(),
             keep_alive: KeepAlive::new(pings, pulse),
             full: None,
+            refusing_turns: 0,
+            has_refused: false,
             unread_until: None,
             stopped,
             place,
@@ -289,6 +294,10 @@ where
         self.pass_on();
         self.short_calls.poll(&mut turns);
         self.short_calls.wait(cx);
+        if self.traffic.left_in_turn() < bytes {
+            let refused = std::mem::take(&mut self.has_refused);
+            self.refusing_turns = if refused { self.refusing_turns + 1 } else { 0 };
+        }
         self.move_calls(cx);
         if bytes > 0 && self.traffic.turn_is_over() {
             cx.waker().wake_by_ref();
@@ -347,7 +356,7 @@ where
         let has_room = calls.may_take(limits::CALL_BYTES);
         let Some((before, waited)) = &mut self.full else {
             if !has_room && open > 0 {
-                let mut waited = Box::pin(sleep(limits::FULL_TIME));
+                let mut waited = Box::pin(sleep(limits::full_time(self.refusing_turns)));
                 // The timer wakes this task later.
                 if waited.as_mut().poll(cx).is_pending() {
                     self.full = Some((open, waited));
@@ -437,6 +446,7 @@ where
         let (mut parts, stream) = request.into_parts();
         let Ok(held) = self.peer.calls.take(call::bytes(&parts)) else {
             self.notices.happened(Notice::CallRefused);
+            self.has_refused = true;
             return call::refuse(&mut respond);
         };
         parts.extensions.insert(self.peer.clone());

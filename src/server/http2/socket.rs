@@ -125,7 +125,8 @@ impl Traffic {
         self.left_in_turn() == 0
     }
 
-    fn left_in_turn(&self) -> usize {
+    /// How many bytes may still be read in this turn.
+    pub(super) fn left_in_turn(&self) -> usize {
         self.left_in_turn.load(Relaxed)
     }
 

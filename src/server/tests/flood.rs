@@ -9,6 +9,7 @@ use http_body::Body as _;
 use tokio::{
     io::{DuplexStream, duplex},
     sync::mpsc,
+    time::sleep,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, body::Body};
@@ -233,6 +234,32 @@ async fn calls_over_a_connections_share_are_refused_at_once_and_others_have_room
     flooding.settle().await;
     assert!(flooding.is_answered("/now").await);
     assert_eq!(budget.part(Name::Calls).used(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_begins_each_refused_call_again_is_read_less_and_less_often() {
+    let budget = Budget::new(&Sizes::default().with(Name::Calls, MIB));
+    let (incoming, _stop) = serve(&budget);
+    let mut client = Client::open(&incoming).await;
+    let mut open = Vec::new();
+    // One call more than has room is refused.
+    while client.is_answered("/now").await {
+        open.push(client.begin("/never", "").await);
+        client.settle().await;
+    }
+    for _ in 0..4 {
+        assert!(!client.is_answered("/now").await);
+    }
+    let waits = limits::full_time(4);
+    assert!(waits > 10 * limits::full_time(0));
+    tokio::select! {
+        biased;
+        () = sleep(waits / 2) => {}
+        _ = client.is_answered("/now") => panic!("it is not read for {waits:?}"),
+    }
+    drop(open);
+    client.settle().await;
+    assert!(client.is_answered("/now").await);
 }
 
 #[tokio::test]
