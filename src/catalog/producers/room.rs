@@ -14,7 +14,11 @@
 //! The planned state decides which producers are forgotten, and queues that like any other change.
 //! So the applied state, and recovery, know nothing of connections.
 
-use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap},
+    time::Duration,
+};
 
 use super::{Incarnation, Producers};
 use crate::{
@@ -93,6 +97,13 @@ struct Candidate {
     turn: Turn,
     idle: Reverse<Duration>,
     id: ProducerId,
+}
+
+/// The producers that may be forgotten, in order. Of many thousands, few are looked at, so only as
+/// many are sorted as that.
+struct Candidates {
+    sorted: Vec<Candidate>,
+    rest: BinaryHeap<Reverse<Candidate>>,
 }
 
 /// A plan to make room by forgetting producers.
@@ -217,16 +228,17 @@ impl Producers {
         if self.was_in_vain(holder) {
             return None;
         }
-        let candidates = self.candidates(asking);
+        let mut candidates = self.candidates(asking);
+        let has_candidates = !candidates.rest.is_empty();
         let mut plan = Plan::new(self, needed, holder);
-        plan.forget_for_all(&candidates);
-        plan.forget_for_share(&candidates);
-        plan.forget_left(&candidates);
+        plan.forget_for_all(&mut candidates);
+        plan.forget_for_share(&mut candidates);
+        plan.forget_left(&mut candidates);
         if plan.fits() && plan.is_within_share() {
             return Some(plan.forgotten.into_iter().collect());
         }
         let in_vain = Some(self.now);
-        match holder.filter(|_| !candidates.is_empty()) {
+        match holder.filter(|_| has_candidates) {
             Some(holder) => self.holders.entry(holder).or_default().in_vain = in_vain,
             None => self.in_vain = in_vain,
         }
@@ -281,20 +293,22 @@ impl Producers {
         held.map(|held| held.room).unwrap_or_default()
     }
 
-    /// The producers that may be forgotten, in order.
-    fn candidates(&self, asking: Option<ProducerId>) -> Vec<Candidate> {
-        let mut candidates = Vec::new();
+    /// The producers that may be forgotten.
+    fn candidates(&self, asking: Option<ProducerId>) -> Candidates {
+        let mut candidates = Vec::with_capacity(self.known.len());
         for (&id, incarnation) in &self.known {
             if Some(id) == asking {
                 continue;
             }
             if let Some(turn) = self.turn(incarnation) {
                 let idle = Reverse(self.idleness(incarnation));
-                candidates.push(Candidate { turn, idle, id });
+                candidates.push(Reverse(Candidate { turn, idle, id }));
             }
         }
-        candidates.sort_unstable();
-        candidates
+        Candidates {
+            sorted: Vec::new(),
+            rest: candidates.into(),
+        }
     }
 
     fn turn(&self, incarnation: &Incarnation) -> Option<Turn> {
@@ -311,6 +325,17 @@ impl Producers {
     fn is_held(&self, incarnation: &Incarnation) -> bool {
         let holder = incarnation.holder;
         holder.is_some_and(|holder| self.holders.contains_key(&holder))
+    }
+}
+
+impl Candidates {
+    /// The candidate at this index, if there are so many.
+    fn get(&mut self, at: usize) -> Option<Candidate> {
+        while self.sorted.len() <= at {
+            let Reverse(next) = self.rest.pop()?;
+            self.sorted.push(next);
+        }
+        Some(self.sorted[at])
     }
 }
 
@@ -409,7 +434,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Forgets producers that are not in use.
-    fn forget_for_all(&mut self, candidates: &[Candidate]) {
+    fn forget_for_all(&mut self, candidates: &mut Candidates) {
         self.forget_until_none(Self::missing_of_all, candidates, |_, candidate| {
             candidate.turn != Turn::Left
         });
@@ -417,7 +442,7 @@ impl<'a> Plan<'a> {
 
     /// Forgets idle producers of the connection itself, and producers without a batch that nobody
     /// else holds, until the connection is within its share.
-    fn forget_for_share(&mut self, candidates: &[Candidate]) {
+    fn forget_for_share(&mut self, candidates: &mut Candidates) {
         if self.is_within_share() {
             return;
         }
@@ -435,7 +460,7 @@ impl<'a> Plan<'a> {
     }
 
     /// As a last resort, forgets producers that are in use but whose connections are closed.
-    fn forget_left(&mut self, candidates: &[Candidate]) {
+    fn forget_left(&mut self, candidates: &mut Candidates) {
         if self.fits() && self.is_within_share() {
             return;
         }
@@ -448,16 +473,19 @@ impl<'a> Plan<'a> {
     fn forget_until_none(
         &mut self,
         missing: impl Fn(&Self) -> Room,
-        candidates: &[Candidate],
+        candidates: &mut Candidates,
         may_be: impl Fn(&Self, &Candidate) -> bool,
     ) {
-        for candidate in candidates {
+        for at in 0.. {
             let missing = missing(self);
             if missing == Room::NONE {
                 return;
             }
+            let Some(candidate) = candidates.get(at) else {
+                return;
+            };
             let room = Room::of(&self.producers.known[&candidate.id]);
-            if room.has_some_of(missing) && may_be(self, candidate) {
+            if room.has_some_of(missing) && may_be(self, &candidate) {
                 self.forget(candidate.id, room);
             }
         }
