@@ -358,6 +358,10 @@ pub(super) fn requests(path: &str) -> Kind {
 /// A commit of more offsets than this waits for a turn: deciding about 10,000 of them takes 4 ms.
 pub(super) const FEW_OFFSETS: usize = 512;
 
+/// A read of at most this many partitions, which it names, is begun in microseconds if nothing of
+/// them must be looked up in files.
+pub(super) const FEW_PARTITIONS: usize = 16;
+
 /// The most requests of one `AppendStream` that wait for their response. Even with a disk whose
 /// sync takes only 50 us, and with 20 syncs during a round trip, this is more than a client can
 /// fill.

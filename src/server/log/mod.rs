@@ -15,8 +15,9 @@ use self::{append::Refused, append_stream::AppendAnswers, read::ReadAnswers};
 use super::{
     answers::{Elsewhere, respond},
     auth::{access, permit},
-    blocking::blocking,
+    blocking::{ShortReads, blocking},
     incoming::Incoming,
+    limits::FEW_PARTITIONS,
     notices::{Notice, Notices},
     peer,
     reads::Reads,
@@ -35,6 +36,7 @@ use crate::{
 pub(super) struct LogService {
     broker: Arc<Broker>,
     reads: Reads,
+    short: ShortReads,
     notices: Arc<Notices>,
     stopping: Stopping,
 }
@@ -46,9 +48,11 @@ impl LogService {
         notices: Arc<Notices>,
         stopping: Stopping,
     ) -> Self {
+        let short = ShortReads::new(broker.system_clock());
         Self {
             broker,
             reads,
+            short,
             notices,
             stopping,
         }
@@ -125,7 +129,12 @@ impl Log for LogService {
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let read = read::request(request.into_inner())?;
         let stopped = read.follow.then(|| self.stopping.stopped());
-        let reader = shares.turns.begin.work(|| self.broker.read(read)).await?;
+        let is_small = (1..=FEW_PARTITIONS).contains(&read.partitions.len());
+        let (turns, begin) = (&shares.turns.begin, || self.broker.read(read));
+        let reader = match is_small {
+            true => turns.read(&self.short, begin).await?,
+            false => turns.work(begin).await?,
+        };
         Ok(respond(
             ReadAnswers::new(reader, stopped),
             &self.reads,
