@@ -17,7 +17,7 @@ use tonic::Extensions;
 
 use super::{
     auth::{CertificateNames, ConnectionSlot, Entrance, Principal, Verified},
-    http2::window,
+    http2::{whole_turns::WholeTurns, window},
     limits::{Options, most_connections},
     reads::{Reads, Shares},
     tally::{Counted, Tally},
@@ -83,6 +83,8 @@ pub(super) struct Peer {
     read_turns: ReadTurns,
     /// Its long calls.
     pub(super) long: Long,
+    /// The line in which it stands if it uses up its turns.
+    pub(super) whole_turns: WholeTurns,
     /// Its appends, which take turns with those of other connections.
     pub(super) appends: Flow,
     /// The producers that it uses.
@@ -118,6 +120,7 @@ impl Peer {
             reads,
             read_shares: Arc::default(),
             read_turns: lanes.reads(),
+            whole_turns: lanes.whole.clone(),
             appends: Flow::default(),
             producers,
             pulse: Pulse::default(),

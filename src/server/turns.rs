@@ -15,6 +15,7 @@ use tonic::Response;
 
 use super::{
     blocking::{ShortReads, blocking},
+    http2::whole_turns::WholeTurns,
     limits::{MIN_TURNS, RETRY_AFTER_MS, ROW_BYTES},
 };
 use crate::{
@@ -32,6 +33,8 @@ pub(super) struct Lanes {
     beginnings: Lane,
     /// For reads that make a message. Each may take a frame of 16 MiB into memory.
     messages: Lane,
+    /// For connections that use up their turns.
+    pub(super) whole: WholeTurns,
 }
 
 /// Turns for one kind of work.
@@ -100,6 +103,11 @@ pub(super) fn read_turns() -> usize {
     processors().max(MIN_TURNS)
 }
 
+/// How many connections that use up their turns may be called at a time.
+pub(super) fn whole_turns() -> usize {
+    processors()
+}
+
 fn processors() -> usize {
     available_parallelism().map_or(1, NonZero::get)
 }
@@ -110,6 +118,7 @@ impl Lanes {
             long: Lane::new(long_turns(), 1),
             beginnings: Lane::new(read_turns(), read_turns()),
             messages: Lane::new(read_turns(), read_turns()),
+            whole: WholeTurns::new(whole_turns()),
         }
     }
 
@@ -118,6 +127,7 @@ impl Lanes {
             long: Lane::new(1, 1),
             beginnings: Lane::new(1, 1),
             messages: Lane::new(1, 1),
+            whole: WholeTurns::new(1),
         }
     }
 

@@ -9,9 +9,10 @@
 //!
 //! Reading order: this page; `rest.rs`, when the task is woken; `request.rs`, requests that come in;
 //! `home.rs`, which task polls a call; `short_calls.rs`, the order in which calls are polled;
-//! `call.rs`, responses that go out; `alive.rs`, how much of them is not
-//! written yet; `sending.rs` and `message.rs`, records that go out; `window.rs`, how much a client
-//! may send ahead; `socket.rs` and `frames.rs`, the bytes that pass.
+//! `whole_turns.rs`, the order in which connections are; `call.rs`, responses that go out;
+//! `alive.rs`, how much of them is not written yet; `sending.rs` and `message.rs`, records that go
+//! out; `window.rs`, how much a client may send ahead; `socket.rs` and `frames.rs`, the bytes that
+//! pass.
 
 pub(super) mod alive;
 pub(super) mod call;
@@ -23,6 +24,7 @@ mod rest;
 pub(super) mod sending;
 mod short_calls;
 pub(super) mod socket;
+pub(super) mod whole_turns;
 pub(super) mod window;
 
 use std::{
@@ -31,7 +33,7 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -54,6 +56,7 @@ use self::{
     rest::Rest,
     short_calls::ShortCalls,
     socket::{Socket, Traffic},
+    whole_turns::Standing,
     window::Window,
 };
 use super::{
@@ -195,6 +198,8 @@ struct Connection<'a, IO, S> {
     /// The calls for which the connection keeps its place.
     working: Active,
     keep_alive: KeepAlive,
+    /// Its place among connections that use up their turns.
+    standing: Standing,
     /// Set while the client has the most calls open that it may have: their number, and until when
     /// nothing is read from the connection.
     full: Option<(usize, Pin<Box<Sleep>>)>,
@@ -242,6 +247,7 @@ where
             service,
             window: Window::new(peer.windows.clone(), place.now()),
             stream_window: stream_window(limits::FIRST_WINDOW_BYTES),
+            standing: peer.whole_turns.standing(),
             peer,
             unread,
             feeds: Vec::new(),
@@ -266,8 +272,21 @@ where
         }
     }
 
-    /// Takes one turn. Ready when the connection has ended.
+    /// Ready when the connection has ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        ready!(self.standing.poll_turn(cx));
+        let mut is_busy = false;
+        let polled = self.take_turn(cx, &mut is_busy);
+        self.standing.end(is_busy);
+        polled
+    }
+
+    /// Takes one turn, and says whether it was used up. Ready when the connection has ended.
+    fn take_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        is_busy: &mut bool,
+    ) -> Poll<Result<(), h2::Error>> {
         let bytes = self.turn_bytes(cx);
         self.traffic.begin_turn(bytes);
         self.arrivals.begin_turn();
@@ -293,15 +312,18 @@ where
         }
         self.pass_on();
         self.short_calls.poll(&mut turns);
-        self.short_calls.wait(cx);
+        let has_read_all = bytes > 0 && self.traffic.turn_is_over();
+        *is_busy = has_read_all || turns == 0;
         if self.traffic.left_in_turn() < bytes {
             let refused = std::mem::take(&mut self.has_refused);
             self.refusing_turns = if refused { self.refusing_turns + 1 } else { 0 };
         }
-        self.move_calls(cx);
-        if bytes > 0 && self.traffic.turn_is_over() {
-            cx.waker().wake_by_ref();
+        match has_read_all {
+            true => cx.waker().wake_by_ref(),
+            // Otherwise calls need not wake the task.
+            false => self.short_calls.wait(cx),
         }
+        self.move_calls(cx);
         self.look_for_calls();
         self.resize_window(cx);
         if self.keep_alive.poll(cx, &self.traffic).is_ready() {

@@ -39,4 +39,5 @@ mod status;
 mod turns;
 mod unpacking;
 mod unread;
+mod whole_turns;
 mod windows;
