@@ -105,10 +105,17 @@ impl Erasures {
         }
     }
 
-    /// Forgets the erasures in a deleted topic.
-    pub(super) fn forget_topic(&mut self, topic: TopicId) {
-        self.known.retain(|_, known| known.topic != topic);
-        let known = &self.known;
-        self.complete.retain(|id| known.contains_key(id));
+    /// Completes the erasures in a deleted topic, whose files go with it. They stay known: a backup
+    /// may have the topic still.
+    pub(super) fn complete_topic(&mut self, topic: TopicId) {
+        let mut of_topic = Vec::new();
+        for known in self.waiting() {
+            if known.topic == topic {
+                of_topic.push(known.erasure.id);
+            }
+        }
+        for id in of_topic {
+            self.complete(id);
+        }
     }
 }

@@ -250,8 +250,10 @@ impl Catalog {
         for topic in snapshot.topics {
             restored.add_topic(topic);
         }
-        for known in snapshot.erasures {
-            restored.add_erasure(known);
+        for mut known in snapshot.erasures {
+            let place = (known.topic, known.erasure.partition);
+            known.complete |= !restored.topics.has_partition(place.0, place.1);
+            restored.erasures.add(known);
         }
         for known in snapshot.key_trims {
             restored.add_key_trim(known);
@@ -272,11 +274,11 @@ impl Catalog {
         self.topics.add(topic);
     }
 
-    /// Removes a topic, and all that was known about it.
+    /// Removes a topic, and all that was known about it but its erasures.
     fn remove_topic(&mut self, topic: TopicId) {
         if self.topics.remove(topic) {
             self.producers.forget_topic(topic);
-            self.erasures.forget_topic(topic);
+            self.erasures.complete_topic(topic);
             self.key_trims.forget_topic(topic);
             self.groups.forget_topic(topic);
         }

@@ -79,7 +79,7 @@ impl Planned {
         match change {
             Change::Delete { topic } => {
                 if self.0.topics.remove(*topic) {
-                    self.0.erasures.forget_topic(*topic);
+                    self.0.erasures.complete_topic(*topic);
                     self.0.key_trims.forget_topic(*topic);
                 }
             }

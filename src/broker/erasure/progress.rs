@@ -145,13 +145,14 @@ impl Shared {
         }
     }
 
-    /// Forgets the progress of erasures that are not known any more.
+    /// Forgets the progress of erasures that are complete, or not known any more.
     pub(in crate::broker) fn forget_progress(&self) {
         let mut progress = lock(&self.maintenance.erasures);
         let applied = self.sequencer.applied();
-        progress
-            .0
-            .retain(|id, _| applied.erasures().get(*id).is_some());
+        progress.0.retain(|id, _| {
+            let known = applied.erasures().get(*id);
+            known.is_some_and(|known| !known.complete)
+        });
     }
 
     /// Notes what delays the erasures of a partition.

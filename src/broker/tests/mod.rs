@@ -63,5 +63,6 @@ mod scrub;
 mod seldom;
 mod trim_cost;
 mod until;
+mod until_erased;
 mod workload;
 mod world;

@@ -21,28 +21,28 @@ use crate::{
     types::PartitionId,
 };
 
-const BEGUN_MS: i64 = 1_700_000_000_000;
+pub(super) const BEGUN_MS: i64 = 1_700_000_000_000;
 
 /// The options of a broker that keeps its journal.
-fn keeping() -> Options {
+pub(super) fn keeping() -> Options {
     Options {
         kept_journal_bytes: 4 << 20,
         ..options()
     }
 }
 
-fn open_keeping(disk: &SimDisk, clock: &SimClock, seed: u64) -> Broker {
+pub(super) fn open_keeping(disk: &SimDisk, clock: &SimClock, seed: u64) -> Broker {
     let opened = Broker::open_stepped(env(disk, clock, &SimRandom::new(seed)), keeping());
     opened.unwrap_or_else(|error| panic!("it cannot be opened: {error}"))
 }
 
-fn back_up(broker: &Broker, target: &SimDisk) -> u64 {
+pub(super) fn back_up(broker: &Broker, target: &SimDisk) -> u64 {
     let mut begun = broker.begin_backup().expect("nothing fails");
     copy(&mut begun, target).expect("nothing fails").commit
 }
 
 /// Restores on this disk; returns the last commit and how many entities were erased.
-fn restore_on(disk: &SimDisk, until: Until) -> Result<(u64, u64), Error> {
+pub(super) fn restore_on(disk: &SimDisk, until: Until) -> Result<(u64, u64), Error> {
     let env = env(disk, &SimClock::new(BEGUN_MS), &SimRandom::new(91));
     let mut apply = |dir: &Path, kept: &Kept<'_>| {
         let options = Options {
@@ -57,7 +57,7 @@ fn restore_on(disk: &SimDisk, until: Until) -> Result<(u64, u64), Error> {
 }
 
 /// Restores on a fork of this disk, and opens what came of it.
-fn restore(target: &SimDisk, until: Until) -> Result<((u64, u64), Broker, SimDisk), Error> {
+pub(super) fn restore(target: &SimDisk, until: Until) -> Result<((u64, u64), Broker, SimDisk), Error> {
     let disk = target.fork();
     let restored = restore_on(&disk, until)?;
     let disk = disk.power_cut(92, CrashMode::LoseUnsynced);
@@ -65,7 +65,7 @@ fn restore(target: &SimDisk, until: Until) -> Result<((u64, u64), Broker, SimDis
     Ok((restored, broker, disk))
 }
 
-fn has_no_range(target: &SimDisk, commit: u64) -> bool {
+pub(super) fn has_no_range(target: &SimDisk, commit: u64) -> bool {
     let refused = restore(target, Until::Commit(commit)).err();
     matches!(refused, Some(Error::NoRange { .. }))
 }
@@ -78,9 +78,9 @@ fn live(life: &mut Life, steps: u32, known: &mut BTreeMap<u64, Ledger>) {
     }
 }
 
-const PERSON: &[u8] = b"a person that is erased without a trace";
+pub(super) const PERSON: &[u8] = b"a person that is erased without a trace";
 
-fn record_of(key: &'static [u8], value: &'static [u8]) -> Vec<u8> {
+pub(super) fn record_of(key: &'static [u8], value: &'static [u8]) -> Vec<u8> {
     encode_proto(&crate::proto::Record {
         key: Some(bytes::Bytes::from_static(key)),
         value: Some(bytes::Bytes::from_static(value)),
@@ -88,7 +88,7 @@ fn record_of(key: &'static [u8], value: &'static [u8]) -> Vec<u8> {
     })
 }
 
-fn append(broker: &Broker, id: u64) {
+pub(super) fn append(broker: &Broker, id: u64) {
     let record = encode_record(id, 1_000);
     send(broker, append_of("t", Some(0), &[record])).expect("there is room");
     broker.keep_house(false);
