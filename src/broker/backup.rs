@@ -16,16 +16,20 @@ use bytes::Bytes;
 use tokio::sync::{Notify, futures::Notified};
 
 use super::{
-    Broker, Error, Kind, Shared, health::Health, housekeeping::Housekeeper, keys::Freeze, lock,
+    Broker, Error, Kind, Shared, commit::Commit, health::Health, housekeeping::Housekeeper,
+    keys::Freeze, lock,
 };
 use crate::{
     storage::{
         backup::{Image, ImageParts},
         files::FileError,
-        format::checkpoint::{Checkpoint, JournalFiles, Topic},
+        format::{
+            checkpoint::{Checkpoint, JournalFiles, Topic},
+            entry::Item,
+        },
         journal::KeptFile,
     },
-    types::limits,
+    types::{AppendsFrom, limits},
 };
 
 /// The backup under way, if there is one.
@@ -151,6 +155,7 @@ impl Shared {
     /// The content of the data directory at this journal entry. The caller holds the journal, so
     /// nothing is applied meanwhile, and has moved all frames to segments.
     fn image_parts(&self, entry: u64) -> ImageParts {
+        let now_ms = self.clock.now_ms();
         let snapshot = self.sequencer.applied().snapshot_of_topics();
         let mut described = Vec::with_capacity(snapshot.topics.len());
         let mut topic_files = Vec::with_capacity(snapshot.topics.len());
@@ -161,6 +166,8 @@ impl Shared {
             };
             let mut reach = Vec::with_capacity(open.partitions.len());
             for partition in open.partitions.iter() {
+                // An append holds this from when it has its time until it is queued.
+                drop(lock(&partition.next));
                 let (view, at) = lock(&partition.log).image();
                 reach.push(at);
                 if !view.is_nothing() {
@@ -196,8 +203,18 @@ impl Shared {
             partitions,
             topic_files,
             kept: Vec::new(),
-            taken_ms: self.clock.now_ms(),
+            taken_ms: self.before_all_queued(now_ms),
         }
+    }
+
+    /// A time at or before `now_ms` that no queued record has, and none that is queued later: all
+    /// that are as old are committed. Whatever was given a time before `now_ms` must be queued.
+    fn before_all_queued(&self, now_ms: i64) -> i64 {
+        let mut earliest_ms = now_ms;
+        for append_ms in self.committer.queue.of_queued(append_times) {
+            earliest_ms = earliest_ms.min(append_ms);
+        }
+        earliest_ms.saturating_sub(1)
     }
 
     /// The kept files with the entries up to this one. Further entries are kept from now on, if
@@ -262,6 +279,21 @@ impl Backup {
     fn check(&self) -> Result<(), Error> {
         self.health.check_room()
     }
+}
+
+/// The append times of a commit's records, apart from those that are imported.
+fn append_times(commit: &Commit) -> Vec<i64> {
+    let mut times = Vec::new();
+    let mut partitions = commit.partitions.iter();
+    for item in &commit.items {
+        let Item::Frame(frame) = item else { continue };
+        let partition = partitions.next();
+        let partition = partition.expect("every frame was queued with its partition");
+        if partition.topic.settings().appends == AppendsFrom::Clients {
+            times.push(frame.header().append_time_ms);
+        }
+    }
+    times
 }
 
 fn unavailable(error: &FileError) -> Error {

@@ -255,10 +255,9 @@ impl Queue {
         refusable
     }
 
-    /// The queued catalog changes.
-    pub(super) fn changes(&self) -> Vec<Change> {
-        let state = self.lock();
-        state.commits.iter().flat_map(Commit::changes).collect()
+    /// What `of` finds in the queued commits, in order.
+    pub(super) fn of_queued<T>(&self, of: impl Fn(&Commit) -> Vec<T>) -> Vec<T> {
+        self.lock().commits.iter().flat_map(of).collect()
     }
 
     fn is_empty(&self) -> bool {
@@ -290,7 +289,7 @@ impl Drop for Room<'_> {
 
 /// Owns the journal: writes queued commits, and has them applied.
 pub(super) struct Committer {
-    queue: Arc<Queue>,
+    pub(super) queue: Arc<Queue>,
     pub(super) ring: Arc<journal::Ring>,
     journal: OrderedMutex<Journal, rank::Committer>,
     /// The sequence of the last journal entry that was applied.

@@ -208,7 +208,7 @@ impl Sequencer {
         let refused = self.queue.take_refusable();
         if refused.iter().any(|commit| !commit.items.is_empty()) {
             let now = self.clock.elapsed();
-            planned.take_back(&self.applied(), &self.queue.changes(), now);
+            planned.take_back(&self.applied(), &self.queue.of_queued(Commit::changes), now);
         }
         refused
     }

@@ -171,7 +171,6 @@ impl From<backup::Error> for Failure {
             backup::Error::Foreign { .. }
             | backup::Error::NoRange { .. }
             | backup::Error::OutOfRange { .. }
-            | backup::Error::Unsettled { .. }
             | backup::Error::InUse { .. }
             | backup::Error::NoMark { .. }
             | backup::Error::OtherDirectory { .. }

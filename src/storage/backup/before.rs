@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    BEFORE, INCOMING, MARK, are_proper, checksum_of,
+    BEFORE, Error, Found, INCOMING, MARK, are_proper, checksum_of,
     receive::{ensure_parents, find_marked, open_to_read, sync_dir, sync_places, sync_tree},
 };
 use crate::{
@@ -162,16 +162,48 @@ pub(super) fn mark_in(files: &dyn FileSystem, dir: &Path) -> Result<Option<Backu
     Ok(mark.filter(are_proper))
 }
 
-/// The path of a file of the earlier backup.
-pub(super) fn place(
-    files: &dyn FileSystem,
-    root: &Path,
-    file: &MarkedFile,
-) -> Result<PathBuf, FileError> {
-    let moved = root.join(BEFORE).join(&file.path);
-    match exists(files, &moved)? {
-        true => Ok(moved),
-        false => Ok(root.join(&file.path)),
+/// The backup before the one that was found in a directory.
+pub(super) struct Before {
+    pub(super) mark: BackupMark,
+    /// Whether files of it may have been moved. If not, those that were are of an earlier one.
+    has_moved: bool,
+}
+
+impl Before {
+    /// Finds it, also where the files of the new backup are still to be moved to their places.
+    pub(super) fn find(
+        files: &dyn FileSystem,
+        root: &Path,
+        found: &Found,
+    ) -> Result<Option<Self>, Error> {
+        let dir = root.join(BEFORE);
+        let (old, before) = (mark_in(files, root)?, mark_in(files, &dir)?);
+        let base = if old.as_ref() != Some(&found.mark) {
+            base_of(old.as_ref(), before.as_ref(), &found.mark)
+        } else if before.is_none() && exists(files, &dir)? {
+            let path = dir.join(MARK);
+            return Err(Error::Damaged { path });
+        } else {
+            before.as_ref()
+        };
+        Ok(base.map(|base| Self {
+            mark: base.clone(),
+            has_moved: before.as_ref() == Some(base),
+        }))
+    }
+
+    /// The path of a file of it.
+    pub(super) fn place(
+        &self,
+        files: &dyn FileSystem,
+        root: &Path,
+        file: &MarkedFile,
+    ) -> Result<PathBuf, FileError> {
+        let moved = root.join(BEFORE).join(&file.path);
+        match self.has_moved && exists(files, &moved)? {
+            true => Ok(moved),
+            false => Ok(root.join(&file.path)),
+        }
     }
 }
 

@@ -15,8 +15,8 @@
 //!
 //! A new backup in a directory that has one reuses files that are the same. The earlier backup is
 //! unchanged until the new one and its mark are durable. Then the new files are moved to their
-//! places. A crash meanwhile leaves both marks: the next backup or restore there completes the
-//! move, and a broker refuses such a directory.
+//! places. A crash meanwhile leaves both marks: the next backup there completes the move, a restore
+//! reads each file where it is, and a broker refuses such a directory.
 //!
 //! A backup has files and directories alone. A symbolic link could lead a backup to write, or a
 //! restore to read, anywhere else, and a pipe is never read to its end: where there is one, at any
@@ -105,12 +105,6 @@ pub(crate) enum Error {
     NoRange { path: PathBuf, commit: u64 },
     #[error("there is no such moment in directory {}, which {range}", path.display())]
     OutOfRange { path: PathBuf, range: Range },
-    #[error(
-        "directory {} has a backup whose last step was cut off; give `taffrail backup` again, which brings \
-         it to its end",
-        path.display()
-    )]
-    Unsettled { path: PathBuf },
     #[error("the kept journal entries cannot be applied: {0}")]
     NotApplied(String),
     #[error("directory {} is there and not empty; choose a new one", path.display())]

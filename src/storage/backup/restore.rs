@@ -10,7 +10,7 @@ use super::{
     Error, Found, INCOMING,
     before::entries_of,
     find, read_through,
-    receive::{ensure_parents, open_to_read, sync_dir, sync_tree},
+    receive::{ensure_parents, find_marked, open_to_read, sync_dir, sync_tree},
     refuse_special,
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The name of the checkpoint, which has the catalog.
-const CHECKPOINT: &str = "checkpoint";
+pub(super) const CHECKPOINT: &str = "checkpoint";
 
 /// The suffix of a directory that is being restored.
 const UNFINISHED: &str = ".restoring";
@@ -179,7 +179,7 @@ pub(super) fn find_whole(files: &dyn FileSystem, root: &Path) -> Result<Found, E
 
 impl Found {
     /// The path of one of the backup's files.
-    fn place(
+    pub(super) fn place(
         &self,
         files: &dyn FileSystem,
         root: &Path,
@@ -213,15 +213,24 @@ pub(super) fn erasures(
             has: directory,
         });
     }
-    let marked = found.mark.files.iter().find(|file| file.path == CHECKPOINT);
+    let marked = find_marked(&found.mark, CHECKPOINT);
     let path = match marked {
         Some(file) => found.place(files, root, file)?,
         None => root.join(CHECKPOINT),
     };
+    Ok(checkpoint_at(files, path, marked)?.erasures)
+}
+
+/// The checkpoint at this path, which must be as a backup's mark says.
+pub(super) fn checkpoint_at(
+    files: &dyn FileSystem,
+    path: PathBuf,
+    marked: Option<&MarkedFile>,
+) -> Result<Checkpoint, Error> {
     let bytes = read_file(files, &path)?.unwrap_or_default();
     let is_whole = marked.is_some_and(|file| file.checksum == crc32(&[&bytes]));
     match Checkpoint::decode(&bytes).filter(|_| is_whole) {
-        Some(checkpoint) => Ok(checkpoint.erasures),
+        Some(checkpoint) => Ok(checkpoint),
         None => Err(Error::Damaged { path }),
     }
 }

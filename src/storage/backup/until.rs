@@ -9,22 +9,21 @@ use std::{
 };
 
 use super::{
-    BEFORE, Error, MARK, Range,
-    before::{entries_between, entries_of, exists, mark_in, place},
+    Error, Found, Range,
+    before::{Before, entries_between, entries_of},
     checksum_of,
-    receive::open_to_read,
+    receive::{find_marked, open_to_read},
     refuse_special,
-    restore::{Restored, Source, erasures, find_whole, hold, make},
+    restore::{CHECKPOINT, Restored, Source, checkpoint_at, erasures, find_whole, hold, make},
 };
 use crate::{
     catalog::{Change, KnownErasure},
     env::FileSystem,
     storage::{
-        files::read_file,
         format::{backup_mark::BackupMark, checkpoint::Checkpoint, entry::Item},
         journal::Entries,
     },
-    types::PartitionId,
+    types::{AppendsFrom, PartitionId},
 };
 
 /// Where a restore ends.
@@ -43,6 +42,8 @@ pub(crate) struct Kept<'a> {
     base: u64,
     /// The last entry to apply.
     last: u64,
+    /// The earlier backup's checkpoint.
+    checkpoint: Checkpoint,
     /// What is erased, by the ids of the erasures.
     erasures: BTreeMap<u64, KnownErasure>,
     /// The erasures to be made behind the last entry.
@@ -61,19 +62,16 @@ pub(crate) fn restore_until(
     refuse_special(files, from)?;
     let _held = hold(files, from)?;
     let found = find_whole(files, from)?;
-    let path = || from.to_owned();
-    if !found.is_settled {
-        return Err(Error::Unsettled { path: path() });
-    }
-    let later = found.mark;
-    let (mut kept, earlier) = Kept::open(files, from, &later)?;
+    let later = &found.mark;
+    let (mut kept, before) = Kept::open(files, from, &found)?;
+    let earlier = &before.mark;
     kept.know(erasures(files, from, later.directory)?);
     if let Some(other) = erasures_of {
         kept.know(erasures(files, other, later.directory)?);
     }
-    let end = kept.find_end(until, &earlier, &later)?;
+    let end = kept.find_end(until, earlier, later)?;
     let (commit, at_ms) = end.ok_or_else(|| Error::OutOfRange {
-        path: path(),
+        path: from.to_owned(),
         range: Range {
             from: (earlier.commit, earlier.taken_ms),
             to: (later.commit, later.taken_ms),
@@ -87,7 +85,7 @@ pub(crate) fn restore_until(
         .filter(|file| entries_of(&file.path).is_none())
     {
         sources.push(Source {
-            path: place(files, from, file)?,
+            path: before.place(files, from, file)?,
             may_be_longer: true,
             file: file.clone(),
         });
@@ -100,7 +98,7 @@ pub(crate) fn restore_until(
         erased: 0,
     };
     make(files, to, sources, &mut restored, |dir| {
-        kept.find_to_erase(dir)?;
+        kept.find_to_erase()?;
         apply(dir, &kept).map_err(Error::NotApplied)?;
         Ok(kept.to_erase.len() as u64)
     })?;
@@ -112,40 +110,39 @@ impl<'a> Kept<'a> {
     fn open(
         files: &'a dyn FileSystem,
         from: &Path,
-        later: &BackupMark,
-    ) -> Result<(Self, BackupMark), Error> {
+        found: &Found,
+    ) -> Result<(Self, Before), Error> {
         let no_range = || Error::NoRange {
             path: from.to_owned(),
-            commit: later.commit,
+            commit: found.mark.commit,
         };
-        let before = from.join(BEFORE);
-        let earlier = match mark_in(files, &before)? {
-            Some(earlier) => earlier,
-            None if exists(files, &before)? => {
-                let path = before.join(MARK);
-                return Err(Error::Damaged { path });
-            }
-            None => return Err(no_range()),
-        };
-        let between = entries_between(&earlier, later).ok_or_else(no_range)?;
+        let before = Before::find(files, from, found)?.ok_or_else(no_range)?;
+        let earlier = &before.mark;
+        let between = entries_between(earlier, &found.mark).ok_or_else(no_range)?;
         let mut paths = Vec::with_capacity(between.len());
         for file in between {
-            let path = from.join(&file.path);
+            let path = found.place(files, from, file)?;
             let (open, len) = open_to_read(files, &path)?;
             if len != file.len || checksum_of(&open, &path, len)? != file.checksum {
                 return Err(Error::Damaged { path });
             }
             paths.push(path);
         }
+        let marked = find_marked(earlier, CHECKPOINT);
+        let path = match marked {
+            Some(file) => before.place(files, from, file)?,
+            None => from.join(CHECKPOINT),
+        };
         let kept = Self {
             files,
             paths,
             base: earlier.commit,
             last: earlier.commit,
+            checkpoint: checkpoint_at(files, path, marked)?,
             erasures: BTreeMap::new(),
             to_erase: Vec::new(),
         };
-        Ok((kept, earlier))
+        Ok((kept, before))
     }
 
     fn know(&mut self, erasures: Vec<KnownErasure>) {
@@ -167,12 +164,33 @@ impl<'a> Kept<'a> {
         let mut time = earlier.taken_ms;
         let mut found = (sequence, time);
         let mut erasures = Vec::new();
+        let mut importing = BTreeSet::new();
+        for topic in &self.checkpoint.topics {
+            if topic.settings.appends == AppendsFrom::Import {
+                importing.insert(topic.id);
+            }
+        }
         self.each(later.commit, &mut |items| {
             sequence += 1;
             let mut own = None;
             for item in items {
                 match item {
-                    Item::Frame(frame) => own = own.max(Some(frame.header().append_time_ms)),
+                    Item::Frame(frame) => {
+                        let header = frame.header();
+                        let at_ms = header.append_time_ms;
+                        if !importing.contains(&header.topic) {
+                            own = Some(own.unwrap_or(at_ms).min(at_ms));
+                        }
+                    }
+                    Item::Change(
+                        Change::Create {
+                            topic, settings, ..
+                        }
+                        | Change::Alter { topic, settings },
+                    ) => match settings.appends {
+                        AppendsFrom::Import => _ = importing.insert(topic),
+                        AppendsFrom::Clients => _ = importing.remove(&topic),
+                    },
                     Item::Change(Change::Erase { topic, erasure }) => {
                         erasures.push(KnownErasure {
                             topic,
@@ -184,8 +202,8 @@ impl<'a> Kept<'a> {
                 }
             }
             // A change of the catalog has no time, and records that were imported have an earlier
-            // one: they count as committed when the next record was appended.
-            let own = own.filter(|own| *own >= time);
+            // one: they count as committed when the next record was appended. Times are given
+            // before commits are ordered, so a later commit may have an earlier one.
             time = own.unwrap_or(time);
             let is_before = match until {
                 Until::Commit(commit) => sequence <= commit,
@@ -207,22 +225,16 @@ impl<'a> Kept<'a> {
         Ok(is_there.then_some(found))
     }
 
-    /// Finds what is still to be erased behind the last entry, in the directory before the entries
-    /// are applied.
-    fn find_to_erase(&mut self, dir: &Path) -> Result<(), Error> {
-        let path = dir.join("checkpoint");
-        let bytes = read_file(self.files, &path)?.unwrap_or_default();
-        let Some(checkpoint) = Checkpoint::decode(&bytes) else {
-            return Err(Error::Damaged { path });
-        };
+    /// Finds what is still to be erased behind the last entry.
+    fn find_to_erase(&mut self) -> Result<(), Error> {
         let mut ends = BTreeMap::new();
-        for topic in &checkpoint.topics {
+        for topic in &self.checkpoint.topics {
             for (number, partition) in (0..).zip(&topic.partitions) {
                 ends.insert((topic.id, PartitionId(number)), partition.end);
             }
         }
         let mut is_known = BTreeSet::new();
-        for known in &checkpoint.erasures {
+        for known in &self.checkpoint.erasures {
             is_known.insert(known.erasure.id);
         }
         self.each(self.last, &mut |items| {
