@@ -2,21 +2,21 @@
 
 use std::{path::Path, sync::Arc};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use super::{
     Failure,
     connection::{Ending, Server},
     flags::{BackupFlags, RestoreFlags},
-    output, time,
+    output, said, time,
 };
 use crate::{
     broker::{self, Broker},
     client::{self, BackupFile, BackupPart},
     config::Config,
     env::Env,
-    storage::backup::{self, Had, Kept, Receiver, Summary, Until},
+    storage::backup::{self, Had, Kept, Range, Receiver, Summary, Until},
 };
 
 pub(super) async fn run(flags: BackupFlags, env: Env) -> Result<(), Failure> {
@@ -41,28 +41,54 @@ pub(super) async fn run(flags: BackupFlags, env: Env) -> Result<(), Failure> {
         block_in_place(|| take(&mut receiver, &part))?;
     }
     let done = block_in_place(|| receiver.finish(begun.commit, begun.taken_ms, begun.directory_id));
-    let done = done?;
-    if flags.connection.json {
+    print(&done?, begun.taken_ms, flags.connection.json)
+}
+
+fn print(done: &Summary, taken_ms: i64, json: bool) -> Result<(), Failure> {
+    let (range, none) = match done.range {
+        Some(Ok(range)) => (Some(range), None),
+        Some(Err(none)) => (None, Some(none)),
+        None => (None, None),
+    };
+    if let Some(none) = none.filter(|none| none.is_lost()) {
+        said::remark(format_args!(
+            "this backup can be restored as of its own moment alone: {none}"
+        ));
+    }
+    if json {
         return Ok(output::json(&json!({
             "commit": done.commit,
-            "taken_ms": begun.taken_ms,
+            "taken_ms": taken_ms,
             "files": done.files,
             "bytes": done.bytes,
             "received_bytes": done.received,
+            "range": range.as_ref().map(range_json),
+            "no_range": none.map(|none| none.to_string()),
         }))?);
     }
-    let Summary {
-        commit,
-        files,
-        bytes,
-        received,
-    } = done;
-    Ok(output::line(format_args!(
-        "backup of journal entry {commit}: {}, {}; {} of them received",
-        output::counted(files, "file"),
-        output::counted(bytes, "byte"),
-        output::count(received),
-    ))?)
+    output::line(format_args!(
+        "backup of journal entry {}: {}, {}; {} of them received",
+        done.commit,
+        output::counted(done.files, "file"),
+        output::counted(done.bytes, "byte"),
+        output::count(done.received),
+    ))?;
+    match range {
+        Some(range) => Ok(output::line(format_args!("it {}", range_text(&range)))?),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn range_text(range: &Range) -> String {
+    let (from, to) = (range.from.1, range.to.1);
+    let (from, to) = (time::format_time(from), time::format_time(to));
+    format!("{range}, or any time from {from} to {to}")
+}
+
+pub(super) fn range_json(range: &Range) -> Value {
+    let [from, to] = [range.from, range.to]
+        .map(|(commit, taken_ms)| json!({ "commit": commit, "taken_ms": taken_ms }));
+    json!({ "from": from, "to": to })
 }
 
 fn take(receiver: &mut Receiver, part: &BackupPart) -> Result<(), backup::Error> {
@@ -158,15 +184,13 @@ fn parse_until(text: &str) -> Result<Until, Failure> {
 
 impl From<backup::Error> for Failure {
     fn from(error: backup::Error) -> Self {
-        let mut message = error.to_string();
-        if let backup::Error::OutOfRange { range, .. } = &error {
-            let (from, to) = (range.from.1, range.to.1);
-            message += &format!(
-                ", or any time from {} to {}",
-                time::format_time(from),
-                time::format_time(to)
-            );
-        }
+        let message = match &error {
+            backup::Error::OutOfRange { path, range } => {
+                let (path, range) = (path.display(), range_text(range));
+                format!("there is no such moment in directory {path}, which {range}")
+            }
+            _ => error.to_string(),
+        };
         match error {
             backup::Error::Foreign { .. }
             | backup::Error::NoRange { .. }

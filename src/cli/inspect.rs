@@ -2,7 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{Failure, flags::InspectFlags, output};
+use super::{
+    Failure,
+    backup::{range_json, range_text},
+    flags::InspectFlags,
+    output,
+    time::format_time,
+};
 use crate::{
     env::Env,
     storage::inspect::{
@@ -42,6 +48,14 @@ fn print(report: &Report, verified: bool) -> Result<(), Failure> {
         "data directory {id}, format version {}",
         report.version
     ))?;
+    if let Some(backup) = &report.backup {
+        let (commit, taken) = (backup.commit, format_time(backup.taken_ms));
+        output::line(format_args!("backup of journal entry {commit}, of {taken}"))?;
+        match &backup.range {
+            Some(range) => output::line(format_args!("  it {}", range_text(range)))?,
+            None => output::line("  it can be restored as of that moment alone")?,
+        }
+    }
     let [first, second] = report.checkpoint.copies.map(copy_text);
     output::line(format_args!("checkpoint: {first}; its copy: {second}"))?;
     output::line(format_args!(
@@ -185,6 +199,11 @@ fn report_json(report: &Report) -> Value {
         .as_ref()
         .map(|torn| json!({ "path": torn.path, "from_byte": torn.bytes.start, "to_byte": torn.bytes.end }));
     json!({
+        "backup": report.backup.as_ref().map(|backup| json!({
+            "commit": backup.commit,
+            "taken_ms": backup.taken_ms,
+            "range": backup.range.as_ref().map(range_json),
+        })),
         "id": report.id.map(|id| format!("{id:016x}")),
         "version": report.version,
         "checkpoint": {

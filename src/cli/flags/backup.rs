@@ -12,6 +12,9 @@ use super::ConnectionFlags;
 /// is there. Into a directory that has a backup of the broker only what has changed is sent, and
 /// the backup that was there counts until the new one is whole. One that was cut off goes on where
 /// it was when the command is given again.
+///
+/// If the broker keeps its journal (`backup.journal`), this says which commits and times the backup
+/// can be restored until, or why there is its own moment alone.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct BackupFlags {
     #[command(flatten)]

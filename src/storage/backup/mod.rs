@@ -28,17 +28,19 @@
 
 mod before;
 mod image;
+mod range;
 mod receive;
 mod restore;
 mod until;
 
 use std::{
-    fmt, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 pub(crate) use image::{Image, Parts as ImageParts};
+pub(crate) use range::{NoRange, Range, Taken, taken};
 pub(crate) use receive::{Receiver, Summary};
 pub(crate) use restore::restore;
 pub(crate) use until::{Kept, Until, restore_until};
@@ -113,22 +115,6 @@ pub(crate) enum Error {
     Unfit(String),
     #[error(transparent)]
     File(#[from] FileError),
-}
-
-/// The commits that a restore can end with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Range {
-    /// The earlier backup's commit, and when it was taken.
-    pub(crate) from: (u64, i64),
-    /// The later backup's.
-    pub(crate) to: (u64, i64),
-}
-
-impl fmt::Display for Range {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (from, to) = (self.from.0, self.to.0);
-        write!(f, "can be restored until any commit from {from} to {to}")
-    }
 }
 
 /// A file that the receiver has, as it is told to the broker.

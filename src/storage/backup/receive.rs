@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    BEFORE, Error, Found, Had, INCOMING, MARK, before, checksum_of, ends_checksum, find,
-    read_through, refuse_special,
+    BEFORE, Error, Found, Had, INCOMING, MARK, NoRange, Range, before, checksum_of, ends_checksum,
+    find, range, read_through, refuse_special,
 };
 use crate::{
     env::{File, FileSystem, LockGuard, Open, ToSync},
@@ -70,6 +70,8 @@ pub(crate) struct Summary {
     pub(crate) bytes: u64,
     /// How many bytes were transferred.
     pub(crate) received: u64,
+    /// The commits that the backup can be restored until, or why it is its own alone.
+    pub(crate) range: Option<Result<Range, NoRange>>,
 }
 
 /// A file that is in the directory already.
@@ -350,9 +352,17 @@ impl Receiver {
         sync_tree(&*self.files, &incoming)?;
         sync_dir(&*self.files, &self.root)?;
         replace_file(&*self.files, &incoming.join(MARK), &mark.encode())?;
+        let old = before::mark_in(&*self.files, &self.root)?;
         settle(&*self.files, &self.root, &mark)?;
+        let found = Found {
+            mark,
+            is_settled: true,
+        };
+        let range = range::range(&*self.files, &self.root, &found)?;
+        let range = range.ok_or_else(|| NoRange::find(old.as_ref(), &found.mark));
         Ok(Summary {
             commit,
+            range: Some(range),
             ..self.summary
         })
     }

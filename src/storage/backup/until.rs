@@ -72,10 +72,7 @@ pub(crate) fn restore_until(
     let end = kept.find_end(until, earlier, later)?;
     let (commit, at_ms) = end.ok_or_else(|| Error::OutOfRange {
         path: from.to_owned(),
-        range: Range {
-            from: (earlier.commit, earlier.taken_ms),
-            to: (later.commit, later.taken_ms),
-        },
+        range: Range::between(earlier, later),
     })?;
     kept.last = commit;
     let mut sources = Vec::with_capacity(earlier.files.len());

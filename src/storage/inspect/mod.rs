@@ -279,6 +279,8 @@ pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Err
         });
     }
     Ok(Report {
+        // A restore says what is wrong with a mark.
+        backup: backup::taken(&*env.files, dir).unwrap_or(None),
         id: id.map(|identity| identity.id),
         version,
         checkpoint,

@@ -8,13 +8,15 @@ use std::{
 
 pub(crate) use crate::storage::checkpoint::State as CopyState;
 use crate::{
-    storage::journal::Fault,
+    storage::{backup::Taken, journal::Fault},
     types::{Offset, PartitionId, TopicId, TopicName, TopicSettings},
 };
 
 /// What a data directory has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
+    /// The backup that the directory is, if it is one.
+    pub(crate) backup: Option<Taken>,
     /// The directory's identity; `None` if its file is damaged.
     pub(crate) id: Option<u64>,
     /// The version of its formats.

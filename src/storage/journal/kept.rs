@@ -181,6 +181,12 @@ impl Kept {
             let Some(oldest) = state.files.pop_front() else {
                 break;
             };
+            if state.cut == Some(oldest.last) {
+                tracing::warn!(
+                    "more was appended since the last backup than backup.journal holds: no commit \
+                     between it and the next one can be restored"
+                );
+            }
             if let Err(error) = remove_file(&*self.env.files, &oldest.path) {
                 tracing::warn!(%error, "kept journal entries cannot be removed");
             }

@@ -246,3 +246,72 @@ fn a_restore_ends_at_a_commit_or_a_time_between_two_backups() {
     let output = run(&["restore", &alone, "--to", &to, "--until", "1"], b"");
     assert_fails(&output, 78, &["as of that alone", "backup.journal"]);
 }
+
+#[test]
+fn a_backup_says_what_it_can_be_restored_until_and_why_it_cannot() {
+    let dir = temporary();
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (to, config) = (path("b"), path("taffrail.toml"));
+    let start = |journal: &str| {
+        let content = format!("[backup]\njournal = \"{journal}\"\n");
+        fs::write(&config, content).expect("there is room");
+        let mut command = serve(&dir.path().join("d"), &free_port());
+        Serve::spawn(command.args(["--config", &config]))
+    };
+    let broker = start("0");
+    broker.succeed(&["topic", "create", "t"], b"");
+    let no_range = |taken: &serde_json::Value, says: &str| {
+        assert!(taken["range"].is_null(), "{taken}");
+        let why = taken["no_range"].as_str().expect("it is said");
+        assert!(why.contains(says), "{why:?} does not say {says:?}");
+    };
+    no_range(&broker.json(&["backup", &to]), "keeps no journal entries");
+    assert_eq!(broker.stop(), Some(0));
+
+    let broker = start("64KiB");
+    let first = broker.json(&["backup", &to]);
+    no_range(&first, "no backup was in its directory");
+    broker.succeed(&["produce", "t"], b"one\n");
+    let second = broker.json(&["backup", &to]);
+    let range = &second["range"];
+    for (end, taken) in [("from", &first), ("to", &second)] {
+        assert_eq!(range[end]["commit"], taken["commit"]);
+        assert_eq!(range[end]["taken_ms"], taken["taken_ms"]);
+    }
+    assert!(second["no_range"].is_null(), "{second}");
+    broker.succeed(&["produce", "t"], b"two\n");
+    let taken = broker.run(&["backup", &to]);
+    let said = "it can be restored until any commit from";
+    assert!(
+        text(&taken.stdout).contains(said),
+        "{}",
+        text(&taken.stdout)
+    );
+    assert_eq!(text(&taken.stderr), "");
+    let inspected = run(&["inspect", &to], b"");
+    assert!(
+        text(&inspected.stdout).contains(said),
+        "{}",
+        text(&inspected.stdout)
+    );
+
+    // More than is kept.
+    broker.succeed(&["produce", "t"], &b"0123456789abcdef\n".repeat(8_192));
+    assert_eq!(broker.stop(), Some(0));
+    let broker = start("64KiB");
+    let taken = broker.run(&["backup", &to, "--json"]);
+    no_range(&objects(&taken.stdout)[0], "than backup.journal holds");
+    assert!(
+        text(&taken.stderr).contains("as of its own moment alone"),
+        "{}",
+        text(&taken.stderr)
+    );
+    broker.succeed(&["produce", "t", "--key", "k"], b"three\n");
+    let taken = broker.json(&["backup", &to]);
+    assert!(taken["range"].is_object(), "{taken}");
+
+    broker.succeed(&["entity", "erase", "t", "k", "--yes", "--wait"], b"");
+    no_range(&broker.json(&["backup", &to]), "behind an erasure");
+    let inspected = run(&["inspect", &to, "--json"], b"");
+    assert!(objects(&inspected.stdout)[0]["backup"]["range"].is_null());
+}
