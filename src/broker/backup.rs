@@ -118,9 +118,16 @@ impl Broker {
         shared.health.check_room()?;
         let pinned = shared.maintenance.backups.begin()?;
         let mut housekeeper = lock(&shared.maintenance.housekeeper);
-        let parts = housekeeper.at_one_entry(shared, |shared, entry| shared.image_parts(entry));
-        let parts = parts.and_then(|mut parts| {
-            parts.kept = shared.keep_until(&mut housekeeper, parts.checkpoint.applied)?;
+        shared.kept.forget_if_closed();
+        let parts = housekeeper.at_one_entry(shared, |shared, entry| {
+            // Now, so that no erasure comes in between.
+            let is_kept = shared.kept.begin_behind(entry);
+            (shared.image_parts(entry), is_kept)
+        });
+        let parts = parts.and_then(|(mut parts, is_kept)| {
+            if is_kept {
+                parts.kept = shared.keep_until(&mut housekeeper, parts.checkpoint.applied)?;
+            }
             Ok(parts)
         });
         drop(housekeeper);
@@ -217,16 +224,12 @@ impl Shared {
         earliest_ms.saturating_sub(1)
     }
 
-    /// The kept files with the entries up to this one. Further entries are kept from now on, if
-    /// any are to be.
+    /// The kept files with the entries up to this one.
     fn keep_until(
         &self,
         housekeeper: &mut Housekeeper,
         entry: u64,
     ) -> Result<Vec<KeptFile>, FileError> {
-        if !self.kept.begin_behind(entry) {
-            return Ok(Vec::new());
-        }
         // A checkpoint behind the journal's files up to now brings their entries to kept files.
         self.committer.leave_journal_file()?;
         housekeeper.checkpoint(self, Freeze::Due)?;

@@ -166,6 +166,7 @@ impl Shared {
 
     /// Hides an entity from readers when its erasure is applied; its bytes are then to be removed.
     pub(super) fn hide(&self, topic: TopicId, erasure: &catalog::Erasure) {
+        self.kept.close();
         if let Some(partition) = self.partitions.find_partition(topic, erasure.partition) {
             lock(&partition.partition().log).hide(erasure);
             partition.topic.file_is_stale.store(true, Ordering::Release);

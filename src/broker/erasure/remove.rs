@@ -213,21 +213,21 @@ impl Broker {
         }
     }
 
-    /// Removes the journal entries that are kept for restores, which have what is erased. The
+    /// Removes the journal entries that are kept for restores, if they have what is erased. The
     /// housekeeper's lock must be held, so that no backup begins meanwhile; one under way sends
     /// them.
     fn forget_kept(&self, gone: &[(PartitionRef, Vec<Erasure>)]) -> Result<bool, FileError> {
         let shared = &self.shared;
+        if !shared.kept.is_closed() {
+            return Ok(true);
+        }
         if shared.maintenance.backups.is_any_under_way() && !shared.kept.is_empty() {
             for (partition, erasures) in gone {
                 shared.note_problem(partition, erasures, &Problem::BackupUnderWay);
             }
             return Ok(false);
         }
-        // If all of them wait for something else, what is kept may stay.
-        if !gone.is_empty() {
-            shared.kept.forget()?;
-        }
+        shared.kept.forget()?;
         Ok(true)
     }
 

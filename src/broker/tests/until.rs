@@ -42,7 +42,16 @@ pub(super) fn back_up(broker: &Broker, target: &SimDisk) -> u64 {
 }
 
 /// Restores on this disk; returns the last commit and how many entities were erased.
-pub(super) fn restore_on(disk: &SimDisk, until: Until) -> Result<(u64, u64), Error> {
+fn restore_on(disk: &SimDisk, until: Until) -> Result<(u64, u64), Error> {
+    restore_without(disk, until, None)
+}
+
+/// As [`restore_on`], without what this backup knows as erased.
+pub(super) fn restore_without(
+    disk: &SimDisk,
+    until: Until,
+    erasures_of: Option<&Path>,
+) -> Result<(u64, u64), Error> {
     let env = env(disk, &SimClock::new(BEGUN_MS), &SimRandom::new(91));
     let mut apply = |dir: &Path, kept: &Kept<'_>| {
         let options = Options {
@@ -52,7 +61,7 @@ pub(super) fn restore_on(disk: &SimDisk, until: Until) -> Result<(u64, u64), Err
         Broker::apply_kept(&env, &options, kept)
     };
     let (from, to) = (Path::new(BACKUP), Path::new(RESTORED));
-    let restored = restore_until(disk, from, to, (until, None), &mut apply)?;
+    let restored = restore_until(disk, from, to, (until, erasures_of), &mut apply)?;
     Ok((restored.commit, restored.erased))
 }
 
@@ -496,70 +505,6 @@ fn a_directory_that_somebody_has_put_where_the_backup_before_goes_is_refused() {
 }
 
 #[test]
-fn what_is_erased_does_not_come_back_with_an_earlier_commit() {
-    let key = PERSON;
-    let (disk, target) = (SimDisk::new(5), SimDisk::new(6));
-    let broker = open_keeping(&disk, &SimClock::new(BEGUN_MS), 5);
-    create(&broker, "t", 1);
-    send(&broker, append_of("t", None, &[record_of(key, b"one")])).expect("there is room");
-    let first = back_up(&broker, &target);
-    send(&broker, append_of("t", None, &[record_of(key, b"two")])).expect("there is room");
-    let erased = broker.erase_key("t", key).expect("there is such a topic");
-    broker.commit_all();
-    let erasure = now(erased).expect("an answer").expect("nothing fails");
-    back_up(&broker, &target);
-
-    let (restored, served, disk) = restore(&target, Until::Commit(first + 1)).expect("it is there");
-    assert_eq!(restored, (first + 1, 1));
-    for _ in 0..20 {
-        served.keep_house(true);
-        served.commit_all();
-    }
-    let described = served.describe_erasure(erasure.id).expect("it is known");
-    assert!(described.complete, "{described:?}");
-    served.close().expect("nothing fails");
-    assert_eq!(count_files_with(&disk, RESTORED, key), 0);
-
-    // When the bytes are removed, they are removed from what is kept, too: the range begins anew.
-    for _ in 0..10 {
-        broker.keep_house(true);
-        broker.commit_all();
-    }
-    back_up(&broker, &target);
-    assert!(has_no_range(&target, first + 1));
-    assert_eq!(count_files_with(&target, BACKUP, key), 0);
-}
-
-#[test]
-fn what_is_erased_in_a_topic_that_is_deleted_since_does_not_come_back_either() {
-    let (disk, target) = (SimDisk::new(12), SimDisk::new(13));
-    let broker = open_keeping(&disk, &SimClock::new(BEGUN_MS), 13);
-    create(&broker, "t", 1);
-    send(&broker, append_of("t", None, &[record_of(PERSON, b"one")])).expect("there is room");
-    let first = back_up(&broker, &target);
-    append(&broker, 1);
-    let erased = broker
-        .erase_key("t", PERSON)
-        .expect("there is such a topic");
-    broker.commit_all();
-    let erasure = now(erased).expect("an answer").expect("nothing fails");
-    let deleted = broker.delete_topic("t").expect("it is there");
-    broker.commit_all();
-    now(deleted).expect("an answer").expect("nothing fails");
-    back_up(&broker, &target);
-    let (restored, served, disk) = restore(&target, Until::Commit(first + 1)).expect("it is there");
-    assert_eq!(restored, (first + 1, 1));
-    for _ in 0..20 {
-        served.keep_house(true);
-        served.commit_all();
-    }
-    let described = served.describe_erasure(erasure.id).expect("it is known");
-    assert!(described.complete, "{described:?}");
-    served.close().expect("nothing fails");
-    assert_eq!(count_files_with(&disk, RESTORED, PERSON), 0);
-}
-
-#[test]
 fn an_erasure_waits_for_a_backup_that_sends_the_journal() {
     let (disk, target) = (SimDisk::new(14), SimDisk::new(15));
     let clock = SimClock::new(BEGUN_MS);
@@ -567,12 +512,12 @@ fn an_erasure_waits_for_a_backup_that_sends_the_journal() {
     create(&broker, "t", 1);
     let first = back_up(&broker, &target);
     send(&broker, append_of("t", None, &[record_of(PERSON, b"one")])).expect("there is room");
+    let mut begun = broker.begin_backup().expect("nothing fails");
     let erased = broker
         .erase_key("t", PERSON)
         .expect("there is such a topic");
     broker.commit_all();
     let erasure = now(erased).expect("an answer").expect("nothing fails");
-    let mut begun = broker.begin_backup().expect("nothing fails");
     let keep_house = || {
         for _ in 0..5 {
             clock.advance(Duration::from_secs(20));

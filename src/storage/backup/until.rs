@@ -148,11 +148,9 @@ impl<'a> Kept<'a> {
         }
     }
 
-    /// Finds the last entry to apply, and its time; `None` if it is not among those there are. Also
-    /// notes what the entries behind it erase: by now, that may be in topics that are deleted, of
-    /// which the later backup knows nothing.
+    /// Finds the last entry to apply, and its time; `None` if it is not among those there are.
     fn find_end(
-        &mut self,
+        &self,
         until: Until,
         earlier: &BackupMark,
         later: &BackupMark,
@@ -160,7 +158,6 @@ impl<'a> Kept<'a> {
         let mut sequence = earlier.commit;
         let mut time = earlier.taken_ms;
         let mut found = (sequence, time);
-        let mut erasures = Vec::new();
         let mut importing = BTreeSet::new();
         for topic in &self.checkpoint.topics {
             if topic.settings.appends == AppendsFrom::Import {
@@ -188,13 +185,6 @@ impl<'a> Kept<'a> {
                         AppendsFrom::Import => _ = importing.insert(topic),
                         AppendsFrom::Clients => _ = importing.remove(&topic),
                     },
-                    Item::Change(Change::Erase { topic, erasure }) => {
-                        erasures.push(KnownErasure {
-                            topic,
-                            complete: false,
-                            erasure,
-                        });
-                    }
                     Item::Change(_) => {}
                 }
             }
@@ -211,7 +201,6 @@ impl<'a> Kept<'a> {
             }
             Ok(())
         })?;
-        self.know(erasures);
         let is_there = match until {
             Until::Commit(commit) => (earlier.commit..=later.commit).contains(&commit),
             Until::TimeMs(ms) => (earlier.taken_ms..=later.taken_ms).contains(&ms),

@@ -9,12 +9,16 @@
 //! its name when it is synced, so a crash makes no gap. The names say what there is: files follow
 //! each other without a gap, and the first of all has no entries, but says where it began. Nothing
 //! relies on any of this. If a file cannot be written, or an entry is missing, all of them are
-//! removed, and the next backup begins anew. So does an erasure: its entity must be in no file.
+//! removed, and the next backup begins anew. So does an erasure, as soon as it is applied: its entity
+//! must be in no file.
 
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -45,6 +49,8 @@ pub(crate) struct Kept {
     /// The most bytes that are kept; 0 for none.
     most: u64,
     state: Mutex<State>,
+    /// Whether what is kept must be removed: it may have something that is erased.
+    is_closed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -76,6 +82,7 @@ impl Kept {
             dir: root.join(KEPT),
             most,
             state: Mutex::default(),
+            is_closed: AtomicBool::new(false),
         };
         if let Err(error) = kept.find() {
             tracing::warn!(%error, "kept journal entries cannot be read, and are not used");
@@ -121,14 +128,14 @@ impl Kept {
         Ok(())
     }
 
-    /// Begins to keep entries behind this one, unless some are kept already; in any case a file
-    /// will end with it. Returns false if nothing is kept.
+    /// Begins to keep entries behind this one, which is the last one that is applied, unless some
+    /// are kept already; in any case a file will end with it. Returns false if nothing is kept.
     pub(crate) fn begin_behind(&self, entry: u64) -> bool {
         if self.most == 0 {
             return false;
         }
         let mut state = self.lock();
-        if state.files.is_empty()
+        if (state.files.is_empty() || self.is_closed())
             && let Err(error) = self.begin(&mut state, entry)
         {
             tracing::warn!(%error, "journal entries cannot be kept");
@@ -160,6 +167,12 @@ impl Kept {
     /// Keeps the entries of journal files that are about to be released, oldest first, and removes
     /// the oldest ones if there are too many and `may_remove`.
     pub(crate) fn keep(&self, released: &[(FileHeader, PathBuf)], may_remove: bool) {
+        if self.is_closed() {
+            if may_remove {
+                self.forget_if_closed();
+            }
+            return;
+        }
         let mut state = self.lock();
         if state.files.is_empty() {
             return;
@@ -198,6 +211,32 @@ impl Kept {
         self.lock().files.is_empty()
     }
 
+    /// Ends what is kept, because something in it is erased: no backup that begins from now on has
+    /// it, and it is soon removed.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+    }
+
+    /// Whether what is kept is still to be removed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Removes what is kept if it was ended.
+    pub(crate) fn forget_if_closed(&self) {
+        if !self.is_closed() {
+            return;
+        }
+        let mut state = self.lock();
+        if !state.files.is_empty() {
+            tracing::info!(
+                "something was erased, so the journal entries that are kept for restores are \
+                 removed; no commit before the next backup can be restored"
+            );
+        }
+        self.forget_or_warn(&mut state);
+    }
+
     /// Removes all that is kept.
     pub(crate) fn forget(&self) -> Result<(), FileError> {
         let mut state = self.lock();
@@ -224,6 +263,8 @@ impl Kept {
 
     fn remove_all(&self, state: &mut State) -> Result<(), FileError> {
         *state = State::default();
+        // What cannot be removed is not used either.
+        self.close();
         let files = &*self.env.files;
         let is_there = files
             .exists(&self.dir)
@@ -232,6 +273,7 @@ impl Kept {
             remove_tree(files, &self.dir)?;
             sync_parent(files, &self.dir)?;
         }
+        self.is_closed.store(false, Ordering::Release);
         Ok(())
     }
 
