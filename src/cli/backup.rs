@@ -1,6 +1,9 @@
 //! `taffrail backup` and `taffrail restore`.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, absolute},
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
@@ -119,6 +122,7 @@ fn cut_off(source: client::Error) -> Failure {
 }
 
 pub(super) fn restore(flags: &RestoreFlags, env: &Env) -> Result<(), Failure> {
+    refuse_within(&flags.dir, &flags.to)?;
     let erasures_of = flags.erasures_of.as_deref();
     let files = &*env.files;
     let restored = match &flags.until {
@@ -146,7 +150,7 @@ pub(super) fn restore(flags: &RestoreFlags, env: &Env) -> Result<(), Failure> {
         output::counted(restored.files, "file"),
         output::counted(restored.bytes, "byte"),
     ))?;
-    if restored.erased > 0 {
+    if restored.erased > 0 || erasures_of.is_some() {
         output::line(format_args!(
             "{} of the later backup to be carried out when it is served",
             output::counted(restored.erased, "erasure")
@@ -156,6 +160,21 @@ pub(super) fn restore(flags: &RestoreFlags, env: &Env) -> Result<(), Failure> {
         "serve it with: taffrail serve --data-dir {}",
         flags.to.display()
     ))?)
+}
+
+/// Refuses to restore to a place in the backup itself, which is not to be changed.
+fn refuse_within(dir: &Path, to: &Path) -> Result<(), Failure> {
+    let (Ok(from), Ok(target)) = (absolute(dir), absolute(to)) else {
+        return Ok(());
+    };
+    match target.starts_with(&from) {
+        true => Err(Failure::Unusable(format!(
+            "directory {} is in the backup {}, which a restore does not change; choose one outside of it",
+            to.display(),
+            dir.display()
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// Brings a restored directory to the commit where the restore is to end.
@@ -168,7 +187,19 @@ fn apply(env: &Env, dir: &Path, kept: &Kept<'_>) -> Result<(), String> {
         disk_reserve_bytes: 0,
         ..config.broker()
     };
-    Broker::apply_kept(env, &options, kept)
+    let applied = Broker::apply_kept(env, &options, kept);
+    applied.map_err(|error| {
+        let takes = 2 * options.journal_file_bytes;
+        match env.files.available_bytes(dir) {
+            Ok(Some(free)) if free < takes => format!(
+                "{error}. It takes a journal, of files with {} bytes, and {free} bytes are free in {}: make \
+                 room there, or choose another disk",
+                options.journal_file_bytes,
+                dir.display()
+            ),
+            _ => error,
+        }
+    })
 }
 
 fn parse_until(text: &str) -> Result<Until, Failure> {
@@ -199,6 +230,10 @@ impl From<backup::Error> for Failure {
             | backup::Error::NoMark { .. }
             | backup::Error::OtherDirectory { .. }
             | backup::Error::Special { .. }
+            | backup::Error::NotDirectory { .. }
+            | backup::Error::CutOff { .. }
+            | backup::Error::NoParent { .. }
+            | backup::Error::Earlier { .. }
             | backup::Error::Occupied { .. } => Self::Unusable(message),
             backup::Error::Damaged { .. } => Self::DataLoss(message),
             backup::Error::Unfit(_) | backup::Error::NotApplied(_) | backup::Error::File(_) => {

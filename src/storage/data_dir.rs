@@ -82,6 +82,11 @@ pub(crate) enum Error {
         path.display()
     )]
     UnsettledBackup { path: PathBuf },
+    #[error(
+        "directory {} has what a restore that was cut off has left; remove all that is in it, and restore again",
+        path.display()
+    )]
+    UnfinishedRestore { path: PathBuf },
     #[error(transparent)]
     File(#[from] FileError),
 }
@@ -93,6 +98,11 @@ impl DataDir {
         create_with_parents(env, root)?;
         if backup::is_unsettled(files, root)? {
             return Err(Error::UnsettledBackup {
+                path: root.to_owned(),
+            });
+        }
+        if backup::is_being_restored(files, root)? {
+            return Err(Error::UnfinishedRestore {
                 path: root.to_owned(),
             });
         }

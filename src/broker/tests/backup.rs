@@ -185,6 +185,62 @@ fn a_power_cut_of_a_restore_leaves_nothing_or_all_and_it_can_be_done_again() {
 }
 
 #[test]
+fn after_a_power_cut_of_a_restore_to_a_directory_that_is_there_nobody_serves_a_part_of_it() {
+    let mut life = Life::begin(&SimDisk::new(8), 8).expect("nothing fails");
+    life.live(40);
+    let source = SimDisk::new(80);
+    let (mut begun, known) = begin_in(&life);
+    copy(&mut begun, &source).expect("nothing fails");
+    let (from, to) = (Path::new(BACKUP), Path::new(RESTORED));
+    source.create_dir(to).expect("it is new");
+    source.sync_dir(Path::new("/")).expect("the disk is sound");
+    let whole = source.fork();
+    restore(&whole, from, to, None).expect("nothing fails");
+    known.clone().check(&open_at(RESTORED, &whole, 0));
+    let (mut again, mut refused) = (0, 0);
+    for operation in 1..=operations_of_restore(&source) {
+        let disk = source.fork();
+        disk.crash_within(operation);
+        restore(&disk, from, to, None).expect_err("the power fails");
+        let mode = CrashMode::ALL[operation as usize % CrashMode::ALL.len()];
+        let disk = disk.power_cut(operation, mode);
+        let is_unfinished = disk
+            .exists(&to.join(".restore"))
+            .expect("the disk is sound");
+        if is_unfinished {
+            let env = env(&disk, &SimClock::new(0), &SimRandom::new(operation));
+            let options = Options {
+                data_dir: to.into(),
+                ..options()
+            };
+            let opened = Broker::open_stepped(env, options);
+            assert!(opened.is_err(), "{operation}: it is not whole");
+        }
+        if is_unfinished || disk.read_dir(to).expect("the disk is sound").is_empty() {
+            match restore(&disk, from, to, None) {
+                Err(backup::Error::CutOff { .. }) => {
+                    refused += 1;
+                    continue;
+                }
+                restored => restored.map(drop).expect("the disk is sound"),
+            }
+            again += 1;
+        }
+        known.clone().check(&open_at(RESTORED, &disk, operation));
+    }
+    println!("{again} restored again, {refused} refused");
+    assert!(again > 20 && refused > 0);
+}
+
+/// How many operations a restore takes.
+fn operations_of_restore(source: &SimDisk) -> u64 {
+    let disk = source.fork();
+    let restored = restore(&disk, Path::new(BACKUP), Path::new(RESTORED), None);
+    restored.expect("nothing fails");
+    disk.operations()
+}
+
+#[test]
 fn of_a_broker_that_has_not_changed_only_its_own_small_files_are_sent_again() {
     let disk = SimDisk::new(7);
     let broker = open(&disk, 7).expect("nothing fails");

@@ -31,7 +31,8 @@ pub(in crate::cli) struct BackupFlags {
 pub(in crate::cli) struct RestoreFlags {
     /// The directory with the backup, which is not changed
     pub(in crate::cli) dir: PathBuf,
-    /// The data directory to make; it must not be there, or be empty
+    /// The data directory to make: one that is missing, with a parent that is there, or an empty one,
+    /// such as a volume that was just mounted
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) to: PathBuf,
     /// A later backup of the same broker: what it knows as erased is erased in the new directory as

@@ -31,6 +31,7 @@ mod image;
 mod range;
 mod receive;
 mod restore;
+mod target;
 mod until;
 
 use std::{
@@ -109,8 +110,23 @@ pub(crate) enum Error {
     OutOfRange { path: PathBuf, range: Range },
     #[error("the kept journal entries cannot be applied: {0}")]
     NotApplied(String),
+    #[error("{} is not a directory; give the directory", path.display())]
+    NotDirectory { path: PathBuf },
+    #[error(
+        "directory {} has the backup of commit {had}, which is earlier than that of commit {has} which is \
+         restored, and knows nothing of what was erased since; give a later one",
+        path.display()
+    )]
+    Earlier { path: PathBuf, had: u64, has: u64 },
     #[error("directory {} is there and not empty; choose a new one", path.display())]
     Occupied { path: PathBuf },
+    #[error(
+        "directory {} has what a restore that was cut off has left; remove all that is in it, and restore again",
+        path.display()
+    )]
+    CutOff { path: PathBuf },
+    #[error("directory {} is missing, in which the new one is to be; create it, or choose another", path.display())]
+    NoParent { path: PathBuf },
     #[error("the broker has sent what does not fit: {0}")]
     Unfit(String),
     #[error(transparent)]
@@ -187,6 +203,11 @@ pub(crate) fn is_unsettled(files: &dyn FileSystem, root: &Path) -> Result<bool, 
     files
         .exists(&path)
         .map_err(FileError::when(Action::LookFor, &path))
+}
+
+/// Whether a restore into a directory that was there has not come to its end.
+pub(crate) fn is_being_restored(files: &dyn FileSystem, root: &Path) -> Result<bool, FileError> {
+    before::exists(files, &root.join(target::INSIDE))
 }
 
 /// Calls `each` with the first `len` bytes of a file, piece by piece.

@@ -7,31 +7,31 @@ use std::{
 };
 
 use super::{
-    Error, Found, INCOMING,
+    Error, Found, INCOMING, MARK,
     before::entries_of,
     find, read_through,
-    receive::{ensure_parents, find_marked, open_to_read, sync_dir, sync_tree},
+    receive::{ensure_parents, find_marked, open_to_read},
     refuse_special,
+    target::Target,
 };
 use crate::{
     catalog::KnownErasure,
-    env::{File, FileSystem, Lock, LockGuard, Open, ToSync},
+    env::{DirEntry, File, FileSystem, Lock, LockGuard, Open, ToSync},
     storage::{
         checkpoint,
-        files::{Action, FileError, ensure_dir, read_file, remove_file, remove_tree, replace_file},
-        format::{RunningCrc32, backup_mark::MarkedFile, checkpoint::Checkpoint, crc32},
+        files::{Action, FileError, ensure_dir, read_file, replace_file},
+        format::{
+            RunningCrc32,
+            backup_mark::{BackupMark, MarkedFile},
+            checkpoint::Checkpoint,
+            crc32,
+        },
     },
     types::Offset,
 };
 
 /// The name of the checkpoint, which has the catalog.
 pub(super) const CHECKPOINT: &str = "checkpoint";
-
-/// The suffix of a directory that is being restored.
-const UNFINISHED: &str = ".restoring";
-
-/// A file in that directory which shows that a restore has created it.
-const BEGUN: &str = ".restoring";
 
 /// Files are synced together: this many of them, or this many bytes.
 const SYNCED_TOGETHER: usize = 256;
@@ -51,8 +51,8 @@ pub(crate) struct Restored {
 }
 
 /// Copies the backup in `from` to a new data directory `to`, and checks every byte. Until
-/// everything is durable, the directory has another name; what an earlier attempt has left under
-/// that name is removed.
+/// everything is durable, no broker uses it (see [`Target`]); what an earlier attempt has left is
+/// removed.
 ///
 /// If a later backup of the same data directory is given, what was erased until then is erased in
 /// the copy, too: readers do not see it, and a broker removes its bytes.
@@ -62,11 +62,11 @@ pub(crate) fn restore(
     to: &Path,
     erasures_of: Option<&Path>,
 ) -> Result<Restored, Error> {
-    refuse_special(files, from)?;
+    refuse_other(files, from)?;
     let _held = hold(files, from)?;
     let found = find_whole(files, from)?;
     let erasures = match erasures_of {
-        Some(other) => erasures(files, other, found.mark.directory)?,
+        Some(other) => erasures(files, other, &found.mark)?,
         None => Vec::new(),
     };
     let mut restored = Restored {
@@ -113,9 +113,8 @@ pub(super) fn make(
     restored: &mut Restored,
     complete: impl FnOnce(&Path) -> Result<u64, Error>,
 ) -> Result<(), Error> {
-    refuse_occupied(files, to)?;
-    let unfinished = unfinished(to);
-    begin(files, &unfinished)?;
+    let building = Target::open(files, to)?;
+    let dir = building.dir();
     let mut copying = Copying {
         files,
         unsynced: Vec::new(),
@@ -123,8 +122,8 @@ pub(super) fn make(
     };
     for source in sources {
         let file = &source.file;
-        let target = unfinished.join(&file.path);
-        ensure_parents(files, &unfinished, &target)?;
+        let target = dir.join(&file.path);
+        ensure_parents(files, dir, &target)?;
         if copying.copy(&source, &target)? != Some(file.checksum) {
             return Err(Error::Damaged { path: source.path });
         }
@@ -133,26 +132,31 @@ pub(super) fn make(
     }
     copying.sync()?;
     for name in ["journal", "topics"] {
-        ensure_dir(files, &unfinished.join(name))?;
+        ensure_dir(files, &dir.join(name))?;
     }
-    restored.erased = complete(&unfinished)?;
-    sync_tree(files, &unfinished)?;
-    if files
-        .exists(to)
-        .map_err(FileError::when(Action::LookFor, to))?
-    {
-        // The target is empty, and must go: a directory cannot be moved to a name that exists.
-        files
-            .remove_dir(to)
-            .map_err(FileError::when(Action::Remove, to))?;
+    restored.erased = complete(dir)?;
+    Ok(building.finish(files)?)
+}
+
+/// Refuses what is no backup at its first sight, before anything in it is opened, and one with
+/// something special in it.
+pub(super) fn refuse_other(files: &dyn FileSystem, root: &Path) -> Result<(), Error> {
+    let path = || root.to_owned();
+    let entries = match files.read_dir(root) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(Error::NoMark { path: path() });
+        }
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            return Err(Error::NotDirectory { path: path() });
+        }
+        listed => listed.map_err(FileError::when(Action::List, root))?,
+    };
+    let may_be_mark =
+        |entry: &DirEntry| entry.name == INCOMING || (entry.name == MARK && !entry.is_dir);
+    match entries.iter().any(may_be_mark) {
+        true => refuse_special(files, root),
+        false => Err(Error::NoMark { path: path() }),
     }
-    files
-        .rename(&unfinished, to)
-        .map_err(FileError::when(Action::Rename, to))?;
-    sync_dir(files, parent_of(to))?;
-    remove_file(files, &to.join(BEGUN))?;
-    sync_dir(files, to)?;
-    Ok(())
 }
 
 /// Keeps others from writing to the backup meanwhile, if the file system has locks.
@@ -198,19 +202,28 @@ impl Found {
     }
 }
 
-/// The erasures in a backup, which must be of the given data directory.
+/// The erasures in a backup, which must be of the same data directory as that with this mark, and
+/// not an earlier one.
 pub(super) fn erasures(
     files: &dyn FileSystem,
     root: &Path,
-    directory: u64,
+    of: &BackupMark,
 ) -> Result<Vec<KnownErasure>, Error> {
-    refuse_special(files, root)?;
+    refuse_other(files, root)?;
     let found = find_whole(files, root)?;
-    if found.mark.directory != directory {
+    if found.mark.directory != of.directory {
         return Err(Error::OtherDirectory {
             path: root.to_owned(),
             had: found.mark.directory,
-            has: directory,
+            has: of.directory,
+        });
+    }
+    // One with a lower commit may be later where the broker was restored in between.
+    if found.mark.commit < of.commit && found.mark.taken_ms <= of.taken_ms {
+        return Err(Error::Earlier {
+            path: root.to_owned(),
+            had: found.mark.commit,
+            has: of.commit,
         });
     }
     let marked = find_marked(&found.mark, CHECKPOINT);
@@ -284,82 +297,6 @@ fn end_of(checkpoint: &Checkpoint, known: &KnownErasure) -> Option<Offset> {
     Some(topic.partitions.get(number)?.end)
 }
 
-fn refuse_occupied(files: &dyn FileSystem, to: &Path) -> Result<(), Error> {
-    let is_there = files
-        .exists(to)
-        .map_err(FileError::when(Action::LookFor, to))?;
-    if !is_there {
-        return Ok(());
-    }
-    let entries = files
-        .read_dir(to)
-        .map_err(FileError::when(Action::List, to))?;
-    match entries.is_empty() {
-        true => Ok(()),
-        false => Err(Error::Occupied {
-            path: to.to_owned(),
-        }),
-    }
-}
-
-/// Creates the directory to restore to. What an earlier attempt has left there is removed, but not
-/// what somebody else has put there.
-fn begin(files: &dyn FileSystem, unfinished: &Path) -> Result<(), Error> {
-    refuse_link(files, unfinished)?;
-    let begun = unfinished.join(BEGUN);
-    let is_ours = files
-        .exists(&begun)
-        .map_err(FileError::when(Action::LookFor, &begun))?;
-    if !is_ours {
-        refuse_occupied(files, unfinished)?;
-        ensure_dir(files, unfinished)?;
-        let made = files.open(&begun, Open::Create);
-        made.map_err(FileError::when(Action::Create, &begun))?;
-    } else {
-        refuse_special(files, unfinished)?;
-        let entries = files.read_dir(unfinished);
-        for entry in entries.map_err(FileError::when(Action::List, unfinished))? {
-            let path = unfinished.join(&entry.name);
-            match entry.is_dir {
-                true => remove_tree(files, &path)?,
-                false if entry.name == BEGUN => {}
-                false => remove_file(files, &path)?,
-            }
-        }
-    }
-    Ok(sync_dir(files, unfinished)?)
-}
-
-/// Refuses a directory that is elsewhere: what is in it would be removed there.
-fn refuse_link(files: &dyn FileSystem, path: &Path) -> Result<(), Error> {
-    let parent = parent_of(path);
-    let entries = files
-        .read_dir(parent)
-        .map_err(FileError::when(Action::List, parent))?;
-    let name = path.file_name().and_then(|name| name.to_str());
-    let entry = entries.into_iter().find(|entry| Some(&*entry.name) == name);
-    match entry.and_then(|entry| entry.special) {
-        Some(what) => Err(Error::Special {
-            path: path.to_owned(),
-            what,
-        }),
-        None => Ok(()),
-    }
-}
-
-fn unfinished(to: &Path) -> PathBuf {
-    let mut name = to.as_os_str().to_owned();
-    name.push(UNFINISHED);
-    name.into()
-}
-
-fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
 /// Copies files, and makes them durable many at a time.
 struct Copying<'a> {
     files: &'a dyn FileSystem,
@@ -368,10 +305,13 @@ struct Copying<'a> {
 }
 
 impl Copying<'_> {
-    /// Copies a file and returns its checksum; `None` if it has another length.
+    /// Copies a file and returns its checksum; `None` if it is missing or has another length.
     fn copy(&mut self, source: &Source, to: &Path) -> Result<Option<u32>, FileError> {
         let (from, len) = (&*source.path, source.file.len);
-        let (open, found) = open_to_read(self.files, from)?;
+        let (open, found) = match open_to_read(self.files, from) {
+            Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
         if found < len || (found > len && !source.may_be_longer) {
             return Ok(None);
         }

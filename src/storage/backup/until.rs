@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -13,8 +14,9 @@ use super::{
     before::{Before, entries_between, entries_of},
     checksum_of,
     receive::{find_marked, open_to_read},
-    refuse_special,
-    restore::{CHECKPOINT, Restored, Source, checkpoint_at, erasures, find_whole, hold, make},
+    restore::{
+        CHECKPOINT, Restored, Source, checkpoint_at, erasures, find_whole, hold, make, refuse_other,
+    },
 };
 use crate::{
     catalog::{Change, KnownErasure},
@@ -59,15 +61,15 @@ pub(crate) fn restore_until(
     (until, erasures_of): (Until, Option<&Path>),
     apply: &mut dyn FnMut(&Path, &Kept<'_>) -> Result<(), String>,
 ) -> Result<Restored, Error> {
-    refuse_special(files, from)?;
+    refuse_other(files, from)?;
     let _held = hold(files, from)?;
     let found = find_whole(files, from)?;
     let later = &found.mark;
     let (mut kept, before) = Kept::open(files, from, &found)?;
     let earlier = &before.mark;
-    kept.know(erasures(files, from, later.directory)?);
+    kept.know(erasures(files, from, later)?);
     if let Some(other) = erasures_of {
-        kept.know(erasures(files, other, later.directory)?);
+        kept.know(erasures(files, other, later)?);
     }
     let end = kept.find_end(until, earlier, later)?;
     let (commit, at_ms) = end.ok_or_else(|| Error::OutOfRange {
@@ -119,7 +121,12 @@ impl<'a> Kept<'a> {
         let mut paths = Vec::with_capacity(between.len());
         for file in between {
             let path = found.place(files, from, file)?;
-            let (open, len) = open_to_read(files, &path)?;
+            let (open, len) = match open_to_read(files, &path) {
+                Err(error) if error.source.kind() == ErrorKind::NotFound => {
+                    return Err(Error::Damaged { path });
+                }
+                opened => opened?,
+            };
             if len != file.len || checksum_of(&open, &path, len)? != file.checksum {
                 return Err(Error::Damaged { path });
             }

@@ -2,15 +2,22 @@
 
 use std::{
     fs,
-    os::unix::{fs::symlink, net::UnixListener},
+    os::unix::{
+        fs::{MetadataExt, symlink},
+        net::UnixListener,
+    },
     path::{Path, PathBuf},
+    process::Output,
     thread::sleep,
     time::Duration,
 };
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use super::{Serve, assert_fails, free_port, objects, run, serve, temporary, text};
+use super::{
+    Serve, assert_does_not_start, assert_fails, binary, free_port, objects, run, serve, temporary,
+    text,
+};
 
 /// Puts something of a kind there that no backup has, in the place of what was there.
 type Put = fn(&Path);
@@ -314,4 +321,119 @@ fn a_backup_says_what_it_can_be_restored_until_and_why_it_cannot() {
     no_range(&broker.json(&["backup", &to]), "behind an erasure");
     let inspected = run(&["inspect", &to, "--json"], b"");
     assert!(objects(&inspected.stdout)[0]["backup"]["range"].is_null());
+}
+
+/// Runs a restore in this directory.
+fn restore_in(dir: &Path, args: &[&str]) -> Output {
+    let mut command = binary();
+    let command = command.current_dir(dir).arg("restore").args(args);
+    command.output().expect("the binary is there")
+}
+
+#[test]
+fn a_restore_goes_to_any_empty_directory_or_is_refused_before_it_copies() {
+    let dir = temporary();
+    let root = dir.path();
+    let broker = Serve::start(&root.join("d"), &free_port());
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(&["produce", "t"], b"one\n");
+    let backup = root.join("b");
+    let from = backup.to_str().expect("UTF-8");
+    broker.succeed(&["backup", from], b"");
+    assert_eq!(broker.stop(), Some(0));
+    for name in ["empty", "volume/lost+found", "here", "led-to"] {
+        fs::create_dir_all(root.join(name)).expect("there is room");
+    }
+    symlink(root.join("led-to"), root.join("link")).expect("it is free");
+    let (here, inode) = (root.join("here"), |name: &str| {
+        fs::metadata(root.join(name)).expect("it is there").ino()
+    });
+    let places = [
+        (root, "missing/", "missing"),
+        (root, "empty/", "empty"),
+        (root, "volume", "volume"),
+        (&*here, ".", "here"),
+        (root, "link", "led-to"),
+    ];
+    let before = ["empty", "volume", "here", "led-to"].map(inode);
+    for (dir, to, made) in places {
+        let output = restore_in(dir, &[from, "--to", to]);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{to}: {}",
+            text(&output.stderr)
+        );
+        let broker = Serve::start(&root.join(made), &free_port());
+        assert_eq!(values(&broker), ["one"]);
+        assert_eq!(broker.stop(), Some(0));
+    }
+    // A mount point cannot be another directory afterwards.
+    assert_eq!(["empty", "volume", "here", "led-to"].map(inode), before);
+
+    fs::write(root.join("file"), "").expect("there is room");
+    symlink(root.join("nowhere"), root.join("dangling")).expect("it is free");
+    let inside = backup.join("sub");
+    let entries = || fs::read_dir(root).expect("it is there").count();
+    let before = entries();
+    for (to, says) in [
+        ("file", "file is not a directory"),
+        ("file/below", "file is not a directory"),
+        ("no/parent", "directory no is missing"),
+        ("dangling", "dangling is a symbolic link"),
+        ("empty", "not empty"),
+        (inside.to_str().expect("UTF-8"), "is in the backup"),
+    ] {
+        assert_fails(&restore_in(root, &[from, "--to", to]), 78, &[says]);
+    }
+    assert_eq!(entries(), before);
+    assert!(!inside.exists());
+
+    // What a restore has left that was cut off at its end.
+    fs::create_dir(root.join("empty/.restore")).expect("there is room");
+    let says = "a restore that was cut off";
+    assert_fails(&restore_in(root, &[from, "--to", "empty"]), 78, &[says]);
+    assert_does_not_start(&mut serve(&root.join("empty"), "127.0.0.1:0"), &[says]);
+}
+
+#[test]
+fn a_restore_of_what_is_no_backup_or_too_early_a_one_says_so() {
+    let dir = temporary();
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (data, early, late, to) = (path("d"), path("early"), path("late"), path("to"));
+    let broker = Serve::start(Path::new(&data), &free_port());
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(&["produce", "t"], b"one\n");
+    broker.succeed(&["backup", &early], b"");
+    broker.succeed(&["produce", "t"], b"two\n");
+    broker.succeed(&["backup", &late], b"");
+    fs::write(path("file"), "").expect("there is room");
+    // It has a socket, and its broker runs.
+    for (from, says) in [
+        (&data, "lacks the mark"),
+        (&"/etc".to_owned(), "lacks the mark"),
+        (&path("file"), "is not a directory"),
+    ] {
+        assert_fails(&run(&["restore", from, "--to", &to], b""), 78, &[says]);
+    }
+    let restore = |from: &str, other: &str, to: &str| {
+        run(&["restore", from, "--to", to, "--erasures-of", other], b"")
+    };
+    assert_fails(
+        &restore(&late, &early, &to),
+        78,
+        &["is earlier than", "give a later one"],
+    );
+    let output = restore(&early, &late, &to);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout).contains("0 erasures"),
+        "{}",
+        text(&output.stdout)
+    );
+
+    let missing = segment(Path::new(&late)).expect("there are records");
+    fs::remove_file(&missing).expect("it is there");
+    let output = run(&["restore", &late, "--to", &path("other")], b"");
+    assert_fails(&output, 6, &["is damaged", "take another one"]);
 }
