@@ -156,7 +156,7 @@ async fn what_the_broker_refuses_ends_the_delivery_although_more_input_could_com
         .await
         .unwrap();
     let (sender, source) = mpsc::channel(1);
-    let mut lines = Lines::new(&b"one\ntwo\n"[..], "input", Fields::default(), 0);
+    let mut lines = Lines::new(&b"one\n"[..], "input", Fields::default(), 0);
     sender
         .send(Ok(lines.next().unwrap().unwrap()))
         .await
@@ -176,7 +176,7 @@ async fn what_the_broker_refuses_ends_the_delivery_although_more_input_could_com
     let Stopped::Refused { lines, error } = outcome.unwrap_err() else {
         panic!("it was not refused")
     };
-    assert_eq!((lines, error.reason()), ((1, 2), Some("UNKNOWN_PARTITION")));
+    assert_eq!((lines, error.reason()), ((1, 1), Some("UNKNOWN_PARTITION")));
     assert_eq!(summary.stored(), "nothing was stored");
 }
 
