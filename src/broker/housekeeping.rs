@@ -394,7 +394,8 @@ impl Shared {
         (self.dir.topic(known.id).join("topic"), content.encode())
     }
 
-    /// Keeps the entries of journal files before this number, which a checkpoint is about to release.
+    /// Keeps the entries of journal files before this number, which a checkpoint is about to
+    /// release.
     fn keep_entries_before(&self, number: u64) {
         let released = self.committer.ring.used_before(number);
         // A backup under way sends the kept files.

@@ -34,8 +34,8 @@ pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
 /// A read within this time has found everything in memory.
 const SHORT: Duration = Duration::from_micros(200);
 
-/// After a read that took longer, so many reads are treated as ones that may wait before one runs in
-/// place again: few at first, because where the processors are busy a read may take long without
+/// After a read that took longer, so many reads are treated as ones that may wait before one runs
+/// in place again: few at first, because where the processors are busy a read may take long without
 /// having waited for a file; twice as many each time that the next one in place is long, too.
 const FEWEST_BEHIND: u32 = 4;
 const MOST_BEHIND: u32 = 128;

@@ -4,8 +4,8 @@
 //! segment. Then the journal continues in another file, a checkpoint covers the earlier ones, and
 //! these are overwritten with zeros, so that they can be used again. Then segments and tables of
 //! last versions are written anew. At last the journal entries that are kept for restores are
-//! removed. Each step can be repeated, and is repeated after a crash, because an erasure is complete
-//! only when all are done.
+//! removed. Each step can be repeated, and is repeated after a crash, because an erasure is
+//! complete only when all are done.
 //!
 //! Nobody waits for this. Housekeeping is blocked no longer than a checkpoint takes, or renaming a
 //! file. Between two segments the key indexes are maintained, which is this thread's task too.

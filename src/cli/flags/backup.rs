@@ -31,16 +31,17 @@ pub(in crate::cli) struct BackupFlags {
 pub(in crate::cli) struct RestoreFlags {
     /// The directory with the backup, which is not changed
     pub(in crate::cli) dir: PathBuf,
-    /// The data directory to make: one that is missing, with a parent that is there, or an empty one,
-    /// such as a volume that was just mounted
+    /// The data directory to make: one that is missing, with a parent that is there, or an empty
+    /// one, such as a volume that was just mounted
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) to: PathBuf,
     /// A later backup of the same broker: what it knows as erased is erased in the new directory as
     /// well
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) erasures_of: Option<PathBuf>,
-    /// Restore a commit between the backup before this one and this one: its number, or a time in RFC
-    /// 3339 for the last one at or before it. The broker has to keep its journal (`backup.journal`)
+    /// Restore a commit between the backup before this one and this one: its number, or a time in
+    /// RFC 3339 for the last one at or before it. The broker has to keep its journal
+    /// (`backup.journal`)
     #[arg(long, value_name = "COMMIT|TIME")]
     pub(in crate::cli) until: Option<String>,
     /// Print JSON, for scripts

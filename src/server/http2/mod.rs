@@ -7,8 +7,8 @@
 //! window opens again as the call takes the bytes, so that flow control alone bounds what a client
 //! may send ahead.
 //!
-//! Reading order: this page; `rest.rs`, when the task is woken; `request.rs`, requests that come in;
-//! `home.rs`, which task polls a call; `short_calls.rs`, the order in which calls are polled;
+//! Reading order: this page; `rest.rs`, when the task is woken; `request.rs`, requests that come
+//! in; `home.rs`, which task polls a call; `short_calls.rs`, the order in which calls are polled;
 //! `whole_turns.rs`, the order in which connections are; `call.rs`, responses that go out;
 //! `alive.rs`, how much of them is not written yet; `sending.rs` and `message.rs`, records that go
 //! out; `window.rs`, how much a client may send ahead; `socket.rs` and `frames.rs`, the bytes that

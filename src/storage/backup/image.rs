@@ -260,7 +260,8 @@ impl Image {
                 Err(Unread::Damaged(_)) => Ok(self.lost(&path, position, len)),
                 Err(Unread::Unavailable(error)) => Err(error),
             },
-            // They are removed when the disk is short of room; the backup is then to be taken again.
+            // They are removed when the disk is short of room; the backup is then to be taken
+            // again.
             Content::Kept(..) => self.read_in_place(at, &path, position, len),
             Content::InPlace => match self.read_in_place(at, &path, position, len) {
                 Err(error) if error.meaning() == Meaning::Damage => {

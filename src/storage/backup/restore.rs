@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Error, Found, INCOMING, MARK,
-    before::entries_of,
+    before::{entries_of, exists},
     find, read_through,
     receive::{ensure_parents, find_marked, open_to_read},
     refuse_special,
@@ -191,10 +191,7 @@ impl Found {
     ) -> Result<PathBuf, FileError> {
         if !self.is_settled {
             let moved = root.join(INCOMING).join(&file.path);
-            let is_there = files
-                .exists(&moved)
-                .map_err(FileError::when(Action::LookFor, &moved))?;
-            if is_there {
+            if exists(files, &moved)? {
                 return Ok(moved);
             }
         }

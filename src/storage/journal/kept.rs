@@ -5,12 +5,12 @@
 //! kept/FIRST-LAST.entries    a journal file's header, then these entries, one behind the other
 //! ```
 //!
-//! A file is written before the checkpoint that releases the journal file with its entries, and gets
-//! its name when it is synced, so a crash makes no gap. The names say what there is: files follow
-//! each other without a gap, and the first of all has no entries, but says where it began. Nothing
-//! relies on any of this. If a file cannot be written, or an entry is missing, all of them are
-//! removed, and the next backup begins anew. So does an erasure, as soon as it is applied: its entity
-//! must be in no file.
+//! A file is written before the checkpoint that releases the journal file with its entries, and
+//! gets its name when it is synced, so a crash makes no gap. The names say what there is: files
+//! follow each other without a gap, and the first of all has no entries, but says where it began.
+//! Nothing relies on any of this. If a file cannot be written, or an entry is missing, all of them
+//! are removed, and the next backup begins anew. So it does behind an erasure, as soon as that is
+//! applied: its entity must be in no file.
 
 use std::{
     collections::VecDeque,
