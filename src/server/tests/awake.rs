@@ -38,11 +38,11 @@ use crate::{
 
 /// Counts how often a task is woken.
 #[derive(Default)]
-struct Wakes(AtomicUsize);
+pub(super) struct Wakes(AtomicUsize);
 
 impl Wakes {
     /// The number of wake-ups since the last call.
-    fn take(&self) -> usize {
+    pub(super) fn take(&self) -> usize {
         self.0.swap(0, Relaxed)
     }
 }

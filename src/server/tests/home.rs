@@ -3,11 +3,8 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    task::{Context, Poll, Wake, Waker},
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -21,7 +18,10 @@ use tokio::{
 };
 use tonic::{Status, body::Body};
 
-use super::reads::{PATIENCE, World};
+use super::{
+    awake::Wakes,
+    reads::{PATIENCE, World},
+};
 use crate::{
     broker::Error,
     budget::{Budget, Name, Part, Sizes},
@@ -100,23 +100,6 @@ impl Source for Given {
 
     fn next_offsets(&self) -> Vec<(PartitionId, Offset)> {
         Vec::new()
-    }
-}
-
-/// Counts how often the connection's task is woken.
-#[derive(Default)]
-struct Wakes(AtomicUsize);
-
-impl Wakes {
-    /// The number of wake-ups since the last call.
-    fn take(&self) -> usize {
-        self.0.swap(0, Relaxed)
-    }
-}
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Relaxed);
     }
 }
 

@@ -1,30 +1,18 @@
 //! The line of busy connections, without any connections.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    task::{Context, Poll, Wake, Waker},
+    sync::Arc,
+    task::{Context, Poll, Waker},
 };
 
+use super::awake::Wakes;
 use crate::server::http2::whole_turns::{Standing, WholeTurns};
 
 const TURNS: usize = 2;
 
-/// Counts how often a connection's task was woken.
-#[derive(Default)]
-struct Woken(AtomicUsize);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Relaxed);
-    }
-}
-
 struct Connection {
     standing: Standing,
-    woken: Arc<Woken>,
+    woken: Arc<Wakes>,
 }
 
 impl Connection {
@@ -51,7 +39,7 @@ impl Connection {
 
     /// Whether it has its turn once it is polled as often as it was woken.
     fn is_called(&mut self) -> bool {
-        while self.woken.0.swap(0, Relaxed) > 0 {
+        while self.woken.take() > 0 {
             if self.has_turn() {
                 return true;
             }
