@@ -129,8 +129,24 @@ impl Read {
     /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `TOPIC_RECREATED`, [`Error::OffsetOutOfRange`], or if
     /// the broker is not available. These errors may also come with the first batch.
     pub async fn open(mut self) -> Result<Reading, Error> {
-        let positions = self.settle().await?;
+        let positions = match self.offsets() {
+            Some(offsets) => offsets,
+            None => self.settle().await?,
+        };
         Reading::open(self, positions).await
+    }
+
+    /// The offsets to start at, if they are known without asking the broker.
+    fn offsets(&self) -> Option<BTreeMap<PartitionId, Offset>> {
+        let mut offsets = BTreeMap::new();
+        for place in &self.request.partitions {
+            let position = place.position.or(self.request.start)?;
+            let At::Offset(offset) = position.at? else {
+                return None;
+            };
+            offsets.insert(PartitionId(place.partition), Offset(offset));
+        }
+        (!offsets.is_empty()).then_some(offsets)
     }
 
     /// Asks for the offset of every place to start at, so that a read that breaks off before it has

@@ -180,6 +180,9 @@ impl Reading {
     fn take(&mut self, response: ReadResponse) -> ReadBatch {
         self.retries.progress();
         self.outages.end();
+        if self.request.topic_id.is_empty() {
+            self.request.topic_id.clone_from(&response.topic_id);
+        }
         let batch = ReadBatch::new(response);
         self.positions.insert(batch.partition, batch.next_offset);
         if self.request.max_records > 0 {

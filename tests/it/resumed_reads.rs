@@ -153,3 +153,29 @@ async fn what_was_trimmed_while_the_broker_was_away_is_told() -> Outcome {
     assert_eq!(earliest, Offset(3));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_read_from_offsets_asks_for_nothing_before_and_goes_on_in_the_same_topic_only() -> Outcome
+{
+    let (mut broker, client) = started().await?;
+    append(&client, &["0", "1"]).await?;
+    let read = client.read("t").follow();
+    let read = read.partition_from(PartitionId(0), Position::Offset(Offset(1)));
+    let mut reading = read.open().await?;
+    assert_eq!(reading.positions()[&PartitionId(0)], Offset(1));
+    // The broker has not been asked, and has said nothing yet.
+    assert_eq!(reading.topic_id(), None);
+    assert_next(&mut reading, &["1"]).await;
+    let id = reading.topic_id().expect("the broker has said it");
+    broker.crash().await;
+    broker.restart().await;
+    let other = broker.client();
+    other.topics().delete("t").await?;
+    other.topics().create(&NewTopic::new("t")).await?;
+    append(&other, &["0", "1", "another"]).await?;
+    let error = timeout(PATIENCE, reading.next_record()).await;
+    let error = error.expect("it ends").expect_err("it is another topic");
+    assert_eq!(error.reason(), Some("TOPIC_RECREATED"), "{error}");
+    assert!(error.to_string().contains(&id.to_string()), "{error}");
+    Ok(())
+}
