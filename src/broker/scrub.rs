@@ -254,7 +254,7 @@ impl Broker {
             return Stepped::Passed;
         }
         let from = cursor.next;
-        let read = shared.partitions.reader(partition);
+        let read = shared.partitions.patient_reader(partition);
         let (bytes, damaged) = match read.read(&mut cursor, STEP_BYTES) {
             Ok(frames) => {
                 let bytes = frames.iter().map(|frame| frame.bytes().len() as u64);

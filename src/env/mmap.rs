@@ -10,7 +10,7 @@
     reason = "this is the door that the bans lead to"
 )]
 
-use std::{fs::File, io};
+use std::{fs::File, io, ops::Range};
 
 use bytes::Bytes;
 use memmap2::MmapOptions;
@@ -32,3 +32,35 @@ pub(super) fn map_whole(file: &File) -> io::Result<Bytes> {
     let map = unsafe { MmapOptions::new().map(file)? };
     Ok(Bytes::from_owner(map))
 }
+
+/// How much of a map is read from the disk at once by those who can wait.
+pub(crate) const PIECE_BYTES: usize = 256 << 10;
+
+/// Brings a range of a map into memory, if it is not there, one piece after the other.
+///
+/// Left to itself, the kernel reads far ahead of whoever goes through a map: as far as the device
+/// says, which may be megabytes. Whatever is written meanwhile, each append for example, waits
+/// behind all of that.
+#[cfg(target_os = "linux")]
+pub(crate) fn read_in(map: &[u8], range: Range<usize>) {
+    let page = rustix::param::page_size();
+    let Some(bytes) = map.get(range) else {
+        return;
+    };
+    for piece in bytes.chunks(PIECE_BYTES) {
+        let before = piece.as_ptr().addr() % page;
+        let from = piece.as_ptr().wrapping_sub(before).cast_mut().cast();
+        // SAFETY: this advice changes no memory and no map, whatever the address is.
+        #[expect(unsafe_code, reason = "the safety comment says what makes it sound")]
+        let begun = unsafe {
+            rustix::mm::madvise(from, before + piece.len(), rustix::mm::Advice::WillNeed)
+        };
+        // Without advice, the kernel reads the bytes as it does for everybody.
+        begun.ok();
+        // Whoever looks at the last byte waits for it.
+        std::hint::black_box(piece.last().copied());
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn read_in(_: &[u8], _: Range<usize>) {}

@@ -65,6 +65,7 @@ pub(crate) use errno::{has_no_locks, has_no_maps, is_out_of_resources, is_unread
 pub(crate) use heap::{set_up_heap, trim_heap};
 #[cfg(feature = "cli")]
 pub(crate) use machine::{memory_bytes, read_all};
+pub(crate) use mmap::{PIECE_BYTES, read_in};
 pub(crate) use ordered::{Ordered, OrderedGuard, OrderedMutex, OrderedRwLock, rank};
 pub(crate) use process::Process;
 #[cfg(feature = "cli")]

@@ -212,7 +212,7 @@ impl Pass {
     /// Notes keys from the cursor on.
     fn scan(&mut self, shared: &Shared, mut cursor: Cursor) -> Result<Option<Offset>, Hindered> {
         let partition = self.partition.clone();
-        let reader = shared.partitions.reader(&partition);
+        let reader = shared.partitions.patient_reader(&partition);
         let mut left = STEP_BYTES;
         while cursor.next < self.limit && left > 0 {
             let from = cursor.next;

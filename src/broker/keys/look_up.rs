@@ -332,6 +332,18 @@ impl Partitions {
         LogReader {
             log: &partition.partition().log,
             segments: &self.segments,
+            is_patient: false,
+        }
+    }
+
+    /// A reader for work that nobody waits for.
+    pub(in crate::broker) fn patient_reader<'a>(
+        &'a self,
+        partition: &'a PartitionRef,
+    ) -> LogReader<'a> {
+        LogReader {
+            is_patient: true,
+            ..self.reader(partition)
         }
     }
 }

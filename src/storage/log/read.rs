@@ -69,6 +69,8 @@ pub(crate) struct Enough {
 pub(crate) struct LogReader<'a> {
     pub(crate) log: &'a LogLock,
     pub(crate) segments: &'a OpenSegments,
+    /// Whether it can wait, and leaves the disk to others. See [`Walk::patient`].
+    pub(crate) is_patient: bool,
 }
 
 /// Where an offset is.
@@ -243,7 +245,14 @@ impl LogReader<'_> {
                 .position_in(segment)
                 .unwrap_or_else(|| content.stretch_of(segment, cursor.next).start),
         };
-        from.collect(cursor, enough, |position| content.walk(segment, position))
+        from.collect(cursor, enough, |position| {
+            let walk = content.walk(segment, position);
+            if self.is_patient {
+                walk.patient()
+            } else {
+                walk
+            }
+        })
     }
 }
 

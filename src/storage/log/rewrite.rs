@@ -342,7 +342,8 @@ impl Old {
 
     fn walk(&self) -> Walk {
         let source = Source::of(&self.content);
-        self.sealed.segment.walk(source, self.content.len(), 0)
+        let walk = self.sealed.segment.walk(source, self.content.len(), 0);
+        walk.patient()
     }
 
     /// The next frame or damage; the walk moves behind it.

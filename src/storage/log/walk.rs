@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Identity;
 use crate::{
-    env::File,
+    env::{self, File},
     storage::{
         format::{
             block::{Block, is_block},
@@ -51,6 +51,8 @@ pub(in crate::storage) struct Walk {
     /// The bytes that were read last; they begin at `window_at`.
     window: Bytes,
     window_at: u64,
+    /// How far the map was read from the disk; `None` if the kernel decides on that.
+    read_to: Option<u64>,
     /// The block at this place, if it was decompressed.
     block: Option<OpenBlock>,
     has_opened_blocks: bool,
@@ -88,9 +90,20 @@ impl Walk {
             position: position.max(HEADER_BYTES),
             window,
             window_at: 0,
+            read_to: None,
             block: None,
             has_opened_blocks: false,
         }
+    }
+
+    /// A walk for someone who can wait: a map is read from the disk a little at a time, so
+    /// that others have their turn.
+    pub(in crate::storage) fn patient(mut self) -> Self {
+        self.read_to = match self.source {
+            Source::Map(_) => Some(self.position),
+            Source::File(_) => None,
+        };
+        self
     }
 
     /// The current position.
@@ -226,6 +239,15 @@ impl Walk {
         }
         let from = usize::try_from(at - self.window_at).expect("the window holds it");
         let to = usize::try_from(end - self.window_at).expect("the window holds it");
+        if let Some(read_to) = &mut self.read_to
+            && *read_to < end
+        {
+            // Frames are read in order, so the bytes before are there already.
+            let missing = from.max(usize::try_from(*read_to).unwrap_or(from));
+            let more = to.max(missing + env::PIECE_BYTES).min(self.window.len());
+            env::read_in(&self.window, missing..more);
+            *read_to = more as u64;
+        }
         Ok(self.window.slice(from.min(to)..to))
     }
 

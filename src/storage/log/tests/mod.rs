@@ -191,6 +191,7 @@ impl Bench {
         LogReader {
             log: &self.log,
             segments: &self.segments,
+            is_patient: false,
         }
     }
 
@@ -248,12 +249,26 @@ impl Bench {
     }
 
     /// Reads from an offset to the end with one cursor, stepping over damage. Returns the frames
-    /// and the damaged ranges.
+    /// and the damaged ranges, which are the same for a patient reader.
     fn read_through(&self, from: u64, max_bytes: usize) -> (Vec<Frame>, Vec<(u64, u64)>) {
+        let read = Self::read_by(&self.reader(), from, max_bytes);
+        let patient = LogReader {
+            is_patient: true,
+            ..self.reader()
+        };
+        assert_eq!(Self::read_by(&patient, from, max_bytes), read);
+        read
+    }
+
+    fn read_by(
+        reader: &LogReader<'_>,
+        from: u64,
+        max_bytes: usize,
+    ) -> (Vec<Frame>, Vec<(u64, u64)>) {
         let (mut frames, mut damaged) = (Vec::new(), Vec::new());
         let mut cursor = Cursor::new(Offset(from));
         loop {
-            match self.reader().read(&mut cursor, max_bytes) {
+            match reader.read(&mut cursor, max_bytes) {
                 Ok(more) if more.is_empty() => return (frames, damaged),
                 Ok(more) => frames.extend(more),
                 Err(ReadError::Damaged { from, to, .. }) => {

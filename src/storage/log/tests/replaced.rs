@@ -133,6 +133,7 @@ impl Shared {
         LogReader {
             log: &self.log,
             segments: &self.segments,
+            is_patient: false,
         }
     }
 
