@@ -233,6 +233,7 @@ impl Shared {
         // A checkpoint behind the journal's files up to now brings their entries to kept files.
         self.committer.leave_journal_file()?;
         housekeeper.checkpoint(self, Freeze::Due)?;
+        self.kept.end_at(entry);
         Ok(self.kept.until(entry))
     }
 

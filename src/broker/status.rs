@@ -28,6 +28,19 @@ pub(crate) struct Status {
     pub(crate) journal_files: (usize, usize),
     /// Partitions that cannot be compacted at the moment.
     pub(crate) hindered_compactions: usize,
+    /// The journal entries for restores until a moment between two backups.
+    pub(crate) kept_journal: KeptJournal,
+}
+
+/// The journal entries that are kept from one backup to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeptJournal {
+    pub(crate) bytes: u64,
+    /// How many bytes there may be; 0 for none.
+    pub(crate) limit: u64,
+    /// Between which commits a restore can end whose backup was taken at the first of them or
+    /// later, and is followed by one that is taken now; `None` while no entries are kept.
+    pub(crate) commits: Option<(u64, u64)>,
 }
 
 impl Broker {
@@ -58,6 +71,17 @@ impl Broker {
             shortage,
             journal_files: shared.committer.ring.fill(),
             hindered_compactions: shared.maintenance.compactions.count_hindered(),
+            kept_journal: self.kept_journal(),
+        }
+    }
+
+    fn kept_journal(&self) -> KeptJournal {
+        let kept = &self.shared.kept;
+        let reach = kept.reach();
+        KeptJournal {
+            bytes: reach.map_or(0, |(_, bytes)| bytes),
+            limit: kept.most(),
+            commits: reach.map(|(from, _)| (from, self.shared.committer.applied())),
         }
     }
 }

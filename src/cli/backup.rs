@@ -6,20 +6,22 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::task::block_in_place;
+use tokio::task::{block_in_place, spawn_blocking};
 
 use super::{
     Failure,
     connection::{Ending, Server},
     flags::{BackupFlags, RestoreFlags},
-    output, said, time,
+    output, said,
+    signals::Stop,
+    time,
 };
 use crate::{
     broker::{self, Broker},
     client::{self, BackupFile, BackupPart},
     config::Config,
     env::Env,
-    storage::backup::{self, Had, Kept, Range, Receiver, Summary, Until},
+    storage::backup::{self, Had, Halt, Kept, Range, Receiver, Restored, Summary, Until},
 };
 
 pub(super) async fn run(flags: BackupFlags, env: Env) -> Result<(), Failure> {
@@ -121,19 +123,66 @@ fn cut_off(source: client::Error) -> Failure {
     }
 }
 
-pub(super) fn restore(flags: &RestoreFlags, env: &Env) -> Result<(), Failure> {
+pub(super) async fn restore(flags: RestoreFlags, env: Env) -> Result<(), Failure> {
+    let mut stop = Stop::on_signals()?;
     refuse_within(&flags.dir, &flags.to)?;
-    let erasures_of = flags.erasures_of.as_deref();
-    let files = &*env.files;
-    let restored = match &flags.until {
-        None => backup::restore(files, &flags.dir, &flags.to, erasures_of)?,
-        Some(until) => {
-            let mut apply = |dir: &Path, kept: &Kept<'_>| apply(env, dir, kept);
-            let until = parse_until(until)?;
-            let asked = (until, erasures_of);
-            backup::restore_until(files, &flags.dir, &flags.to, asked, &mut apply)?
+    let until = flags.until.as_deref().map(parse_until).transpose()?;
+    let halt = Arc::new(Halt::default());
+    let (asked, told) = (flags.clone(), Arc::clone(&halt));
+    let mut restoring = spawn_blocking(move || make(&asked, until, &env, &told));
+    let mut signal = None;
+    let restored = tokio::select! {
+        restored = &mut restoring => restored,
+        by = stop.told() => {
+            signal = Some(by);
+            halt.tell();
+            restoring.await
         }
     };
+    match (restored.expect("a restore does not panic"), signal) {
+        (Ok(restored), _) => print_restored(&restored, &flags),
+        (Err(error @ backup::Error::Stopped { .. }), Some(signal)) => Err(Failure::Stopped {
+            message: error.to_string(),
+            signal,
+        }),
+        (Err(error), _) => Err(failed(error, until)),
+    }
+}
+
+fn make(
+    flags: &RestoreFlags,
+    until: Option<Until>,
+    env: &Env,
+    halt: &Halt,
+) -> Result<Restored, backup::Error> {
+    let files = &*env.files;
+    let (from, to) = (&flags.dir, &flags.to);
+    let erasures_of = flags.erasures_of.as_deref();
+    let Some(until) = until else {
+        return backup::restore(files, from, to, erasures_of, halt);
+    };
+    let mut apply = |dir: &Path, kept: &Kept<'_>| apply(env, dir, kept);
+    let asked = (until, erasures_of);
+    backup::restore_until(files, from, to, asked, &mut apply, halt)
+}
+
+/// Adds what the number of a commit would be as a time, if there is no such commit.
+fn failed(error: backup::Error, until: Option<Until>) -> Failure {
+    let time = match (&error, until) {
+        (backup::Error::OutOfRange { .. }, Some(Until::Commit(commit))) => {
+            time::as_time(&commit.to_string()).map(|time| (commit, time))
+        }
+        _ => None,
+    };
+    match (Failure::from(error), time) {
+        (Failure::Unusable(message), Some((commit, time))) => Failure::Unusable(format!(
+            "{message}; {commit} is taken for the number of a commit, not for a time: {time}"
+        )),
+        (failure, _) => failure,
+    }
+}
+
+fn print_restored(restored: &Restored, flags: &RestoreFlags) -> Result<(), Failure> {
     if flags.json {
         return Ok(output::json(&json!({
             "commit": restored.commit,
@@ -150,7 +199,7 @@ pub(super) fn restore(flags: &RestoreFlags, env: &Env) -> Result<(), Failure> {
         output::counted(restored.files, "file"),
         output::counted(restored.bytes, "byte"),
     ))?;
-    if restored.erased > 0 || erasures_of.is_some() {
+    if restored.erased > 0 || flags.erasures_of.is_some() {
         output::line(format_args!(
             "{} of the later backup to be carried out when it is served",
             output::counted(restored.erased, "erasure")
@@ -234,7 +283,8 @@ impl From<backup::Error> for Failure {
             | backup::Error::CutOff { .. }
             | backup::Error::NoParent { .. }
             | backup::Error::Earlier { .. }
-            | backup::Error::Occupied { .. } => Self::Unusable(message),
+            | backup::Error::Occupied { .. }
+            | backup::Error::Stopped { .. } => Self::Unusable(message),
             backup::Error::Damaged { .. } => Self::DataLoss(message),
             backup::Error::Unfit(_) | backup::Error::NotApplied(_) | backup::Error::File(_) => {
                 Self::General(message)

@@ -104,7 +104,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Backup(flags) => run_async(backup::run(flags, Env::system())),
         Command::Export(flags) => run_async(export::run(flags)),
         Command::Import(flags) => run_async(import::run(flags)),
-        Command::Restore(flags) => backup::restore(&flags, &Env::system()),
+        Command::Restore(flags) => run_async(backup::restore(flags, Env::system())),
         Command::Inspect(flags) => inspect::run(&flags),
         Command::Dashboard(flags) => dashboard::run(&flags),
         Command::Bench(flags) => run_async(bench::run(flags, Env::system())),

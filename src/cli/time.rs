@@ -123,24 +123,25 @@ fn plausible(number: &str) -> Option<(TimeUnit, String)> {
 
 /// Adds a hint to the error about an offset that does not exist, if the number could be a time.
 pub(super) fn explain_offset(failure: Failure, offset: Offset) -> Failure {
-    let Some((unit, time)) = plausible(&offset.to_string()) else {
+    let Some(time) = as_time(&offset.to_string()) else {
         return failure;
     };
     match failure {
         Failure::Call(
             source @ (client::Error::Refused(_) | client::Error::OffsetOutOfRange { .. }),
-        ) => {
-            let (_, words) = unit.names();
-            Failure::CallIn {
-                message: format!(
-                    "{source}; {offset} is taken for an offset, not for a time: in {words} it would \
-                     be {time}"
-                ),
-                source,
-            }
-        }
+        ) => Failure::CallIn {
+            message: format!("{source}; {offset} is taken for an offset, not for a time: {time}"),
+            source,
+        },
         failure => failure,
     }
+}
+
+/// What a number would be as a time, if it could be one.
+pub(super) fn as_time(number: &str) -> Option<String> {
+    let (unit, time) = plausible(number)?;
+    let (_, words) = unit.names();
+    Some(format!("in {words} it would be {time}"))
 }
 
 /// Parses a time into milliseconds since 1970-01-01T00:00:00Z: RFC 3339, and common variations.

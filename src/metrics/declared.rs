@@ -282,6 +282,15 @@ metrics! {
         "Bytes of the files of the last of them.";
     BackupSent: Gauge "taffrail_backup_last_sent" Bytes,
         "Bytes that were sent for the last of them: what its client did not have.";
+    BackupJournal: Gauge "taffrail_backup_journal" Bytes,
+        "Journal entries that are kept for restores until a moment between two backups.";
+    BackupJournalLimit: Gauge "taffrail_backup_journal_limit" Bytes,
+        "How much of them may be kept (backup.journal).";
+    BackupJournalFrom: Gauge "taffrail_backup_journal_first_commit" Numbers,
+        "A directory whose backup is as of this commit or a later one can be restored until any \
+            commit from there on, once it has the next backup; no value while none are kept.";
+    BackupJournalTo: Gauge "taffrail_backup_journal_last_commit" Numbers,
+        "The commit until which that can be, if the next backup is taken now.";
     ScrubBytes: Counter "taffrail_scrub" Bytes,
         "Bytes of sealed segments that were verified.";
     ScrubRounds: Counter "taffrail_scrub_rounds" Numbers,

@@ -8,22 +8,24 @@ pub struct QuantityError {
     expected: &'static str,
 }
 
-/// Reads a number of bytes: `1048576`, `64KiB`, `1MiB`, `2GiB`, also `KB`, `MB`, `GB` for powers of
-/// 1,000.
+/// Reads a number of bytes: `1048576`, `64KiB`, `1MiB`, `2GiB`, `1TiB`, also `KB`, `MB`, `GB`, `TB`
+/// for powers of 1,000.
 ///
 /// # Errors
 ///
 /// If the text is anything else, or more than 2^64.
 pub fn parse_bytes(text: &str) -> Result<u64, QuantityError> {
-    const UNITS: [(&str, u64); 8] = [
+    const UNITS: [(&str, u64); 10] = [
         ("", 1),
         ("B", 1),
         ("KiB", 1 << 10),
         ("MiB", 1 << 20),
         ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
         ("KB", 1_000),
         ("MB", 1_000_000),
         ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
     ];
     parse(text, &UNITS, "a size such as 65536, 64KiB, 1MiB or 2GiB")
 }

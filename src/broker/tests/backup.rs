@@ -17,7 +17,7 @@ use crate::{
         sim::{CrashMode, SimClock, SimDisk, SimRandom},
     },
     storage::{
-        backup::{self, MARK, Receiver, Summary, restore},
+        backup::{self, Halt, MARK, Receiver, Restored, Summary},
         files::{remove_tree, replace_file},
         format::{backup_mark::BackupMark, crc32},
     },
@@ -66,6 +66,15 @@ pub(super) fn copy_to(
         }
     }
     receiver.finish(commit, taken_ms, directory)
+}
+
+pub(super) fn restore(
+    disk: &SimDisk,
+    from: &Path,
+    to: &Path,
+    erasures_of: Option<&Path>,
+) -> Result<Restored, backup::Error> {
+    backup::restore(disk, from, to, erasures_of, &Halt::default())
 }
 
 /// Restores the backup on a disk, and opens a broker on what came of it.

@@ -64,5 +64,6 @@ mod seldom;
 mod trim_cost;
 mod until;
 mod until_erased;
+mod until_kept;
 mod workload;
 mod world;

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use super::{
-    backup::{BACKUP, RESTORED, copy, copy_to, count_files_with, open_at, put},
+    backup::{
+        BACKUP, RESTORED, copy, copy_to, count_files_with, open_at, put, restore as restore_whole,
+    },
     ledger::Ledger,
     workload::Life,
     world::{append_of, create, encode_proto, encode_record, env, now, options, read_all, send},
@@ -15,7 +17,7 @@ use crate::{
         sim::{CrashMode, SimClock, SimDisk, SimRandom},
     },
     storage::{
-        backup::{Error, Kept, Until, is_unsettled, restore as restore_whole, restore_until},
+        backup::{Error, Halt, Kept, Until, is_unsettled, restore_until},
         files::remove_tree,
     },
     types::PartitionId,
@@ -42,7 +44,7 @@ pub(super) fn back_up(broker: &Broker, target: &SimDisk) -> u64 {
 }
 
 /// Restores on this disk; returns the last commit and how many entities were erased.
-fn restore_on(disk: &SimDisk, until: Until) -> Result<(u64, u64), Error> {
+pub(super) fn restore_on(disk: &SimDisk, until: Until) -> Result<(u64, u64), Error> {
     restore_without(disk, until, None)
 }
 
@@ -51,6 +53,15 @@ pub(super) fn restore_without(
     disk: &SimDisk,
     until: Until,
     erasures_of: Option<&Path>,
+) -> Result<(u64, u64), Error> {
+    restore_unless_told(disk, until, erasures_of, &Halt::default())
+}
+
+pub(super) fn restore_unless_told(
+    disk: &SimDisk,
+    until: Until,
+    erasures_of: Option<&Path>,
+    halt: &Halt,
 ) -> Result<(u64, u64), Error> {
     let env = env(disk, &SimClock::new(BEGUN_MS), &SimRandom::new(91));
     let mut apply = |dir: &Path, kept: &Kept<'_>| {
@@ -61,7 +72,8 @@ pub(super) fn restore_without(
         Broker::apply_kept(&env, &options, kept)
     };
     let (from, to) = (Path::new(BACKUP), Path::new(RESTORED));
-    let restored = restore_until(disk, from, to, (until, erasures_of), &mut apply)?;
+    let asked = (until, erasures_of);
+    let restored = restore_until(disk, from, to, asked, &mut apply, halt)?;
     Ok((restored.commit, restored.erased))
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    backup::{RESTORED, copy_to, count_files_with, open_at},
+    backup::{RESTORED, copy_to, count_files_with, open_at, restore as restore_whole},
     until::{
         BEGUN_MS, PERSON, back_up, has_no_range, open_keeping, record_of, restore, restore_without,
     },
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     broker::Broker,
     env::sim::{CrashMode, SimClock, SimDisk},
-    storage::backup::{Until, restore as restore_whole},
+    storage::backup::Until,
 };
 
 /// Has everything that was begun done.

@@ -27,7 +27,7 @@ pub(in crate::cli) struct BackupFlags {
 ///
 /// A backup that is not whole, or not as it was taken, is refused. No broker has to run; when it is
 /// done, `taffrail serve --data-dir` serves what the backup has.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(in crate::cli) struct RestoreFlags {
     /// The directory with the backup, which is not changed
     pub(in crate::cli) dir: PathBuf,
@@ -39,9 +39,9 @@ pub(in crate::cli) struct RestoreFlags {
     /// well
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) erasures_of: Option<PathBuf>,
-    /// Restore a commit between the backup before this one and this one: its number, or a time in
-    /// RFC 3339 for the last one at or before it. The broker has to keep its journal
-    /// (`backup.journal`)
+    /// Restore a commit between the backup before this one and this one: its number, or a time such
+    /// as 2026-11-29T12:00:00Z for the last one at or before it, in UTC if it has no zone. A number
+    /// alone is never a time. The broker has to keep its journal (`backup.journal`)
     #[arg(long, value_name = "COMMIT|TIME")]
     pub(in crate::cli) until: Option<String>,
     /// Print JSON, for scripts

@@ -161,6 +161,10 @@ fn a_value_that_a_setting_cannot_have_is_refused_with_its_bounds() {
             r#"test.toml, line 2: journal.file_bytes cannot be "1MiB": it is from 67108864 to 1073741824 bytes"#,
         ),
         (
+            "[backup]\njournal = '2TiB'",
+            r#"test.toml, line 2: backup.journal cannot be "2TiB": it is from 0 to 1099511627776 bytes"#,
+        ),
+        (
             "[server]\ndrain = 'soon'",
             "test.toml, line 2: server.drain cannot be \"soon\": \"soon\" is not a duration such \
             as 500ms, 30s, \

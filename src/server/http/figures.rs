@@ -154,6 +154,14 @@ fn broker(page: &mut Page, broker: &Broker) {
     page.set(Metric::JournalFilesLimit, limit);
     page.set(Metric::CheckpointAge, broker.checkpoint_age().as_secs_f64());
     page.set(Metric::BackupAge, broker.backup_age().as_secs_f64());
+    let kept = status.kept_journal;
+    page.set(Metric::BackupJournal, kept.bytes);
+    page.set(Metric::BackupJournalLimit, kept.limit);
+    page.set_known(
+        Metric::BackupJournalFrom,
+        kept.commits.map(|(from, _)| from),
+    );
+    page.set_known(Metric::BackupJournalTo, kept.commits.map(|(_, to)| to));
     page.set(Metric::CompactionsHindered, status.hindered_compactions);
 }
 

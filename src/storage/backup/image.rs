@@ -26,7 +26,7 @@ use crate::{
             checkpoint::{Checkpoint, Partition},
             identity::Identity,
         },
-        journal::KeptFile,
+        journal::{KeptFile, is_beginning},
         keys::{Unread, sorted_table::SortedTable},
         log::View,
         ownership,
@@ -195,7 +195,8 @@ impl Image {
     }
 
     /// Leaves out the journal entries before those that the client has: it needs them from its
-    /// earlier backup on. Without one it needs the end alone, for the next backup to go on from.
+    /// earlier backup on. Without one it needs no entries, but the end, for the next backup to go on
+    /// from, and where they began, if that is why it has no earlier ones.
     pub(crate) fn leave_out_kept(&mut self, has: impl Fn(&str) -> bool) {
         let (mut first, mut end) = (None, None);
         for file in &self.files {
@@ -208,8 +209,10 @@ impl Image {
             }
         }
         let from = first.or(end);
-        self.files
-            .retain(|file| file.entries().is_none_or(|entries| Some(entries) >= from));
+        self.files.retain(|file| match file.entries() {
+            Some(_) if first.is_none() && is_beginning(&file.path) => true,
+            entries => entries.is_none() || entries >= from,
+        });
     }
 
     /// The number of the last journal entry in the image.

@@ -43,7 +43,7 @@ use std::{
 pub(crate) use image::{Image, Parts as ImageParts};
 pub(crate) use range::{NoRange, Range, Taken, taken};
 pub(crate) use receive::{Receiver, Summary};
-pub(crate) use restore::restore;
+pub(crate) use restore::{Halt, Restored, restore};
 pub(crate) use until::{Kept, Until, restore_until};
 
 use self::receive::is_proper;
@@ -125,12 +125,24 @@ pub(crate) enum Error {
         path.display()
     )]
     CutOff { path: PathBuf },
+    #[error("the restore was stopped before its end: {}", left_of(left.as_deref()))]
+    Stopped { left: Option<PathBuf> },
     #[error("directory {} is missing, in which the new one is to be; create it, or choose another", path.display())]
     NoParent { path: PathBuf },
     #[error("the broker has sent what does not fit: {0}")]
     Unfit(String),
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+fn left_of(left: Option<&Path>) -> String {
+    match left {
+        Some(left) => format!(
+            "what it has made is in {}, which the same command removes when it begins anew",
+            left.display()
+        ),
+        None => "it has made nothing".to_owned(),
+    }
 }
 
 /// A file that the receiver has, as it is told to the broker.

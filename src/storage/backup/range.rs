@@ -7,7 +7,10 @@ use super::{
     before::{Before, entries_between, entries_of},
     find,
 };
-use crate::{env::FileSystem, storage::format::backup_mark::BackupMark};
+use crate::{
+    env::FileSystem,
+    storage::{format::backup_mark::BackupMark, journal::is_beginning},
+};
 
 /// The commits that a restore can end with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,27 +66,24 @@ impl NoRange {
 
     /// Tells why there is none, by the mark of the backup before, and the new one.
     pub(super) fn find(old: Option<&BackupMark>, new: &BackupMark) -> Self {
-        let Some((first, last)) = end_of_entries(new) else {
+        if !has_entries(new) {
             return Self::NotKept;
-        };
-        if old.and_then(end_of_entries).is_none() {
+        }
+        if !old.is_some_and(has_entries) {
             return Self::First;
         }
-        // A file without entries says that they are kept from there on.
-        match last < first {
+        // Where that is not among the entries any more, others than the latest were removed.
+        match new.files.iter().any(|file| is_beginning(&file.path)) {
             true => Self::BegunAnew,
             false => Self::TooMany,
         }
     }
 }
 
-/// The entries in the last file of them that a backup has.
-fn end_of_entries(mark: &BackupMark) -> Option<(u64, u64)> {
-    let mut end = None;
-    for file in &mark.files {
-        end = end.max(entries_of(&file.path));
-    }
-    end
+/// Whether a backup's broker kept entries.
+fn has_entries(mark: &BackupMark) -> bool {
+    let mut files = mark.files.iter();
+    files.any(|file| entries_of(&file.path).is_some())
 }
 
 /// What a directory has the backup of.

@@ -3,7 +3,10 @@
 use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{
@@ -37,6 +40,26 @@ pub(super) const CHECKPOINT: &str = "checkpoint";
 const SYNCED_TOGETHER: usize = 256;
 const SYNCED_BYTES: u64 = 64 << 20;
 
+/// Tells a restore to stop. One that has begun to give its directory the name goes on to its end.
+#[derive(Debug, Default)]
+pub(crate) struct Halt(AtomicBool);
+
+impl Halt {
+    pub(crate) fn tell(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Fails if the restore is to stop, which has made what is in the directory `left`.
+    pub(super) fn check(&self, left: Option<&Path>) -> Result<(), Error> {
+        match self.0.load(Ordering::Acquire) {
+            true => Err(Error::Stopped {
+                left: left.map(Path::to_owned),
+            }),
+            false => Ok(()),
+        }
+    }
+}
+
 /// What was restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Restored {
@@ -61,6 +84,7 @@ pub(crate) fn restore(
     from: &Path,
     to: &Path,
     erasures_of: Option<&Path>,
+    halt: &Halt,
 ) -> Result<Restored, Error> {
     refuse_other(files, from)?;
     let _held = hold(files, from)?;
@@ -90,7 +114,7 @@ pub(crate) fn restore(
             file: file.clone(),
         });
     }
-    make(files, to, sources, &mut restored, |dir| {
+    make(files, to, sources, &mut restored, halt, |dir| {
         erase(files, dir, erasures)
     })?;
     Ok(restored)
@@ -111,8 +135,10 @@ pub(super) fn make(
     to: &Path,
     sources: Vec<Source>,
     restored: &mut Restored,
+    halt: &Halt,
     complete: impl FnOnce(&Path) -> Result<u64, Error>,
 ) -> Result<(), Error> {
+    halt.check(None)?;
     let building = Target::open(files, to)?;
     let dir = building.dir();
     let mut copying = Copying {
@@ -121,6 +147,7 @@ pub(super) fn make(
         unsynced_bytes: 0,
     };
     for source in sources {
+        halt.check(Some(dir))?;
         let file = &source.file;
         let target = dir.join(&file.path);
         ensure_parents(files, dir, &target)?;
@@ -134,7 +161,9 @@ pub(super) fn make(
     for name in ["journal", "topics"] {
         ensure_dir(files, &dir.join(name))?;
     }
+    halt.check(Some(dir))?;
     restored.erased = complete(dir)?;
+    halt.check(Some(dir))?;
     Ok(building.finish(files)?)
 }
 

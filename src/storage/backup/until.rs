@@ -15,7 +15,8 @@ use super::{
     checksum_of,
     receive::{find_marked, open_to_read},
     restore::{
-        CHECKPOINT, Restored, Source, checkpoint_at, erasures, find_whole, hold, make, refuse_other,
+        CHECKPOINT, Halt, Restored, Source, checkpoint_at, erasures, find_whole, hold, make,
+        refuse_other,
     },
 };
 use crate::{
@@ -50,6 +51,7 @@ pub(crate) struct Kept<'a> {
     erasures: BTreeMap<u64, KnownErasure>,
     /// The erasures to be made behind the last entry.
     to_erase: Vec<Change>,
+    halt: &'a Halt,
 }
 
 /// Restores the backup before the one in `from`, for `apply` to bring it to the commit where it is
@@ -60,12 +62,13 @@ pub(crate) fn restore_until(
     to: &Path,
     (until, erasures_of): (Until, Option<&Path>),
     apply: &mut dyn FnMut(&Path, &Kept<'_>) -> Result<(), String>,
+    halt: &Halt,
 ) -> Result<Restored, Error> {
     refuse_other(files, from)?;
     let _held = hold(files, from)?;
     let found = find_whole(files, from)?;
     let later = &found.mark;
-    let (mut kept, before) = Kept::open(files, from, &found)?;
+    let (mut kept, before) = Kept::open(files, from, &found, halt)?;
     let earlier = &before.mark;
     kept.know(erasures(files, from, later)?);
     if let Some(other) = erasures_of {
@@ -96,9 +99,11 @@ pub(crate) fn restore_until(
         bytes: 0,
         erased: 0,
     };
-    make(files, to, sources, &mut restored, |dir| {
+    make(files, to, sources, &mut restored, halt, |dir| {
         kept.find_to_erase()?;
-        apply(dir, &kept).map_err(Error::NotApplied)?;
+        let applied = apply(dir, &kept);
+        halt.check(Some(dir))?;
+        applied.map_err(Error::NotApplied)?;
         Ok(kept.to_erase.len() as u64)
     })?;
     Ok(restored)
@@ -110,6 +115,7 @@ impl<'a> Kept<'a> {
         files: &'a dyn FileSystem,
         from: &Path,
         found: &Found,
+        halt: &'a Halt,
     ) -> Result<(Self, Before), Error> {
         let no_range = || Error::NoRange {
             path: from.to_owned(),
@@ -120,6 +126,7 @@ impl<'a> Kept<'a> {
         let between = entries_between(earlier, &found.mark).ok_or_else(no_range)?;
         let mut paths = Vec::with_capacity(between.len());
         for file in between {
+            halt.check(None)?;
             let path = found.place(files, from, file)?;
             let (open, len) = match open_to_read(files, &path) {
                 Err(error) if error.source.kind() == ErrorKind::NotFound => {
@@ -145,6 +152,7 @@ impl<'a> Kept<'a> {
             checkpoint: checkpoint_at(files, path, marked)?,
             erasures: BTreeMap::new(),
             to_erase: Vec::new(),
+            halt,
         };
         Ok((kept, before))
     }
@@ -301,6 +309,7 @@ impl<'a> Kept<'a> {
             let found = Entries::of_kept(self.files, path)?;
             let mut entries = found.ok_or_else(damaged)?;
             while next <= last {
+                self.halt.check(None)?;
                 let Some((_, entry)) = entries.next()? else {
                     break;
                 };

@@ -3,11 +3,14 @@
 //!
 //! ```text
 //! kept/FIRST-LAST.entries    a journal file's header, then these entries, one behind the other
+//! kept/FIRST-LAST.begun      one without entries: they are kept from FIRST on
 //! ```
 //!
 //! A file is written before the checkpoint that releases the journal file with its entries, and
 //! gets its name when it is synced, so a crash makes no gap. The names say what there is: files
 //! follow each other without a gap, and the first of all has no entries, but says where it began.
+//! Behind the last entry of a backup there is one without entries as well: a backup's client that
+//! has none of the others needs it alone, for its next backup to go on from.
 //! Nothing relies on any of this. If a file cannot be written, or an entry is missing, all of them
 //! are removed, and the next backup begins anew. So it does behind an erasure, as soon as that is
 //! applied: its entity must be in no file.
@@ -35,6 +38,7 @@ use crate::{
 pub(crate) const KEPT: &str = "kept";
 
 const SUFFIX: &str = ".entries";
+const BEGUN: &str = ".begun";
 
 /// The name of a file that is being written.
 const UNFINISHED: &str = "next.new";
@@ -51,6 +55,8 @@ pub(crate) struct Kept {
     state: Mutex<State>,
     /// Whether what is kept must be removed: it may have something that is erased.
     is_closed: AtomicBool,
+    /// The first entry behind which all are kept, and the size of all.
+    reach: Mutex<Option<(u64, u64)>>,
 }
 
 #[derive(Default)]
@@ -83,6 +89,7 @@ impl Kept {
             most,
             state: Mutex::default(),
             is_closed: AtomicBool::new(false),
+            reach: Mutex::default(),
         };
         if let Err(error) = kept.find() {
             tracing::warn!(%error, "kept journal entries cannot be read, and are not used");
@@ -123,7 +130,11 @@ impl Kept {
             .any(|files| files[1].first != files[0].last + 1);
         match self.most == 0 || has_gap {
             true => self.forget()?,
-            false => self.lock().files = found.into(),
+            false => {
+                let mut state = self.lock();
+                state.files = found.into();
+                self.note_reach(&state);
+            }
         }
         Ok(())
     }
@@ -153,8 +164,47 @@ impl Kept {
         // By its salt it is told from where another directory, with other entries, began.
         let salt = self.env.random.next_u64();
         let begun = Writing::begin(&self.env, &self.dir, entry + 1, salt)?;
-        state.files.push_back(begun.finish(entry)?);
+        state.files.push_back(begun.finish(entry, BEGUN)?);
+        self.note_reach(state);
         Ok(())
+    }
+
+    /// Puts a file without entries behind this one, which a file ends with.
+    pub(crate) fn end_at(&self, entry: u64) {
+        let mut state = self.lock();
+        let Some(at) = state.files.iter().rposition(|file| file.last == entry) else {
+            return;
+        };
+        if state.files[at].first > entry {
+            return;
+        }
+        let salt = self.env.random.next_u64();
+        let end = Writing::begin(&self.env, &self.dir, entry + 1, salt)
+            .and_then(|end| end.finish(entry, SUFFIX));
+        match end {
+            Ok(end) => state.files.insert(at + 1, end),
+            Err(error) => tracing::warn!(%error, "the end of kept journal entries is not marked"),
+        }
+        self.note_reach(&state);
+    }
+
+    /// The first entry behind which all are kept, and the size of all; `None` if none are. Of a
+    /// backup as of an earlier one no file has the end.
+    pub(crate) fn reach(&self) -> Option<(u64, u64)> {
+        let reach = self.reach.lock().unwrap_or_else(PoisonError::into_inner);
+        reach.filter(|_| !self.is_closed())
+    }
+
+    /// Notes what is kept, so that nobody who asks for it waits for files.
+    fn note_reach(&self, state: &State) {
+        let oldest = state.files.front();
+        let reach = oldest.map(|oldest| (oldest.last, state.bytes()));
+        *self.reach.lock().unwrap_or_else(PoisonError::into_inner) = reach;
+    }
+
+    /// The most bytes that are kept; 0 for none.
+    pub(crate) fn most(&self) -> u64 {
+        self.most
     }
 
     /// The files whose entries are all at or before this one.
@@ -194,7 +244,11 @@ impl Kept {
             let Some(oldest) = state.files.pop_front() else {
                 break;
             };
-            if state.cut == Some(oldest.last) {
+            let is_end = state
+                .files
+                .front()
+                .is_none_or(|next| next.last != oldest.last);
+            if is_end && state.cut == Some(oldest.last) {
                 tracing::warn!(
                     "more was appended since the last backup than backup.journal holds: no commit \
                      between it and the next one can be restored"
@@ -204,6 +258,7 @@ impl Kept {
                 tracing::warn!(%error, "kept journal entries cannot be removed");
             }
         }
+        self.note_reach(&state);
     }
 
     /// Whether nothing is kept.
@@ -263,6 +318,7 @@ impl Kept {
 
     fn remove_all(&self, state: &mut State) -> Result<(), FileError> {
         *state = State::default();
+        self.note_reach(state);
         // What cannot be removed is not used either.
         self.close();
         let files = &*self.env.files;
@@ -298,7 +354,9 @@ impl Kept {
             if state.cut == Some(link.sequence - 1)
                 && let Some(whole) = writing.take()
             {
-                state.files.push_back(whole.finish(link.sequence - 1)?);
+                state
+                    .files
+                    .push_back(whole.finish(link.sequence - 1, SUFFIX)?);
             }
             let out = match &mut writing {
                 Some(out) => out,
@@ -309,7 +367,7 @@ impl Kept {
             next = link.sequence + 1;
         }
         if let Some(out) = writing {
-            state.files.push_back(out.finish(next - 1)?);
+            state.files.push_back(out.finish(next - 1, SUFFIX)?);
         }
         Ok(true)
     }
@@ -327,9 +385,15 @@ impl State {
 
 /// The first and the last entry of the file with this name.
 pub(crate) fn parse(name: &str) -> Option<(u64, u64)> {
-    let (first, last) = name.strip_suffix(SUFFIX)?.split_once('-')?;
+    let name = name.strip_suffix(SUFFIX).or(name.strip_suffix(BEGUN))?;
+    let (first, last) = name.split_once('-')?;
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);
     (first >= 1 && last >= first - 1).then_some((first, last))
+}
+
+/// Whether the file with this path says where the entries began to be kept.
+pub(crate) fn is_beginning(path: &str) -> bool {
+    path.ends_with(BEGUN)
 }
 
 /// A file that is being written.
@@ -383,9 +447,9 @@ impl Writing {
         Ok(())
     }
 
-    fn finish(mut self, last: u64) -> Result<KeptFile, FileError> {
+    fn finish(mut self, last: u64, suffix: &str) -> Result<KeptFile, FileError> {
         self.write()?;
-        let name = format!("{}-{last}{SUFFIX}", self.first);
+        let name = format!("{}-{last}{suffix}", self.first);
         let path = self.dir.join(name);
         self.files
             .rename(&self.dir.join(UNFINISHED), &path)

@@ -32,7 +32,7 @@ use std::{
 };
 
 pub(crate) use found::{Covered, Fault, Found, State, look};
-pub(crate) use kept::{Entries, KEPT, Kept, KeptFile, parse as parse_kept};
+pub(crate) use kept::{Entries, KEPT, Kept, KeptFile, is_beginning, parse as parse_kept};
 pub(crate) use replay::{FirstOffsets, Lost, Replay};
 pub(crate) use ring::Ring;
 

@@ -13,9 +13,11 @@ fn sizes_are_read_with_binary_and_decimal_units() {
         ("64KiB", 65_536),
         ("1MiB", 1_048_576),
         ("2GiB", 2_147_483_648),
+        ("2TiB", 2_199_023_255_552),
         ("5KB", 5_000),
         ("5MB", 5_000_000),
         ("5GB", 5_000_000_000),
+        ("5TB", 5_000_000_000_000),
         ("1mib", 1_048_576),
         ("18446744073709551615", u64::MAX),
     ] {
@@ -40,7 +42,7 @@ fn durations_are_read_as_milliseconds() {
 #[test]
 fn anything_else_is_refused_with_an_example() {
     for text in [
-        "", " ", "KiB", "-1", "+1", "1.5MiB", "1 MiB", "1MiB ", "1TiB", "0x10", "1e3", "١",
+        "", " ", "KiB", "-1", "+1", "1.5MiB", "1 MiB", "1MiB ", "1PiB", "0x10", "1e3", "١",
         "1KiBKiB", "10 m",
     ] {
         let error = parse_bytes(text).expect_err(text).to_string();

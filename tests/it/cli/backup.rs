@@ -255,6 +255,37 @@ fn a_restore_ends_at_a_commit_or_a_time_between_two_backups() {
 }
 
 #[test]
+fn a_number_alone_is_never_a_time_until_which_is_restored_and_a_time_without_a_zone_is_utc() {
+    let dir = temporary();
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (from, config) = (path("b"), path("taffrail.toml"));
+    fs::write(&config, "[backup]\njournal = \"16MiB\"\n").expect("there is room");
+    let mut command = serve(&dir.path().join("d"), &free_port());
+    let broker = Serve::spawn(command.args(["--config", &config]));
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(&["backup", &from], b"");
+    broker.succeed(&["produce", "t"], b"one\n");
+    let taken = broker.json(&["backup", &from]);
+    let taken_ms = taken["taken_ms"].as_i64().expect("a number");
+    let to = path("to");
+    let restore = |until: &str| {
+        let args = ["restore", &from, "--to", &to, "--until", until, "--json"];
+        run(&args, b"")
+    };
+    let time = rfc3339(taken_ms);
+    let says = format!(
+        "{taken_ms} is taken for the number of a commit, not for a time: in milliseconds it would \
+         be {time}"
+    );
+    assert_fails(&restore(&taken_ms.to_string()), 78, &[&says]);
+    let later = rfc3339(taken_ms + 1).replace('Z', "");
+    assert_fails(&restore(&later), 78, &["can be restored until"]);
+    let output = restore(&time.replace('Z', ""));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(objects(&output.stdout)[0]["commit"], taken["commit"]);
+}
+
+#[test]
 fn a_backup_says_what_it_can_be_restored_until_and_why_it_cannot() {
     let dir = temporary();
     let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
@@ -317,8 +348,12 @@ fn a_backup_says_what_it_can_be_restored_until_and_why_it_cannot() {
     let taken = broker.json(&["backup", &to]);
     assert!(taken["range"].is_object(), "{taken}");
 
+    let other = path("other");
+    broker.json(&["backup", &other]);
     broker.succeed(&["entity", "erase", "t", "k", "--yes", "--wait"], b"");
     no_range(&broker.json(&["backup", &to]), "behind an erasure");
+    broker.succeed(&["produce", "t"], b"four\n");
+    no_range(&broker.json(&["backup", &other]), "behind an erasure");
     let inspected = run(&["inspect", &to, "--json"], b"");
     assert!(objects(&inspected.stdout)[0]["backup"]["range"].is_null());
 }

@@ -4,7 +4,7 @@ use std::{fs, io::Write, path::Path, process::Child, thread, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{assert_fails, binary, high_watermark, started, temporary, text};
+use super::{assert_fails, binary, high_watermark, run, started, temporary, text};
 
 fn tell(process: &Child, signal: Signal) {
     kill_process(Pid::from_child(process), signal).expect("it runs");
@@ -169,5 +169,41 @@ fn a_member_whose_output_nobody_reads_leaves_when_it_is_told_to_stop() {
         assert_eq!(ended.code(), Some(code));
         let group = broker.json(&["group", "list"]);
         assert_eq!(group["groups"][0]["members"], 0, "{group}");
+    }
+}
+
+#[test]
+fn a_restore_says_where_it_was_stopped_and_the_next_one_begins_anew() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    let record = [&[b'x'; 1_000][..], b"\n"].concat();
+    broker.succeed(&["produce", "t"], &record.repeat(20_000));
+    let elsewhere = temporary();
+    let path = |name: &str| {
+        let path = elsewhere.path().join(name);
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let backup = path("backup");
+    broker.succeed(&["backup", &backup], b"");
+    for (signal, code) in SIGNALS {
+        let to = path(&format!("restored-{code}"));
+        let (to, left) = (Path::new(&to), format!("{to}.restoring"));
+        let args = ["restore", &*backup, "--to", to.to_str().expect("UTF-8")];
+        let restoring = binary().args(args).spawn().expect("the binary is there");
+        while !to.exists() && !Path::new(&left).exists() {
+            thread::yield_now();
+        }
+        tell(&restoring, signal);
+        let output = restoring.wait_with_output().expect("it was started here");
+        // It may have come to its end before.
+        if output.status.code() == Some(0) {
+            assert!(to.exists(), "{}", text(&output.stderr));
+            continue;
+        }
+        assert_fails(&output, code, &["was stopped before its end", &left]);
+        assert!(!to.exists());
+        let again = run(&args, b"");
+        assert_eq!(again.status.code(), Some(0), "{}", text(&again.stderr));
+        assert!(to.exists() && !Path::new(&left).exists());
     }
 }
