@@ -20,7 +20,9 @@ use super::{
     answers::Answers,
     auth::is_of_health,
     intake::{self, Intake},
-    peer, status,
+    peer,
+    refusals::Refusals,
+    status,
     tally::{AnswersByCode, Counted, LoggedCall, Tallies},
     traces::Traces,
 };
@@ -109,6 +111,7 @@ where
         }
         let answers = Arc::clone(&self.tallies.answers);
         let deadline = timeout(request.headers()).map(|timeout| Box::pin(sleep(timeout)));
+        let refusals = intake::refusals(request.extensions());
         let request = self.intake.meter(request);
         let kept = intake::kept(&request);
         let answer = self.services.call(request);
@@ -119,6 +122,9 @@ where
         Box::pin(async move {
             let Some(mut deadline) = deadline else {
                 let mut response = explain(answer.await?, &path);
+                if let Some(wait) = wait_of(&response, &refusals) {
+                    sleep(wait).await;
+                }
                 count(&answers, &response);
                 counted.answered(code_of(&response));
                 compress(&mut response, compression);
@@ -132,6 +138,10 @@ where
                 Some(response) => explain(response?, &path),
                 None => status::deadline_exceeded().into_http(),
             };
+            if let Some(wait) = wait_of(&response, &refusals) {
+                // The refusal says more than that the time is over.
+                in_time(sleep(wait), &mut deadline).await;
+            }
             count(&answers, &response);
             counted.answered(code_of(&response));
             compress(&mut response, compression);
@@ -141,6 +151,14 @@ where
             }
             Ok(response.map(|body| counting(Body::new(Timed::new(body, deadline)), counted)))
         })
+    }
+}
+
+/// How long a response waits, if it is the refusal of one of too many requests.
+fn wait_of(response: &Response<Body>, refusals: &Refusals) -> Option<Duration> {
+    match code_of(response) {
+        Code::ResourceExhausted => refusals.wait(),
+        _ => None,
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Request;
+use http::{Extensions, Request};
 use http_body::Frame;
 use tokio::time::{Sleep, sleep};
 use tonic::{Status, body::Body};
@@ -29,6 +29,7 @@ use super::{
     limits,
     notices::{Notice, Notices},
     peer::Peer,
+    refusals::Refusals,
     status,
     turns::{Long, LongTurn},
     unpacking,
@@ -61,6 +62,12 @@ pub(super) fn kept(request: &Request<Body>) -> Option<Share> {
         .cloned()
 }
 
+/// The refusals of a request's connection.
+pub(super) fn refusals(extensions: &Extensions) -> Arc<Refusals> {
+    let peer = extensions.get::<Peer>();
+    peer.map_or_else(Arc::default, |peer| Arc::clone(&peer.refusals))
+}
+
 impl Intake {
     pub(super) fn new(part: Arc<Part>, timeout: Duration, notices: Arc<Notices>) -> Self {
         Self {
@@ -87,6 +94,7 @@ impl Intake {
             body,
             intake: self.clone(),
             holder: peer.map_or_else(|| self.part.holder(), |peer| peer.requests.clone()),
+            refusals: refusals(extensions),
             share,
             messages: Messages::new(messages),
             late: extensions.get::<Late>().cloned().unwrap_or_default(),
@@ -158,6 +166,7 @@ pub(super) struct Metered {
     body: Body,
     intake: Intake,
     holder: Holder,
+    refusals: Arc<Refusals>,
     share: Share,
     messages: Messages,
     late: Late,
@@ -304,6 +313,7 @@ impl Metered {
             if self.messages.count() != before {
                 // The next message has its own time.
                 self.late.forget();
+                self.refusals.taken();
             }
         }
         Poll::Ready(Ok(frame))
@@ -321,6 +331,7 @@ impl Metered {
         let counted = self.share.set(&self.holder, bytes);
         if counted.is_err() {
             self.intake.notices.happened(Notice::RequestRefused);
+            self.refusals.refused();
         }
         counted
     }

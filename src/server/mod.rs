@@ -40,6 +40,7 @@ mod places;
 mod quotas;
 mod reads;
 mod reflection;
+mod refusals;
 mod status;
 mod stop;
 mod tally;

@@ -20,6 +20,7 @@ use super::{
     http2::{whole_turns::WholeTurns, window},
     limits::{Options, most_connections},
     reads::{Reads, Shares},
+    refusals::Refusals,
     tally::{Counted, Tally},
     turns::{Lanes, Long, ReadTurns},
 };
@@ -71,6 +72,8 @@ impl Origin for DuplexStream {
 pub(super) struct Peer {
     /// Its share of the memory of requests that come in.
     pub(super) requests: Holder,
+    /// Which of these were refused.
+    pub(super) refusals: Arc<Refusals>,
     /// Its share of the memory of open calls.
     pub(super) calls: Holder,
     /// Its share of what clients may send ahead, beyond the first window.
@@ -114,6 +117,7 @@ impl Peer {
         let reads = budget.part(Name::Reads).holder();
         Self {
             requests: budget.part(Name::Requests).holder(),
+            refusals: Arc::default(),
             calls: budget.part(Name::Calls).holder(),
             windows,
             long: lanes.long(reads.clone()),

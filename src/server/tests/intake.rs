@@ -244,6 +244,12 @@ async fn unfinished_requests_of_one_connection_leave_room_to_others() {
         unfinished.push(request);
     }
     assert_eq!(unfinished.len(), 10, "half of what is open");
+    for refused in 1..33 {
+        assert!(greedy.refusals.wait().is_none(), "after {refused}");
+        next(&mut of(&greedy, 45)).await.unwrap().unwrap_err();
+    }
+    assert!(greedy.refusals.wait().is_some(), "there are many by now");
+    assert!(polite.refusals.wait().is_none());
     for _ in 0..100 {
         let answer = next(&mut of(&polite, 45)).await.unwrap();
         answer.expect("there is room for others");

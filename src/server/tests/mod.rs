@@ -27,6 +27,7 @@ mod pulse;
 mod raw;
 mod read_keys;
 mod reads;
+mod refusals;
 mod request;
 mod secure;
 mod sending;
