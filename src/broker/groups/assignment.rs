@@ -49,8 +49,9 @@ pub(super) struct Assigned {
     pub(super) replay_until: Option<Offset>,
     /// How often its topic had moved when its limit was taken.
     pub(super) moves: u64,
-    /// What the client must still be told about it; `None` if it was told.
-    untold: Option<AssignedPartition>,
+    /// What the client must still be told about it; `None` if it was told. Boxed, because a session
+    /// may have 20,000 partitions, and has told nearly all of them.
+    untold: Option<Box<AssignedPartition>>,
 }
 
 /// A topic that the session reads.
@@ -299,7 +300,7 @@ impl Session {
             generation,
             replay_until: held.replay_until,
             moves: followed.moves,
-            untold: Some(untold),
+            untold: Some(Box::new(untold)),
         };
         self.partitions.insert(place, assigned);
         self.has_told_caught_up = false;
@@ -447,7 +448,7 @@ impl Session {
             }
             if let Some(partition) = assigned.untold.take() {
                 bytes += partition.told_bytes();
-                untold.push(partition);
+                untold.push(*partition);
             }
         }
         (!untold.is_empty()).then_some(Event::Assigned(untold))

@@ -22,7 +22,7 @@ use super::{
     failing::{FailedPartition, Failing},
     join::JoinGroup,
     refused,
-    sessions::Live,
+    sessions::{Live, Open},
     under_way::{Credit, CreditLeft},
 };
 use crate::{
@@ -32,9 +32,12 @@ use crate::{
     },
     catalog::{
         Planned,
-        groups::{Committed, Failed, Generation, GroupChange, Instance, MemberId, Place, Refused},
+        groups::{
+            Committed, Failed, Generation, GroupChange, Instance, MemberId, Owned, Place, Refused,
+            Standing,
+        },
     },
-    types::{Offset, PartitionId, Position, TopicId, TopicName},
+    types::{Offset, PartitionId, Position, TopicId, TopicName, limits::OWNED_PARTITION_BYTES},
 };
 
 /// Where a group begins in a partition without a committed offset.
@@ -152,6 +155,19 @@ pub(crate) struct Session {
     /// added; until then a step does not look at partitions.
     pub(super) is_at_rest: bool,
 }
+
+/// What a partition takes that a member owns, in trees whose nodes are half full, because they were
+/// filled in order: the planned and the applied catalog, and its session.
+const OWNED_BYTES: usize = 2
+    * (2 * size_of::<(Place, Owned)>()
+        + 2 * size_of::<(Place, Standing)>()
+        + size_of::<(Place, Assigned)>()
+        + size_of::<(Place, Open)>());
+
+const _: () = assert!(
+    OWNED_BYTES < OWNED_PARTITION_BYTES,
+    "a partition that a member owns counts with what it takes"
+);
 
 impl Session {
     pub(super) fn new(shared: Arc<Shared>, live: Arc<Live>, join: &JoinGroup) -> Self {
@@ -433,12 +449,12 @@ impl Session {
         last.part_again(&self.shared.partitions, at, bytes)
     }
 
-    /// The session's memory, in bytes.
+    /// The session's memory, in bytes, beside that of its partitions, which count as partitions
+    /// with an owner.
     pub(crate) fn memory(&self) -> usize {
         let fetched = self.fetched.as_ref().map_or(0, Fetched::memory);
         let last = self.last.as_ref().map_or(0, |(_, last)| last.memory());
-        let each = size_of::<(Place, Assigned)>();
-        self.partitions.len() * each + lock(&self.live.state).memory() + fetched + last
+        lock(&self.live.state).memory() + fetched + last
     }
 
     /// Drops what was read ahead; it is read again when needed.

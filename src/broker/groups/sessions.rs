@@ -354,11 +354,11 @@ impl State {
         paused.map(|(place, _)| *place).collect()
     }
 
-    /// Its memory, in bytes.
+    /// Its memory, in bytes, beside what each partition takes.
     pub(super) fn memory(&self) -> usize {
         let mut bytes = 0;
         for open in self.partitions.values() {
-            bytes += size_of::<(Place, Open)>() + open.under_way.memory();
+            bytes += open.under_way.memory();
         }
         for text in self.failed.values() {
             bytes += size_of::<(Place, Arc<str>)>() + text.len();

@@ -14,10 +14,17 @@ const MOST_PAUSES: usize = 4;
 pub(crate) struct Standing {
     /// When its offset was last committed, or when it got an owner while it had none.
     progress_at: Duration,
-    /// The pauses since then that have ended, in order.
-    pauses: Vec<Pause>,
+    /// `None` where there is no pause. Boxed, because few partitions of many are ever paused.
+    pauses: Option<Box<Pauses>>,
+}
+
+/// The pauses of a partition since its last progress.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Pauses {
+    /// Those that have ended, in order.
+    ended: Vec<Pause>,
     /// Who pauses it now, and since when.
-    paused: Option<(MemberId, Duration)>,
+    present: Option<(MemberId, Duration)>,
 }
 
 /// A time in which a partition was paused, all of it or in part.
@@ -41,35 +48,33 @@ impl Standing {
     /// Notes progress. A pause goes on.
     pub(super) fn progress(&mut self, now: Duration) {
         self.progress_at = now;
-        self.pauses.clear();
+        self.pauses = self.pauses.take().filter(|pauses| pauses.present.is_some());
+        if let Some(pauses) = &mut self.pauses {
+            pauses.ended.clear();
+        }
     }
 
     pub(super) fn pause(&mut self, by: MemberId, now: Duration) {
-        self.paused.get_or_insert((by, now));
+        let pauses = self.pauses.get_or_insert_default();
+        pauses.present.get_or_insert((by, now));
     }
 
     /// The member that pauses the partition, if it is paused.
     pub(super) fn paused_by(&self) -> Option<MemberId> {
-        self.paused.map(|(by, _)| by)
+        let (by, _) = self.pauses.as_ref()?.present?;
+        Some(by)
     }
 
     pub(super) fn resume(&mut self, now: Duration) {
-        let Some((_, since)) = self.paused.take() else {
+        let Some(pauses) = &mut self.pauses else {
             return;
         };
-        let from = since.max(self.progress_at);
-        if now <= from {
-            return;
+        if let Some((_, since)) = pauses.present.take() {
+            pauses.end(since.max(self.progress_at), now);
         }
-        if self.pauses.len() == MOST_PAUSES {
-            let first = self.pauses.remove(0);
-            self.pauses[0] = first.with(self.pauses[0]);
+        if pauses.ended.is_empty() {
+            self.pauses = None;
         }
-        self.pauses.push(Pause {
-            from,
-            until: now,
-            time: now - from,
-        });
     }
 
     /// Since when the partition makes no progress: since the last progress, or since `came`, when
@@ -77,10 +82,28 @@ impl Standing {
     /// their length.
     pub(crate) fn since(&self, came: Duration, now: Duration) -> Duration {
         let from = self.progress_at.max(came);
-        let over: Duration = self.pauses.iter().map(|pause| pause.behind(from)).sum();
-        let paused = self.paused.map(|(_, since)| since.max(from));
+        let Some(pauses) = &self.pauses else {
+            return from;
+        };
+        let over: Duration = pauses.ended.iter().map(|pause| pause.behind(from)).sum();
+        let paused = pauses.present.map(|(_, since)| since.max(from));
         let present = paused.map_or(Duration::ZERO, |since| now.saturating_sub(since));
         from + over + present
+    }
+}
+
+impl Pauses {
+    /// Adds a pause that has ended.
+    fn end(&mut self, from: Duration, until: Duration) {
+        if until <= from {
+            return;
+        }
+        if self.ended.len() == MOST_PAUSES {
+            let first = self.ended.remove(0);
+            self.ended[0] = first.with(self.ended[0]);
+        }
+        let time = until - from;
+        self.ended.push(Pause { from, until, time });
     }
 }
 
