@@ -101,8 +101,8 @@ pub use error::{Error, Refusal};
 pub use group::{
     AssignedPartition, CommitOutcome, CommittedOffset, FailedPartition, GroupBatch,
     GroupDescription, GroupMember, GroupOffset, GroupPage, GroupPartition,
-    GroupPartitionDescription, GroupRecord, GroupState, Groups, ListedGroup, Member, NewMember,
-    NoOffset, OffsetGone, ResetGroup, ResetOffset, Revoked,
+    GroupPartitionDescription, GroupRecord, GroupReset, GroupState, Groups, ListedGroup, Member,
+    NewMember, NoOffset, OffsetGone, ResetGroup, ResetOffset, Revoked,
 };
 pub use import::{Import, ImportedRecord};
 pub use known::{KnownProducer, ProducerPage};

@@ -156,6 +156,10 @@ pub const MAX_COMMIT_METADATA_BYTES: usize = 256 << 10;
 /// Most offsets in one commit.
 pub const MAX_OFFSETS_PER_COMMIT: usize = 10_000;
 
+/// Most offsets in the response to a reset: with the longest names less than 4 MiB, which is what
+/// clients of gRPC take by default.
+pub const MAX_OFFSETS_PER_RESET: usize = 10_000;
+
 /// Most groups whose offsets one append commits.
 pub const MAX_GROUPS_PER_APPEND: usize = 16;
 

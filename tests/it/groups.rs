@@ -254,7 +254,7 @@ async fn what_was_read_before_a_reset_is_not_committed_and_comes_again() -> Outc
     let set = client.groups().reset(to_start).await?;
     assert_eq!(set, dry);
     assert_eq!(
-        (set[0].before, set[0].next_offset),
+        (set.offsets[0].before, set.offsets[0].next_offset),
         (Some(Offset(3)), Offset(0))
     );
 

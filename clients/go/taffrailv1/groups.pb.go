@@ -3107,8 +3107,10 @@ func (*ResetGroupRequest_Offsets) isResetGroupRequest_To() {}
 // What was set, or would be.
 type ResetGroupResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// By topic and partition.
-	Offsets       []*ResetOffset `protobuf:"bytes,1,rep,name=offsets,proto3" json:"offsets,omitempty"`
+	// The first 10,000, by topic and partition; none if the broker has no memory for them at the moment.
+	Offsets []*ResetOffset `protobuf:"bytes,1,rep,name=offsets,proto3" json:"offsets,omitempty"`
+	// More than these were set, or would be: FetchOffsets has all that were.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3148,6 +3150,13 @@ func (x *ResetGroupResponse) GetOffsets() []*ResetOffset {
 		return x.Offsets
 	}
 	return nil
+}
+
+func (x *ResetGroupResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // A partition whose offset was set.
@@ -3750,9 +3759,10 @@ const file_taffrail_v1_groups_proto_rawDesc = "" +
 	"partitions\x18\a \x03(\rR\n" +
 	"partitions\x12\x17\n" +
 	"\adry_run\x18\b \x01(\bR\x06dryRunB\x04\n" +
-	"\x02to\"H\n" +
+	"\x02to\"\\\n" +
 	"\x12ResetGroupResponse\x122\n" +
-	"\aoffsets\x18\x01 \x03(\v2\x18.taffrail.v1.ResetOffsetR\aoffsets\"\xa5\x01\n" +
+	"\aoffsets\x18\x01 \x03(\v2\x18.taffrail.v1.ResetOffsetR\aoffsets\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xa5\x01\n" +
 	"\vResetOffset\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x19\n" +

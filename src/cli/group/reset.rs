@@ -13,7 +13,7 @@ use crate::{
         output,
         time::{explain_offset, parse_position},
     },
-    client::{GroupOffset, Groups, ResetGroup, ResetOffset},
+    client::{GroupOffset, GroupReset, Groups, ResetGroup, ResetOffset},
     types::{Offset, PartitionId, Position, TopicId},
 };
 
@@ -140,22 +140,26 @@ fn offset(line: &str) -> Option<Option<(Named, Option<GroupOffset>)>> {
 }
 
 fn print(
-    set: &[ResetOffset],
+    set: &GroupReset,
     without: &[Named],
     flags: &ResetFlags,
     json: bool,
 ) -> Result<(), Failure> {
     if json {
-        let offsets: Vec<Value> = set.iter().map(offset_json).collect();
+        let offsets: Vec<Value> = set.offsets.iter().map(offset_json).collect();
         let left = without.iter().map(|(topic, partition)| {
             let partition = partition.0;
             json!({ "topic": topic, "partition": partition })
         });
         let left: Vec<Value> = left.collect();
         let (group, dry_run) = (&flags.name, flags.dry_run);
-        return Ok(output::json(
-            &json!({ "group": group, "dry_run": dry_run, "offsets": offsets, "left_as_is": left }),
-        )?);
+        return Ok(output::json(&json!({
+            "group": group,
+            "dry_run": dry_run,
+            "offsets": offsets,
+            "more": set.more,
+            "left_as_is": left,
+        }))?);
     }
     let row = |offset: &ResetOffset| {
         let before = offset.before.map(|before| before.to_string());
@@ -166,8 +170,11 @@ fn print(
             offset.next_offset.to_string(),
         ]
     };
-    let rows: Vec<[String; 4]> = set.iter().map(row).collect();
+    let rows: Vec<[String; 4]> = set.offsets.iter().map(row).collect();
     output::table(["TOPIC", "PARTITION", "BEFORE", "NEXT"], &rows)?;
+    if set.more {
+        output::line("and others: group describe shows all")?;
+    }
     for (topic, partition) in without {
         output::line(format!(
             "partition {partition} of topic {topic}: nothing is committed in the file, left as it \

@@ -47,6 +47,15 @@ pub struct ResetOffset {
     pub next_offset: Offset,
 }
 
+/// The result of a reset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupReset {
+    /// What was set, or would be: the first 10,000, by topic and partition.
+    pub offsets: Vec<ResetOffset>,
+    /// Whether there are more. [`Groups::offsets`] has all that were set.
+    pub more: bool,
+}
+
 impl ResetGroup {
     fn new(group: &str, to: To) -> Self {
         Self(proto::ResetGroupRequest {
@@ -239,10 +248,13 @@ impl Groups {
     ///
     /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `UNKNOWN_GROUP`, [`Error::OffsetOutOfRange`]. Nothing
     /// is set then.
-    pub async fn reset(&self, reset: ResetGroup) -> Result<Vec<ResetOffset>, Error> {
+    pub async fn reset(&self, reset: ResetGroup) -> Result<GroupReset, Error> {
         let mut calls = self.calls.clone();
         let answer = self.answer(AtStake::Change, calls.reset(reset.0)).await?;
-        Ok(answer.offsets.into_iter().map(ResetOffset::from).collect())
+        Ok(GroupReset {
+            offsets: answer.offsets.into_iter().map(ResetOffset::from).collect(),
+            more: answer.more,
+        })
     }
 
     /// Creates a group with the offsets of another one. With `replay`, it begins at the earliest

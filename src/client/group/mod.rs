@@ -14,7 +14,7 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 
 pub use batch::{AssignedPartition, FailedPartition, GroupBatch, GroupRecord, Revoked};
-pub use calls::{Groups, ResetGroup, ResetOffset};
+pub use calls::{GroupReset, Groups, ResetGroup, ResetOffset};
 pub use described::{
     CommittedOffset, GroupDescription, GroupMember, GroupPage, GroupPartitionDescription,
     GroupState, ListedGroup,

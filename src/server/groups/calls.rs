@@ -20,7 +20,10 @@ use crate::{
     },
     types::{
         PartitionId,
-        limits::{MAX_GROUP_PARTITIONS_PER_PAGE, MAX_GROUPS_PER_PAGE, MAX_OFFSETS_PER_PAGE},
+        limits::{
+            MAX_GROUP_PARTITIONS_PER_PAGE, MAX_GROUPS_PER_PAGE, MAX_OFFSETS_PER_PAGE,
+            MAX_OFFSETS_PER_RESET,
+        },
     },
 };
 
@@ -94,14 +97,6 @@ fn page(asked: u32, most: usize) -> usize {
     }
 }
 
-/// Removes the results for topics that the caller may not see.
-pub(super) fn seen_resets(mut reset: ResetGroupResponse, access: &Access) -> ResetGroupResponse {
-    reset
-        .offsets
-        .retain(|offset| access.sees_topic(&offset.topic));
-    reset
-}
-
 /// A page of the groups that the caller may see.
 pub(super) fn list(
     broker: &Broker,
@@ -165,16 +160,33 @@ pub(super) fn reset_request(
     })
 }
 
-pub(super) fn reset_response(offsets: Vec<ResetOffset>) -> ResetGroupResponse {
-    let offset = |offset: ResetOffset| proto::ResetOffset {
+/// The response to a reset: as many of the offsets as it may have, in the topics that the caller
+/// may see. They are set already, so without memory for them it has none.
+pub(in crate::server) fn reset_response(
+    mut offsets: Vec<ResetOffset>,
+    access: &Access,
+    turn: &mut LongTurn,
+) -> ResetGroupResponse {
+    offsets.retain(|offset| access.sees_topic(offset.topic.as_str()));
+    let all = offsets.len();
+    offsets.sort_by(|a, b| (&a.topic, a.place.1).cmp(&(&b.topic, b.place.1)));
+    offsets.truncate(MAX_OFFSETS_PER_RESET);
+    if turn.count(offsets.len()).is_err() {
+        offsets.clear();
+    }
+    ResetGroupResponse {
+        more: offsets.len() < all,
+        offsets: offsets.into_iter().map(reset_offset).collect(),
+    }
+}
+
+fn reset_offset(offset: ResetOffset) -> proto::ResetOffset {
+    proto::ResetOffset {
         topic: offset.topic.to_string(),
         partition: offset.place.1.0,
         topic_id: offset.place.0.to_string(),
         before: offset.before.map(|before| before.0),
         next_offset: offset.next.0,
-    };
-    ResetGroupResponse {
-        offsets: offsets.into_iter().map(offset).collect(),
     }
 }
 

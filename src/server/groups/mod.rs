@@ -1,6 +1,6 @@
 //! `taffrail.v1.Groups`.
 
-mod calls;
+pub(super) mod calls;
 pub(super) mod events;
 pub(super) mod join;
 pub(super) mod member;
@@ -163,9 +163,8 @@ impl Groups for GroupsService {
         let mut turn = peer::long(request.extensions(), &self.broker).turn().await;
         let reset = calls::reset_request(request.into_inner(), &access)?;
         let reset = blocking(|| self.broker.reset_group(reset))?.await?;
-        turn.count(reset.len())?;
-        let response = calls::reset_response(reset);
-        Ok(turn.respond(calls::seen_resets(response, &access)))
+        let response = calls::reset_response(reset, &access, &mut turn);
+        Ok(turn.respond(response))
     }
 
     async fn fork(

@@ -29,6 +29,7 @@ mod read_keys;
 mod reads;
 mod refusals;
 mod request;
+mod resets;
 mod secure;
 mod sending;
 mod served;

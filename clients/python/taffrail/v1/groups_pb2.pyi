@@ -489,10 +489,12 @@ class ResetGroupRequest(_message.Message):
     def __init__(self, group: _Optional[str] = ..., position: _Optional[_Union[_log_pb2.Position, _Mapping]] = ..., shift: _Optional[int] = ..., from_group: _Optional[str] = ..., offsets: _Optional[_Union[CommitOffsets, _Mapping]] = ..., topics: _Optional[_Iterable[str]] = ..., partitions: _Optional[_Iterable[int]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class ResetGroupResponse(_message.Message):
-    __slots__ = ("offsets",)
+    __slots__ = ("offsets", "more")
     OFFSETS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     offsets: _containers.RepeatedCompositeFieldContainer[ResetOffset]
-    def __init__(self, offsets: _Optional[_Iterable[_Union[ResetOffset, _Mapping]]] = ...) -> None: ...
+    more: bool
+    def __init__(self, offsets: _Optional[_Iterable[_Union[ResetOffset, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class ResetOffset(_message.Message):
     __slots__ = ("topic", "partition", "topic_id", "before", "next_offset")

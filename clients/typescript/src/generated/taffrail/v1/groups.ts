@@ -718,8 +718,10 @@ export interface ResetGroupRequest {
 
 /** What was set, or would be. */
 export interface ResetGroupResponse {
-  /** By topic and partition. */
+  /** The first 10,000, by topic and partition; none if the broker has no memory for them at the moment. */
   offsets: ResetOffset[];
+  /** More than these were set, or would be: FetchOffsets has all that were. */
+  more: boolean;
 }
 
 /** A partition whose offset was set. */
@@ -4439,13 +4441,16 @@ export const ResetGroupRequest: MessageFns<ResetGroupRequest> = {
 };
 
 function createBaseResetGroupResponse(): ResetGroupResponse {
-  return { offsets: [] };
+  return { offsets: [], more: false };
 }
 
 export const ResetGroupResponse: MessageFns<ResetGroupResponse> = {
   encode(message: ResetGroupResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.offsets) {
       ResetOffset.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.more !== false) {
+      writer.uint32(16).bool(message.more);
     }
     return writer;
   },
@@ -4471,6 +4476,14 @@ export const ResetGroupResponse: MessageFns<ResetGroupResponse> = {
             message.offsets.push(ResetOffset.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.more = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4489,6 +4502,7 @@ export const ResetGroupResponse: MessageFns<ResetGroupResponse> = {
   fromPartial(object: DeepPartial<ResetGroupResponse>): ResetGroupResponse {
     const message = createBaseResetGroupResponse();
     message.offsets = object.offsets?.map((e) => ResetOffset.fromPartial(e)) || [];
+    message.more = object.more ?? false;
     return message;
   },
 };
