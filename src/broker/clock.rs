@@ -14,6 +14,9 @@
 //!                                 there for `settle`, or somebody accepts it, it is followed
 //! ```
 //!
+//! Where what comes later must have a later time, the time goes on by the rest of the millisecond
+//! ([`SteadyClock::pass`]); the wall clock catches up.
+//!
 //! Time goes back only when a wall clock that is behind is followed. Partitions make sure
 //! themselves that their append times do not go back.
 //!
@@ -193,6 +196,11 @@ impl Steady {
         })
     }
 
+    /// Goes on to the millisecond behind this one, unless it is past that already.
+    pub(super) fn pass(&mut self, ms: i64) {
+        self.time = self.time.max(nanos(ms.saturating_add(1)));
+    }
+
     /// The broker's time, in milliseconds since 1970.
     pub(super) fn now_ms(&self) -> i64 {
         millis(self.time)
@@ -280,6 +288,11 @@ impl SteadyClock {
     /// The broker's time, in milliseconds since 1970.
     pub(super) fn now_ms(&self) -> i64 {
         self.read(Steady::advance).now_ms
+    }
+
+    /// Makes all later readings later than `ms`, which was read just now.
+    pub(super) fn pass(&self, ms: i64) {
+        lock(&self.steady).pass(ms);
     }
 
     /// A moment of the monotonic clock as a time of the broker, in milliseconds since 1970.

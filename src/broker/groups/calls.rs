@@ -315,6 +315,12 @@ impl Shared {
         change: Change,
         answer: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<(Queued, Pending<T>), Error> {
+        if let Change::Group { change, .. } = &change
+            && let Some(began_ms) = change.began_ms
+        {
+            // What is appended after the group was made has a later time, so that it is known.
+            self.clock.pass(began_ms);
+        }
         let (commit, pending) = commit(vec![change], answer);
         let most = usize::try_from(self.options.journal().capacity()).unwrap_or(usize::MAX);
         if commit.bytes > most {

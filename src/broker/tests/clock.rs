@@ -48,6 +48,20 @@ fn elapsed(ms: i64) -> Duration {
 }
 
 #[test]
+fn what_comes_later_has_a_later_time_and_the_wall_clock_catches_up() {
+    let mut run = Run::new(None, START);
+    let before = run.steady.now_ms();
+    run.steady.pass(before);
+    assert_eq!(run.steady.now_ms(), before + 1);
+    run.steady.pass(before);
+    assert_eq!(run.steady.now_ms(), before + 1, "it is later already");
+    assert_eq!(run.pass(1, 0), None);
+    assert!(run.steady.now_ms() > before);
+    assert_eq!(run.pass(10, 0), None);
+    assert_eq!(run.off(), 0);
+}
+
+#[test]
 fn a_wall_clock_that_is_far_ahead_for_a_moment_leaves_no_trace() {
     for ahead in [11 * MINUTE_MS, HOUR_MS, 365 * 24 * HOUR_MS] {
         let mut run = Run::new(None, START);

@@ -41,7 +41,6 @@ impl World {
         let mut member = world.join(latest());
         assert!(world.ids_of(&mut member).is_empty());
         assert_eq!(member.has.len(), 1);
-        world.advance(MOMENT);
         (world, member)
     }
 
