@@ -79,9 +79,15 @@ impl Groups {
         end: impl Fn(Place) -> Option<Offset>,
         at_ms: i64,
     ) -> Result<(Vec<Outcome>, Option<GroupChange>), Refused> {
-        self.check_name(group)?;
-        let new = self.new_group();
-        let state = &self.by_name.get(group).unwrap_or(&new).state;
+        let new;
+        let state = match self.by_name.get(group) {
+            Some(found) => &found.state,
+            None => {
+                self.check_name(group)?;
+                new = self.new_group();
+                &new.state
+            }
+        };
         let is_fenced_by = |fence: Fence| commits.iter().any(|commit| commit.fence == fence);
         if is_fenced_by(Fence::NoMembers) {
             state.check_no_members()?;

@@ -72,7 +72,9 @@ impl Waits {
         for member in &change.joined {
             self.away.remove(&member.id);
         }
-        self.away.retain(|id, _| state.members.contains_key(id));
+        if !change.left.is_empty() {
+            self.away.retain(|id, _| state.members.contains_key(id));
+        }
         self.failed.take_if(|failed| failed.is_over(state, change));
         self.note_progress(change, now);
         if change.owned.is_empty() {

@@ -32,9 +32,12 @@ use crate::{
     },
 };
 
+/// Enough for a group's commit in a few partitions, which are most of all changes.
+const USUAL_BYTES: usize = 256;
+
 impl Change {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(USUAL_BYTES);
         match self {
             Self::Create {
                 topic,
