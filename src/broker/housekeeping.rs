@@ -110,7 +110,7 @@ impl Housekeeper {
         shared.producer_memory.say_forgotten(now);
         if now.saturating_sub(self.looked_at) >= LOOK_EVERY {
             self.looked_at = now;
-            self.seal_old(&shared.partitions, shared.clock.now_ms())?;
+            self.seal_due(&shared.partitions, shared.clock.now_ms())?;
             self.in_use = shared.partitions.with_gone_segments();
         }
         self.remove_in_use(&shared.partitions)?;
@@ -163,17 +163,20 @@ impl Housekeeper {
         self.segments.write_some_out(owner)
     }
 
-    /// Seals segments that are as old as their topics' settings allow.
-    fn seal_old(&mut self, owner: &Partitions, now_ms: i64) -> Result<(), FileError> {
+    /// Seals segments that are as old as their topics' settings allow, or trimmed.
+    fn seal_due(&mut self, owner: &Partitions, now_ms: i64) -> Result<(), FileError> {
         for topic in owner.all_topics() {
             let settings = topic.settings();
             for partition in topic.partitions.iter() {
-                lock(&partition.writer).seal_if_old(
+                let is_trimmed = lock(&partition.writer).seal_if_due(
                     &partition.log,
                     &owner.segments,
                     &settings,
                     now_ms,
                 )?;
+                if is_trimmed {
+                    owner.health.make_room_soon();
+                }
             }
         }
         Ok(())

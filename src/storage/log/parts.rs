@@ -59,6 +59,14 @@ impl Log {
         self.appended_bytes
     }
 
+    /// The size of the parts that end at this offset or before.
+    pub(crate) fn bytes_before(&self, offset: Offset) -> u64 {
+        let view = self.view();
+        let parts = self.parts_by_age(&view);
+        let before = parts.take_while(|part| part.end <= offset);
+        before.map(|part| part.bytes).sum()
+    }
+
     /// The part with the first record from this offset on.
     pub(crate) fn part_from(&self, offset: Offset) -> Option<Part> {
         let view = self.view();

@@ -148,25 +148,34 @@ impl Writer {
         Ok(())
     }
 
-    /// Seals the active segment if it is as old as a segment may become.
-    pub(crate) fn seal_if_old(
+    /// Seals the active segment if it is as old as a segment may become, or all its records are
+    /// trimmed: only sealed segments are removed. Returns whether it was the latter.
+    pub(crate) fn seal_if_due(
         &mut self,
         log: &LogLock,
         segments: &OpenSegments,
         settings: &TopicSettings,
         now_ms: i64,
-    ) -> Result<(), FileError> {
-        let old = {
+    ) -> Result<bool, FileError> {
+        let (is_old, is_trimmed) = {
             let log = log.lock();
-            let is_old =
-                |active: &Active| active.base < active.end && active.is_old(settings, now_ms);
-            log.tail.is_empty() && log.active.as_ref().is_some_and(is_old)
+            let start = log.start();
+            match log
+                .active
+                .as_ref()
+                .filter(|active| active.base < active.end)
+            {
+                Some(active) => (
+                    log.tail.is_empty() && active.is_old(settings, now_ms),
+                    active.end <= start,
+                ),
+                None => (false, false),
+            }
         };
-        if old {
-            self.seal(log, segments)
-        } else {
-            Ok(())
+        if is_old || is_trimmed {
+            self.seal(log, segments)?;
         }
+        Ok(is_trimmed)
     }
 
     /// Seals the active segment if it has records before this offset.

@@ -91,3 +91,62 @@ fn the_limit_that_is_hit_first_wins() {
     kept.pass(Duration::from_secs(60));
     assert_eq!(kept.there(), 100..100, "by age");
 }
+
+#[test]
+fn what_is_trimmed_leaves_the_disk_also_where_no_segment_was_full() {
+    for restarts in [false, true] {
+        let mut kept = Kept::with(&[("keys", "plain")]);
+        for _ in 0..20 {
+            kept.append(9_000);
+        }
+        kept.settle_on_disk();
+        assert_eq!(kept.segment_files().len(), 1);
+        let end = kept.there().end;
+        super::held::trim(&kept, end, false).expect("in range");
+        if restarts {
+            kept.restart(true);
+        }
+        for _ in 0..3 {
+            kept.pass(Duration::from_secs(11));
+            kept.settle_on_disk();
+        }
+        assert!(kept.segment_files().is_empty(), "restarts: {restarts}");
+        assert_eq!(kept.there(), end..end);
+        assert_eq!(kept.append(100).0, end);
+    }
+}
+
+#[test]
+fn a_trim_of_all_makes_room_for_appends_that_were_refused() {
+    let limits = [("retention.bytes", "256KiB"), ("limit.policy", "refuse")];
+    let mut kept = Kept::with(&[&limits[..], &[("segment.bytes", "64MiB")]].concat());
+    while kept.try_append(30_000).is_ok() {
+        kept.settle();
+    }
+    kept.settle_on_disk();
+    super::held::trim(&kept, kept.there().end, false).expect("in range");
+    kept.pass(Duration::from_secs(2));
+    kept.settle_on_disk();
+    for _ in 0..7 {
+        kept.append(30_000);
+    }
+}
+
+#[test]
+fn the_limit_holds_while_more_is_appended_than_one_check_can_seal() {
+    let mut kept = Kept::with(&[
+        ("retention.bytes", "512KiB"),
+        ("segment.bytes", "64KiB"),
+        ("keys", "plain"),
+    ]);
+    for _ in 0..100 {
+        for _ in 0..20 {
+            kept.append(9_000);
+        }
+        kept.broker.step();
+        kept.broker.commit_all();
+    }
+    assert!(kept.there().start > 0);
+    kept.settle_on_disk();
+    assert!(kept.described().bytes <= LIMIT);
+}

@@ -71,7 +71,7 @@ impl Model {
                 let bench = &mut self.bench;
                 bench
                     .writer
-                    .seal_if_old(&bench.log, &bench.segments, &bench.settings, self.time)
+                    .seal_if_due(&bench.log, &bench.segments, &bench.settings, self.time)
                     .expect("room");
             }
             Step::Compress(which, method) => self.compress(*which, *method),

@@ -60,7 +60,7 @@ fn an_idle_segment_is_sealed_once_it_is_old_but_not_before_its_tail_is_written()
     let seal = |bench: &mut Bench, now| {
         bench
             .writer
-            .seal_if_old(&bench.log, &bench.segments, &bench.settings, now)
+            .seal_if_due(&bench.log, &bench.segments, &bench.settings, now)
             .expect("the disk takes it");
     };
     bench.apply(frame_of(
