@@ -89,7 +89,9 @@ impl Broker {
                 .for_each(|next| next.keys.count_memory(&shared.partitions.key_memory));
             match compared {
                 Compared::New(entries) => {
-                    if let Err(full) = place.check_limits(shared, &append, &next) {
+                    if let Err(full) =
+                        place.check_limits(shared, &append, &next, planned.as_deref())
+                    {
                         return shared.sequencer.refuse_durably(full).map(Attempt::Queued);
                     }
                     let changes = match shared.decide_group_offsets(&append, planned.as_deref()) {
@@ -268,6 +270,7 @@ impl Place {
         shared: &Shared,
         append: &Checked,
         next: &[OrderedGuard<'_, Next>],
+        planned: Option<&Planned>,
     ) -> Result<(), Error> {
         let mut more = vec![0; self.partitions.len()];
         for batch in &append.batches {
@@ -278,7 +281,7 @@ impl Place {
         for ((partition, next), more) in self.partitions.iter().zip(next).zip(more) {
             // Partitions with a condition only get no records.
             if more > 0 {
-                shared.check_limits(partition, next, more)?;
+                shared.check_limits(partition, next, more, planned)?;
             }
         }
         Ok(())

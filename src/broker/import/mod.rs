@@ -182,7 +182,7 @@ impl Broker {
                 Ok(entries) => {
                     let next = &mut *next[0];
                     check::follows(&partitions[0], batch, &checked, &entries, next)?;
-                    shared.check_limits(&partitions[0], next, most as u64)?;
+                    shared.check_limits(&partitions[0], next, most as u64, None)?;
                     let records = (batch, &checked, &entries[..]);
                     return shared.take_import(partitions[0].clone(), records, next, admission);
                 }

@@ -10,8 +10,9 @@ use crate::{
 pub(super) enum Decision {
     /// First read when the last record of this segment was appended.
     Read(Part),
-    /// Everything before this offset must be removed, but not all of it is in sealed segments yet.
-    Seal(Offset),
+    /// Everything before `end` must be removed. What is before `before` is in sealed segments, the
+    /// rest is not yet.
+    Seal { end: Offset, before: Option<Offset> },
     /// Trim the log at `before`, if that is set, and check it again at `again_ms`, if time alone
     /// changes anything.
     Keep {
@@ -64,7 +65,10 @@ pub(super) fn decide(
             };
         }
         if !part.is_sealed {
-            return Decision::Seal(part.end);
+            return Decision::Seal {
+                end: part.end,
+                before: gone,
+            };
         }
         left -= part.bytes.min(left);
         gone = Some(part.end);

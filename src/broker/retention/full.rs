@@ -6,25 +6,29 @@ use crate::{
         Error, Shared, lock,
         state::{Next, PartitionRef},
     },
-    types::LimitPolicy,
+    catalog::Planned,
+    types::{LimitPolicy, RetentionHold},
 };
 
 impl Shared {
     /// Refuses an append of `more` bytes to a full partition, if the limit's policy is to refuse,
-    /// or a group holds what would have to be removed. Queued appends count too.
+    /// or a group holds what would have to be removed. Queued appends count too. `planned` is the
+    /// planned catalog, if the caller has its lock.
     pub(in crate::broker) fn check_limits(
         &self,
         partition: &PartitionRef,
         next: &Next,
         more: u64,
+        planned: Option<&Planned>,
     ) -> Result<(), Error> {
         let settings = partition.topic.settings();
         let Some(limit) = settings.retention_bytes else {
             return Ok(());
         };
-        let holder = self.partitions.retention.holder(place_of(partition));
-        let held = holder.filter(|_| settings.is_retained());
-        if held.is_none() && settings.limit_policy == LimitPolicy::Discard {
+        let may_be_held =
+            settings.retention_hold == RetentionHold::Groups && settings.is_retained();
+        let discards = settings.limit_policy == LimitPolicy::Discard;
+        if discards && !may_be_held {
             return Ok(());
         }
         let bytes = {
@@ -35,20 +39,34 @@ impl Shared {
         if bytes.saturating_add(more) <= limit {
             return Ok(());
         }
-        let (topic, partition) = (partition.topic.name.to_string(), partition.partition().id);
-        Err(match held {
-            Some(holder) => Error::RetentionHeld {
+        let place = place_of(partition);
+        let holder = match planned {
+            _ if !may_be_held => None,
+            Some(planned) => planned.groups().holder(place),
+            None => self.sequencer.planned().groups().holder(place),
+        };
+        // What retention can still remove, it will; where it must not, a trim could.
+        let held = holder.filter(|holder| {
+            let removable = lock(&partition.partition().log).bytes_before(holder.from);
+            let left = bytes.saturating_sub(if discards { removable } else { 0 });
+            let is_read = !discards && removable > 0;
+            !is_read && left.saturating_add(more) > limit
+        });
+        let (topic, partition) = (partition.topic.name.to_string(), place.1);
+        match held {
+            Some(holder) => Err(Error::RetentionHeld {
                 topic,
                 partition,
                 group: holder.group.to_string(),
                 from: holder.from,
-            },
-            None => Error::PartitionFull {
+            }),
+            None if discards => Ok(()),
+            None => Err(Error::PartitionFull {
                 topic,
                 partition,
                 bytes,
                 limit,
-            },
-        })
+            }),
+        }
     }
 }

@@ -150,11 +150,6 @@ impl Looks {
         }
     }
 
-    /// The group that holds what would be removed of a partition.
-    pub(super) fn holder(&self, place: Place) -> Option<HeldFrom> {
-        lock(&self.state).held.get(&place).cloned()
-    }
-
     /// Has the partitions checked that this group was holding.
     pub(in crate::broker) fn look_at_held_by(&self, group: &GroupName) {
         let mut state = lock(&self.state);
@@ -199,8 +194,8 @@ impl Looks {
         let most = settings.retention_bytes.unwrap_or(u64::MAX);
         let slack = match settings.retention_hold {
             RetentionHold::None => settings.roll_bytes(),
-            // Immediately, because appends are refused once it is known which group holds the
-            // records.
+            // Immediately, because appends are refused at the limit, and what the groups have read
+            // makes room.
             RetentionHold::Groups => 0,
         };
         let is_too_much = bytes > most.saturating_add(slack);

@@ -81,14 +81,17 @@ impl Housekeeper {
                 .with_parts(|parts, bytes| decide(&settings, parts, bytes, held_from, now_ms));
             match decision {
                 Decision::Read(part) => shared.read_age(partition, &part, now_ms)?,
-                Decision::Seal(_) if sealed == MOST_SEALED => {
+                Decision::Seal { before, .. } if sealed == MOST_SEALED => {
+                    if let Some(before) = before {
+                        shared.trim_by_retention(partition, before, now_ms);
+                    }
                     shared
                         .partitions
                         .retention
                         .look_by(place, now_ms.saturating_add(AGAIN_MS));
                     break;
                 }
-                Decision::Seal(end) => {
+                Decision::Seal { end, .. } => {
                     sealed += 1;
                     self.seal_up_to(shared, partition, end)?;
                 }

@@ -82,15 +82,25 @@ impl Shared {
         settings: &TopicSettings,
     ) -> Result<Option<Offset>, Error> {
         let reader = self.partitions.reader(partition);
+        // What is too much but stays because it is the newest goes with the next append.
+        let end = partition.range().1;
+        let next = Part {
+            base: end,
+            end,
+            bytes: 0,
+            last_append_ms: Some(i64::MAX),
+            is_sealed: true,
+        };
         loop {
             let now_ms = self.clock.now_ms();
             let held_from = self.held_from(place_of(partition), settings);
             let decision = reader.with_parts(|parts, bytes| {
                 // Retention would seal the other parts first.
-                let mut parts = parts.map(|part| Part {
+                let parts = parts.map(|part| Part {
                     is_sealed: true,
                     ..part
                 });
+                let mut parts = parts.chain([next]);
                 let held_from = held_from.as_ref().map(|held| held.from);
                 decide(settings, &mut parts, bytes, held_from, now_ms)
             });
@@ -98,7 +108,7 @@ impl Shared {
                 Decision::Read(part) => self
                     .read_age(partition, &part, now_ms)
                     .map_err(|error| self.health.unavailable(&error))?,
-                Decision::Seal(before) => return Ok(Some(before)),
+                Decision::Seal { end, .. } => return Ok(Some(end)),
                 Decision::Keep { before, .. } => return Ok(before),
             }
         }

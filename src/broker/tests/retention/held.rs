@@ -99,20 +99,53 @@ fn at_the_limit_appends_are_refused_with_the_group_and_go_on_when_it_has_read() 
             }
             assert!(kept.described().bytes <= (512 + 64) << 10);
         };
-        if policy == "refuse" {
-            assert!(
-                matches!(refused, Error::PartitionFull { .. }),
-                "{refused:?}"
-            );
-            continue;
-        }
+        let refused = match policy {
+            "refuse" => {
+                // A trim could make room.
+                assert!(
+                    matches!(refused, Error::PartitionFull { .. }),
+                    "{refused:?}"
+                );
+                trim(&kept, 1, false).expect("it is read");
+                kept.settle_on_disk();
+                loop {
+                    match kept.try_append(60_000) {
+                        Ok(_) => kept.settle(),
+                        Err(error) => break error,
+                    }
+                }
+            }
+            _ => refused,
+        };
         let Error::RetentionHeld { group, from, .. } = &refused else {
             panic!("{refused:?}");
         };
         assert_eq!((group.as_str(), *from), (GROUP, Offset(1)));
         assert!(kept.there().start <= 1);
         commit(&kept, GROUP, kept.there().end);
+        if policy == "refuse" {
+            trim(&kept, kept.there().end, false).expect("all is read");
+        }
         assert!(kept.try_append(60_000).is_ok());
+    }
+}
+
+#[test]
+fn a_hold_refuses_at_the_limit_though_the_broker_had_no_time_to_look() {
+    for policy in ["discard", "refuse"] {
+        let settings = [("retention.bytes", "512KiB"), ("limit.policy", policy)];
+        let mut kept = old(&settings);
+        commit(&kept, GROUP, 0);
+        let refused = loop {
+            if let Err(error) = kept.try_append(60_000) {
+                break error;
+            }
+            assert!(kept.described().bytes <= 512 << 10, "{policy}");
+        };
+        assert!(
+            matches!(&refused, Error::RetentionHeld { group, .. } if group == GROUP),
+            "{policy}: {refused:?}"
+        );
     }
 }
 

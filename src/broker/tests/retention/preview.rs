@@ -87,3 +87,20 @@ fn a_trim_says_what_would_go() {
     let beyond = kept.broker.preview_trim(meant, PARTITION, Offset(7));
     assert!(matches!(beyond, Err(Error::OffsetOutOfRange { .. })));
 }
+
+#[test]
+fn an_alter_says_what_the_next_append_lets_go() {
+    let mut kept = Kept::with(&[]);
+    for _ in 0..20 {
+        kept.append(30_000);
+    }
+    commit(&kept, "billing", 5);
+    kept.settle_on_disk();
+    let limit = ("retention.bytes", "256KiB");
+    let would = preview(&kept, &[limit]).expect("a good value");
+    assert_eq!((would[0].before, would[0].groups[0].1), (Offset(20), 15));
+    kept.alter(&[limit]);
+    kept.append(100);
+    kept.settle_on_disk();
+    assert_eq!(kept.there(), 20..21);
+}
