@@ -2,6 +2,7 @@
 //! model.
 
 mod bytes;
+mod combined;
 mod full;
 mod held;
 mod loss;
