@@ -36,12 +36,6 @@ pub(super) trait Source: Send {
     /// its responses.
     fn take_requests(&mut self, _: &mut Context<'_>) {}
 
-    /// Whether what it has taken of the requests changes nothing about what comes next: it has
-    /// nothing to send until something else wakes it.
-    fn waits(&self) -> bool {
-        false
-    }
-
     /// The next message; `None` after the last.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Status>>;
 

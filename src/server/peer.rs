@@ -17,7 +17,7 @@ use tonic::Extensions;
 
 use super::{
     auth::{CertificateNames, ConnectionSlot, Entrance, Principal, Verified},
-    http2::{commits::Commits, whole_turns::WholeTurns, window},
+    http2::{whole_turns::WholeTurns, window},
     limits::{Options, most_connections},
     reads::{Reads, Shares},
     refusals::Refusals,
@@ -94,8 +94,6 @@ pub(super) struct Peer {
     pub(super) producers: Option<Arc<ProducerHolder>>,
     /// Whether its client is still there.
     pub(super) pulse: Pulse,
-    /// The commits of its members.
-    pub(super) commits: Commits,
     /// Where the client is.
     address: Arc<str>,
     /// The listener by which it came in.
@@ -130,7 +128,6 @@ impl Peer {
             appends: Flow::default(),
             producers,
             pulse: Pulse::default(),
-            commits: Commits::default(),
             address: Arc::default(),
             entrance: Entrance::default(),
             certificate: None,
@@ -331,12 +328,6 @@ pub(super) fn flow(extensions: &Extensions) -> Flow {
 /// The heartbeats of a request's connection.
 pub(super) fn pulse(extensions: &Extensions) -> Option<Pulse> {
     Some(extensions.get::<Peer>()?.pulse.clone())
-}
-
-/// The commits of the members of a request's connection.
-pub(super) fn commits(extensions: &Extensions) -> Commits {
-    let peer = extensions.get::<Peer>();
-    peer.map(|peer| peer.commits.clone()).unwrap_or_default()
 }
 
 /// The address of a request's client; empty if it is not known.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 use tokio_stream::Stream;
 use tonic::{Code, Status};
 
@@ -33,7 +33,6 @@ use crate::{
         answers::{Source, part_of},
         auth::Access,
         blocking::blocking,
-        http2::commits::{self, Commits},
         limits::{
             FEW_OFFSETS, HEARTBEAT_INTERVAL, LIGHT_BYTES, MAX_COMMITS_IN_FLIGHT,
             MAX_UNANSWERED_BYTES, RETRY_AFTER_MS,
@@ -63,8 +62,6 @@ pub(in crate::server) struct MemberAnswers<S> {
     held_up: Option<(CommitOffsets, Turn)>,
     /// Commits without a response yet.
     commits: VecDeque<UnderWay>,
-    /// Where its connection counts these.
-    on_connection: Commits,
     /// The response to a durable commit.
     committed: Option<Message>,
     leaving: Option<Pending<()>>,
@@ -91,14 +88,11 @@ struct UnderWay {
     asked: Vec<Asked>,
     outcomes: Pending<Vec<CommitOutcome>>,
     held: Held,
-    _counted: commits::UnderWay,
 }
 
 /// Sends the client a heartbeat now and then.
 struct Heartbeat {
     interval: Duration,
-    due: Instant,
-    /// Ends when one is due, or earlier: messages are many, and mostly put it off.
     timer: Pin<Box<Sleep>>,
 }
 
@@ -120,7 +114,7 @@ where
         session: Session,
         (first, session_time): (Message, Duration),
         (requests, counts_as, access, long): (S, Holder, Access, Long),
-        (pulse, on_connection): (Option<Pulse>, Commits),
+        pulse: Option<Pulse>,
         stopped: Stopped,
     ) -> Self {
         let interval = session_time / 3;
@@ -133,7 +127,6 @@ where
             long,
             held_up: None,
             commits: VecDeque::new(),
-            on_connection,
             committed: None,
             leaving: None,
             end: None,
@@ -321,7 +314,6 @@ where
             asked: offsets.iter().map(Asked::of).collect(),
             outcomes: session.commit(offsets)?,
             held,
-            _counted: self.on_connection.begin(),
         });
         Ok(())
     }
@@ -445,25 +437,18 @@ fn named(session: &Session, partitions: Vec<GroupPartition>) -> Result<Vec<Place
 
 impl Heartbeat {
     fn new(interval: Duration) -> Self {
-        let timer = Box::pin(sleep(interval));
         Self {
             interval,
-            due: timer.deadline(),
-            timer,
+            timer: Box::pin(sleep(interval)),
         }
     }
 
     fn restart(&mut self) {
-        self.due = sleep(self.interval).deadline();
+        self.timer.set(sleep(self.interval));
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(self.timer.as_mut().poll(cx));
-        while self.due > self.timer.deadline() {
-            self.timer.as_mut().reset(self.due);
-            ready!(self.timer.as_mut().poll(cx));
-        }
-        Poll::Ready(())
+        self.timer.as_mut().poll(cx)
     }
 }
 
@@ -501,12 +486,6 @@ where
         {
             session.heard();
         }
-    }
-
-    fn waits(&self) -> bool {
-        let has_something = self.first.is_some() || self.committed.is_some();
-        let ends = self.end.is_some() || self.leaving.is_some() || self.session.is_none();
-        self.waiting.is_some() && !has_something && !ends
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Status>> {

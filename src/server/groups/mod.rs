@@ -86,7 +86,6 @@ impl Groups for GroupsService {
     ) -> Result<Response<Self::ConsumeStream>, Status> {
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let pulse = peer::pulse(request.extensions());
-        let commits = peer::commits(request.extensions());
         let address = peer::address(request.extensions());
         let access = access(request.extensions())?;
         let counts_as = peer::requests(request.extensions(), &self.broker);
@@ -103,7 +102,7 @@ impl Groups for GroupsService {
         let stopped = self.stopping.stopped();
         let first = (first, session_time);
         let requests = (requests, counts_as, access, long);
-        let answers = MemberAnswers::new(session, first, requests, (pulse, commits), stopped);
+        let answers = MemberAnswers::new(session, first, requests, pulse, stopped);
         Ok(respond(answers, &self.reads, shares)?)
     }
 

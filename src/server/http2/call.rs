@@ -107,8 +107,8 @@ pub(in crate::server) struct Open {
     traffic: Arc<Traffic>,
     /// The task that polls the call.
     pub(super) home: Home,
-    /// Counts the call where its connection counts some of its calls.
-    _counted: [Option<Entered>; 2],
+    /// Kept by a call for which its connection keeps its place.
+    _working: Option<Entered>,
 }
 
 /// A status until h2 has taken it into its connection's buffer. From then on its call counts until
@@ -134,7 +134,7 @@ impl Drop for StatusValue {
 
 impl Open {
     pub(in crate::server) fn new(
-        (active, counted): (Entered, [Option<Entered>; 2]),
+        (active, working): (Entered, Option<Entered>),
         held: Held,
         traffic: Arc<Traffic>,
     ) -> Self {
@@ -144,7 +144,7 @@ impl Open {
             alive: Alive::default(),
             traffic,
             home: Home::default(),
-            _counted: counted,
+            _working: working,
         }
     }
 

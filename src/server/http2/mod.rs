@@ -9,18 +9,15 @@
 //!
 //! Reading order: this page; `rest.rs`, when the task is woken; `request.rs`, requests that come
 //! in; `home.rs`, which task polls a call; `short_calls.rs`, the order in which calls are polled;
-//! `whole_turns.rs`, the order in which connections are; `commits.rs`, when a connection is not
-//! read for a moment; `keep_alive.rs`, silent clients; `call.rs`, responses that go out; `alive.rs`,
-//! how much of them is not written yet; `sending.rs` and `message.rs`, records that go out;
-//! `woken.rs`, what has woken such a call; `window.rs`, how much a client may send ahead;
-//! `socket.rs` and `frames.rs`, the bytes that pass.
+//! `whole_turns.rs`, the order in which connections are; `call.rs`, responses that go out;
+//! `alive.rs`, how much of them is not written yet; `sending.rs` and `message.rs`, records that go
+//! out; `window.rs`, how much a client may send ahead; `socket.rs` and `frames.rs`, the bytes that
+//! pass.
 
 pub(super) mod alive;
 pub(super) mod call;
-pub(super) mod commits;
 pub(super) mod frames;
 mod home;
-mod keep_alive;
 pub(super) mod message;
 pub(super) mod request;
 mod rest;
@@ -29,7 +26,6 @@ mod short_calls;
 pub(super) mod socket;
 pub(super) mod whole_turns;
 pub(super) mod window;
-mod woken;
 
 use std::{
     convert::Infallible,
@@ -38,10 +34,11 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, server::SendResponse};
+use h2::{Ping, PingPong, Reason, RecvStream, server::SendResponse};
 use http::{Request, Response};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -54,9 +51,7 @@ use tracing::debug;
 
 use self::{
     call::{Active, Open, Unread, answer},
-    commits::Reading,
     home::{Call, Home},
-    keep_alive::KeepAlive,
     request::Feed,
     rest::Rest,
     short_calls::ShortCalls,
@@ -67,7 +62,7 @@ use self::{
 use super::{
     limits,
     notices::{Notice, Notices},
-    peer::Peer,
+    peer::{Peer, Pulse},
     places::Place,
     stop::{Stopped, Stopping},
 };
@@ -202,9 +197,6 @@ struct Connection<'a, IO, S> {
     active: Active,
     /// The calls for which the connection keeps its place.
     working: Active,
-    /// The calls that are not those of members.
-    others: Active,
-    reading: Reading,
     keep_alive: KeepAlive,
     /// Its place among connections that use up their turns.
     standing: Standing,
@@ -248,7 +240,6 @@ where
         let pings = http2.ping_pong().expect("nobody has taken it before");
         let pulse = peer.pulse.clone();
         let http2_work = Rest::default();
-        let reading = Reading::new(peer.commits.clone());
         Self {
             notices,
             http2,
@@ -267,8 +258,6 @@ where
             calls: JoinSet::new(),
             active: Active::default(),
             working: Active::default(),
-            others: Active::default(),
-            reading,
             keep_alive: KeepAlive::new(pings, pulse),
             full: None,
             refusing_turns: 0,
@@ -302,10 +291,6 @@ where
         self.traffic.begin_turn(bytes);
         self.arrivals.begin_turn();
         self.http2_work.begin_turn();
-        let has_members_alone = self.others.count() == 0 && self.calls.is_empty();
-        if self.reading.begin_turn(has_members_alone) {
-            self.traffic.read_until_empty();
-        }
         if self.draining.is_none() && self.is_told_to_end(cx) {
             self.http2.graceful_shutdown();
             for feed in &mut self.feeds {
@@ -315,16 +300,18 @@ where
         }
         let mut turns = limits::POLLS_IN_TURN;
         self.short_calls.poll(&mut turns);
-        if let Poll::Ready(ended) = self.take_in(&mut turns) {
-            return Poll::Ready(ended);
-        }
-        if self.traffic.was_emptied() && !self.reading.pauses(cx) {
-            // So that the task is woken when something comes.
-            self.traffic.read_on();
-            if let Poll::Ready(ended) = self.take_in(&mut turns) {
-                return Poll::Ready(ended);
+        // Now the responses are written, among other things.
+        self.http2_work.take();
+        let waker = self.http2_waker.clone();
+        while let Poll::Ready(accepted) = self.http2.poll_accept(&mut Context::from_waker(&waker)) {
+            match accepted {
+                Some(Ok((request, respond))) => self.begin(request, respond),
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                None => return Poll::Ready(Ok(())),
             }
         }
+        self.pass_on();
+        self.short_calls.poll(&mut turns);
         let has_read_all = bytes > 0 && self.traffic.turn_is_over();
         *is_busy = has_read_all || turns == 0;
         if self.traffic.left_in_turn() < bytes {
@@ -350,24 +337,6 @@ where
         self.arrivals.end_turn(cx.waker());
         self.http2_work.end_turn(cx.waker());
         self.poll_stalled(cx).map(Ok)
-    }
-
-    /// Takes in what has come, begins new calls, and polls those that were woken. Ready when the
-    /// connection has ended.
-    fn take_in(&mut self, turns: &mut usize) -> Poll<Result<(), h2::Error>> {
-        // Now the responses are written, among other things.
-        self.http2_work.take();
-        let waker = self.http2_waker.clone();
-        while let Poll::Ready(accepted) = self.http2.poll_accept(&mut Context::from_waker(&waker)) {
-            match accepted {
-                Some(Ok((request, respond))) => self.begin(request, respond),
-                Some(Err(error)) => return Poll::Ready(Err(error)),
-                None => return Poll::Ready(Ok(())),
-            }
-        }
-        self.pass_on();
-        self.short_calls.poll(turns);
-        Poll::Pending
     }
 
     /// Gives calls that need one a task of their own, and takes back those that do not any more.
@@ -506,9 +475,9 @@ where
         let path = parts.uri.path();
         let (kind, is_short) = (limits::requests(path), limits::is_short(path));
         let keeps_place = limits::keeps_place(path);
-        let (home, other) = match limits::is_of_member(path) {
-            true => (Home::that_moves(), None),
-            false => (Home::default(), Some(self.others.enter())),
+        let home = match limits::is_of_member(path) {
+            true => Home::that_moves(),
+            false => Home::default(),
         };
         let (mut feed, body) =
             request::body(stream, kind, Arc::clone(&self.traffic), &self.arrivals);
@@ -519,7 +488,7 @@ where
         let service = self.service.clone();
         // Counted from here on, so that a call counts before its first turn.
         let working = keeps_place.then(|| self.working.enter());
-        let entered = (self.active.enter(), [working, other]);
+        let entered = (self.active.enter(), working);
         let open = Open::new(entered, held, Arc::clone(&self.traffic)).polled_in(home.clone());
         let unread = self.unread.clone();
         let call = Call::new(answer(service, request, respond, open, unread), home);
@@ -552,5 +521,71 @@ where
             look.set(sleep(limits::STALLED));
         }
         Poll::Pending
+    }
+}
+
+/// Asks a silent client whether it is still there.
+struct KeepAlive {
+    pings: PingPong,
+    pulse: Pulse,
+    interval: Duration,
+    timer: Pin<Box<Sleep>>,
+    /// Whether anything has come since the timer was set.
+    heard: bool,
+    asked: bool,
+    /// Whether a ping has not been answered. The next one cannot be sent before.
+    pong_missing: bool,
+}
+
+impl KeepAlive {
+    fn new(pings: PingPong, pulse: Pulse) -> Self {
+        Self {
+            pings,
+            pulse,
+            interval: limits::KEEPALIVE_INTERVAL,
+            timer: Box::pin(sleep(limits::KEEPALIVE_INTERVAL)),
+            heard: false,
+            asked: false,
+            pong_missing: false,
+        }
+    }
+
+    /// Ready when the client was asked and did not answer.
+    fn poll(&mut self, cx: &mut Context<'_>, traffic: &Traffic) -> Poll<()> {
+        if traffic.has_read() {
+            self.pulse.beat();
+            self.heard = true;
+        }
+        // Any byte counts as an answer.
+        if self.asked && self.heard {
+            self.restart();
+        }
+        let wanted = self.pulse.interval();
+        if wanted < self.interval {
+            self.interval = wanted;
+            self.restart();
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if self.heard {
+                self.restart();
+            } else if self.asked {
+                return Poll::Ready(());
+            } else {
+                // This fails if the connection has failed, which is noticed elsewhere.
+                self.pings.send_ping(Ping::opaque()).ok();
+                (self.asked, self.pong_missing) = (true, true);
+                self.timer.set(sleep(limits::KEEPALIVE_TIMEOUT));
+            }
+        }
+        if self.pong_missing && self.pings.poll_pong(cx).is_ready() {
+            self.pong_missing = false;
+        }
+        Poll::Pending
+    }
+
+    fn restart(&mut self) {
+        self.asked = false;
+        self.heard = false;
+        self.timer.set(sleep(self.interval));
     }
 }

@@ -23,7 +23,6 @@ use super::{
     call::{Entered, Open, Waiting, reset_before_room},
     home::Home,
     message::{self, Changed, Message, Room},
-    woken::Others,
 };
 use crate::{
     broker::Error,
@@ -67,8 +66,6 @@ pub(in crate::server) async fn send(
         message: None,
         alive: open.alive.clone(),
         home: &open.home,
-        others: Others::new(),
-        rests: false,
         left: 0,
         shown: 0,
         stall: Stall::default(),
@@ -121,9 +118,6 @@ struct Sending<'a> {
     /// The bytes of all messages that are not written yet.
     alive: Alive,
     home: &'a Home,
-    others: Others,
-    /// Whether it had nothing to send when it was last polled.
-    rests: bool,
     /// How many bytes were unwritten when the client last took some of the end.
     left: usize,
     /// How many bytes have been sent since the client last stalled.
@@ -157,16 +151,7 @@ impl Sending<'_> {
         if let Some(reason) = reset_before_room(&mut self.stream)? {
             return Poll::Ready(Err(reason.into()));
         }
-        let others = self.others.waker(cx);
-        self.source.take_requests(cx);
-        let cx = &mut Context::from_waker(&others);
-        let were_woken = self.others.take();
-        let polled = if self.rests && !were_woken && self.source.waits() {
-            Poll::Pending
-        } else {
-            self.rests = false;
-            self.poll_steps(cx)
-        };
+        let polled = self.poll_steps(cx);
         if polled.is_pending()
             && let Poll::Ready(reason) = self.stream.poll_reset(cx)?
         {
@@ -176,6 +161,7 @@ impl Sending<'_> {
     }
 
     fn poll_steps(&mut self, cx: &mut Context<'_>) -> Poll<Result<Status, h2::Error>> {
+        self.source.take_requests(cx);
         if let Some(cut) = &mut self.cut
             && let Poll::Ready(status) = cut.as_mut().poll(cx)
         {
@@ -422,7 +408,6 @@ impl Sending<'_> {
     /// memory: it may be long until it is wanted.
     fn wait_for_source<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         self.turn = None;
-        self.rests = true;
         if self.is_light() {
             self.home.rests();
         }

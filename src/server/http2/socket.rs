@@ -28,10 +28,6 @@ pub(in crate::server) struct Traffic {
     /// How many bytes may still be read in this turn, and how many frames may begin in them.
     left_in_turn: AtomicUsize,
     frames_left_in_turn: AtomicUsize,
-    /// Whether nothing more is read in this turn once the socket is empty. Otherwise the socket
-    /// wakes the task when more comes.
-    until_empty: AtomicBool,
-    was_emptied: AtomicBool,
     has_read: AtomicBool,
     read: AtomicUsize,
     written: AtomicUsize,
@@ -61,23 +57,6 @@ impl Traffic {
     pub(in crate::server) fn begin_turn(&self, bytes: usize) {
         self.left_in_turn.store(bytes, Relaxed);
         self.frames_left_in_turn.store(FRAMES_IN_TURN, Relaxed);
-        self.read_on();
-    }
-
-    /// Makes the turn read only what is there: when more comes, nobody is woken.
-    pub(super) fn read_until_empty(&self) {
-        self.until_empty.store(true, Relaxed);
-    }
-
-    /// Whether all was read that was there, and nobody is woken when more comes.
-    pub(super) fn was_emptied(&self) -> bool {
-        self.was_emptied.load(Relaxed)
-    }
-
-    /// Reads on in this turn, until there is nothing more and the socket will wake the task.
-    pub(super) fn read_on(&self) {
-        self.until_empty.store(false, Relaxed);
-        self.was_emptied.store(false, Relaxed);
     }
 
     /// Whether anything was read since the last call.
@@ -149,12 +128,6 @@ impl Traffic {
     /// How many bytes may still be read in this turn.
     pub(super) fn left_in_turn(&self) -> usize {
         self.left_in_turn.load(Relaxed)
-    }
-
-    /// Notes that the socket had less than it was asked for.
-    fn emptied(&self) {
-        let is_over = self.until_empty.load(Relaxed);
-        self.was_emptied.store(is_over, Relaxed);
     }
 
     /// Counts bytes that were read, and the frames that begin in them.
@@ -242,12 +215,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
             return Poll::Ready(Ok(()));
         }
         let most = self.most_read();
-        if most == 0 || self.traffic.was_emptied() {
+        if most == 0 {
             // Whoever ended this turn begins the next one and polls again.
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        let asked = buf.remaining().min(most);
         if buf.remaining() <= most {
             ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         } else {
@@ -259,9 +231,6 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
         let read = &buf.filled()[before..];
         let frames = self.read(read)?;
         self.traffic.read(read.len(), frames);
-        if read.len() < asked {
-            self.traffic.emptied();
-        }
         Poll::Ready(Ok(()))
     }
 }

@@ -115,7 +115,7 @@ fn answers(
     let long = Lanes::new().long(counts_as.clone());
     let requests = (requests.clone(), counts_as, access_of_everybody(), long);
     let stopped = stopping.stopped();
-    let member = MemberAnswers::new(session, first, requests, Default::default(), stopped);
+    let member = MemberAnswers::new(session, first, requests, None, stopped);
     (member, stop)
 }
 

@@ -187,7 +187,7 @@ impl Calls {
         let sending = async move {
             let call = Arc::new(Part::new(Name::Calls, 1)).holder().count(1);
             let open = Open::new(
-                (Active::default().enter(), [None, None]),
+                (Active::default().enter(), None),
                 call,
                 Arc::new(Traffic::new()),
             );
