@@ -274,3 +274,25 @@ pub(super) fn format_duration(duration: Duration) -> String {
         _ => format!("{} d", seconds / 86_400),
     }
 }
+
+/// Formats a duration in its largest unit and the one below, rounded up, for something that takes
+/// no longer than that: `1 h 15 min`.
+pub(super) fn format_at_most(duration: Duration) -> String {
+    let seconds = duration.as_millis().div_ceil(1_000);
+    let seconds = match seconds {
+        0..3_600 => seconds,
+        3_600..86_400 => seconds.next_multiple_of(60),
+        _ => seconds.next_multiple_of(3_600),
+    };
+    let (large, small) = match seconds {
+        0..60 => return format!("{seconds} s"),
+        60..3_600 => ((60, "min"), (1, "s")),
+        3_600..86_400 => ((3_600, "h"), (60, "min")),
+        _ => ((86_400, "d"), (3_600, "h")),
+    };
+    let (whole, rest) = (seconds / large.0, seconds % large.0 / small.0);
+    match rest {
+        0 => format!("{whole} {}", large.1),
+        _ => format!("{whole} {} {rest} {}", large.1, small.1),
+    }
+}

@@ -258,14 +258,60 @@ async fn compact(topics: &Topics, name: &str, wait: bool, json: bool) -> Result<
             "topic {name} is being compacted"
         ))?);
     }
-    let (_, partitions) = topics.describe(name).await?;
+    let (topic, partitions) = topics.describe(name).await?;
     if json {
         let partitions: Vec<Value> = partitions.iter().map(partition_json).collect();
         let compacted = json!({ "topic": name, "partition_list": partitions });
         return Ok(output::json(&compacted)?);
     }
-    output::line(format_args!("topic {name} was compacted"))?;
+    for said in compacted(&topic, &partitions) {
+        output::line(said)?;
+    }
     compaction_table(&partitions)
+}
+
+/// Says what compaction has done, and what it has left and why.
+fn compacted(topic: &Topic, partitions: &[Partition]) -> Vec<String> {
+    let name = &topic.name;
+    let (mut young, mut hindered, mut is_nothing) = (Vec::new(), Vec::new(), true);
+    for partition in partitions {
+        let Some(compaction) = &partition.compaction else {
+            continue;
+        };
+        let clean_to = compaction.clean_up_to.max(partition.earliest);
+        is_nothing &= clean_to == partition.earliest;
+        if compaction.problem.is_some() {
+            hindered.push(partition.partition.to_string());
+        } else if clean_to < partition.high_watermark {
+            young.push(format!("{} from offset {clean_to} on", partition.partition));
+        }
+    }
+    let lag = topic.settings.get("min.compaction.lag.ms");
+    let lag = lag.map_or("0", |(lag, _)| lag.as_str());
+    if lag == "0" {
+        // What is behind was appended meanwhile.
+        young.clear();
+    }
+    let is_whole = young.is_empty() && hindered.is_empty();
+    let mut said = vec![match (is_whole, is_nothing) {
+        (true, _) => format!("topic {name} was compacted"),
+        (false, true) => format!("nothing of topic {name} was compacted"),
+        (false, false) => format!("topic {name} was compacted, but not all of it"),
+    }];
+    if !young.is_empty() {
+        said.push(format!(
+            "left because they are younger than min.compaction.lag.ms ({}): records of partition {}",
+            shown_setting("min.compaction.lag.ms", lag),
+            young.join(", ")
+        ));
+    }
+    if !hindered.is_empty() {
+        said.push(format!(
+            "with a PROBLEM, which says why: partition {}",
+            hindered.join(", ")
+        ));
+    }
+    said
 }
 
 /// Says that compaction has nothing to remove in this topic.
@@ -438,7 +484,7 @@ fn settings_table(topic: &Topic) -> Result<(), Failure> {
     output::table(["SETTING", "VALUE", ""], &rows)?;
     match topic.longest_life {
         Some(life) => {
-            let life = time::format_duration(life);
+            let life = time::format_at_most(life);
             Ok(output::line(format_args!(
                 "\na record lives for {life} at most"
             ))?)

@@ -391,6 +391,24 @@ fn a_duration_is_shown_in_its_largest_unit() {
 }
 
 #[test]
+fn a_longest_time_is_never_shown_shorter_than_it_is() {
+    for (millis, shown) in [
+        (2_000, "2 s"),
+        (2_500, "3 s"),
+        (61_000, "1 min 1 s"),
+        (3_599_500, "1 h"),
+        (4_500_000, "1 h 15 min"),
+        (4_500_001, "1 h 16 min"),
+        (86_399_000, "1 d"),
+        (37 * 86_400_000, "37 d"),
+        (26 * 3_600_000 + 1, "1 d 3 h"),
+    ] {
+        let duration = std::time::Duration::from_millis(millis);
+        assert_eq!(time::format_at_most(duration), shown);
+    }
+}
+
+#[test]
 fn the_keys_of_entity_latest_come_behind_its_flags_and_nothing_else_is_moved() {
     for (typed, expected) in [
         (

@@ -135,6 +135,27 @@ fn a_topic_is_compacted_on_command_and_described_as_such() {
     assert!(described.contains("CLEAN UP TO"), "{described}");
     let asked = text(&broker.succeed(&["topic", "compact", "t"], b""));
     assert_eq!(asked, "topic t is being compacted\n");
+
+    let settings = ["cleanup.policy=compact", "min.compaction.lag.ms=1h"];
+    let young = [
+        "topic",
+        "create",
+        "young",
+        "--set",
+        settings[0],
+        "--set",
+        settings[1],
+    ];
+    broker.succeed(&young, b"");
+    broker.succeed(&["produce", "young", "--key", "a"], b"one\ntwo\n");
+    let left = text(&broker.succeed(&["topic", "compact", "young", "--wait"], b""));
+    for said in [
+        "nothing of topic young was compacted\n",
+        "younger than min.compaction.lag.ms (1h): records of partition 0 from offset 0 on\n",
+        "never",
+    ] {
+        assert!(left.contains(said), "{left}");
+    }
     assert_eq!(broker.stop(), Some(0));
     let dir = dir.path().to_str().expect("UTF-8");
     let inspected = super::run(&["inspect", dir, "--verify"], b"");
