@@ -37,6 +37,8 @@ struct State {
     held: BTreeMap<Place, HeldFrom>,
     /// Up to which offset a warning of loss was logged.
     warned: HashMap<Place, Offset>,
+    /// The groups that had not committed what was removed last.
+    overtaken: HashMap<Place, BTreeSet<GroupName>>,
     /// How many warnings there were, counted by group.
     warnings: u64,
 }
@@ -125,6 +127,27 @@ impl Looks {
     /// offset.
     pub(super) fn warn(&self, place: Place, before: Offset) -> bool {
         lock(&self.state).warned.insert(place, before) != Some(before)
+    }
+
+    /// Notes the groups that have not committed all records before this offset, which are removed
+    /// now. Returns the groups that need no warning any more.
+    pub(super) fn overtake(
+        &self,
+        place: Place,
+        before: Offset,
+        behind: BTreeSet<GroupName>,
+    ) -> BTreeSet<GroupName> {
+        let mut state = lock(&self.state);
+        if behind.is_empty() {
+            state.overtaken.remove(&place);
+            return behind;
+        }
+        let known = state.overtaken.insert(place, behind.clone());
+        match state.warned.get(&place) {
+            // All were warned before these records became too old.
+            Some(warned) if *warned >= before => behind,
+            _ => known.unwrap_or_default(),
+        }
     }
 
     /// Counts a warning.

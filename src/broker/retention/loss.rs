@@ -1,6 +1,8 @@
 //! Warnings of records that groups are about to lose, before retention removes what they have not
 //! read.
 
+use std::collections::BTreeSet;
+
 use super::place_of;
 use crate::{
     broker::{Shared, lock, state::PartitionRef},
@@ -72,5 +74,46 @@ impl Shared {
             );
         }
         None
+    }
+
+    /// Logs a warning for each group that has not committed all records before this offset, which
+    /// retention removes now: removal by size cannot be foreseen as removal by age can. There is
+    /// another one for a group only after it had committed all that was removed in between.
+    pub(super) fn warn_of_removal(
+        &self,
+        partition: &PartitionRef,
+        settings: &TopicSettings,
+        before: Offset,
+    ) {
+        if settings.retention_hold == RetentionHold::Groups {
+            return;
+        }
+        let (place, start) = (place_of(partition), partition.range().0);
+        let mut behind = BTreeSet::new();
+        let mut lost = Vec::new();
+        for (group, next) in self.sequencer.planned().groups().readers(place) {
+            let records = before.0.saturating_sub(next.max(start).0);
+            if records > 0 {
+                behind.insert(group.clone());
+                lost.push((group, next, records));
+            }
+        }
+        let warned = self.partitions.retention.overtake(place, before, behind);
+        for (group, next, records) in lost {
+            if warned.contains(&group) {
+                continue;
+            }
+            self.partitions.retention.count_warning();
+            tracing::warn!(
+                %group,
+                topic = %partition.topic.name,
+                partition = %place.1,
+                committed = next.0,
+                records,
+                count = self.partitions.retention.warnings(),
+                "retention removes records that a group has not committed; let the group catch up, raise \
+                 retention.bytes or retention.ms, or set retention.hold=groups"
+            );
+        }
     }
 }

@@ -103,6 +103,7 @@ impl Housekeeper {
                     let holder = holder.filter(|_| is_held);
                     shared.partitions.retention.hold(place, holder);
                     if let Some(before) = before {
+                        shared.warn_of_removal(partition, &settings, before);
                         shared.trim_by_retention(partition, before, now_ms);
                     }
                     if let Some(again_ms) = again_ms {

@@ -44,6 +44,33 @@ fn a_group_is_told_when_it_loses_records_and_warned_of_before() {
     assert_eq!(lost_in_ms(&kept), Some(40_000));
 }
 
+/// Appends until the partition starts at this offset or behind it.
+fn append_until(kept: &mut Kept, start: u64) {
+    while kept.there().start < start {
+        kept.append(60_000);
+        kept.settle();
+    }
+}
+
+#[test]
+fn a_group_is_warned_of_once_when_removal_by_size_overtakes_it() {
+    let mut kept = Kept::with(&[("retention.bytes", "256KiB"), ("keys", "plain")]);
+    kept.append(60_000);
+    commit(&kept, "billing", 0);
+    kept.settle();
+    assert_eq!((kept.there().start, warnings(&kept)), (0, 0));
+    append_until(&mut kept, 1);
+    assert_eq!(warnings(&kept), 1);
+    append_until(&mut kept, 4);
+    assert_eq!(warnings(&kept), 1, "not for each segment");
+    let end = kept.there().end;
+    commit(&kept, "billing", end);
+    append_until(&mut kept, end);
+    assert_eq!(warnings(&kept), 1, "it had committed what was removed");
+    append_until(&mut kept, end + 1);
+    assert_eq!(warnings(&kept), 2, "it is behind again");
+}
+
 #[test]
 fn a_group_that_has_committed_or_is_waited_for_is_not_warned_of() {
     let mut kept = Kept::with(&[("retention.ms", "100s")]);
