@@ -26,7 +26,7 @@ pub(crate) struct Status {
     pub(crate) shortage: Option<Shortage>,
     /// Journal files with entries that no checkpoint covers, and how many there can be.
     pub(crate) journal_files: (usize, usize),
-    /// Partitions that cannot be compacted at the moment.
+    /// Partitions that cannot be compacted, or not all of them.
     pub(crate) hindered_compactions: usize,
     /// The journal entries for restores until a moment between two backups.
     pub(crate) kept_journal: KeptJournal,

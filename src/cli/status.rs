@@ -36,7 +36,7 @@ pub(super) async fn run(flags: StatusFlags) -> Result<(), Failure> {
     if status.hindered_compactions > 0 {
         let partitions = output::counted(status.hindered_compactions, "partition");
         output::line(format_args!(
-            "{partitions} cannot be compacted; topic describe says why"
+            "{partitions} cannot be compacted, or not all of it; topic describe says why"
         ))?;
     }
     if let Some(failure) = &status.failure {

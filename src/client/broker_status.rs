@@ -59,7 +59,7 @@ pub struct BrokerStatus {
     pub journal_files: u32,
     /// How many of these there can be.
     pub journal_files_limit: u32,
-    /// Partitions that cannot be compacted at the moment;
+    /// Partitions that cannot be compacted, or not all of them;
     /// [`Topics::describe`](super::Topics::describe) says why.
     pub hindered_compactions: u64,
 }

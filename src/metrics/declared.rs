@@ -306,7 +306,7 @@ metrics! {
     CompressionBytes: Counter "taffrail_compression" Bytes,
         "Bytes of sealed segments that were compressed, as they were before.";
     CompactionsHindered: Gauge "taffrail_compactions_hindered" Numbers,
-        "Partitions that cannot be compacted at the moment; topic describe says why.";
+        "Partitions that cannot be compacted, or not all of them; topic describe says why.";
 
     ProcessResident: Gauge "process_resident_memory" Bytes,
         "Memory that the process takes.";

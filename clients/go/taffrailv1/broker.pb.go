@@ -526,7 +526,7 @@ type StatusResponse struct {
 	JournalFiles uint32 `protobuf:"varint,19,opt,name=journal_files,json=journalFiles,proto3" json:"journal_files,omitempty"`
 	// How many of these there can be, the setting `journal.files`.
 	JournalFilesLimit uint32 `protobuf:"varint,20,opt,name=journal_files_limit,json=journalFilesLimit,proto3" json:"journal_files_limit,omitempty"`
-	// Partitions that cannot be compacted at the moment, for a reason that `Topics.Describe` tells; each is tried again.
+	// Partitions that cannot be compacted, or not all of them, for a reason that `Topics.Describe` tells.
 	HinderedCompactions uint64 `protobuf:"varint,21,opt,name=hindered_compactions,json=hinderedCompactions,proto3" json:"hindered_compactions,omitempty"`
 	// How many bytes must be freed until appends are taken again; absent where they are, or the file system does not say
 	// what is free.

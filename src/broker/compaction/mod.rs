@@ -10,7 +10,8 @@
 //! Segments that have become small are merged (`merge.rs`). Removed records leave a frame that
 //! covers their offsets, so that readers can tell them from lost ones; offsets and versions never
 //! change. A file of its own says up to where a partition is clean (`progress.rs`); without it the
-//! partition is compacted from its start again.
+//! partition is compacted from its start again. The first pass after a restart begins at the start
+//! as well where segments are damaged, and so finds the damage again.
 //!
 //! Only sealed segments are written anew, and only if the last checkpoint knows them as sealed: a
 //! crash cuts an active segment back to where the checkpoint says it ended. The housekeeper is
@@ -208,6 +209,7 @@ impl Broker {
         let (place, now_ms) = (place_of(partition), shared.clock.now_ms());
         let settings = partition.topic.settings();
         let stored = shared.stored(partition)?;
+        compactions.forget_damage_before(place, partition.range().0);
         let progress = compactions.get(place);
         if let Some(again_ms) = progress.waits_until(now_ms) {
             return Ok(Begun::Wait(Some(again_ms)));
@@ -471,6 +473,11 @@ impl Shared {
             oldest_tombstone_ms: outcome.oldest_tombstone_ms,
         };
         if outcome.is_of_all {
+            // After a restart the next pass begins at the start again, and finds the damage.
+            let stored = match outcome.damage {
+                Some(_) => stored.of_nothing_kept(),
+                None => stored,
+            };
             // With this lock, the directories of deleted topics are not renamed meanwhile.
             let _housekeeper = lock(&self.maintenance.housekeeper);
             if partition.is_deleted() {
@@ -507,11 +514,8 @@ impl Shared {
                 true => now_ms.saturating_add(lag_ms),
                 false => i64::MIN,
             };
-            progress.problem = outcome.is_behind_damage.then(|| Problem {
-                cause: "records are damaged: their segments stay as they are, and tombstones behind them are kept"
-                    .to_owned(),
-                again_ms: None,
-            });
+            progress.problem = outcome.damage.as_ref().map(Problem::of_damage);
+            progress.damage_to = outcome.damage.as_ref().map(|damage| damage.end);
         });
         if !outcome.is_unfinished {
             compactions.answer(place, asked);
@@ -539,6 +543,7 @@ impl Shared {
                 cause,
                 again_ms: Some(again_ms),
             });
+            progress.damage_to = None;
         });
         compactions.answer(place, asked);
         Ok(())

@@ -64,7 +64,8 @@ pub(super) struct Pass {
     stage: Stage,
     /// Whether memory was too small for all keys, or all tombstones.
     is_unfinished: bool,
-    is_behind_damage: bool,
+    /// The offsets of the damaged segments so far, from the first to the last of them.
+    damage: Option<Range<Offset>>,
     /// Damaged segments, which stay as they are.
     pub(super) left: Vec<Range<Offset>>,
     oldest_tombstone_ms: Option<i64>,
@@ -96,13 +97,14 @@ pub(super) enum Step {
 }
 
 /// The result of a pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Outcome {
     pub(super) clean_to: Offset,
     pub(super) keep: u64,
     pub(super) oldest_tombstone_ms: Option<i64>,
     pub(super) is_unfinished: bool,
-    pub(super) is_behind_damage: bool,
+    /// The offsets of the damaged segments, from the first to the last of them.
+    pub(super) damage: Option<Range<Offset>>,
     /// Whether trimmed records may be left in a damaged segment.
     pub(super) leaves_trimmed: bool,
     /// Whether all records were removed that compaction must remove, not only trimmed ones.
@@ -149,7 +151,7 @@ impl Pass {
             keys: KeyMap::new(Arc::new(memory)),
             stage: Stage::Scan(Cursor::new(from)),
             is_unfinished: false,
-            is_behind_damage: false,
+            damage: None,
             left: Vec::new(),
             oldest_tombstone_ms: None,
             removed: 0,
@@ -203,7 +205,7 @@ impl Pass {
             leaves_trimmed: false,
             is_of_all: self.only.is_none(),
             is_unfinished: self.is_unfinished,
-            is_behind_damage: self.is_behind_damage,
+            damage: self.damage.clone(),
             removed: self.removed,
             bytes: self.bytes,
         }
@@ -370,11 +372,16 @@ impl Pass {
                 self.removed += seen.removed;
                 let oldest = [self.oldest_tombstone_ms, seen.oldest_tombstone_ms];
                 self.oldest_tombstone_ms = oldest.into_iter().flatten().min();
-                self.is_behind_damage |= seen.has_hole || seen.end < segment.end;
+                if seen.has_hole || seen.end < segment.end {
+                    self.note_damage(&segment);
+                }
             }
-            None if self.is_behind_damage => self.left.push(segment),
+            None if self.damage.is_some() => {
+                self.note_damage(&segment);
+                self.left.push(segment);
+            }
             None => {
-                self.is_behind_damage = true;
+                self.note_damage(&segment);
                 // Once more, keeping its tombstones: records before them may be in its damaged
                 // part.
                 self.stage = Stage::Filter {
@@ -384,6 +391,14 @@ impl Pass {
             }
         }
         Ok(None)
+    }
+
+    fn note_damage(&mut self, segment: &Range<Offset>) {
+        let first = self
+            .damage
+            .as_ref()
+            .map_or(segment.start, |damage| damage.start);
+        self.damage = Some(first..segment.end);
     }
 
     /// The next sealed segment that ends behind `next`, begins before `to`, and is one of those
@@ -442,7 +457,7 @@ impl Pass {
             return Ok(None);
         };
         let seen = filter.seen;
-        if seen.has_hole && !self.is_behind_damage {
+        if seen.has_hole && self.damage.is_none() {
             return Ok(None);
         }
         // With this lock, nobody removes segments or renames the directories of deleted topics
@@ -462,7 +477,7 @@ impl Pass {
             hasher: &partition.topic.hasher,
             keep: self.settings.compaction_keep,
             to,
-            now_ms: (self.only.is_none() && !self.is_behind_damage).then_some(self.now_ms),
+            now_ms: (self.only.is_none() && self.damage.is_none()).then_some(self.now_ms),
             trimmed: self.hidden.trimmed(),
         }
     }

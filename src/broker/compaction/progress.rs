@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
@@ -57,6 +58,8 @@ pub(super) struct Progress {
     pub(super) asked: u64,
     pub(super) answered: u64,
     pub(super) problem: Option<Problem>,
+    /// The offset behind the last damaged segment, if damage was the problem of the last pass.
+    pub(super) damage_to: Option<Offset>,
 }
 
 /// The content of a partition's file.
@@ -72,8 +75,24 @@ pub(super) struct Stored {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) cause: String,
-    /// When it is tried again; `None` if it is compacted as far as possible.
+    /// When it is tried again; `None` if it is compacted as far as damage allows, and each later
+    /// pass tries the damaged segments again.
     pub(crate) again_ms: Option<i64>,
+}
+
+impl Problem {
+    /// Segments in this range are damaged.
+    pub(super) fn of_damage(damage: &Range<Offset>) -> Self {
+        let (from, last) = (damage.start, damage.end.0.saturating_sub(1));
+        Self {
+            cause: format!(
+                "records between offsets {from} and {last} are damaged: their segments stay as they are, and \
+                 tombstones behind them are kept, until they are trimmed or expire; \
+                 each pass over newer records tries them again"
+            ),
+            again_ms: None,
+        }
+    }
 }
 
 impl Stored {
@@ -84,6 +103,14 @@ impl Stored {
         last_ms: None,
         oldest_tombstone_ms: None,
     };
+
+    /// This content for a partition that is not clean by what any setting keeps.
+    pub(super) fn of_nothing_kept(self) -> Self {
+        Self {
+            keep: u64::MAX,
+            ..self
+        }
+    }
 
     /// Loads the file in this directory; `NOTHING` if there is none, or it is damaged.
     pub(super) fn load(
@@ -224,17 +251,23 @@ impl Compactions {
         }
     }
 
-    /// How many partitions cannot be compacted at the moment.
+    /// Forgets a partition's damage if the partition now starts behind it.
+    pub(super) fn forget_damage_before(&self, place: Place, start: Offset) {
+        let mut state = lock(&self.state);
+        let Some(progress) = state.of_place.get_mut(&place) else {
+            return;
+        };
+        if progress.damage_to.is_some_and(|to| to <= start) {
+            (progress.problem, progress.damage_to) = (None, None);
+        }
+    }
+
+    /// How many partitions cannot be compacted, or not all of them.
     pub(in crate::broker) fn count_hindered(&self) -> usize {
         let state = lock(&self.state);
-        let mut hindered = 0;
-        for progress in state.of_place.values() {
-            let is_hindered = progress
-                .problem
-                .as_ref()
-                .is_some_and(|problem| problem.again_ms.is_some());
-            hindered += usize::from(is_hindered);
-        }
+        let hindered = state.of_place.values();
         hindered
+            .filter(|progress| progress.problem.is_some())
+            .count()
     }
 }

@@ -239,8 +239,8 @@ fn work() -> Vec<Alert> {
             lasts: "1h",
             severity: WARNING,
             summary: "Partitions of {{ $labels.instance }} cannot be compacted",
-            description: "{{ $value }} partitions grow meanwhile. `taffrail topic describe` says \
-            why.",
+            description: "{{ $value }} partitions are not compacted, or not all of them, and grow. \
+            `taffrail topic describe` says why.",
         },
     ]
 }

@@ -1,6 +1,9 @@
 //! What prevents the compaction of a partition, and what works all the same.
 
-use super::world::{HOUR, SECOND, START_MS, TOPIC, World, try_read};
+use super::{
+    trimmed::trim_partition,
+    world::{HOUR, SECOND, START_MS, TOPIC, World, try_read},
+};
 use crate::{
     broker::tests::world::now,
     env::sim::{Fault, OpKind, fault::EMFILE},
@@ -46,11 +49,48 @@ fn a_segment_with_damage_stays_as_it_is_and_so_do_tombstones_behind_it() {
     assert!(before == after, "nothing is removed because it is damaged");
     let problem = world.compaction().problem.expect("there is damage");
     assert_eq!(problem.again_ms, None, "{problem:?}");
+    assert_eq!(world.broker.status().hindered_compactions, 1);
     world.pass(HOUR);
     let read = try_read(&world.broker, 2);
     let (found, _) = read.expect("it is behind the damage");
     let tombstone = found.iter().find(|found| found.key.as_deref() == Some("a"));
     assert!(tombstone.is_some(), "{found:?}");
+}
+
+#[test]
+fn damage_is_told_of_again_after_a_restart_and_until_it_is_gone() {
+    let mut world = not_yet(&[]);
+    for nth in 0..60u8 {
+        world.put("a", &[nth; 4_000]);
+    }
+    world.restart(true);
+    let first = world.dir().join("00000000000000000000.log");
+    let zeroed = world.disk.zero(&first, 20_000..20_100);
+    zeroed.expect("it is there");
+    world.alter(&[("cleanup.policy", "compact")]);
+    world.compact();
+    let problem = world.compaction().problem.expect("there is damage");
+    assert!(
+        problem.cause.contains("between offsets 0 and"),
+        "{problem:?}"
+    );
+    let clean_to = world.compaction().clean_to;
+    world.pass(HOUR);
+    let passes = world.broker.shared.counts.compaction.passes.get();
+    world.pass(HOUR);
+    let later = world.broker.shared.counts.compaction.passes.get();
+    assert_eq!(passes, later, "nothing is compacted again and again");
+
+    world.restart(true);
+    world.pass(2 * SECOND);
+    assert_eq!(world.compaction().problem, Some(problem));
+    assert_eq!(world.compaction().clean_to, clean_to);
+    assert_eq!(world.broker.status().hindered_compactions, 1);
+
+    trim_partition(&world, 59);
+    world.pass(2 * SECOND);
+    assert_eq!(world.compaction().problem, None);
+    assert_eq!(world.broker.status().hindered_compactions, 0);
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn erase(world: &World, key: &str) {
     assert!(erasure.complete, "{erasure:?}");
 }
 
-fn trim_partition(world: &World, before: u64) {
+pub(super) fn trim_partition(world: &World, before: u64) {
     let trimmed = world.broker.trim(TOPIC, PartitionId(0), Offset(before));
     world.broker.commit_all();
     now(trimmed.expect("it is there"))

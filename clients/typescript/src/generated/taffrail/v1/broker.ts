@@ -152,7 +152,7 @@ export interface StatusResponse {
   journalFiles: number;
   /** How many of these there can be, the setting `journal.files`. */
   journalFilesLimit: number;
-  /** Partitions that cannot be compacted at the moment, for a reason that `Topics.Describe` tells; each is tried again. */
+  /** Partitions that cannot be compacted, or not all of them, for a reason that `Topics.Describe` tells. */
   hinderedCompactions: bigint;
   /**
    * How many bytes must be freed until appends are taken again; absent where they are, or the file system does not say
