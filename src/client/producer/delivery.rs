@@ -308,6 +308,7 @@ impl Delivery {
     async fn pause(&mut self, after: Option<Duration>, error: &Error) -> Result<(), Stop> {
         let is_waiting = !self.under_way.is_empty();
         tokio::select! {
+            biased;
             () = &mut self.patience.all, if is_waiting => Err(Stop::GaveUp(gave_up(error))),
             () = sleep(self.backoff.next(after)) => Ok(()),
         }
@@ -365,9 +366,16 @@ async fn lingered(linger: &mut Pin<Box<Sleep>>, time: Duration) {
     }
 }
 
-/// The error when the producer has given up.
+/// The error when the producer has given up: the broker's last refusal, if that was the cause.
 fn gave_up(last: &Error) -> Error {
-    Error::Unavailable {
-        message: format!("gave up for want of progress: {last}"),
+    match last {
+        Error::Refused(refusal) => {
+            let mut refusal = refusal.clone();
+            refusal.message = format!("{last}; gave up for want of progress");
+            Error::Refused(refusal)
+        }
+        _ => Error::Unavailable {
+            message: format!("gave up for want of progress: {last}"),
+        },
     }
 }

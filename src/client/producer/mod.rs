@@ -22,8 +22,9 @@
 //!
 //! When a producer ends or stops, everything that was answered is stored, unless its topic is
 //! deleted. Records that were sent but not answered are in doubt, and get
-//! [`Error::OutcomeUnknown`]. Records that were never sent are not stored: those in the first such
-//! request get the error that ended the producer, all later ones [`Error::StreamEnded`]. One that
+//! [`Error::OutcomeUnknown`]. Records that were never sent, or only refused, are not stored: those
+//! in the first such request get the error that ended the producer, or the broker's last refusal if
+//! it has stopped because of that; all later ones get [`Error::StreamEnded`]. One that
 //! has stopped keeps the requests that are in doubt, with their numbers, for `resend`.
 //!
 //! # Inside
@@ -251,8 +252,8 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// What ended the producer, if it has ended; [`Error::Unavailable`] or
-    /// [`Error::OutcomeUnknown`] if it has given up again.
+    /// What ended the producer, if it has ended; [`Error::Unavailable`], [`Error::OutcomeUnknown`]
+    /// or the broker's last refusal if it has given up again.
     pub async fn resend(&self) -> Result<(), Error> {
         self.ask(Command::Resend).await
     }

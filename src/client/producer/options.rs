@@ -111,7 +111,8 @@ impl NewProducer {
     }
 
     /// How long the broker may make no progress, whether unreachable, overloaded or full, before
-    /// the producer gives up. Default: 2 minutes.
+    /// the producer gives up, and ends with the broker's last refusal if there was one. Default: 2
+    /// minutes.
     pub fn give_up_after(mut self, time: Duration) -> Self {
         self.options.give_up_after = time;
         self

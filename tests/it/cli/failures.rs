@@ -1,6 +1,6 @@
 //! The error messages and exit codes of commands that fail.
 
-use super::{assert_fails, high_watermark, run, started};
+use super::{assert_fails, high_watermark, run, started, text};
 
 #[test]
 fn a_command_says_with_its_code_what_kind_of_failure_it_was_and_names_the_thing() {
@@ -50,6 +50,35 @@ fn a_command_says_with_its_code_what_kind_of_failure_it_was_and_names_the_thing(
         78,
         &[missing, "not there"],
     );
+}
+
+#[test]
+fn lines_that_a_full_partition_refuses_to_the_end_fail_with_its_reason() {
+    let (_dir, broker) = started();
+    let settings = ["retention.bytes=256KiB", "limit.policy=refuse"];
+    let full = [
+        "topic",
+        "create",
+        "t",
+        "--set",
+        settings[0],
+        "--set",
+        settings[1],
+    ];
+    broker.succeed(&full, b"");
+    let lines = [&[b'x'; 200_000][..], b"\n"].concat();
+    broker.succeed(&["produce", "t"], &lines);
+    let again = ["produce", "t", "--retry-for", "1s", "--json"];
+    let refused = broker.run_with(&again, &lines);
+    let says = [
+        "PARTITION_FULL",
+        "retention.bytes",
+        "gave up",
+        "nothing was stored",
+    ];
+    assert_fails(&refused, 4, &says);
+    assert!(!text(&refused.stderr).contains("is away"), "{refused:?}");
+    assert_eq!(high_watermark(&broker), 1);
 }
 
 #[test]

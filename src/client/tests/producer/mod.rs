@@ -351,15 +351,32 @@ async fn a_broker_that_makes_no_progress_is_given_up() {
         .unwrap();
     let sent = producer.send(Record::new().value("v")).await.unwrap();
     let error = sent.await.unwrap_err();
+    let is_refused = error.reason() == Some("OVERLOADED");
     assert!(
-        matches!(
-            error,
-            Error::Unavailable { .. } | Error::OutcomeUnknown { .. }
-        ),
+        is_refused || matches!(error, Error::OutcomeUnknown { .. }),
         "{error:?}"
     );
     let error = producer.finish().await.unwrap_err();
     assert!(error.to_string().contains("gave up"), "{error}");
+}
+
+#[tokio::test]
+async fn a_producer_that_gives_up_because_it_is_refused_ends_with_the_brokers_reason() {
+    for reason in ["RETENTION_HELD", "PARTITION_FULL", "DISK_FULL"] {
+        let refused = Play::Refuse(refusal(Code::ResourceExhausted, reason));
+        let (_broker, client) = FakeBroker::start(vec![refused; 1_000]);
+        let producer = client
+            .producer("t")
+            .give_up_after(Duration::from_millis(300))
+            .open()
+            .await
+            .unwrap();
+        let sent = producer.send(Record::new().value("v")).await.unwrap();
+        let error = sent.await.unwrap_err();
+        assert_eq!(error.reason(), Some(reason), "{error:?}");
+        let error = producer.finish().await.unwrap_err();
+        assert_eq!(error.reason(), Some(reason), "{error:?}");
+    }
 }
 
 #[tokio::test]
