@@ -146,6 +146,9 @@ pub(crate) fn altered(
     for name in reset {
         altered.reset(name)?;
     }
-    altered.check()?;
-    Ok(altered)
+    match altered.check() {
+        // A topic that had such settings before they were refused keeps them.
+        Err(error) if settings.check() != Err(error.clone()) => Err(error),
+        _ => Ok(altered),
+    }
 }

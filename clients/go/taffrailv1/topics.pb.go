@@ -1163,7 +1163,7 @@ func (x *Topic) GetLongestLifeMs() uint64 {
 //	delete.retention.ms    -1 (no limit), 0 to 100 years, default 1 day: a tombstone goes so long after it was first
 //	                       compacted, with all that is before it of its key
 //	min.compaction.lag.ms  0 to 100 years, default 0: compaction leaves a record alone until it was appended this long
-//	                       ago
+//	                       ago; no more than max.compaction.lag.ms
 //	max.compaction.lag.ms  1 s to 100 years, default 1 day: compaction begins when a record that it has not seen was
 //	                       appended this long ago, also where nothing is appended any more; before that, when half of
 //	                       a partition is new

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    catalog::{Catalog, Change, Erasure, Planned, Refusal, Token, producers::Room},
+    catalog::{Catalog, Change, Erasure, Planned, Refusal, Token, altered, producers::Room},
     types::{
         Offset, PartitionId, ProducerId, SettingError, TopicId, TopicName, TopicSettings, Version,
         limits::MAX_ERASURES,
@@ -70,13 +70,38 @@ fn partitions_count_until_their_topic_is_deleted() {
     assert_eq!(catalog.decide_create(&name("three"), 7, 10), Ok(()));
 }
 
+fn set(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+#[test]
+fn settings_that_are_refused_today_stay_in_topics_that_have_them() {
+    let lag = set(&[("min.compaction.lag.ms", "2d")]);
+    let refused = altered(&TopicSettings::default(), &lag, &[]);
+    assert!(
+        matches!(refused, Err(SettingError::Together { .. })),
+        "{refused:?}"
+    );
+    let mut settings = TopicSettings::default();
+    let put = settings.set("min.compaction.lag.ms", "3d");
+    put.expect("it is within its bounds");
+    let catalog = with(&[Change::Create {
+        topic: TopicId(1),
+        seed: 2,
+        name: name("notes"),
+        partitions: 1,
+        settings,
+    }]);
+    let other = catalog.decide_alter(TopicId(1), &set(&[("segment.ms", "5s")]), &[]);
+    assert_eq!(other.map(|settings| settings.segment_ms), Ok(5_000));
+    let lower = catalog.decide_alter(TopicId(1), &lag, &[]);
+    assert!(matches!(lower, Err(Refusal::Setting(_))), "{lower:?}");
+}
+
 #[test]
 fn settings_are_altered_all_or_none_and_keys_never() {
     let catalog = with(&[create(1, "notes", 1)]);
-    let set = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        pairs.iter().map(owned).collect()
-    };
     let altered = catalog.decide_alter(TopicId(1), &set(&[("segment.ms", "5s")]), &[]);
     assert_eq!(altered.map(|settings| settings.segment_ms), Ok(5_000));
     let keys = catalog.decide_alter(TopicId(1), &set(&[("keys", "plain")]), &[]);

@@ -248,7 +248,8 @@ pub(crate) static TOPIC_SETTINGS: [TopicSetting; 17] = [
         },
         is_fixed: false,
         is_always_stored: false,
-        meaning: "compaction leaves a record alone until it was appended this long ago",
+        meaning: "compaction leaves a record alone until it was appended this long ago; no more than \
+                  max.compaction.lag.ms",
     },
     TopicSetting {
         name: "max.compaction.lag.ms",

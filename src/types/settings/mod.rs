@@ -255,7 +255,8 @@ impl TopicSettings {
     /// # Errors
     ///
     /// If `cleanup.policy` compacts a topic with `keys=plain`: compaction needs versions to tell
-    /// how many newer records of its key a record has.
+    /// how many newer records of its key a record has. If `min.compaction.lag.ms` is more than
+    /// `max.compaction.lag.ms`.
     pub fn check(&self) -> Result<(), SettingError> {
         if self.is_compacted() && self.keys == Keys::Plain {
             return Err(SettingError::Together {
@@ -263,6 +264,16 @@ impl TopicSettings {
                 value: self.get("cleanup.policy").unwrap_or_default(),
                 reason: "compaction tells by their versions which records of a key are the last ones, and this topic \
                          has keys=plain; use a topic with keys=versioned",
+            });
+        }
+        if self.min_compaction_lag_ms > self.max_compaction_lag_ms {
+            let name = "min.compaction.lag.ms";
+            let value = self.get(name).unwrap_or_default();
+            return Err(SettingError::Together {
+                name,
+                value: shown_setting(name, &value),
+                reason: "it would be more than max.compaction.lag.ms, when a record is to be compacted at the latest; \
+                         raise that, too, or lower this",
             });
         }
         Ok(())

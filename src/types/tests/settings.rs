@@ -185,6 +185,22 @@ fn a_value_of_the_wrong_kind_is_refused_with_what_would_do() {
 }
 
 #[test]
+fn a_least_lag_above_the_longest_is_refused_with_both_names() {
+    let mut settings = TopicSettings::default();
+    let set = settings.set("min.compaction.lag.ms", "2d");
+    set.expect("it is within its bounds");
+    let error = settings.check().expect_err("the default is one day");
+    assert_eq!(
+        error.to_string(),
+        "setting min.compaction.lag.ms cannot be 2d: it would be more than max.compaction.lag.ms, when a record is to \
+         be compacted at the latest; raise that, too, or lower this"
+    );
+    let set = settings.set("max.compaction.lag.ms", "2d");
+    set.expect("it is within its bounds");
+    assert_eq!(settings.check(), Ok(()));
+}
+
+#[test]
 fn a_setting_that_is_settled_for_good_is_refused_with_what_can_be_done() {
     let error = SettingError::Fixed { name: "keys" }.to_string();
     assert_eq!(

@@ -41,7 +41,7 @@ fn sealed_segments_are_compacted_as_soon_as_half_of_them_are_new() {
 fn records_are_left_alone_until_they_are_old_enough() {
     let lags = [
         ("min.compaction.lag.ms", "60s"),
-        ("max.compaction.lag.ms", "1s"),
+        ("max.compaction.lag.ms", "60s"),
     ];
     let world = World::with(&lags);
     for _ in 0..30 {
