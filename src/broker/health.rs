@@ -192,11 +192,10 @@ impl Health {
         Ok(())
     }
 
-    /// Checks the free space; appends are refused while there is less than must stay free.
-    pub(super) fn look_for_room(&self) -> Result<(), FileError> {
-        let free = self.free_bytes()?;
-        let is_short = free.is_some_and(|free| free < self.reserve_bytes);
-        let shortage = is_short.then(|| self.shortage_of(free, self.reserve_bytes));
+    /// Checks the free space; appends are refused while there is less than must stay free, besides
+    /// what will be written: `unwritten` bytes that were taken and are in no segment yet.
+    pub(super) fn look_for_room(&self, unwritten: u64) -> Result<(), FileError> {
+        let shortage = self.shortage_beside(unwritten)?;
         self.set_shortage(shortage);
         Ok(())
     }
@@ -285,8 +284,8 @@ impl Health {
         }
     }
 
-    /// The shortage if another file of this size is to be written; `None` if there is enough space
-    /// for it. A file that fills the disk, even for a moment, would make appends fail.
+    /// The shortage if this much more is to be written; `None` if there is enough space for it. A
+    /// file that fills the disk, even for a moment, would make appends fail.
     pub(super) fn shortage_beside(&self, bytes: u64) -> Result<Option<Shortage>, FileError> {
         let needed = bytes.saturating_add(self.reserve_bytes);
         let free = self.free_bytes()?;

@@ -125,7 +125,7 @@ impl Housekeeper {
         shared.committer.ring.prepare_next()?;
         shared.free_if_short();
         shared.health.keep_reserve()?;
-        shared.health.look_for_room()
+        shared.health.look_for_room(shared.memory.used())
     }
 
     /// Whether a checkpoint is due without being asked for.

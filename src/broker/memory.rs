@@ -258,6 +258,11 @@ impl Memory {
         self.0.part.used() > self.0.part.bound() / 4
     }
 
+    /// How much of it is used: nearly all of that has still to be written to segments.
+    pub(super) fn used(&self) -> u64 {
+        self.0.part.used() as u64
+    }
+
     /// Refuses all waiting and all new requests.
     pub(super) fn close(&self) {
         let mut state = self.0.lock();

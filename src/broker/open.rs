@@ -214,7 +214,7 @@ impl Broker {
         // After a clean stop nothing is left to settle. A new directory gets its first checkpoint
         // before its first entry: from then on, a missing checkpoint is known to be lost, and so is
         // a missing journal file that no checkpoint covers.
-        broker.shared.health.look_for_room()?;
+        broker.shared.health.look_for_room(0)?;
         let is_new = never_written && broker.shared.partitions.topics().by_name.is_empty();
         if !replay.is_empty() || !known || matches!(mode, Mode::Scan { .. }) {
             broker.settle_recovery(is_new)?;

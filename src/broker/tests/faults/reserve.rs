@@ -176,6 +176,7 @@ fn what_the_reserve_holds_counts_as_room() {
     leave(&disk, HELD);
     broker.keep_house(false);
     fill(&broker, 0, 1);
+    broker.keep_house(true);
     leave(&disk, HELD - 4096);
     broker.keep_house(false);
     let refused = append(&broker, 0, 1).expect_err("the disk is full");
@@ -183,6 +184,21 @@ fn what_the_reserve_holds_counts_as_room() {
     let says = "126976 bytes are free, 65536 of them in the reserve file, 131072 are needed \
                 (disk.reserve_bytes is 131072): 4096 must be freed";
     assert!(text.contains(says), "{text}");
+}
+
+#[test]
+fn what_is_still_to_be_written_to_segments_does_not_count_as_room() {
+    let disk = SimDisk::new(1);
+    let broker = open_with(&disk, 1, with_reserve()).expect("nothing fails");
+    create(&broker, "t", 1);
+    broker.keep_house(true);
+    fill(&broker, 0, 1);
+    leave(&disk, HELD + 1024);
+    broker.keep_house(false);
+    assert!(is_full(append(&broker, 0, 1)), "its frame needs that room");
+    give_room(&disk);
+    broker.keep_house(false);
+    assert_eq!(append(&broker, 0, 1), Ok(Offset(1)));
 }
 
 #[test]
