@@ -31,6 +31,13 @@ impl Shared {
         if discards && !may_be_held {
             return Ok(());
         }
+        if !discards && more > limit {
+            return Err(Error::RequestTooLarge {
+                what: "bytes for a partition with limit.policy=refuse and this retention.bytes",
+                count: usize::try_from(more).unwrap_or(usize::MAX),
+                limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            });
+        }
         let bytes = {
             let log = lock(&partition.partition().log);
             let under_way = next.appended_bytes.saturating_sub(log.appended_bytes());

@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::world::{Kept, PARTITION, TOPIC};
 use crate::{
     broker::{
-        Error,
-        tests::world::{append_of, encode_record, now},
+        Error, Options,
+        tests::world::{append_of, encode_record, now, options},
     },
+    budget::Sizes,
     types::Offset,
 };
 
@@ -50,6 +51,23 @@ fn a_full_partition_refuses_appends_and_takes_them_again_when_it_is_trimmed() {
         .expect("an answer")
         .expect("nothing fails");
     assert!(kept.try_append(9_000).is_ok());
+}
+
+#[test]
+fn what_can_never_fit_is_refused_for_good() {
+    let roomy = Options {
+        journal_file_bytes: 2 << 20,
+        memory: Sizes::default(),
+        ..options()
+    };
+    let limits = [("retention.bytes", "256KiB"), ("limit.policy", "refuse")];
+    let mut kept = Kept::with_options(&limits, roomy);
+    let refused = kept.try_append(300_000).expect_err("it is too large");
+    assert!(
+        matches!(refused, Error::RequestTooLarge { limit: 262_144, .. }) && !refused.may_pass(),
+        "{refused}"
+    );
+    kept.append(200_000);
 }
 
 #[test]
