@@ -193,7 +193,7 @@ fn what_is_still_to_be_written_to_segments_does_not_count_as_room() {
     create(&broker, "t", 1);
     broker.keep_house(true);
     fill(&broker, 0, 1);
-    leave(&disk, HELD + 1024);
+    leave(&disk, HELD);
     broker.keep_house(false);
     assert!(is_full(append(&broker, 0, 1)), "its frame needs that room");
     give_room(&disk);
