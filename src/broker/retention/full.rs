@@ -52,12 +52,11 @@ impl Shared {
             Some(planned) => planned.groups().holder(place),
             None => self.sequencer.planned().groups().holder(place),
         };
-        // What retention can still remove, it will; where it must not, a trim could.
+        // What the groups have read can go: retention removes it, or a trim could.
         let held = holder.filter(|holder| {
-            let removable = lock(&partition.partition().log).bytes_before(holder.from);
-            let left = bytes.saturating_sub(if discards { removable } else { 0 });
-            let is_read = !discards && removable > 0;
-            !is_read && left.saturating_add(more) > limit
+            let log = lock(&partition.partition().log);
+            let left = bytes.saturating_sub(log.bytes_before(holder.from));
+            holder.from < log.end() && left.saturating_add(more) > limit
         });
         let (topic, partition) = (partition.topic.name.to_string(), place.1);
         match held {

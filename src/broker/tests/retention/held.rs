@@ -150,6 +150,37 @@ fn a_hold_refuses_at_the_limit_though_the_broker_had_no_time_to_look() {
 }
 
 #[test]
+fn a_hold_is_named_where_a_trim_of_what_is_read_would_not_make_enough_room() {
+    let mut kept = Kept::with(&[
+        ("retention.hold", "groups"),
+        ("retention.bytes", "512KiB"),
+        ("limit.policy", "refuse"),
+        ("segment.bytes", "64KiB"),
+    ]);
+    // A segment for each.
+    kept.append(100);
+    kept.append(65_400);
+    kept.settle_on_disk();
+    commit(&kept, GROUP, 1);
+    let refused = loop {
+        match kept.try_append(60_000) {
+            Ok(_) => kept.settle(),
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(refused, Error::RetentionHeld { .. }),
+        "{refused:?}"
+    );
+    commit(&kept, GROUP, kept.there().end);
+    let refused = kept.try_append(60_000).expect_err("nothing is removed");
+    assert!(
+        matches!(refused, Error::PartitionFull { .. }),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn settings_do_not_go_around_a_hold_and_neither_does_a_trim_without_force() {
     let kept = old(&[]);
     commit(&kept, GROUP, 2);
