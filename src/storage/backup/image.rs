@@ -195,8 +195,8 @@ impl Image {
     }
 
     /// Leaves out the journal entries before those that the client has: it needs them from its
-    /// earlier backup on. Without one it needs no entries, but the end, for the next backup to go on
-    /// from, and where they began, if that is why it has no earlier ones.
+    /// earlier backup on. Without one it needs no entries, but the end, for the next backup to go
+    /// on from, and where they began, if that is why it has no earlier ones.
     pub(crate) fn leave_out_kept(&mut self, has: impl Fn(&str) -> bool) {
         let (mut first, mut end) = (None, None);
         for file in &self.files {
