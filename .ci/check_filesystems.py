@@ -191,7 +191,9 @@ def live_through_cycles(binary, name, at):
             # What was trimmed in the cycle before may give its room back only now.
             is_over = any("there is room on the disk" in line for line in broker.log()[logged:])
             is_full = json.loads(broker.run("status", "--json"))["disk_is_full"]
-            check(is_full or is_over, f"{name}, {cycle}: it is not full")
+            # A start writes what was in memory alone, where it counts for more than it takes on the disk.
+            was_started = cycle % KILLED == 3
+            check(is_full or is_over or was_started, f"{name}, {cycle}: it is not full")
             # All but the last lines go. Nothing is started again for it.
             broker.run("topic", "trim", "cycles", "--partition", 0, "--before", end - 10)
             append_when_there_is_room(broker, end)

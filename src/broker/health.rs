@@ -5,18 +5,22 @@ use std::{
     fmt,
     io::ErrorKind,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::sync::watch;
 
-use super::{Error, Options, lock, wakeup::Wakeup};
+use super::{Error, Options, lock, memory::Memory, wakeup::Wakeup};
 use crate::{
     env::Env,
     storage::{
         fault::Meaning,
         files::{Action, FileError},
+        journal::Ring,
         log::OpenSegments,
         reserve::Reserve,
     },
@@ -38,12 +42,19 @@ pub(super) struct Health {
     /// Holds a part of these.
     reserve_file: Reserve,
     journal_file_bytes: u64,
+    journal: Arc<Ring>,
+    /// Counts what was taken and is in no segment yet.
+    memory: Memory,
     segments: Arc<OpenSegments>,
     /// Wakes housekeeping, which frees space.
     housekeeping: Arc<Wakeup>,
     failure: watch::Sender<Option<String>>,
     /// Ends all waits that would never end once storage has failed.
     let_go: Box<dyn Fn() + Send + Sync>,
+    /// How many bytes may be taken until the disk is looked at again.
+    left: AtomicU64,
+    /// Locked while the disk is looked at.
+    looking: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -117,6 +128,8 @@ impl Health {
     pub(super) fn new(
         env: Env,
         options: &Options,
+        journal: Arc<Ring>,
+        memory: Memory,
         segments: Arc<OpenSegments>,
         housekeeping: Arc<Wakeup>,
         let_go: impl Fn() + Send + Sync + 'static,
@@ -127,10 +140,14 @@ impl Health {
             root: options.data_dir.clone(),
             reserve_bytes: options.disk_reserve_bytes,
             journal_file_bytes: options.journal_file_bytes,
+            journal,
+            memory,
             segments,
             housekeeping,
             failure: watch::Sender::new(None),
             let_go: Box::new(let_go),
+            left: AtomicU64::new(0),
+            looking: Mutex::default(),
             state: Mutex::default(),
         }
     }
@@ -193,11 +210,37 @@ impl Health {
     }
 
     /// Checks the free space; appends are refused while there is less than must stay free, besides
-    /// what will be written: `unwritten` bytes that were taken and are in no segment yet.
-    pub(super) fn look_for_room(&self, unwritten: u64) -> Result<(), FileError> {
-        let shortage = self.shortage_beside(unwritten)?;
-        self.set_shortage(shortage);
+    /// what will be written. What is left for appends, and for the journal to grow, can be used
+    /// until the next look.
+    pub(super) fn look_for_room(&self) -> Result<(), FileError> {
+        let _looking = lock(&self.looking);
+        let needed = self.needed();
+        let free = self.free_bytes()?;
+        let spare = free.map_or(u64::MAX, |free| free.saturating_sub(needed));
+        let (not_made, file_bytes) = self.journal.not_made();
+        let room_for = spare / file_bytes.max(1);
+        let files = not_made.min(u32::try_from(room_for).unwrap_or(u32::MAX));
+        self.journal.may_make(files);
+        let left = spare.saturating_sub(u64::from(files) * file_bytes);
+        self.left.store(left, Ordering::Release);
+        let is_short = free.is_some_and(|free| free < needed);
+        self.set_shortage(is_short.then(|| self.shortage_of(free, needed)));
         Ok(())
+    }
+
+    /// Takes room on the disk for an append that was admitted, whose bytes count as memory already.
+    /// The disk is looked at again when what the last look found is used up, so that however fast
+    /// appends come, what is in memory can always be written.
+    pub(super) fn take_room(&self, bytes: u64) -> Result<(), Error> {
+        let less = |left: u64| left.checked_sub(bytes);
+        let (set, get) = (Ordering::AcqRel, Ordering::Acquire);
+        if self.left.fetch_update(set, get, less).is_ok() {
+            return Ok(());
+        }
+        // Only housekeeping finds out that a full disk has room again.
+        self.check_room()?;
+        self.settle(self.look_for_room());
+        self.check_room()
     }
 
     /// The shortage of space, if there is one.
@@ -287,10 +330,15 @@ impl Health {
     /// The shortage if this much more is to be written; `None` if there is enough space for it. A
     /// file that fills the disk, even for a moment, would make appends fail.
     pub(super) fn shortage_beside(&self, bytes: u64) -> Result<Option<Shortage>, FileError> {
-        let needed = bytes.saturating_add(self.reserve_bytes);
+        let needed = bytes.saturating_add(self.needed());
         let free = self.free_bytes()?;
         let is_short = free.is_some_and(|free| free < needed);
         Ok(is_short.then(|| self.shortage_of(free, needed)))
+    }
+
+    /// How much must be free: what is kept, and room for what is in no segment yet.
+    fn needed(&self) -> u64 {
+        self.reserve_bytes.saturating_add(self.memory.used())
     }
 
     /// The present shortage, after a write has found no space.
@@ -323,6 +371,8 @@ impl Health {
         let before = std::mem::replace(&mut lock(&self.state).shortage, shortage);
         match (before, shortage) {
             (None, Some(shortage)) => {
+                // A checkpoint at once, if it would allow something to be removed.
+                self.call_housekeeping();
                 tracing::warn!(
                     "the disk is full: {shortage}; appends and new topics are refused until there is room, all else \
                      is served"

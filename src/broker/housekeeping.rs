@@ -118,14 +118,15 @@ impl Housekeeper {
         let due = due || shared.journal_wants_checkpoint();
         if checkpoint_wanted || due {
             self.checkpoint(shared, Freeze::Due)?;
-        } else if shared.memory.is_pressed() {
+        } else if shared.memory.is_pressed() || shared.health.is_short_of_room() {
+            // Memory counts for more than what it takes on the disk.
             self.write_out(&shared.partitions)?;
         }
         shared.committer.ring.ensure_two()?;
         shared.committer.ring.prepare_next()?;
         shared.free_if_short();
         shared.health.keep_reserve()?;
-        shared.health.look_for_room(shared.memory.used())
+        shared.health.look_for_room()
     }
 
     /// Whether a checkpoint is due without being asked for.

@@ -258,7 +258,7 @@ impl Memory {
         self.0.part.used() > self.0.part.bound() / 4
     }
 
-    /// How much of it is used: nearly all of that has still to be written to segments.
+    /// How much of it is used: nearly all of that is still to be written to segments.
     pub(super) fn used(&self) -> u64 {
         self.0.part.used() as u64
     }
@@ -504,6 +504,11 @@ impl Admission {
             keys: Some(keys),
             ..self
         }
+    }
+
+    /// How much memory it takes, which is at least what its frames take on the disk.
+    pub(super) fn bytes(&self) -> u64 {
+        self.memory.bytes as u64
     }
 
     /// Adds the times of the request.

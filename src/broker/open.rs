@@ -214,12 +214,16 @@ impl Broker {
         // After a clean stop nothing is left to settle. A new directory gets its first checkpoint
         // before its first entry: from then on, a missing checkpoint is known to be lost, and so is
         // a missing journal file that no checkpoint covers.
-        broker.shared.health.look_for_room(0)?;
         let is_new = never_written && broker.shared.partitions.topics().by_name.is_empty();
         if !replay.is_empty() || !known || matches!(mode, Mode::Scan { .. }) {
             broker.settle_recovery(is_new)?;
         }
         broker.make_journal(is_new)?;
+        // Now that all of it is in segments; unless a write has just found no room, whatever the
+        // file system says.
+        if !broker.shared.health.is_short_of_room() {
+            broker.shared.health.look_for_room()?;
+        }
         broker.tell_recovery(replayed, began);
         Ok(broker)
     }

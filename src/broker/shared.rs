@@ -102,6 +102,8 @@ impl Shared {
         let health = Health::new(
             env.clone(),
             &options,
+            Arc::clone(&ring),
+            memory.clone(),
             Arc::clone(&segments),
             Arc::clone(&wakeups.housekeeping),
             move || waiters.let_go(),

@@ -187,6 +187,7 @@ impl Broker {
         let turn = key_memory.wait(load, &shared.health).await?;
         let wake = || self.shared.maintenance.housekeeping.notify();
         let admitted = self.shared.memory.admit(flow, load, wake).await?;
+        shared.health.take_room(admitted.bytes())?;
         let room = key_memory.reserve(load, turn, &shared.health).await?;
         let admitted_at = shared.env.clock.elapsed();
         let times = Times {

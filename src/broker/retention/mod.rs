@@ -83,12 +83,10 @@ impl Housekeeper {
                 Decision::Read(part) => shared.read_age(partition, &part, now_ms)?,
                 Decision::Seal { before, .. } if sealed == MOST_SEALED => {
                     if let Some(before) = before {
-                        shared.trim_by_retention(partition, before, now_ms);
+                        shared.trim_by_retention(partition, &settings, before, now_ms);
                     }
-                    shared
-                        .partitions
-                        .retention
-                        .look_by(place, now_ms.saturating_add(AGAIN_MS));
+                    let again_ms = now_ms.saturating_add(AGAIN_MS);
+                    shared.partitions.retention.look_by(place, again_ms);
                     break;
                 }
                 Decision::Seal { end, .. } => {
@@ -103,8 +101,7 @@ impl Housekeeper {
                     let holder = holder.filter(|_| is_held);
                     shared.partitions.retention.hold(place, holder);
                     if let Some(before) = before {
-                        shared.warn_of_removal(partition, &settings, before);
-                        shared.trim_by_retention(partition, before, now_ms);
+                        shared.trim_by_retention(partition, &settings, before, now_ms);
                     }
                     if let Some(again_ms) = again_ms {
                         let from = before.unwrap_or_else(|| partition.range().0);
@@ -174,9 +171,16 @@ impl Shared {
         }
     }
 
-    /// Queues a trim. If it is refused, for example because the disk is full, the partition is
-    /// checked again.
-    fn trim_by_retention(&self, partition: &PartitionRef, before: Offset, now_ms: i64) {
+    /// Queues a trim, and warns of groups that lose records. If it is refused, for example because
+    /// the disk is full, the partition is checked again.
+    fn trim_by_retention(
+        &self,
+        partition: &PartitionRef,
+        settings: &TopicSettings,
+        before: Offset,
+        now_ms: i64,
+    ) {
+        self.warn_of_removal(partition, settings, before);
         let place = place_of(partition);
         self.partitions
             .retention

@@ -81,6 +81,8 @@ struct State {
     /// Where the entries of the newest file end.
     end: u64,
     created: u32,
+    /// How many more files may be made until the disk is looked at again.
+    may_make: u32,
     /// Set if the file in use takes no more entries: from this sequence on they go to the next
     /// file.
     given_up: Option<u64>,
@@ -117,6 +119,7 @@ impl Ring {
             next_number: behind_checkpoint.max(found.newest + 1),
             end: 0,
             created: 0,
+            may_make: u32::MAX,
             given_up: None,
         };
         for file in found.files {
@@ -183,6 +186,17 @@ impl Ring {
             None => files.saturating_sub(self.options.file_bytes - state.end),
             Some(_) => files,
         }
+    }
+
+    /// How many files the journal may still make beyond those it has, and how large each is.
+    pub(crate) fn not_made(&self) -> (u32, u64) {
+        let not_made = self.options.files.saturating_sub(self.lock().created);
+        (not_made, self.options.file_bytes)
+    }
+
+    /// Lets the journal make at most this many more files: the disk has room for them.
+    pub(crate) fn may_make(&self, files: u32) {
+        self.lock().may_make = files;
     }
 
     /// Records where the entries of the file in use end.
@@ -417,7 +431,8 @@ impl Ring {
     }
 
     fn find_room(&self, state: &mut State, fill: Fill) -> Result<Option<PathBuf>, FileError> {
-        if state.free.is_empty() && state.created < self.options.files {
+        let may_grow = state.created < self.options.files && state.may_make > 0;
+        if state.free.is_empty() && may_grow {
             let path = self.dir.join(format!("{}.journal", state.created + 1));
             match self.create(&path, fill) {
                 // Not an error: another file will be released, or the disk will have room again.
@@ -425,6 +440,7 @@ impl Ring {
                 created => created?,
             }
             state.created += 1;
+            state.may_make -= 1;
             state.free.push_back(path);
         }
         if let Some(path) = state.free.front() {

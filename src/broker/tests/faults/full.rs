@@ -559,7 +559,7 @@ fn a_stop_with_the_journal_full_on_a_full_disk_ends() {
         let disk = SimDisk::new(1);
         let broker = with_a_full_journal(&disk);
         // The append was admitted before the disk was full.
-        broker.shared.health.look_for_room(0).expect("it says so");
+        broker.shared.health.look_for_room().expect("it says so");
         let append = (what == "an append").then(|| ask(&broker, 0, 15).expect("it is queued"));
         let trim = broker.trim("t", PartitionId(0), Offset(2));
         let trim = trim.expect("it is queued");

@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    Broker, SimClock, SimDisk, append, create, env, fill, full::available, full::give_room,
+    Broker, SimClock, SimDisk, append, ask, create, env, fill, full::available, full::give_room,
     full::is_full, full::leave, full::with_reserve, ids, now, open_with, opened,
 };
 use crate::{
@@ -20,6 +20,9 @@ use crate::{
 
 const PATH: &str = "/data/reserve";
 const HELD: u64 = super::full::RESERVE_BYTES / 2;
+
+/// What indexes and the checkpoint may take of the reserve.
+const SLACK: u64 = 24 << 10;
 
 fn is_there(disk: &SimDisk) -> bool {
     disk.files().contains(&Path::new(PATH).to_owned())
@@ -173,7 +176,8 @@ fn what_the_reserve_holds_counts_as_room() {
     let broker = open_with(&disk, 1, with_reserve()).expect("nothing fails");
     create(&broker, "t", 1);
     broker.keep_house(true);
-    leave(&disk, HELD);
+    // And room for the record.
+    leave(&disk, HELD + 4096);
     broker.keep_house(false);
     fill(&broker, 0, 1);
     broker.keep_house(true);
@@ -199,6 +203,80 @@ fn what_is_still_to_be_written_to_segments_does_not_count_as_room() {
     give_room(&disk);
     broker.keep_house(false);
     assert_eq!(append(&broker, 0, 1), Ok(Offset(1)));
+}
+
+/// Appends to `t` until the disk is full, several records a commit, and no round of housekeeping
+/// looks at the disk meanwhile; returns how many records there are then.
+fn append_until_full(broker: &Broker, mut count: u64) -> u64 {
+    loop {
+        let mut pending = Vec::new();
+        let refused = (0..10).find_map(|more| match ask(broker, 0, count + more) {
+            Ok(asked) => {
+                pending.push(asked);
+                None
+            }
+            Err(error) => Some(error),
+        });
+        broker.commit_all();
+        for pending in pending {
+            now(pending).expect("an answer").expect("it was admitted");
+            count += 1;
+        }
+        if let Some(error) = refused {
+            assert!(is_full::<()>(Err(error)));
+            return count;
+        }
+        assert!(count < 1_000, "the disk is never full");
+    }
+}
+
+#[test]
+fn appends_stop_before_what_is_in_memory_or_the_journal_takes_the_reserve() {
+    for spare in [20_u64 << 10, 100 << 10, 150 << 10] {
+        let disk = SimDisk::new(1);
+        let broker = open_with(&disk, 1, with_reserve()).expect("nothing fails");
+        create(&broker, "t", 1);
+        broker.keep_house(true);
+        leave(&disk, HELD + spare);
+        broker.keep_house(false);
+        let count = append_until_full(&broker, 0);
+        assert!(count > 5, "{spare}: {count} records");
+        broker.checkpoint_now().expect("there is room for all");
+        let is_left = available(&disk);
+        assert!(
+            is_there(&disk) && is_left + SLACK >= HELD,
+            "{spare}: {is_left} bytes are left"
+        );
+        trim(&broker, count);
+        (0..4).for_each(|_| broker.step());
+        assert_eq!(append(&broker, 0, count), Ok(Offset(count)), "{spare}");
+    }
+}
+
+#[test]
+fn a_start_counts_what_it_must_write_before_it_takes_appends() {
+    let disk = SimDisk::new(1);
+    let broker = open_with(&disk, 1, with_reserve()).expect("nothing fails");
+    create(&broker, "t", 1);
+    broker.keep_house(true);
+    for at in 0..6 {
+        let asked: Vec<_> = (0..10)
+            .map(|more| ask(&broker, 0, at * 10 + more))
+            .collect();
+        broker.commit_all();
+        for pending in asked {
+            let answer = now(pending.expect("there is room")).expect("an answer");
+            answer.expect("it is stored");
+        }
+    }
+    drop(broker);
+    let disk = disk.power_cut(1, CrashMode::KeepAllDurable);
+    leave(&disk, HELD + (30 << 10));
+    let broker = open_with(&disk, 2, with_reserve()).expect("it starts");
+    assert!(is_full(append(&broker, 0, 60)), "60 KB were to be written");
+    trim(&broker, 60);
+    (0..4).for_each(|_| broker.step());
+    assert_eq!(append(&broker, 0, 60), Ok(Offset(60)));
 }
 
 #[test]
