@@ -27,7 +27,7 @@ use crate::{
     types::limits,
 };
 
-/// How often the log repeats that storage cannot be read at the moment.
+/// How often the log repeats that storage cannot be read at the moment, or that the disk is full.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// For so long the reserve file is not made again after it was given up: what has found no space
@@ -68,6 +68,44 @@ struct State {
     said_no_reserve: bool,
     /// When the reserve file was given up.
     gave_up: Option<Duration>,
+    said_full: SaidFull,
+}
+
+/// What was logged of a full disk. One that is full and has room again many times a second, because
+/// retention goes on, is logged as full once in ten seconds.
+#[derive(Default)]
+pub(super) struct SaidFull {
+    /// Whether the last line says that it is full.
+    is_last: bool,
+    at: Option<Duration>,
+}
+
+/// A line of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// The disk is full.
+    Full,
+    /// It has room again.
+    Room,
+}
+
+impl SaidFull {
+    /// What to log now that the disk is full, or is not.
+    pub(super) fn next_line(&mut self, is_full: bool, now: Duration) -> Option<Line> {
+        if is_full == self.is_last {
+            return None;
+        }
+        if !is_full {
+            self.is_last = false;
+            return Some(Line::Room);
+        }
+        let is_early = |at: Duration| now.saturating_sub(at) < SAY_AGAIN;
+        if self.at.is_some_and(is_early) {
+            return None;
+        }
+        (self.is_last, self.at) = (true, Some(now));
+        Some(Line::Full)
+    }
 }
 
 /// Too little space on the disk.
@@ -368,17 +406,23 @@ impl Health {
     }
 
     fn set_shortage(&self, shortage: Option<Shortage>) {
-        let before = std::mem::replace(&mut lock(&self.state).shortage, shortage);
-        match (before, shortage) {
-            (None, Some(shortage)) => {
-                // A checkpoint at once, if it would allow something to be removed.
-                self.call_housekeeping();
+        let now = self.env.clock.elapsed();
+        let mut state = lock(&self.state);
+        let was_short = std::mem::replace(&mut state.shortage, shortage).is_some();
+        let line = state.said_full.next_line(shortage.is_some(), now);
+        drop(state);
+        if shortage.is_some() && !was_short {
+            // A checkpoint at once, if it would allow something to be removed.
+            self.call_housekeeping();
+        }
+        match (line, shortage) {
+            (Some(Line::Full), Some(shortage)) => {
                 tracing::warn!(
                     "the disk is full: {shortage}; appends and new topics are refused until there is room, all else \
                      is served"
                 );
             }
-            (Some(_), None) => {
+            (Some(Line::Room), _) => {
                 tracing::info!("there is room on the disk: appends are taken again");
             }
             _ => {}

@@ -10,7 +10,11 @@ use super::{
     full::is_full, full::leave, full::with_reserve, ids, now, open_with, opened,
 };
 use crate::{
-    broker::{GroupOffset, Options, tests::world::committed_by},
+    broker::{
+        GroupOffset, Options,
+        health::{Line, SaidFull},
+        tests::world::committed_by,
+    },
     env::{
         FileSystem, Open,
         sim::{CrashMode, SimRandom},
@@ -203,6 +207,19 @@ fn what_is_still_to_be_written_to_segments_does_not_count_as_room() {
     give_room(&disk);
     broker.keep_house(false);
     assert_eq!(append(&broker, 0, 1), Ok(Offset(1)));
+}
+
+#[test]
+fn a_disk_that_is_full_now_and_then_is_logged_once_in_ten_seconds() {
+    let mut said = SaidFull::default();
+    let mut next = |is_full, seconds| said.next_line(is_full, Duration::from_secs(seconds));
+    assert_eq!(next(false, 0), None);
+    assert_eq!(next(true, 1), Some(Line::Full));
+    assert_eq!(next(true, 2), None);
+    assert_eq!(next(false, 3), Some(Line::Room));
+    assert_eq!((next(true, 4), next(false, 5)), (None, None));
+    assert_eq!((next(true, 10), next(true, 11)), (None, Some(Line::Full)));
+    assert_eq!(next(false, 12), Some(Line::Room));
 }
 
 /// Appends to `t` until the disk is full, several records a commit, and no round of housekeeping
