@@ -69,7 +69,7 @@ pub(crate) use mmap::{PIECE_BYTES, read_in};
 pub(crate) use ordered::{Ordered, OrderedGuard, OrderedMutex, OrderedRwLock, rank};
 pub(crate) use process::Process;
 #[cfg(feature = "cli")]
-pub(crate) use process::{Parent, cpu_time_of, cpu_time_of_threads};
+pub(crate) use process::{Parent, Thread, cpu_time_of, threads_of};
 #[cfg(feature = "cli")]
 pub(crate) use system::{ask_to_stop, wait_until_unread};
 

@@ -81,22 +81,34 @@ pub(super) fn cpu_time(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis(10 * (user + system)))
 }
 
-/// The processor time of a process's threads, added up by name, in nanoseconds if the system counts
-/// them.
+/// A thread of a process: its name, and its processor time.
 #[cfg(feature = "cli")]
-pub(crate) fn cpu_time_of_threads(process: u32) -> Option<BTreeMap<String, Duration>> {
-    let mut times: BTreeMap<String, Duration> = BTreeMap::new();
+#[derive(Clone, Debug)]
+pub(crate) struct Thread {
+    pub(crate) name: String,
+    pub(crate) cpu_time: Duration,
+}
+
+/// The threads of a process by their numbers, with processor times in nanoseconds if the system
+/// counts them.
+#[cfg(feature = "cli")]
+pub(crate) fn threads_of(process: u32) -> Option<BTreeMap<u32, Thread>> {
+    let mut threads = BTreeMap::new();
     for task in fs::read_dir(format!("/proc/{process}/task")).ok()? {
-        let path = task.ok()?.path();
+        let task = task.ok()?;
+        let (number, path) = (task.file_name().to_str()?.parse().ok()?, task.path());
         let text = |name| fs::read_to_string(path.join(name)).ok();
         // The thread has ended meanwhile.
         let (Some(name), Some(stat)) = (text("comm"), text("schedstat")) else {
             continue;
         };
-        let time = times.entry(name.trim_end().to_owned()).or_default();
-        *time += scheduled(&stat)?;
+        let found = Thread {
+            name: name.trim_end().to_owned(),
+            cpu_time: scheduled(&stat)?,
+        };
+        threads.insert(number, found);
     }
-    Some(times)
+    Some(threads)
 }
 
 /// The first field of /proc/PID/schedstat, in nanoseconds.

@@ -6,7 +6,13 @@
 //! commits; and the CPU time of its journal thread, because appends wait for whatever that thread
 //! does.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::watch,
@@ -22,7 +28,7 @@ use crate::{
 };
 
 /// How often each group commits.
-const INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const INTERVAL: Duration = Duration::from_millis(100);
 
 /// How many groups share a connection.
 const GROUPS_OF_CONNECTION: u32 = 10;
@@ -33,10 +39,20 @@ const RECORDS: usize = MAX_RECORDS_PER_APPEND;
 
 /// Groups with one member each, which commit offsets of a topic of their own.
 pub(super) struct Committing {
-    stop: watch::Sender<bool>,
-    groups: Vec<JoinHandle<Result<u64, Failure>>>,
+    orders: watch::Sender<Order>,
+    /// The number of commits.
+    made: Arc<AtomicU64>,
+    groups: Vec<JoinHandle<Result<(), Failure>>>,
     client: Client,
     topic: String,
+}
+
+/// What the groups are to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Commit,
+    Pause,
+    Leave,
 }
 
 /// The name of the groups' topic, made from that of the measured topic.
@@ -59,30 +75,49 @@ impl Committing {
             }
             members.push(join(&client, &topic, number).await?);
         }
-        let (stop, stopped) = watch::channel(false);
+        let (orders, order) = watch::channel(Order::Commit);
+        let made = Arc::default();
         let mut groups = Vec::new();
         for ((member, first), number) in members.into_iter().zip(0..) {
             // The commits of the groups are spread over the interval.
             let wait = INTERVAL * number / bench.plan.groups;
-            groups.push(tokio::spawn(commit(member, first, wait, stopped.clone())));
+            let commits = Commits {
+                member,
+                next: first,
+                made: Arc::clone(&made),
+            };
+            groups.push(tokio::spawn(commits.make(wait, order.clone())));
         }
         Ok(Self {
-            stop,
+            orders,
+            made,
             groups,
             client: bench.client.clone(),
             topic,
         })
     }
 
+    /// Lets the groups commit, or stand still.
+    pub(super) fn go_on(&self, is_to_commit: bool) {
+        self.orders.send_replace(match is_to_commit {
+            true => Order::Commit,
+            false => Order::Pause,
+        });
+    }
+
+    /// The number of commits so far.
+    pub(super) fn made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
+    }
+
     /// Stops committing. Returns the number of commits.
     pub(super) async fn end(self) -> Result<u64, Failure> {
-        self.stop.send_replace(true);
-        let mut commits = 0;
+        self.orders.send_replace(Order::Leave);
         for group in self.groups {
-            commits += group.await.expect("a group does not panic")?;
+            group.await.expect("a group does not panic")?;
         }
         self.client.topics().delete(&self.topic).await?;
-        Ok(commits)
+        Ok(self.made.load(Ordering::Relaxed))
     }
 }
 
@@ -109,28 +144,42 @@ async fn join(client: &Client, topic: &str, number: u32) -> Result<(Member, Grou
     }
 }
 
-/// Commits one offset after the other until it is stopped. Returns how many.
-async fn commit(
-    mut member: Member,
-    mut next: GroupOffset,
-    wait: Duration,
-    mut stopped: watch::Receiver<bool>,
-) -> Result<u64, Failure> {
-    sleep(wait).await;
-    let (mut commits, mut ticks) = (0, interval(INTERVAL));
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            _ = stopped.changed() => break,
+/// The commits of one group.
+struct Commits {
+    member: Member,
+    next: GroupOffset,
+    made: Arc<AtomicU64>,
+}
+
+impl Commits {
+    /// Commits one offset after the other until the group is to leave.
+    async fn make(
+        mut self,
+        wait: Duration,
+        mut order: watch::Receiver<Order>,
+    ) -> Result<(), Failure> {
+        sleep(wait).await;
+        let mut ticks = interval(INTERVAL);
+        loop {
+            // What the groups do when they go on is spread over the interval as well.
+            let is_time = tokio::select! {
+                _ = ticks.tick() => true,
+                _ = order.changed() => false,
+            };
+            match *order.borrow_and_update() {
+                Order::Commit if is_time => {}
+                Order::Commit | Order::Pause => continue,
+                Order::Leave => break,
+            }
+            let outcomes = self.member.commit([self.next.clone()]).await?;
+            if outcomes != [CommitOutcome::Done] {
+                let message = format!("a group's commit came to {outcomes:?}");
+                return Err(Failure::General(message));
+            }
+            self.next.next_offset.0 += 1;
+            self.made.fetch_add(1, Ordering::Relaxed);
         }
-        let outcomes = member.commit([next.clone()]).await?;
-        if outcomes != [CommitOutcome::Done] {
-            let message = format!("a group's commit came to {outcomes:?}");
-            return Err(Failure::General(message));
-        }
-        next.next_offset.0 += 1;
-        commits += 1;
+        self.member.leave().await?;
+        Ok(())
     }
-    member.leave().await?;
-    Ok(commits)
 }

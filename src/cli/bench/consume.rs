@@ -47,6 +47,7 @@ pub(super) async fn run(bench: &Bench<'_>, consumers: u32) -> Result<Run, Failur
         round_trip: None,
         broker_cpu: None,
         commits: None,
+        turns: Vec::new(),
         beside: None,
     })
 }

@@ -67,6 +67,7 @@ pub(super) async fn run(bench: &mut Bench<'_>, plan: EntityReads) -> Result<Run,
         round_trip: Some(round_trip),
         broker_cpu: None,
         commits: None,
+        turns: Vec::new(),
         beside: None,
     })
 }

@@ -24,8 +24,20 @@ pub(super) struct Run {
     pub(super) broker_cpu: Option<BrokerCpu>,
     /// The number of commits by consumer groups, if some committed meanwhile.
     pub(super) commits: Option<u64>,
+    /// The turns that it consists of, if groups commit in every other one.
+    pub(super) turns: Vec<Turn>,
     /// The run that this one is compared with.
     pub(super) beside: Option<Box<Self>>,
+}
+
+/// A part of a run, in which groups commit or stand still.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    pub(super) with_commits: bool,
+    pub(super) commits: u64,
+    pub(super) bytes: u64,
+    pub(super) took: Duration,
+    pub(super) broker_cpu: BrokerCpu,
 }
 
 /// CPU time of a broker.
@@ -130,8 +142,17 @@ impl Stopwatch {
         }
     }
 
+    /// A stopwatch that was started this long after another.
+    pub(super) fn after(other: &Self, later: Duration) -> Self {
+        Self {
+            clock: Arc::clone(&other.clock),
+            started: other.started + later,
+        }
+    }
+
+    /// The time since it was started; zero if that is still to come.
     pub(super) fn elapsed(&self) -> Duration {
-        self.clock.elapsed() - self.started
+        self.clock.elapsed().saturating_sub(self.started)
     }
 }
 

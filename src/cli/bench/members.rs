@@ -266,6 +266,7 @@ impl<'a, 'b> Measured<'a, 'b> {
             round_trip: None,
             broker_cpu: self.bench.broker_cpu_since(self.cpu),
             commits: None,
+            turns: Vec::new(),
             beside: None,
         })
     }

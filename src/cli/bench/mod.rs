@@ -2,10 +2,11 @@
 //!
 //! `plan.rs` is what to measure; `payload.rs` makes records that can be recognised, and checks
 //! them; `produce.rs`, `consume.rs`, `members.rs` and `entity.rs` are the loads, `commits.rs` is a
-//! second load beside one, and `preload.rs` fills topics before a measurement; `machine.rs`
-//! measures the machine; `report.rs` prints. Unless a broker is named, one is started as a process
-//! of its own (`own_broker.rs`), so that it shares nothing but the machine with its clients.
-//! `made.rs` removes everything in the end, whatever happened.
+//! second load beside one, `turns.rs` compares parts of a run with and without it, and `preload.rs`
+//! fills topics before a measurement; `machine.rs` measures the machine; `report.rs` prints. Unless
+//! a broker is named, one is started as a process of its own (`own_broker.rs`), so that it shares
+//! nothing but the machine with its clients. `made.rs` removes everything in the end, whatever
+//! happened.
 
 mod commits;
 mod consume;
@@ -21,11 +22,12 @@ mod preload;
 mod produce;
 mod report;
 mod scratch;
+mod turns;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use super::{Failure, connection::Server, flags::BenchFlags, said, signals::Stop};
 use crate::{
@@ -129,6 +131,8 @@ struct Bench<'a> {
     client: Client,
     topic: String,
     payload: Arc<Payload>,
+    /// The bytes of values that were appended by `bench produce` so far.
+    appended: Arc<AtomicU64>,
     /// The number of earlier measurements: loads that are compared take turns at which is first.
     turn: u32,
     /// The end of each partition when the measurement began; empty if the topic was.
@@ -161,6 +165,7 @@ impl<'a> Bench<'a> {
             client,
             topic,
             payload,
+            appended: Arc::default(),
             turn: 0,
             preloaded: Vec::new(),
         })
@@ -200,7 +205,15 @@ impl<'a> Bench<'a> {
             _ => Some(Committing::start(self).await?),
         };
         let cpu = self.broker_cpu();
-        let mut run = produce::run(self).await?;
+        let mut turns = Vec::new();
+        let mut run = match self.plan.turn {
+            None => produce::run(self).await?,
+            Some(length) => tokio::select! {
+                run = produce::run(self) => run?,
+                failed = turns::take(self, length, committing.as_ref(), &mut turns) => match failed? {},
+            },
+        };
+        run.turns = turns;
         run.broker_cpu = self.broker_cpu_since(cpu);
         if let Some(committing) = committing {
             run.commits = Some(committing.end().await?);

@@ -1,6 +1,7 @@
 //! A broker for the measurement, started as `taffrail serve` in a second process.
 
 use std::{
+    collections::BTreeMap,
     io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -21,6 +22,26 @@ const JOURNAL_THREAD: &str = "journal";
 
 /// The name of the threads on which its calls run.
 const CALLS_THREADS: &str = "tokio-rt-worker";
+
+/// The threads of a broker by their numbers.
+pub(super) type Threads = BTreeMap<u32, env::Thread>;
+
+/// The CPU time that threads have taken between two looks. It is exact to what a thread has taken
+/// that has ended in between; the time of the process has a resolution of 10 ms.
+pub(super) fn cpu_time_between(before: &Threads, after: &Threads) -> BrokerCpu {
+    let mut cpu = BrokerCpu::default();
+    for (number, thread) in after {
+        let earlier = before.get(number).map(|thread| thread.cpu_time);
+        let took = thread.cpu_time.saturating_sub(earlier.unwrap_or_default());
+        cpu.all += took;
+        match &*thread.name {
+            JOURNAL_THREAD => cpu.journal += took,
+            CALLS_THREADS => cpu.calls += took,
+            _ => {}
+        }
+    }
+    cpu
+}
 
 /// How long the removal of deleted topics is waited for, and how often it is looked for.
 const REMOVAL: Duration = Duration::from_secs(30);
@@ -104,17 +125,29 @@ impl OwnBroker {
     /// Its CPU time so far.
     pub(super) fn cpu_time(&self) -> Option<BrokerCpu> {
         let id = self.process.id();
-        let mut threads = env::cpu_time_of_threads(id)?;
+        let threads = self.threads()?;
         let all = env::cpu_time_of(id)?;
         // Threads of calls come and go, and what those that are gone have taken is not told by
         // thread. All others stay.
-        threads.remove(CALLS_THREADS);
-        let others: Duration = threads.values().sum();
+        let (mut journal, mut others) = (Duration::ZERO, Duration::ZERO);
+        for thread in threads.values() {
+            if thread.name == JOURNAL_THREAD {
+                journal += thread.cpu_time;
+            }
+            if thread.name != CALLS_THREADS {
+                others += thread.cpu_time;
+            }
+        }
         Some(BrokerCpu {
             all,
-            journal: threads.get(JOURNAL_THREAD).copied().unwrap_or_default(),
+            journal,
             calls: all.saturating_sub(others),
         })
+    }
+
+    /// Its threads, and their CPU time so far.
+    pub(super) fn threads(&self) -> Option<Threads> {
+        env::threads_of(self.process.id())
     }
 
     pub(super) fn url(&self) -> &str {

@@ -1,6 +1,6 @@
 //! What to measure, from the flags.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
     cli::{
@@ -30,6 +30,10 @@ pub(super) struct Plan {
     pub(super) preload: u64,
     /// The number of consumer groups that commit meanwhile.
     pub(super) groups: u32,
+    /// How long groups commit within a run before they stand still for as long.
+    pub(super) turn: Option<Duration>,
+    /// How long after one request of a task the next is due; zero if that is at once.
+    pub(super) interval: Duration,
     pub(super) partitions: u32,
     pub(super) settings: Vec<(String, String)>,
     pub(super) runs: u32,
@@ -87,20 +91,19 @@ impl Plan {
                 keys,
                 preload,
                 groups,
+                turn_ms,
+                rate,
             } => {
-                let producers = at_least_one("--producers", *producers)?;
                 let plan = Self {
+                    records: at_least_one("--records", *records)?,
+                    clients: at_least_one("--producers", *producers)?,
                     keys: (*keys).into(),
                     preload: *preload,
                     groups: *groups,
+                    turn: turn_of(*turn_ms)?,
                     ..Self::common(Load::Produce, load)?
                 };
-                Self {
-                    records: at_least_one("--records", *records)?,
-                    clients: producers,
-                    ..plan
-                }
-                .of_bytes(bytes)
+                plan.at_rate(rate.as_deref())?.of_bytes(bytes)
             }
             BenchCommand::Consume {
                 load,
@@ -193,6 +196,8 @@ impl Plan {
             keys: Keys::None,
             preload: 0,
             groups: 0,
+            turn: None,
+            interval: Duration::ZERO,
             partitions: at_least_one("--partitions", flags.partitions)?,
             settings: settings
                 .iter()
@@ -211,10 +216,31 @@ impl Plan {
         Ok(Self { requests, ..self })
     }
 
-    /// The plan without the load beside it, for comparison.
+    /// Sets the interval of requests so that this many bytes are appended a second.
+    fn at_rate(self, rate: Option<&str>) -> Result<Self, Failure> {
+        let Some(rate) = rate else {
+            return Ok(self);
+        };
+        let rate = size("--rate", rate)?;
+        if rate == 0 {
+            return Err(Failure::Usage("--rate must be at least 1".to_owned()));
+        }
+        let a_request = u128::from(self.bytes()) * 1_000_000_000 / u128::from(rate);
+        let nanos = u64::try_from(a_request).map_err(|_| too_large("--record-bytes"))?;
+        Ok(Self {
+            interval: Duration::from_nanos(nanos),
+            ..self
+        })
+    }
+
+    /// The plan without the load beside it, for comparison; the same plan if it takes turns itself.
     pub(super) fn alone(&self) -> Self {
+        let groups = match self.turn {
+            Some(_) => self.groups,
+            None => 0,
+        };
         Self {
-            groups: 0,
+            groups,
             ..self.clone()
         }
     }
@@ -248,6 +274,14 @@ fn tasks_of(clients: u32, tasks: u32) -> Result<(u32, u32, u32), Failure> {
         Some(all) => Ok((clients, tasks, all)),
         None => Err(too_large("--tasks")),
     }
+}
+
+fn turn_of(turn_ms: Option<u32>) -> Result<Option<Duration>, Failure> {
+    let Some(turn_ms) = turn_ms else {
+        return Ok(None);
+    };
+    let turn_ms = at_least_one("--turn-ms", turn_ms)?;
+    Ok(Some(Duration::from_millis(turn_ms.into())))
 }
 
 fn keys_of_client(entities: Option<u64>, tasks: u32) -> Result<Keys, Failure> {

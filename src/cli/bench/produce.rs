@@ -1,9 +1,15 @@
 //! Clients that append: one request at a time (`bench append`), or with a full window (`bench
 //! produce`).
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::sleep};
 
 use super::{
     Bench,
@@ -63,6 +69,7 @@ where
         round_trip: None,
         broker_cpu: None,
         commits: None,
+        turns: Vec::new(),
         beside: None,
     })
 }
@@ -76,6 +83,11 @@ struct Producer {
     number: u32,
     requests: u32,
     records: u32,
+    /// How long after one request the next is due; zero if that is at once.
+    interval: Duration,
+    /// The bytes of values whose appends are answered, for all tasks.
+    appended: Arc<AtomicU64>,
+    request_bytes: u64,
     /// The version of each of the task's own entities, if requests expect versions.
     versions: Option<Vec<Version>>,
     /// A buffer for values, and one for keys.
@@ -111,6 +123,9 @@ impl Producer {
             number,
             requests: plan.requests,
             records: plan.records,
+            interval: plan.interval,
+            appended: Arc::clone(&bench.appended),
+            request_bytes: u64::from(plan.records) * plan.record_bytes as u64,
             versions,
             value: Vec::new(),
             key: Vec::new(),
@@ -131,10 +146,18 @@ impl Producer {
     async fn stream(mut self) -> Result<Latencies, Failure> {
         let appender = self.client.append_stream();
         let (sender, handles) = mpsc::channel(HANDLES);
-        let answers = tokio::spawn(collect(handles));
+        let answers = tokio::spawn(collect(handles, self.request_bytes, self.appended.clone()));
+        let begin = Stopwatch::start(&self.clock);
         for request in 0..self.requests {
             let append = self.append(request);
-            let watch = Stopwatch::start(&self.clock);
+            let watch = match self.interval {
+                Duration::ZERO => Stopwatch::start(&self.clock),
+                interval => {
+                    let due = interval * request;
+                    sleep(due.saturating_sub(begin.elapsed())).await;
+                    Stopwatch::after(&begin, due)
+                }
+            };
             let sent = match appender.append(append).await {
                 Ok(handle) => sender.send((watch, handle)).await.is_ok(),
                 Err(_) => false,
@@ -194,11 +217,14 @@ impl Producer {
 
 async fn collect(
     mut handles: mpsc::Receiver<(Stopwatch, AppendHandle)>,
+    request_bytes: u64,
+    appended: Arc<AtomicU64>,
 ) -> Result<Latencies, Failure> {
     let mut latencies = Latencies::new();
     while let Some((watch, handle)) = handles.recv().await {
         handle.await?;
         latencies.record(watch.elapsed());
+        appended.fetch_add(request_bytes, Ordering::Relaxed);
     }
     Ok(latencies)
 }

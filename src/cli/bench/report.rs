@@ -8,6 +8,7 @@ use super::{
     machine::Machine,
     measure::{Run, median},
     plan::{Keys, Load, Plan},
+    turns::Costs,
 };
 use crate::cli::{Failure, output};
 
@@ -152,6 +153,9 @@ impl Report {
         output::table(headings, &rows)?;
         if let Some(beside) = &beside {
             beside.print(&medians)?;
+        }
+        if let Some(costs) = self.costs() {
+            costs.print()?;
         }
 
         self.print_machine()?;
@@ -346,7 +350,15 @@ impl Report {
         if let Some(beside) = self.beside() {
             json["beside"] = beside.json();
         }
+        if let Some(costs) = self.costs() {
+            json["turns"] = costs.json();
+        }
         json
+    }
+
+    /// What commits cost, if they were made in turns within the runs.
+    fn costs(&self) -> Option<Costs> {
+        Costs::of(self.runs.iter().map(|run| &run.turns[..]))
     }
 
     /// The other load that the runs are compared with.

@@ -48,6 +48,16 @@ pub(in crate::cli) enum BenchCommand {
         /// turns with the same load without them
         #[arg(long, value_name = "N", default_value_t = 0)]
         groups: u32,
+        /// Take turns of this length within each run: the groups commit in every other one. What
+        /// their commits cost is the difference between turns that follow each other, with its
+        /// standard error. Without --groups no turn differs from another, which shows how small a
+        /// difference can be told
+        #[arg(long, value_name = "MS")]
+        turn_ms: Option<u32>,
+        /// Bytes of values to append a second, by all producers together, instead of as many as
+        /// possible; the latency of a request counts from when it was due
+        #[arg(long, value_name = "SIZE")]
+        rate: Option<String>,
     },
     /// Read as fast as possible
     Consume {

@@ -11,10 +11,11 @@ use tokio::sync::watch;
 use super::{
     Bench,
     made::Made,
-    measure::Run,
+    measure::{BrokerCpu, Run, Turn},
     payload::Payload,
     plan::{Keys, Load, Plan},
     report::Figures,
+    turns::{Cost, Costs},
 };
 use crate::{
     cli::{
@@ -41,6 +42,8 @@ fn plan(record_bytes: usize, keys: Keys) -> Plan {
         keys,
         preload: 0,
         groups: 0,
+        turn: None,
+        interval: Duration::ZERO,
         partitions: 3,
         settings: Vec::new(),
         runs: 1,
@@ -302,4 +305,66 @@ async fn what_cannot_be_removed_is_named() {
     let left = made.remove(&mut never()).await;
     assert_eq!(left.len(), 1);
     assert!(left[0].contains("/here/taffrail-bench-"), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn turns_within_a_run_need_a_broker_whose_processor_time_can_be_told() {
+    let broker = TestBroker::builder().tcp().start().await;
+    let (server, env) = (Server::at(&broker.url()), Env::system());
+    let plan = Plan {
+        turn: Some(Duration::from_millis(1)),
+        requests: 40,
+        interval: Duration::from_millis(100),
+        ..plan(100, Keys::None)
+    };
+    let bench = Bench::prepare(&plan, &server, "measured".to_owned(), None, &env);
+    let run = bench.await.unwrap().run().await;
+    let refused = run.unwrap_err().to_string();
+    assert!(refused.contains("--turn-ms"), "{refused}");
+}
+
+#[test]
+fn what_commits_cost_is_the_difference_of_all_turns_with_them_and_without() {
+    let of = |pairs: &[[(f64, f64); 2]]| Cost::of(pairs);
+    let pair = |without: f64, with: f64| [(without, 1.0), (with, 1.0)];
+    let cost = of(&[pair(100.0, 104.0), pair(90.0, 96.0), pair(110.0, 112.0)]).unwrap();
+    assert_eq!((cost.without, cost.with), (100.0, 104.0));
+    assert!((cost.more - 0.04).abs() < 1e-9 && (cost.median - 0.04).abs() < 1e-9);
+    assert!((0.01..0.02).contains(&cost.error), "{cost:?}");
+
+    // Turns in which next to nothing was appended, and whose figures are useless by themselves.
+    let stood_still = [(100.0, 0.01), (1.0, 0.01)];
+    let alike = of(&[pair(1000.0, 1000.0), stood_still, pair(1000.0, 1000.0)]).unwrap();
+    assert!(alike.more.abs() < 0.06, "{alike:?}");
+    assert_eq!(of(&[]), None);
+}
+
+#[test]
+fn pairs_of_turns_are_in_either_order_and_one_that_is_left_does_not_count() {
+    let turn = |with_commits: bool, cpu_ms: u64| Turn {
+        with_commits,
+        commits: if with_commits { 100 } else { 0 },
+        bytes: 1_000_000_000,
+        took: Duration::from_secs(1),
+        broker_cpu: BrokerCpu {
+            all: Duration::from_millis(cpu_ms),
+            journal: Duration::from_millis(10),
+            calls: Duration::from_millis(50),
+        },
+    };
+    let turns = [
+        turn(true, 102),
+        turn(false, 98),
+        turn(false, 98),
+        turn(true, 102),
+        turn(true, 999),
+    ];
+    let costs = Costs::of([&turns[..]].into_iter()).unwrap().json();
+    assert_eq!(costs["pairs"], 2);
+    assert_eq!(costs["commits_per_second"], 100.0);
+    assert_eq!(costs["broker_cpu_ms_per_gigabyte"]["without"], 98.0);
+    assert_eq!(costs["broker_cpu_ms_per_gigabyte"]["with"], 102.0);
+    let of_commit = costs["cpu_us_per_commit"].as_f64().unwrap();
+    assert!((of_commit - 40.0).abs() < 1e-6, "{of_commit}");
+    assert!(Costs::of([&turns[..1]].into_iter()).is_none());
 }
