@@ -4,9 +4,9 @@
 //! single session, `handing_over.rs` partitions that move between members, `offsets.rs` where a
 //! group begins and continues, `time.rs` how long everyone waits, `ending.rs` and `failing.rs`
 //! partitions that cannot be read on, `joining.rs` a member that joins a large group, `latest.rs`
-//! what comes after a group that begins at the end, `removed.rs` a member that is removed, and
-//! `bounds.rs` what is too large. `chaos.rs` does all of that at random, and `rules.rs` has the
-//! rules that must hold meanwhile.
+//! what comes after a group that begins at the end, `still.rs` what happens while no time passes,
+//! `removed.rs` a member that is removed, and `bounds.rs` what is too large. `chaos.rs` does all of
+//! that at random, and `rules.rs` has the rules that must hold meanwhile.
 
 mod bounds;
 mod chaos;
@@ -22,5 +22,6 @@ mod removed;
 mod rules;
 mod sessions;
 mod shown;
+mod still;
 mod time;
 mod world;
