@@ -1,14 +1,13 @@
 //! The client's end: the authorities it trusts, and the certificate it presents.
 
 use std::{
-    io,
+    fmt, io,
     net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, Error, InvalidMessage, RootCertStore,
     client::Resumption,
@@ -16,9 +15,8 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{HTTP2, Problem, UNSENT_BYTES, pem, provider, read_ahead::ReadAhead};
+use super::{HTTP2, Problem, in_place::InPlace, pem, provider};
 
 /// The authorities that a client trusts to identify a broker.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +30,7 @@ pub(crate) enum Trust<'a> {
 /// Makes TLS handshakes with the broker of one host name.
 #[derive(Clone)]
 pub(crate) struct Connector {
-    connector: TlsConnector,
+    config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
 
@@ -61,22 +59,18 @@ impl Connector {
         config.alpn_protocols = vec![HTTP2.to_vec()];
         config.resumption = Resumption::disabled();
         let name = name_of(host)?;
-        let connector = TlsConnector::from(Arc::new(config));
-        Ok(Self { connector, name })
+        let config = Arc::new(config);
+        Ok(Self { config, name })
     }
 
     pub(crate) async fn connect<IO>(&self, io: IO) -> io::Result<ClientStream<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let io = ReadAhead::new(io, &Bytes::new());
-        let connecting = self
-            .connector
-            .connect_with(self.name.clone(), io, |session| {
-                session.set_buffer_limit(Some(UNSENT_BYTES));
-            });
-        let stream = connecting.await.map_err(explain)?;
-        Ok(ClientStream(stream))
+        let config = Arc::clone(&self.config);
+        let stream = InPlace::connect(io, config, self.name.clone()).await;
+        let stream = stream.map_err(explain)?;
+        Ok(ClientStream(Box::new(stream)))
     }
 }
 
@@ -114,8 +108,13 @@ fn roots(trust: Trust<'_>) -> Result<RootCertStore, Problem> {
 }
 
 /// A client's end of a connection, whose errors say what to do.
-#[derive(Debug)]
-pub(crate) struct ClientStream<IO>(TlsStream<ReadAhead<IO>>);
+pub(crate) struct ClientStream<IO>(Box<InPlace<IO>>);
+
+impl<IO> fmt::Debug for ClientStream<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientStream").finish_non_exhaustive()
+    }
+}
 
 /// Adds what an error of TLS means here.
 fn explain(error: io::Error) -> io::Error {
@@ -193,19 +192,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<IO> {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.0).poll_write(cx, buf);
         written.map_err(explain)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.0).poll_write_vectored(cx, slices);
-        written.map_err(explain)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

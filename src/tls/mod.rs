@@ -7,12 +7,15 @@
 //! have signed which have been replaced since.
 //!
 //! Reading order: this page; `pem.rs` and `certificate.rs`, what files hold; `server.rs` and
-//! `client.rs`, the two ends; `read_ahead.rs`, how encrypted bytes are read.
+//! `client.rs`, the two ends; `in_place.rs`, the client's bytes; `read_ahead.rs`, how the broker
+//! reads encrypted ones.
 
 #[cfg(feature = "broker")]
 mod certificate;
 mod client;
+mod in_place;
 mod pem;
+#[cfg(feature = "broker")]
 mod read_ahead;
 #[cfg(feature = "broker")]
 mod server;
@@ -37,6 +40,7 @@ pub(crate) use self::{
 /// What a connection takes beside what it takes without TLS: encrypted bytes that were read ahead,
 /// a record that is being put together and one that is decrypted, what waits to be sent, and the
 /// state of the session.
+#[cfg(feature = "broker")]
 pub(crate) const CONNECTION_BYTES: usize =
     read_ahead::BYTES + 2 * RECORD_BYTES + UNSENT_BYTES + (8 << 10);
 
@@ -44,6 +48,7 @@ pub(crate) const CONNECTION_BYTES: usize =
 const RECORD_BYTES: usize = 18 << 10;
 
 /// Most encrypted bytes that wait to be sent.
+#[cfg(feature = "broker")]
 const UNSENT_BYTES: usize = 32 << 10;
 
 /// What TLS calls the protocol that is spoken inside: on the port for calls, and on that for HTTP.

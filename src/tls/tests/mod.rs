@@ -1,6 +1,7 @@
 //! Certificates and keys, valid and invalid, and handshakes.
 
 pub(crate) mod authority;
+mod in_place;
 
 use std::{io, sync::Arc};
 
