@@ -19,6 +19,7 @@
 mod found;
 mod gathered;
 mod kept;
+mod new_file;
 mod replay;
 mod ring;
 mod slots;

@@ -3,22 +3,22 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     io::ErrorKind,
-    ops::Range,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use super::{
     Error, OpenError, Options,
     found::{self, Covered, Found, Look, State as FileState},
+    new_file::{Fill, create, put_zeros, sync},
     slots::{self, Slots},
 };
 use crate::{
     env::{AlignedBuffer, Env, File, Open},
     storage::{
         fault::Meaning,
-        files::{Action, FileError, remove_file, sync_parent},
+        files::{Action, FileError},
         format::{
             checkpoint::JournalFiles,
             entry::{BLOCK_BYTES, FileHeader},
@@ -35,6 +35,9 @@ pub(crate) struct Ring {
     options: Options,
     /// The notes about what the files are used for, stored apart from them.
     notes: Slots,
+    /// Held while a file is added. The state is not: the journal's thread looks at that with each
+    /// write.
+    adding: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -148,6 +151,7 @@ impl Ring {
             dir: dir.to_owned(),
             options,
             notes,
+            adding: Mutex::new(()),
             state: Mutex::new(state),
         })
     }
@@ -251,12 +255,9 @@ impl Ring {
     /// Makes sure that there are two files, so that even on a full disk the journal can switch to
     /// the other one behind a checkpoint.
     pub(crate) fn ensure_two(&self) -> Result<(), FileError> {
-        let mut state = self.lock();
-        while state.created < 2 {
-            let path = self.dir.join(format!("{}.journal", state.created + 1));
-            self.create(&path, Fill::Reserved)?;
-            state.created += 1;
-            state.free.push_back(path);
+        let _alone = lock(&self.adding);
+        while self.lock().created < 2 {
+            self.add(Fill::Reserved)?;
         }
         Ok(())
     }
@@ -344,18 +345,18 @@ impl Ring {
         };
         let len = file.len().map_err(FileError::when(Action::Read, path))?;
         for zeros in [0..len.min(BLOCK_BYTES), len.min(BLOCK_BYTES)..len] {
-            put_zeros(&*file, zeros).map_err(FileError::when(Action::Write, path))?;
-            file.sync_data()
-                .map_err(FileError::when(Action::Sync, path))?;
+            put_zeros(&*file, path, zeros)?;
+            sync(&*file, path)?;
         }
         Ok(())
     }
 
     /// Prepares the next file, so that no append waits for it.
     pub(crate) fn prepare_next(&self) -> Result<(), FileError> {
+        self.add_if_none(Fill::Written)?;
         let mut state = self.lock();
         if state.next.is_none() {
-            state.next = self.find_room(&mut state, Fill::Written)?;
+            state.next = self.take_free(&mut state, Fill::Written)?;
         }
         Ok(())
     }
@@ -364,8 +365,10 @@ impl Ring {
     /// is written and the current file takes no more entries either, so that a checkpoint can
     /// release it.
     pub(super) fn take_next(&self, first_sequence: u64) -> Result<RingFile, Error> {
+        let added = self.add_if_none(Fill::Reserved);
         let mut state = self.lock();
-        let Opened { path, handle } = match self.open_next(&mut state) {
+        let next = added.and_then(|()| self.open_next(&mut state));
+        let Opened { path, handle } = match next {
             Ok(next) => {
                 state.is_hindered = false;
                 state.given_up = next.is_none().then_some(first_sequence);
@@ -391,9 +394,7 @@ impl Ring {
         handle
             .write_all_at(&[block.as_slice()], 0)
             .map_err(FileError::when(Action::Write, &path))?;
-        handle
-            .sync_data()
-            .map_err(FileError::when(Action::Sync, &path))?;
+        sync(&*handle, &path)?;
         // Only now: the note must never be ahead of the file.
         let bytes = self.options.file_bytes;
         self.notes.put(slot_of(&path), Use { header, bytes })?;
@@ -414,7 +415,7 @@ impl Ring {
     /// Opens the next file; `None` if there is none. If opening fails, the file stays in the ring.
     fn open_next(&self, state: &mut State) -> Result<Option<Opened>, FileError> {
         if state.next.is_none() {
-            state.next = self.find_room(state, Fill::Reserved)?;
+            state.next = self.take_free(state, Fill::Reserved)?;
         }
         let Some(path) = &state.next else {
             return Ok(None);
@@ -430,19 +431,37 @@ impl Ring {
         Ok(state.next.take().map(|path| Opened { path, handle }))
     }
 
-    fn find_room(&self, state: &mut State, fill: Fill) -> Result<Option<PathBuf>, FileError> {
-        let may_grow = state.created < self.options.files && state.may_make > 0;
-        if state.free.is_empty() && may_grow {
-            let path = self.dir.join(format!("{}.journal", state.created + 1));
-            match self.create(&path, fill) {
-                // Not an error: another file will be released, or the disk will have room again.
-                Err(error) if error.is_disk_full() => return Ok(None),
-                created => created?,
-            }
-            state.created += 1;
-            state.may_make -= 1;
-            state.free.push_back(path);
+    /// Adds a file if all that there are have entries, and there may be more.
+    fn add_if_none(&self, fill: Fill) -> Result<(), FileError> {
+        let most = self.options.files;
+        if !self.lock().needs_another(most) {
+            return Ok(());
         }
+        let _alone = lock(&self.adding);
+        if !self.lock().needs_another(most) {
+            return Ok(());
+        }
+        match self.add(fill) {
+            // Not an error: another file will be released, or the disk will have room again.
+            Err(error) if error.is_disk_full() => Ok(()),
+            added => added,
+        }
+    }
+
+    /// Adds a file. Only for the holder of `adding`.
+    fn add(&self, fill: Fill) -> Result<(), FileError> {
+        let number = self.lock().created + 1;
+        let path = self.dir.join(format!("{number}.journal"));
+        create(&*self.env.files, &path, self.options.file_bytes, fill)?;
+        let mut state = self.lock();
+        state.created = number;
+        state.may_make = state.may_make.saturating_sub(1);
+        state.free.push_back(path);
+        Ok(())
+    }
+
+    /// Takes the oldest unused file, with room for entries.
+    fn take_free(&self, state: &mut State, fill: Fill) -> Result<Option<PathBuf>, FileError> {
         if let Some(path) = state.free.front() {
             self.ensure_room(path, fill)?;
         }
@@ -461,8 +480,7 @@ impl Ring {
         if file.len().map_err(FileError::when(Action::Read, path))? < self.options.file_bytes {
             file.allocate(self.options.file_bytes)
                 .map_err(FileError::when(Action::Reserve, path))?;
-            file.sync_data()
-                .map_err(FileError::when(Action::Sync, path))?;
+            sync(&*file, path)?;
         }
         Ok(())
     }
@@ -472,42 +490,19 @@ impl Ring {
     fn make_again(&self, path: &Path, fill: Fill) -> Result<(), FileError> {
         tracing::warn!(path = %path.display(), "a journal file that held nothing needed is gone; another is made");
         self.notes.put(slot_of(path), Use::FREE)?;
-        self.create(path, fill)
+        create(&*self.env.files, path, self.options.file_bytes, fill)
     }
 
-    /// Creates a file with room on disk for all of it, and makes its name durable.
-    fn create(&self, path: &Path, fill: Fill) -> Result<(), FileError> {
-        let files = &*self.env.files;
-        let file = match files.open(path, Open::Create) {
-            Ok(file) => file,
-            // A start that was cut off has left the file.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => files
-                .open(path, Open::Write)
-                .map_err(FileError::when(Action::Open, path))?,
-            Err(error) => return Err(FileError::when(Action::Create, path)(error)),
-        };
-        let reserved = file
-            .allocate(self.options.file_bytes)
-            .map_err(FileError::when(Action::Reserve, path));
-        if let Err(error) = reserved {
-            drop(file);
-            remove_file(files, path)?;
-            return Err(error);
-        }
-        if fill == Fill::Written {
-            put_zeros(&*file, 0..self.options.file_bytes)
-                .map_err(FileError::when(Action::Write, path))?;
-        }
-        // The header tells a new file from one that has lost its content.
-        file.write_all_at(&[&FileHeader::NEVER_USED.encode()], 0)
-            .map_err(FileError::when(Action::Write, path))?;
-        file.sync_data()
-            .map_err(FileError::when(Action::Sync, path))?;
-        sync_parent(files, path)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl State {
+    /// Whether there is no unused file, though there may be more than the ring has.
+    fn needs_another(&self, most: u32) -> bool {
+        let may_grow = self.created < most && self.may_make > 0;
+        self.next.is_none() && self.free.is_empty() && may_grow
     }
 }
 
@@ -537,30 +532,8 @@ fn refuse(mut found: Look, dir: &Path) -> Result<Look, OpenError> {
     }
 }
 
-/// Writes zeros over a range of a file.
-fn put_zeros(file: &dyn File, range: Range<u64>) -> std::io::Result<()> {
-    let zeros = vec![0; 1 << 20];
-    let mut position = range.start;
-    while position < range.end {
-        let now = (range.end - position).min(zeros.len() as u64);
-        file.write_all_at(
-            &[&zeros[..usize::try_from(now).expect("at most a MiB")]],
-            position,
-        )?;
-        position += now;
-    }
-    Ok(())
-}
-
-/// How a new file gets its space.
-///
-/// A sync of a file that was only reserved must also record which parts have been written: it takes
-/// 140 us instead of 95, as measured. So a file that is prepared ahead is filled with zeros; one
-/// that an append waits for is only reserved.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fill {
-    Reserved,
-    Written,
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The number in the name of a journal file.

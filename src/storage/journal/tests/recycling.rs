@@ -1,6 +1,12 @@
 //! Journal files that are used again.
 
+use std::thread;
+
 use super::*;
+use crate::env::{
+    FileSystem,
+    sim::{OpKind, SimDisk},
+};
 
 #[test]
 fn a_journal_goes_on_in_the_next_file_when_one_is_full() {
@@ -141,6 +147,74 @@ fn a_prepared_file_without_entries_changes_nothing() {
     assert_eq!(dir.found(), sound(&written));
     written.extend(write(&mut journal, 4..=20, 100));
     assert_eq!(dir.found(), sound(&written));
+}
+
+/// A journal with entries in all of its files, to which a third may be added, on a simulated disk.
+fn on_simulated_disk(file_bytes: u64) -> (SimDisk, Arc<Ring>, Journal) {
+    let disk = SimDisk::new(1);
+    let dir = Path::new("/journal");
+    disk.create_dir(dir).expect("there is room");
+    let env = Env {
+        files: Arc::new(disk.clone()),
+        ..Env::system()
+    };
+    let options = Options {
+        file_bytes,
+        files: 3,
+    };
+    let ring = super::super::open(&env, dir, options, None).expect("it is empty");
+    let mut journal = Journal::new(Arc::clone(&ring), options, Tip::default());
+    write(&mut journal, 1..=1, 100);
+    journal.leave_file().expect("the disk takes it");
+    write(&mut journal, 2..=2, 100);
+    assert_eq!(ring.fill(), (2, 3));
+    (disk, ring, journal)
+}
+
+#[test]
+fn entries_are_written_while_the_next_file_is_being_made() {
+    let (disk, ring, mut journal) = on_simulated_disk(FILE_BYTES);
+    let hold = disk.hold(OpKind::Allocate);
+    thread::scope(|scope| {
+        let preparing = scope.spawn(|| ring.prepare_next());
+        hold.wait_for(1);
+        write(&mut journal, 3..=5, 100);
+        assert_eq!(ring.files().made, 2);
+        drop(hold);
+        let prepared = preparing.join().expect("it does not panic");
+        prepared.expect("the disk takes it");
+    });
+    assert_eq!(ring.files().made, 3);
+    journal.leave_file().expect("the disk takes it");
+    write(&mut journal, 6..=6, 100);
+    assert_eq!(ring.fill(), (3, 3));
+}
+
+#[test]
+fn a_journal_that_needs_the_file_that_is_being_made_waits_for_it() {
+    let (disk, ring, mut journal) = on_simulated_disk(FILE_BYTES);
+    journal.leave_file().expect("the disk takes it");
+    let hold = disk.hold(OpKind::Allocate);
+    thread::scope(|scope| {
+        let preparing = scope.spawn(|| ring.prepare_next());
+        hold.wait_for(1);
+        let writing = scope.spawn(|| write(&mut journal, 3..=3, 100));
+        drop(hold);
+        writing.join().expect("it finds a file");
+        let prepared = preparing.join().expect("it does not panic");
+        prepared.expect("the disk takes it");
+    });
+    assert_eq!((ring.fill(), ring.files().made), ((3, 3), 3));
+}
+
+/// The journal's syncs wait for what was written before them.
+#[test]
+fn a_file_is_filled_a_step_at_a_time() {
+    let (disk, ring, _journal) = on_simulated_disk(3 << 20);
+    let synced = || disk.stats().operations[&OpKind::SyncData];
+    let before = synced();
+    ring.prepare_next().expect("the disk takes it");
+    assert_eq!(synced() - before, 3, "one for each MiB");
 }
 
 #[test]
