@@ -14,7 +14,7 @@ use super::{
 use crate::{
     env::{File, FileSystem, Open, ToSync},
     storage::{
-        files::{Action, FileError, ensure_dir, remove_file},
+        files::{Action, FileError, STEP_BYTES, ensure_dir, remove_file},
         format::{
             frame::Frame,
             segment_file::{Header, IndexRow},
@@ -22,10 +22,6 @@ use crate::{
     },
     types::{Offset, TopicSettings},
 };
-
-/// A segment is synced once this much of it is in the operating system's cache and unsynced.
-/// Otherwise the system gathers more and writes it all at once, which slows the journal down.
-const SYNC_STEP_BYTES: u64 = 8 << 20;
 
 /// Most bytes given to the operating system in one write.
 const WRITE_BYTES: usize = 4 << 20;
@@ -106,7 +102,7 @@ impl Writer {
                 log.tail = VecDeque::new();
             }
         }
-        if self.cached >= SYNC_STEP_BYTES {
+        if self.cached >= STEP_BYTES {
             self.sync_file(&*file, &path)?;
         }
         Ok(bytes)
@@ -242,6 +238,7 @@ impl Writer {
             path,
             file,
             from,
+            cached: self.cached,
             dir,
         }))
     }
@@ -289,6 +286,8 @@ struct Unsynced {
     file: Option<Arc<dyn File>>,
     /// Where the unsynced bytes begin.
     from: u64,
+    /// How many of these are in the operating system's cache.
+    cached: u64,
     /// The directory, if the file's name is not durable.
     dir: Option<PathBuf>,
 }
@@ -303,19 +302,12 @@ pub(crate) fn sync_together(
     for (writer, log) in &*logs {
         unsynced.extend(writer.unsynced(log, segments)?);
     }
-    if unsynced.len() > 1 {
-        // The file system then commits all of them together with the first sync.
-        for one in &unsynced {
-            if let Some(file) = &one.file {
-                file.begin_writing(one.from);
-            }
-        }
+    let mut left = &unsynced[..];
+    while !left.is_empty() {
+        let (some, rest) = left.split_at(step_of(left));
+        sync_files(&*segments.env.files, some)?;
+        left = rest;
     }
-    let files = unsynced.iter().filter_map(|one| {
-        let file = one.file.as_deref()?;
-        Some((&*one.path, ToSync::File(file)))
-    });
-    sync_each(&*segments.env.files, files.collect())?;
     // Content is durable before its name is.
     let dirs = unsynced.iter().filter_map(|one| {
         let dir = one.dir.as_deref()?;
@@ -326,6 +318,34 @@ pub(crate) fn sync_together(
         writer.note_synced(log, segments);
     }
     Ok(())
+}
+
+/// How many of these segments are synced at a time: at least one, and no more than have a step's
+/// bytes in the cache.
+fn step_of(unsynced: &[Unsynced]) -> usize {
+    let mut bytes = 0;
+    let fit = unsynced.iter().take_while(|one| {
+        bytes += one.cached;
+        bytes <= STEP_BYTES
+    });
+    fit.count().max(1)
+}
+
+/// Syncs the files of these segments.
+fn sync_files(files: &dyn FileSystem, unsynced: &[Unsynced]) -> Result<(), FileError> {
+    if unsynced.len() > 1 {
+        // The file system then commits all of them together with the first sync.
+        for one in unsynced {
+            if let Some(file) = &one.file {
+                file.begin_writing(one.from);
+            }
+        }
+    }
+    let to_sync = unsynced.iter().filter_map(|one| {
+        let file = one.file.as_deref()?;
+        Some((&*one.path, ToSync::File(file)))
+    });
+    sync_each(files, to_sync.collect())
 }
 
 /// Creates a segment's file. Removes one that is there already: a part that was written before the
