@@ -390,22 +390,26 @@ impl OpenSegments {
         }
     }
 
-    /// Adds a segment that was opened, and closes another if there are too many.
+    /// Adds a segment that was opened, and closes others if there are too many.
     fn keep(&self, segment: &Arc<Segment>, is_file: bool) {
-        let mut open = lock(&self.open);
-        self.opened.fetch_add(1, Ordering::Relaxed);
-        self.note_use(segment);
-        open.retain(|open| !open.is(segment));
-        open.push(OpenSegment {
-            segment: Arc::downgrade(segment),
-            is_file,
-        });
-        // Both look at all open segments; opening a file costs far more than that.
-        if is_file && open.iter().filter(|open| open.is_file).count() > self.most_files {
-            close_oldest(&mut open, |open| open.is_file);
+        let mut closed = Vec::new();
+        {
+            let mut open = lock(&self.open);
+            self.opened.fetch_add(1, Ordering::Relaxed);
+            self.note_use(segment);
+            open.retain(|open| !open.is(segment));
+            open.push(OpenSegment {
+                segment: Arc::downgrade(segment),
+                is_file,
+            });
+            if is_file {
+                closed = take_oldest(&mut open, self.most_files, |open| open.is_file);
+            }
+            closed.extend(take_oldest(&mut open, self.most, |_| true));
         }
-        if open.len() > self.most {
-            close_oldest(&mut open, |_| true);
+        // Outside the lock, because closing files takes long.
+        for segment in closed {
+            segment.close();
         }
     }
 }
@@ -422,15 +426,30 @@ impl OpenSegment {
     }
 }
 
-/// Closes the least recently used segment for which `of` is true.
-fn close_oldest(open: &mut Vec<OpenSegment>, of: impl Fn(&OpenSegment) -> bool) {
-    let these = open.iter().enumerate().filter(|(_, open)| of(open));
-    let Some((at, _)) = these.min_by_key(|(_, open)| open.used()) else {
-        return;
-    };
-    if let Some(segment) = open.swap_remove(at).segment.upgrade() {
-        segment.close();
+/// If there are more than `most` segments for which `of` is true, takes the least recently used of
+/// them: an eighth more than it must, because finding them takes longer than opening a file.
+fn take_oldest(
+    open: &mut Vec<OpenSegment>,
+    most: usize,
+    of: impl Fn(&OpenSegment) -> bool,
+) -> Vec<Arc<Segment>> {
+    let number = open.iter().filter(|open| of(open)).count();
+    if number <= most {
+        return Vec::new();
     }
+    let mut left = number - most + most / 8;
+    let mut taken = Vec::with_capacity(left);
+    // Stable, so that the segment that was opened last stays last.
+    open.sort_by_cached_key(OpenSegment::used);
+    open.retain(|open| {
+        let is_taken = left > 0 && of(open);
+        if is_taken {
+            left -= 1;
+            taken.extend(open.segment.upgrade());
+        }
+        !is_taken
+    });
+    taken
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
