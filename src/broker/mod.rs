@@ -121,6 +121,7 @@ pub(crate) use response_limit::ResponseLimit;
 pub(crate) use retention::Removal;
 pub(crate) use scrub::Scrubbed;
 pub(crate) use stages::{Stages, Watch};
+pub(crate) use status::KeptJournal;
 pub(crate) use topic_filter::TopicFilter;
 pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, connection::Server, flags::StatusFlags, output, time::format_duration};
 use crate::{
-    client::{BrokerStatus, Level, Limits},
+    client::{BackupJournal, BrokerStatus, Level, Limits},
     types::limits::{MAX_PARTITIONS, MAX_PRODUCERS},
 };
 
@@ -33,6 +33,9 @@ pub(super) async fn run(flags: StatusFlags) -> Result<(), Failure> {
     output::line("")?;
     output::table(["MEMORY", "USED", "MOST", "BOUND"], &memory(&status))?;
     output::line(format_args!("\n{}\n{}", disk(&status), journal(&status)))?;
+    if let Some(kept) = status.backup_journal {
+        output::line(backup_journal(kept))?;
+    }
     if status.hindered_compactions > 0 {
         let partitions = output::counted(status.hindered_compactions, "partition");
         output::line(format_args!(
@@ -165,6 +168,18 @@ fn journal(status: &BrokerStatus) -> String {
     format!("{files} of {limit} journal files wait for a checkpoint")
 }
 
+fn backup_journal(kept: BackupJournal) -> String {
+    let Some((first, last)) = kept.commits else {
+        return "no journal entries are kept for restores: the next backup begins that".to_owned();
+    };
+    let (bytes, limit) = (output::bytes(kept.bytes), output::bytes(kept.limit_bytes));
+    format!(
+        "{bytes} of {limit} are kept of the journal: a directory whose last backup is as of commit \
+         {first} or later could be restored until any commit up to {last} if it had its next one \
+         now"
+    )
+}
+
 fn status_json(status: &BrokerStatus) -> Value {
     let level =
         |level: Level| json!({ "now": level.now, "most": level.most, "limit": level.limit });
@@ -202,5 +217,11 @@ fn status_json(status: &BrokerStatus) -> Value {
         "journal_files": status.journal_files,
         "journal_files_limit": status.journal_files_limit,
         "hindered_compactions": status.hindered_compactions,
+        "backup_journal": status.backup_journal.map(|kept| json!({
+            "bytes": kept.bytes,
+            "limit_bytes": kept.limit_bytes,
+            "first_commit": kept.commits.map(|(first, _)| first),
+            "last_commit": kept.commits.map(|(_, last)| last),
+        })),
     })
 }

@@ -62,6 +62,22 @@ pub struct BrokerStatus {
     /// Partitions that cannot be compacted, or not all of them;
     /// [`Topics::describe`](super::Topics::describe) says why.
     pub hindered_compactions: u64,
+    /// The journal entries that it keeps for restores until a moment between two backups; `None` if
+    /// it is not set up to keep any.
+    pub backup_journal: Option<BackupJournal>,
+}
+
+/// The journal entries that a broker keeps from one backup to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackupJournal {
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// How many bytes there may be; the oldest are dropped at that.
+    pub limit_bytes: u64,
+    /// The first and the last commit until which a directory could be restored once it has the next
+    /// backup, if that was taken now and the one before at the first commit or later; `None` while
+    /// no entries are kept.
+    pub commits: Option<(u64, u64)>,
 }
 
 /// A number of things, with its limit.
@@ -130,6 +146,17 @@ impl From<proto::StatusResponse> for BrokerStatus {
             journal_files: status.journal_files,
             journal_files_limit: status.journal_files_limit,
             hindered_compactions: status.hindered_compactions,
+            backup_journal: status.backup_journal.map(BackupJournal::from),
+        }
+    }
+}
+
+impl From<proto::BackupJournal> for BackupJournal {
+    fn from(kept: proto::BackupJournal) -> Self {
+        Self {
+            bytes: kept.bytes,
+            limit_bytes: kept.limit_bytes,
+            commits: kept.first_commit.zip(kept.last_commit),
         }
     }
 }

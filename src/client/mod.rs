@@ -91,7 +91,7 @@ pub use appender::{AppendHandle, AppendWindow, Appender};
 pub use backup::{Backup, BackupBegun, BackupFile, BackupPart};
 pub use batch::Batch;
 pub use broker_limits::{Limit, Limits};
-pub use broker_status::{BrokerStatus, Level, MemoryPart};
+pub use broker_status::{BackupJournal, BrokerStatus, Level, MemoryPart};
 pub use clock::Clock;
 pub use conditions::{Actual, FailedCondition};
 pub use entities::{

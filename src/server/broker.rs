@@ -18,12 +18,12 @@ use super::{
     tally::{Tallies, Tally},
 };
 use crate::{
-    broker::{Broker, ClockReading, Error, ListedProducer, WhichProducer},
+    broker::{Broker, ClockReading, Error, KeptJournal, ListedProducer, WhichProducer},
     budget::Part,
     env::Process,
     proto::{
-        AcceptClockRequest, AcceptClockResponse, BackupRequest, BackupResponse, Clock,
-        ForgetProducerRequest, ForgetProducerResponse, GetClockRequest, GetClockResponse,
+        AcceptClockRequest, AcceptClockResponse, BackupJournal, BackupRequest, BackupResponse,
+        Clock, ForgetProducerRequest, ForgetProducerResponse, GetClockRequest, GetClockResponse,
         KnownProducer, Level, Limit, LimitsRequest, LimitsResponse, ListProducersRequest,
         ListProducersResponse, MemoryPart, StatusRequest, StatusResponse, broker_server,
         forget_producer_request,
@@ -122,6 +122,7 @@ impl broker_server::Broker for BrokerService {
             journal_files_limit: short(status.journal_files.1),
             hindered_compactions: status.hindered_compactions as u64,
             disk_held_bytes: status.disk_held,
+            backup_journal: backup_journal(status.kept_journal),
         }))
     }
 
@@ -205,6 +206,15 @@ fn limit(bound: &Bound) -> Limit {
         setting: bound.setting.to_owned(),
         meaning: bound.what.to_owned(),
     }
+}
+
+fn backup_journal(kept: KeptJournal) -> Option<BackupJournal> {
+    (kept.limit > 0).then(|| BackupJournal {
+        bytes: kept.bytes,
+        limit_bytes: kept.limit,
+        first_commit: kept.commits.map(|(first, _)| first),
+        last_commit: kept.commits.map(|(_, last)| last),
+    })
 }
 
 fn level(tally: &Tally, limit: usize) -> Level {

@@ -534,6 +534,9 @@ type StatusResponse struct {
 	// How much of disk_free_bytes the file `reserve` in data_dir holds, which nobody else can take. 0: it is given up,
 	// for what makes room on a full disk, or there is none.
 	DiskHeldBytes uint64 `protobuf:"varint,23,opt,name=disk_held_bytes,json=diskHeldBytes,proto3" json:"disk_held_bytes,omitempty"`
+	// The journal entries that are kept for restores until a moment between two backups; absent where the setting
+	// `backup.journal` is 0, so that none are.
+	BackupJournal *BackupJournal `protobuf:"bytes,24,opt,name=backup_journal,json=backupJournal,proto3" json:"backup_journal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -729,6 +732,87 @@ func (x *StatusResponse) GetDiskHeldBytes() uint64 {
 	return 0
 }
 
+func (x *StatusResponse) GetBackupJournal() *BackupJournal {
+	if x != nil {
+		return x.BackupJournal
+	}
+	return nil
+}
+
+// The journal entries that are kept from one backup to the next.
+type BackupJournal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many bytes they are.
+	Bytes uint64 `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// How many they may be, the setting `backup.journal`; then the oldest go.
+	LimitBytes uint64 `protobuf:"varint,2,opt,name=limit_bytes,json=limitBytes,proto3" json:"limit_bytes,omitempty"`
+	// A directory whose backup is as of this commit or a later one can be restored until any commit from there on, once
+	// it has the next backup. Absent while none are kept: before the first backup, and where they had to go.
+	FirstCommit *uint64 `protobuf:"varint,3,opt,name=first_commit,json=firstCommit,proto3,oneof" json:"first_commit,omitempty"`
+	// The commit until which that can be, if the next backup is taken now. Absent as first_commit is.
+	LastCommit    *uint64 `protobuf:"varint,4,opt,name=last_commit,json=lastCommit,proto3,oneof" json:"last_commit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupJournal) Reset() {
+	*x = BackupJournal{}
+	mi := &file_taffrail_v1_broker_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupJournal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupJournal) ProtoMessage() {}
+
+func (x *BackupJournal) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_broker_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupJournal.ProtoReflect.Descriptor instead.
+func (*BackupJournal) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *BackupJournal) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *BackupJournal) GetLimitBytes() uint64 {
+	if x != nil {
+		return x.LimitBytes
+	}
+	return 0
+}
+
+func (x *BackupJournal) GetFirstCommit() uint64 {
+	if x != nil && x.FirstCommit != nil {
+		return *x.FirstCommit
+	}
+	return 0
+}
+
+func (x *BackupJournal) GetLastCommit() uint64 {
+	if x != nil && x.LastCommit != nil {
+		return *x.LastCommit
+	}
+	return 0
+}
+
 // Asks for the bounds.
 type LimitsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -738,7 +822,7 @@ type LimitsRequest struct {
 
 func (x *LimitsRequest) Reset() {
 	*x = LimitsRequest{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[8]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -750,7 +834,7 @@ func (x *LimitsRequest) String() string {
 func (*LimitsRequest) ProtoMessage() {}
 
 func (x *LimitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[8]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -763,7 +847,7 @@ func (x *LimitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitsRequest.ProtoReflect.Descriptor instead.
 func (*LimitsRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{8}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{9}
 }
 
 // The bounds.
@@ -779,7 +863,7 @@ type LimitsResponse struct {
 
 func (x *LimitsResponse) Reset() {
 	*x = LimitsResponse{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[9]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +875,7 @@ func (x *LimitsResponse) String() string {
 func (*LimitsResponse) ProtoMessage() {}
 
 func (x *LimitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[9]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +888,7 @@ func (x *LimitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitsResponse.ProtoReflect.Descriptor instead.
 func (*LimitsResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{9}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LimitsResponse) GetVersion() string {
@@ -843,7 +927,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[10]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +939,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[10]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +952,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{10}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Limit) GetName() string {
@@ -928,7 +1012,7 @@ type Level struct {
 
 func (x *Level) Reset() {
 	*x = Level{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[11]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1024,7 @@ func (x *Level) String() string {
 func (*Level) ProtoMessage() {}
 
 func (x *Level) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[11]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1037,7 @@ func (x *Level) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Level.ProtoReflect.Descriptor instead.
 func (*Level) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{11}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Level) GetNow() uint64 {
@@ -996,7 +1080,7 @@ type MemoryPart struct {
 
 func (x *MemoryPart) Reset() {
 	*x = MemoryPart{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[12]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1092,7 @@ func (x *MemoryPart) String() string {
 func (*MemoryPart) ProtoMessage() {}
 
 func (x *MemoryPart) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[12]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1105,7 @@ func (x *MemoryPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryPart.ProtoReflect.Descriptor instead.
 func (*MemoryPart) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{12}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MemoryPart) GetName() string {
@@ -1068,7 +1152,7 @@ type GetClockRequest struct {
 
 func (x *GetClockRequest) Reset() {
 	*x = GetClockRequest{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[13]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1080,7 +1164,7 @@ func (x *GetClockRequest) String() string {
 func (*GetClockRequest) ProtoMessage() {}
 
 func (x *GetClockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[13]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1093,7 +1177,7 @@ func (x *GetClockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClockRequest.ProtoReflect.Descriptor instead.
 func (*GetClockRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{13}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{14}
 }
 
 // The time.
@@ -1107,7 +1191,7 @@ type GetClockResponse struct {
 
 func (x *GetClockResponse) Reset() {
 	*x = GetClockResponse{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[14]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1203,7 @@ func (x *GetClockResponse) String() string {
 func (*GetClockResponse) ProtoMessage() {}
 
 func (x *GetClockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[14]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1216,7 @@ func (x *GetClockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClockResponse.ProtoReflect.Descriptor instead.
 func (*GetClockResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{14}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetClockResponse) GetClock() *Clock {
@@ -1151,7 +1235,7 @@ type AcceptClockRequest struct {
 
 func (x *AcceptClockRequest) Reset() {
 	*x = AcceptClockRequest{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[15]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1163,7 +1247,7 @@ func (x *AcceptClockRequest) String() string {
 func (*AcceptClockRequest) ProtoMessage() {}
 
 func (x *AcceptClockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[15]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1176,7 +1260,7 @@ func (x *AcceptClockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptClockRequest.ProtoReflect.Descriptor instead.
 func (*AcceptClockRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{15}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{16}
 }
 
 // The machine's wall clock is followed.
@@ -1190,7 +1274,7 @@ type AcceptClockResponse struct {
 
 func (x *AcceptClockResponse) Reset() {
 	*x = AcceptClockResponse{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[16]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1202,7 +1286,7 @@ func (x *AcceptClockResponse) String() string {
 func (*AcceptClockResponse) ProtoMessage() {}
 
 func (x *AcceptClockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[16]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1215,7 +1299,7 @@ func (x *AcceptClockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptClockResponse.ProtoReflect.Descriptor instead.
 func (*AcceptClockResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{16}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AcceptClockResponse) GetClock() *Clock {
@@ -1241,7 +1325,7 @@ type Clock struct {
 
 func (x *Clock) Reset() {
 	*x = Clock{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[17]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1337,7 @@ func (x *Clock) String() string {
 func (*Clock) ProtoMessage() {}
 
 func (x *Clock) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[17]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1350,7 @@ func (x *Clock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Clock.ProtoReflect.Descriptor instead.
 func (*Clock) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{17}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Clock) GetNowMs() int64 {
@@ -1305,7 +1389,7 @@ type ListProducersRequest struct {
 
 func (x *ListProducersRequest) Reset() {
 	*x = ListProducersRequest{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[18]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1401,7 @@ func (x *ListProducersRequest) String() string {
 func (*ListProducersRequest) ProtoMessage() {}
 
 func (x *ListProducersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[18]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1414,7 @@ func (x *ListProducersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProducersRequest.ProtoReflect.Descriptor instead.
 func (*ListProducersRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{18}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListProducersRequest) GetName() string {
@@ -1367,7 +1451,7 @@ type ListProducersResponse struct {
 
 func (x *ListProducersResponse) Reset() {
 	*x = ListProducersResponse{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[19]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1463,7 @@ func (x *ListProducersResponse) String() string {
 func (*ListProducersResponse) ProtoMessage() {}
 
 func (x *ListProducersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[19]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1476,7 @@ func (x *ListProducersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProducersResponse.ProtoReflect.Descriptor instead.
 func (*ListProducersResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{19}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListProducersResponse) GetProducers() []*KnownProducer {
@@ -1428,7 +1512,7 @@ type KnownProducer struct {
 
 func (x *KnownProducer) Reset() {
 	*x = KnownProducer{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[20]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1440,7 +1524,7 @@ func (x *KnownProducer) String() string {
 func (*KnownProducer) ProtoMessage() {}
 
 func (x *KnownProducer) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[20]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1453,7 +1537,7 @@ func (x *KnownProducer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KnownProducer.ProtoReflect.Descriptor instead.
 func (*KnownProducer) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{20}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *KnownProducer) GetId() uint64 {
@@ -1507,7 +1591,7 @@ type ForgetProducerRequest struct {
 
 func (x *ForgetProducerRequest) Reset() {
 	*x = ForgetProducerRequest{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[21]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1519,7 +1603,7 @@ func (x *ForgetProducerRequest) String() string {
 func (*ForgetProducerRequest) ProtoMessage() {}
 
 func (x *ForgetProducerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[21]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1532,7 +1616,7 @@ func (x *ForgetProducerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetProducerRequest.ProtoReflect.Descriptor instead.
 func (*ForgetProducerRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{21}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ForgetProducerRequest) GetProducer() isForgetProducerRequest_Producer {
@@ -1589,7 +1673,7 @@ type ForgetProducerResponse struct {
 
 func (x *ForgetProducerResponse) Reset() {
 	*x = ForgetProducerResponse{}
-	mi := &file_taffrail_v1_broker_proto_msgTypes[22]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1601,7 +1685,7 @@ func (x *ForgetProducerResponse) String() string {
 func (*ForgetProducerResponse) ProtoMessage() {}
 
 func (x *ForgetProducerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_broker_proto_msgTypes[22]
+	mi := &file_taffrail_v1_broker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1614,7 +1698,7 @@ func (x *ForgetProducerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetProducerResponse.ProtoReflect.Descriptor instead.
 func (*ForgetProducerResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{22}
+	return file_taffrail_v1_broker_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ForgetProducerResponse) GetProducer() *KnownProducer {
@@ -1657,7 +1741,7 @@ const file_taffrail_v1_broker_proto_rawDesc = "" +
 	"\n" +
 	"BackupDone\x12\x16\n" +
 	"\x06commit\x18\x01 \x01(\x04R\x06commit\"\x0f\n" +
-	"\rStatusRequest\"\x82\b\n" +
+	"\rStatusRequest\"\xc5\b\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x19\n" +
 	"\bdata_dir\x18\x02 \x01(\tR\adataDir\x12\x18\n" +
@@ -1686,13 +1770,23 @@ const file_taffrail_v1_broker_proto_rawDesc = "" +
 	"\x13journal_files_limit\x18\x14 \x01(\rR\x11journalFilesLimit\x121\n" +
 	"\x14hindered_compactions\x18\x15 \x01(\x04R\x13hinderedCompactions\x121\n" +
 	"\x12disk_missing_bytes\x18\x16 \x01(\x04H\x05R\x10diskMissingBytes\x88\x01\x01\x12&\n" +
-	"\x0fdisk_held_bytes\x18\x17 \x01(\x04R\rdiskHeldBytesB\x11\n" +
+	"\x0fdisk_held_bytes\x18\x17 \x01(\x04R\rdiskHeldBytes\x12A\n" +
+	"\x0ebackup_journal\x18\x18 \x01(\v2\x1a.taffrail.v1.BackupJournalR\rbackupJournalB\x11\n" +
 	"\x0f_resident_bytesB\r\n" +
 	"\v_open_filesB\x13\n" +
 	"\x11_open_files_limitB\a\n" +
 	"\x05_mapsB\x12\n" +
 	"\x10_disk_free_bytesB\x15\n" +
-	"\x13_disk_missing_bytes\"\x0f\n" +
+	"\x13_disk_missing_bytes\"\xb5\x01\n" +
+	"\rBackupJournal\x12\x14\n" +
+	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\x12\x1f\n" +
+	"\vlimit_bytes\x18\x02 \x01(\x04R\n" +
+	"limitBytes\x12&\n" +
+	"\ffirst_commit\x18\x03 \x01(\x04H\x00R\vfirstCommit\x88\x01\x01\x12$\n" +
+	"\vlast_commit\x18\x04 \x01(\x04H\x01R\n" +
+	"lastCommit\x88\x01\x01B\x0f\n" +
+	"\r_first_commitB\x0e\n" +
+	"\f_last_commit\"\x0f\n" +
 	"\rLimitsRequest\"V\n" +
 	"\x0eLimitsResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12*\n" +
@@ -1773,7 +1867,7 @@ func file_taffrail_v1_broker_proto_rawDescGZIP() []byte {
 	return file_taffrail_v1_broker_proto_rawDescData
 }
 
-var file_taffrail_v1_broker_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_taffrail_v1_broker_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_taffrail_v1_broker_proto_goTypes = []any{
 	(*BackupRequest)(nil),          // 0: taffrail.v1.BackupRequest
 	(*BackupFile)(nil),             // 1: taffrail.v1.BackupFile
@@ -1783,55 +1877,57 @@ var file_taffrail_v1_broker_proto_goTypes = []any{
 	(*BackupDone)(nil),             // 5: taffrail.v1.BackupDone
 	(*StatusRequest)(nil),          // 6: taffrail.v1.StatusRequest
 	(*StatusResponse)(nil),         // 7: taffrail.v1.StatusResponse
-	(*LimitsRequest)(nil),          // 8: taffrail.v1.LimitsRequest
-	(*LimitsResponse)(nil),         // 9: taffrail.v1.LimitsResponse
-	(*Limit)(nil),                  // 10: taffrail.v1.Limit
-	(*Level)(nil),                  // 11: taffrail.v1.Level
-	(*MemoryPart)(nil),             // 12: taffrail.v1.MemoryPart
-	(*GetClockRequest)(nil),        // 13: taffrail.v1.GetClockRequest
-	(*GetClockResponse)(nil),       // 14: taffrail.v1.GetClockResponse
-	(*AcceptClockRequest)(nil),     // 15: taffrail.v1.AcceptClockRequest
-	(*AcceptClockResponse)(nil),    // 16: taffrail.v1.AcceptClockResponse
-	(*Clock)(nil),                  // 17: taffrail.v1.Clock
-	(*ListProducersRequest)(nil),   // 18: taffrail.v1.ListProducersRequest
-	(*ListProducersResponse)(nil),  // 19: taffrail.v1.ListProducersResponse
-	(*KnownProducer)(nil),          // 20: taffrail.v1.KnownProducer
-	(*ForgetProducerRequest)(nil),  // 21: taffrail.v1.ForgetProducerRequest
-	(*ForgetProducerResponse)(nil), // 22: taffrail.v1.ForgetProducerResponse
+	(*BackupJournal)(nil),          // 8: taffrail.v1.BackupJournal
+	(*LimitsRequest)(nil),          // 9: taffrail.v1.LimitsRequest
+	(*LimitsResponse)(nil),         // 10: taffrail.v1.LimitsResponse
+	(*Limit)(nil),                  // 11: taffrail.v1.Limit
+	(*Level)(nil),                  // 12: taffrail.v1.Level
+	(*MemoryPart)(nil),             // 13: taffrail.v1.MemoryPart
+	(*GetClockRequest)(nil),        // 14: taffrail.v1.GetClockRequest
+	(*GetClockResponse)(nil),       // 15: taffrail.v1.GetClockResponse
+	(*AcceptClockRequest)(nil),     // 16: taffrail.v1.AcceptClockRequest
+	(*AcceptClockResponse)(nil),    // 17: taffrail.v1.AcceptClockResponse
+	(*Clock)(nil),                  // 18: taffrail.v1.Clock
+	(*ListProducersRequest)(nil),   // 19: taffrail.v1.ListProducersRequest
+	(*ListProducersResponse)(nil),  // 20: taffrail.v1.ListProducersResponse
+	(*KnownProducer)(nil),          // 21: taffrail.v1.KnownProducer
+	(*ForgetProducerRequest)(nil),  // 22: taffrail.v1.ForgetProducerRequest
+	(*ForgetProducerResponse)(nil), // 23: taffrail.v1.ForgetProducerResponse
 }
 var file_taffrail_v1_broker_proto_depIdxs = []int32{
 	1,  // 0: taffrail.v1.BackupRequest.have:type_name -> taffrail.v1.BackupFile
 	3,  // 1: taffrail.v1.BackupResponse.begun:type_name -> taffrail.v1.BackupBegun
 	4,  // 2: taffrail.v1.BackupResponse.part:type_name -> taffrail.v1.BackupPart
 	5,  // 3: taffrail.v1.BackupResponse.done:type_name -> taffrail.v1.BackupDone
-	11, // 4: taffrail.v1.StatusResponse.connections:type_name -> taffrail.v1.Level
-	11, // 5: taffrail.v1.StatusResponse.administrators:type_name -> taffrail.v1.Level
-	11, // 6: taffrail.v1.StatusResponse.calls:type_name -> taffrail.v1.Level
-	12, // 7: taffrail.v1.StatusResponse.memory:type_name -> taffrail.v1.MemoryPart
-	10, // 8: taffrail.v1.LimitsResponse.limits:type_name -> taffrail.v1.Limit
-	17, // 9: taffrail.v1.GetClockResponse.clock:type_name -> taffrail.v1.Clock
-	17, // 10: taffrail.v1.AcceptClockResponse.clock:type_name -> taffrail.v1.Clock
-	20, // 11: taffrail.v1.ListProducersResponse.producers:type_name -> taffrail.v1.KnownProducer
-	20, // 12: taffrail.v1.ForgetProducerResponse.producer:type_name -> taffrail.v1.KnownProducer
-	6,  // 13: taffrail.v1.Broker.Status:input_type -> taffrail.v1.StatusRequest
-	8,  // 14: taffrail.v1.Broker.Limits:input_type -> taffrail.v1.LimitsRequest
-	13, // 15: taffrail.v1.Broker.GetClock:input_type -> taffrail.v1.GetClockRequest
-	15, // 16: taffrail.v1.Broker.AcceptClock:input_type -> taffrail.v1.AcceptClockRequest
-	18, // 17: taffrail.v1.Broker.ListProducers:input_type -> taffrail.v1.ListProducersRequest
-	21, // 18: taffrail.v1.Broker.ForgetProducer:input_type -> taffrail.v1.ForgetProducerRequest
-	0,  // 19: taffrail.v1.Broker.Backup:input_type -> taffrail.v1.BackupRequest
-	7,  // 20: taffrail.v1.Broker.Status:output_type -> taffrail.v1.StatusResponse
-	9,  // 21: taffrail.v1.Broker.Limits:output_type -> taffrail.v1.LimitsResponse
-	14, // 22: taffrail.v1.Broker.GetClock:output_type -> taffrail.v1.GetClockResponse
-	16, // 23: taffrail.v1.Broker.AcceptClock:output_type -> taffrail.v1.AcceptClockResponse
-	19, // 24: taffrail.v1.Broker.ListProducers:output_type -> taffrail.v1.ListProducersResponse
-	22, // 25: taffrail.v1.Broker.ForgetProducer:output_type -> taffrail.v1.ForgetProducerResponse
-	2,  // 26: taffrail.v1.Broker.Backup:output_type -> taffrail.v1.BackupResponse
-	20, // [20:27] is the sub-list for method output_type
-	13, // [13:20] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	12, // 4: taffrail.v1.StatusResponse.connections:type_name -> taffrail.v1.Level
+	12, // 5: taffrail.v1.StatusResponse.administrators:type_name -> taffrail.v1.Level
+	12, // 6: taffrail.v1.StatusResponse.calls:type_name -> taffrail.v1.Level
+	13, // 7: taffrail.v1.StatusResponse.memory:type_name -> taffrail.v1.MemoryPart
+	8,  // 8: taffrail.v1.StatusResponse.backup_journal:type_name -> taffrail.v1.BackupJournal
+	11, // 9: taffrail.v1.LimitsResponse.limits:type_name -> taffrail.v1.Limit
+	18, // 10: taffrail.v1.GetClockResponse.clock:type_name -> taffrail.v1.Clock
+	18, // 11: taffrail.v1.AcceptClockResponse.clock:type_name -> taffrail.v1.Clock
+	21, // 12: taffrail.v1.ListProducersResponse.producers:type_name -> taffrail.v1.KnownProducer
+	21, // 13: taffrail.v1.ForgetProducerResponse.producer:type_name -> taffrail.v1.KnownProducer
+	6,  // 14: taffrail.v1.Broker.Status:input_type -> taffrail.v1.StatusRequest
+	9,  // 15: taffrail.v1.Broker.Limits:input_type -> taffrail.v1.LimitsRequest
+	14, // 16: taffrail.v1.Broker.GetClock:input_type -> taffrail.v1.GetClockRequest
+	16, // 17: taffrail.v1.Broker.AcceptClock:input_type -> taffrail.v1.AcceptClockRequest
+	19, // 18: taffrail.v1.Broker.ListProducers:input_type -> taffrail.v1.ListProducersRequest
+	22, // 19: taffrail.v1.Broker.ForgetProducer:input_type -> taffrail.v1.ForgetProducerRequest
+	0,  // 20: taffrail.v1.Broker.Backup:input_type -> taffrail.v1.BackupRequest
+	7,  // 21: taffrail.v1.Broker.Status:output_type -> taffrail.v1.StatusResponse
+	10, // 22: taffrail.v1.Broker.Limits:output_type -> taffrail.v1.LimitsResponse
+	15, // 23: taffrail.v1.Broker.GetClock:output_type -> taffrail.v1.GetClockResponse
+	17, // 24: taffrail.v1.Broker.AcceptClock:output_type -> taffrail.v1.AcceptClockResponse
+	20, // 25: taffrail.v1.Broker.ListProducers:output_type -> taffrail.v1.ListProducersResponse
+	23, // 26: taffrail.v1.Broker.ForgetProducer:output_type -> taffrail.v1.ForgetProducerResponse
+	2,  // 27: taffrail.v1.Broker.Backup:output_type -> taffrail.v1.BackupResponse
+	21, // [21:28] is the sub-list for method output_type
+	14, // [14:21] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_taffrail_v1_broker_proto_init() }
@@ -1845,8 +1941,9 @@ func file_taffrail_v1_broker_proto_init() {
 		(*BackupResponse_Done)(nil),
 	}
 	file_taffrail_v1_broker_proto_msgTypes[7].OneofWrappers = []any{}
-	file_taffrail_v1_broker_proto_msgTypes[17].OneofWrappers = []any{}
-	file_taffrail_v1_broker_proto_msgTypes[21].OneofWrappers = []any{
+	file_taffrail_v1_broker_proto_msgTypes[8].OneofWrappers = []any{}
+	file_taffrail_v1_broker_proto_msgTypes[18].OneofWrappers = []any{}
+	file_taffrail_v1_broker_proto_msgTypes[22].OneofWrappers = []any{
 		(*ForgetProducerRequest_Name)(nil),
 		(*ForgetProducerRequest_Id)(nil),
 	}
@@ -1856,7 +1953,7 @@ func file_taffrail_v1_broker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taffrail_v1_broker_proto_rawDesc), len(file_taffrail_v1_broker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

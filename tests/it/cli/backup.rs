@@ -15,8 +15,8 @@ use std::{
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::{
-    Serve, assert_does_not_start, assert_fails, binary, free_port, objects, run, serve, temporary,
-    text,
+    Serve, assert_does_not_start, assert_fails, binary, free_port, objects, run, seen, serve,
+    temporary, text,
 };
 
 /// Puts something of a kind there that no backup has, in the place of what was there.
@@ -471,4 +471,52 @@ fn a_restore_of_what_is_no_backup_or_too_early_a_one_says_so() {
     fs::remove_file(&missing).expect("it is there");
     let output = run(&["restore", &late, "--to", &path("other")], b"");
     assert_fails(&output, 6, &["is damaged", "take another one"]);
+}
+
+#[test]
+fn metrics_and_status_tell_what_a_directory_could_be_restored_until() {
+    let dir = temporary();
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (to, config) = (path("b"), path("taffrail.toml"));
+    fs::write(&config, "[backup]\njournal = \"64KiB\"\n").expect("there is room");
+    let mut command = serve(&dir.path().join("d"), &free_port());
+    let broker = Serve::spawn(command.args(["--config", &config]));
+    broker.succeed(&["topic", "create", "t"], b"");
+    let shown = |name: &str| {
+        let (_, page) = seen::get(&seen::address(&broker), "/metrics", "*/*");
+        let name = format!("taffrail_backup_journal_{name} ");
+        let line = page.lines().find_map(|line| line.strip_prefix(&name));
+        line.map(|number| number.parse::<u64>().expect("a number"))
+    };
+    let told = || text(&broker.run(&["status"]).stdout);
+
+    // None are kept before the first backup.
+    assert_eq!(shown("limit_bytes"), Some(64 << 10));
+    assert_eq!(shown("bytes"), Some(0));
+    assert_eq!((shown("first_commit"), shown("last_commit")), (None, None));
+    let nothing = "no journal entries are kept for restores: the next backup begins that";
+    assert!(told().contains(nothing), "{}", told());
+
+    let first = broker.json(&["backup", &to]);
+    broker.succeed(&["produce", "t"], b"one\n");
+    let kept = shown("bytes").expect("it is known");
+    assert!(kept > 0 && kept <= 64 << 10, "{kept}");
+    let (from, until) = (shown("first_commit"), shown("last_commit"));
+    assert_eq!(from, first["commit"].as_u64());
+    let status = &broker.json(&["status"])["backup_journal"];
+    let told = [from, until].map(|commit| commit.expect("it is known").to_string());
+    let says = format!("is as of commit {} or later", told[0]);
+    let status_text = text(&broker.run(&["status"]).stdout);
+    assert!(status_text.contains(&says), "no {says:?} in {status_text}");
+    let says = format!("until any commit up to {}", told[1]);
+    assert!(status_text.contains(&says), "no {says:?} in {status_text}");
+    assert_eq!(status["bytes"].as_u64(), Some(kept));
+    assert_eq!(status["limit_bytes"].as_u64(), Some(64 << 10));
+    assert_eq!(status["first_commit"].as_u64(), from);
+    assert_eq!(status["last_commit"].as_u64(), until);
+
+    // It is what the next backup in the directory has.
+    let second = broker.json(&["backup", &to]);
+    assert_eq!(second["range"]["from"]["commit"].as_u64(), from);
+    assert_eq!(second["range"]["to"]["commit"].as_u64(), until);
 }

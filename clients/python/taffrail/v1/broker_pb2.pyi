@@ -71,7 +71,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("version", "data_dir", "failure", "uptime_ms", "topics", "partitions", "producers", "connections", "administrators", "calls", "memory", "resident_bytes", "open_files", "open_files_limit", "maps", "disk_free_bytes", "disk_reserve_bytes", "disk_is_full", "journal_files", "journal_files_limit", "hindered_compactions", "disk_missing_bytes", "disk_held_bytes")
+    __slots__ = ("version", "data_dir", "failure", "uptime_ms", "topics", "partitions", "producers", "connections", "administrators", "calls", "memory", "resident_bytes", "open_files", "open_files_limit", "maps", "disk_free_bytes", "disk_reserve_bytes", "disk_is_full", "journal_files", "journal_files_limit", "hindered_compactions", "disk_missing_bytes", "disk_held_bytes", "backup_journal")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DATA_DIR_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
@@ -95,6 +95,7 @@ class StatusResponse(_message.Message):
     HINDERED_COMPACTIONS_FIELD_NUMBER: _ClassVar[int]
     DISK_MISSING_BYTES_FIELD_NUMBER: _ClassVar[int]
     DISK_HELD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BACKUP_JOURNAL_FIELD_NUMBER: _ClassVar[int]
     version: str
     data_dir: str
     failure: str
@@ -118,7 +119,20 @@ class StatusResponse(_message.Message):
     hindered_compactions: int
     disk_missing_bytes: int
     disk_held_bytes: int
-    def __init__(self, version: _Optional[str] = ..., data_dir: _Optional[str] = ..., failure: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., topics: _Optional[int] = ..., partitions: _Optional[int] = ..., producers: _Optional[int] = ..., connections: _Optional[_Union[Level, _Mapping]] = ..., administrators: _Optional[_Union[Level, _Mapping]] = ..., calls: _Optional[_Union[Level, _Mapping]] = ..., memory: _Optional[_Iterable[_Union[MemoryPart, _Mapping]]] = ..., resident_bytes: _Optional[int] = ..., open_files: _Optional[int] = ..., open_files_limit: _Optional[int] = ..., maps: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., disk_reserve_bytes: _Optional[int] = ..., disk_is_full: _Optional[bool] = ..., journal_files: _Optional[int] = ..., journal_files_limit: _Optional[int] = ..., hindered_compactions: _Optional[int] = ..., disk_missing_bytes: _Optional[int] = ..., disk_held_bytes: _Optional[int] = ...) -> None: ...
+    backup_journal: BackupJournal
+    def __init__(self, version: _Optional[str] = ..., data_dir: _Optional[str] = ..., failure: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., topics: _Optional[int] = ..., partitions: _Optional[int] = ..., producers: _Optional[int] = ..., connections: _Optional[_Union[Level, _Mapping]] = ..., administrators: _Optional[_Union[Level, _Mapping]] = ..., calls: _Optional[_Union[Level, _Mapping]] = ..., memory: _Optional[_Iterable[_Union[MemoryPart, _Mapping]]] = ..., resident_bytes: _Optional[int] = ..., open_files: _Optional[int] = ..., open_files_limit: _Optional[int] = ..., maps: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., disk_reserve_bytes: _Optional[int] = ..., disk_is_full: _Optional[bool] = ..., journal_files: _Optional[int] = ..., journal_files_limit: _Optional[int] = ..., hindered_compactions: _Optional[int] = ..., disk_missing_bytes: _Optional[int] = ..., disk_held_bytes: _Optional[int] = ..., backup_journal: _Optional[_Union[BackupJournal, _Mapping]] = ...) -> None: ...
+
+class BackupJournal(_message.Message):
+    __slots__ = ("bytes", "limit_bytes", "first_commit", "last_commit")
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FIRST_COMMIT_FIELD_NUMBER: _ClassVar[int]
+    LAST_COMMIT_FIELD_NUMBER: _ClassVar[int]
+    bytes: int
+    limit_bytes: int
+    first_commit: int
+    last_commit: int
+    def __init__(self, bytes: _Optional[int] = ..., limit_bytes: _Optional[int] = ..., first_commit: _Optional[int] = ..., last_commit: _Optional[int] = ...) -> None: ...
 
 class LimitsRequest(_message.Message):
     __slots__ = ()

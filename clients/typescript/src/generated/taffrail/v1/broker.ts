@@ -166,6 +166,28 @@ export interface StatusResponse {
    * for what makes room on a full disk, or there is none.
    */
   diskHeldBytes: bigint;
+  /**
+   * The journal entries that are kept for restores until a moment between two backups; absent where the setting
+   * `backup.journal` is 0, so that none are.
+   */
+  backupJournal: BackupJournal | undefined;
+}
+
+/** The journal entries that are kept from one backup to the next. */
+export interface BackupJournal {
+  /** How many bytes they are. */
+  bytes: bigint;
+  /** How many they may be, the setting `backup.journal`; then the oldest go. */
+  limitBytes: bigint;
+  /**
+   * A directory whose backup is as of this commit or a later one can be restored until any commit from there on, once
+   * it has the next backup. Absent while none are kept: before the first backup, and where they had to go.
+   */
+  firstCommit?:
+    | bigint
+    | undefined;
+  /** The commit until which that can be, if the next backup is taken now. Absent as first_commit is. */
+  lastCommit?: bigint | undefined;
 }
 
 /** Asks for the bounds. */
@@ -897,6 +919,7 @@ function createBaseStatusResponse(): StatusResponse {
     hinderedCompactions: 0n,
     diskMissingBytes: undefined,
     diskHeldBytes: 0n,
+    backupJournal: undefined,
   };
 }
 
@@ -1009,6 +1032,9 @@ export const StatusResponse: MessageFns<StatusResponse> = {
         throw new globalThis.Error("value provided for field message.diskHeldBytes of type uint64 too large");
       }
       writer.uint32(184).uint64(message.diskHeldBytes);
+    }
+    if (message.backupJournal !== undefined) {
+      BackupJournal.encode(message.backupJournal, writer.uint32(194).fork()).join();
     }
     return writer;
   },
@@ -1210,6 +1236,14 @@ export const StatusResponse: MessageFns<StatusResponse> = {
             message.diskHeldBytes = reader.uint64() as bigint;
             continue;
           }
+          case 24: {
+            if (tag !== 194) {
+              break;
+            }
+
+            message.backupJournal = BackupJournal.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1272,6 +1306,118 @@ export const StatusResponse: MessageFns<StatusResponse> = {
     message.diskHeldBytes = (object.diskHeldBytes !== undefined && object.diskHeldBytes !== null)
       ? BigInt(object.diskHeldBytes)
       : 0n;
+    message.backupJournal = (object.backupJournal !== undefined && object.backupJournal !== null)
+      ? BackupJournal.fromPartial(object.backupJournal)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseBackupJournal(): BackupJournal {
+  return { bytes: 0n, limitBytes: 0n, firstCommit: undefined, lastCommit: undefined };
+}
+
+export const BackupJournal: MessageFns<BackupJournal> = {
+  encode(message: BackupJournal, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bytes !== 0n) {
+      if (BigInt.asUintN(64, message.bytes) !== message.bytes) {
+        throw new globalThis.Error("value provided for field message.bytes of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.bytes);
+    }
+    if (message.limitBytes !== 0n) {
+      if (BigInt.asUintN(64, message.limitBytes) !== message.limitBytes) {
+        throw new globalThis.Error("value provided for field message.limitBytes of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.limitBytes);
+    }
+    if (message.firstCommit !== undefined) {
+      if (BigInt.asUintN(64, message.firstCommit) !== message.firstCommit) {
+        throw new globalThis.Error("value provided for field message.firstCommit of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.firstCommit);
+    }
+    if (message.lastCommit !== undefined) {
+      if (BigInt.asUintN(64, message.lastCommit) !== message.lastCommit) {
+        throw new globalThis.Error("value provided for field message.lastCommit of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.lastCommit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupJournal {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupJournal();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.limitBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.firstCommit = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.lastCommit = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BackupJournal>): BackupJournal {
+    return BackupJournal.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupJournal>): BackupJournal {
+    const message = createBaseBackupJournal();
+    message.bytes = (object.bytes !== undefined && object.bytes !== null) ? BigInt(object.bytes) : 0n;
+    message.limitBytes = (object.limitBytes !== undefined && object.limitBytes !== null)
+      ? BigInt(object.limitBytes)
+      : 0n;
+    message.firstCommit = (object.firstCommit !== undefined && object.firstCommit !== null)
+      ? BigInt(object.firstCommit)
+      : undefined;
+    message.lastCommit = (object.lastCommit !== undefined && object.lastCommit !== null)
+      ? BigInt(object.lastCommit)
+      : undefined;
     return message;
   },
 };
