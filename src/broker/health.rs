@@ -368,7 +368,18 @@ impl Health {
     /// The shortage if this much more is to be written; `None` if there is enough space for it. A
     /// file that fills the disk, even for a moment, would make appends fail.
     pub(super) fn shortage_beside(&self, bytes: u64) -> Result<Option<Shortage>, FileError> {
-        let needed = bytes.saturating_add(self.needed());
+        self.shortage_below(bytes.saturating_add(self.needed()))
+    }
+
+    /// As [`shortage_beside`](Self::shortage_beside), for what is written to give back more than it
+    /// takes: it may use a quarter of what is kept free, so that compaction can make room on a full
+    /// disk.
+    pub(super) fn shortage_beside_less(&self, bytes: u64) -> Result<Option<Shortage>, FileError> {
+        let kept = self.needed() - self.reserve_bytes / 4;
+        self.shortage_below(bytes.saturating_add(kept))
+    }
+
+    fn shortage_below(&self, needed: u64) -> Result<Option<Shortage>, FileError> {
         let free = self.free_bytes()?;
         let is_short = free.is_some_and(|free| free < needed);
         Ok(is_short.then(|| self.shortage_of(free, needed)))

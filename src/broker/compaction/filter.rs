@@ -7,12 +7,13 @@
 use super::key_map::{Key, KeyMap, Newest};
 use crate::{
     storage::{
+        files::FileError,
         format::{
-            frame::Frame,
+            frame::{Frame, HEADER_BYTES},
             pack::{Kept, Packer, Tombstones},
         },
         keys::hash::KeyHasher,
-        log::{Edit, Trimmed},
+        log::{Edit, Rewrite, Trimmed},
     },
     types::{Offset, RecordView, Records, Version},
 };
@@ -103,6 +104,18 @@ impl Edit for Filter<'_> {
 }
 
 impl Rules<'_> {
+    /// At most how many bytes are left of segments that are written anew by these rules.
+    pub(super) fn kept_bytes(&self, rewrite: &Rewrite<'_>) -> Result<u64, FileError> {
+        let mut bytes = 0;
+        // Where there is damage, nothing is written.
+        rewrite.find_frame(|frame| {
+            let kept = self.keep_of(frame);
+            bytes += HEADER_BYTES + kept.parts.iter().map(ExactSizeIterator::len).sum::<usize>();
+            false
+        })?;
+        Ok(bytes as u64)
+    }
+
     /// The records of a frame that stay.
     pub(super) fn keep_of(&self, frame: &Frame) -> Kept {
         let header = frame.header();

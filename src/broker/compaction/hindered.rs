@@ -33,6 +33,25 @@ pub(in crate::broker) fn check_room(health: &Health, bytes: u64) -> Result<(), H
     }
 }
 
+/// Makes sure that the disk has space for what compaction keeps of a segment: `kept` tells how many
+/// bytes that is, if there is no space for all that the segment has now.
+pub(in crate::broker) fn check_room_to_compact(
+    health: &Health,
+    bytes: u64,
+    kept: impl FnOnce() -> Result<u64, FileError>,
+) -> Result<(), Hindered> {
+    if health.shortage_beside(bytes)?.is_none() {
+        return Ok(());
+    }
+    let kept = kept()?;
+    match health.shortage_beside_less(kept)? {
+        None => Ok(()),
+        Some(shortage) => Err(Hindered::Problem(format!(
+            "the disk has no room for the {kept} bytes that stay of a segment: {shortage}"
+        ))),
+    }
+}
+
 /// The result; `None` if what had to be read is damaged.
 pub(in crate::broker) fn unless_damaged<T>(
     done: Result<T, FileError>,

@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
 use super::{
     decide::lags_ms,
     filter::{Filter, Rules, Seen, is_tombstone},
-    hindered::{Hindered, check_room, unless_damaged},
+    hindered::{Hindered, check_room_to_compact, unless_damaged},
     key_map::{Key, KeyMap},
     merge,
 };
@@ -449,7 +449,7 @@ impl Pass {
             Some(false) => return Ok(Some(seen)),
             Some(true) => {}
         }
-        check_room(&shared.health, bytes)?;
+        check_room_to_compact(&shared.health, bytes, || rules.kept_bytes(&rewrite))?;
         let mut filter = Filter::new(rules, segment.start);
         let rewrite = rewrite.compressed(Method::of(&self.settings));
         let rewritten = unless_damaged(rewrite.write_edited(&mut filter))?.flatten();
@@ -570,8 +570,9 @@ impl Pass {
         };
         let bytes = rewrite.room()?;
         self.bytes += bytes;
-        check_room(&shared.health, bytes)?;
-        let mut filter = Filter::new(self.rules(&partition, to), offsets.start);
+        let rules = self.rules(&partition, to);
+        check_room_to_compact(&shared.health, bytes, || rules.kept_bytes(&rewrite))?;
+        let mut filter = Filter::new(rules, offsets.start);
         let rewrite = rewrite.compressed(Method::of(&self.settings));
         let rewritten = unless_damaged(rewrite.write_edited(&mut filter))?.flatten();
         let seen = filter.seen;

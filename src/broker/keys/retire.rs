@@ -38,6 +38,9 @@ use crate::{
 const MOST_GATHERED: usize = 1 << 20;
 const MOST_KEY_BYTES: usize = 64 << 20;
 
+/// Roughly what a table of few last versions takes on the disk.
+const TABLE_BYTES: u64 = 20 << 10;
+
 /// Last versions that are being gathered: the highest version of each entity.
 #[derive(Default)]
 struct Gathered {
@@ -53,7 +56,10 @@ impl Partitions {
     /// remove these.
     pub(super) fn retire_trimmed(&self, partition: &PartitionRef) -> Result<(), FileError> {
         let _upkeep = lock(&partition.partition().upkeep);
-        let trimmed = lock(&partition.partition().log).trimmed();
+        let (trimmed, bytes) = {
+            let log = lock(&partition.partition().log);
+            (log.trimmed(), log.trimmed_bytes())
+        };
         let Some(trimmed) = trimmed else {
             return Ok(());
         };
@@ -61,6 +67,11 @@ impl Partitions {
             lock(&partition.partition().log).retire(trimmed.end, 0);
             self.health.make_room_soon();
             self.retention.note_retired(partition);
+            return Ok(());
+        }
+        // On a full disk many small ones would take the room that a large one needs to go. They go
+        // when there is room.
+        if bytes < TABLE_BYTES && self.health.is_short_of_room() {
             return Ok(());
         }
         let reader = self.reader(partition);

@@ -59,7 +59,7 @@ impl Shared {
         }
         let readers = self.sequencer.planned().groups().readers(place);
         for (group, next) in readers.into_iter().filter(|(_, next)| *next < first.end) {
-            let lost = first.end.0 - next.max(from).0;
+            let lost = self.records_between(partition, next.max(from), first.end);
             self.partitions.retention.count_warning();
             tracing::warn!(
                 %group,
@@ -92,8 +92,9 @@ impl Shared {
         let mut behind = BTreeSet::new();
         let mut lost = Vec::new();
         for (group, next) in self.sequencer.planned().groups().readers(place) {
-            let records = before.0.saturating_sub(next.max(start).0);
-            if records > 0 {
+            let from = next.max(start);
+            if from < before {
+                let records = self.records_between(partition, from, before);
                 behind.insert(group.clone());
                 lost.push((group, next, records));
             }

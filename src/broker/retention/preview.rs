@@ -55,7 +55,7 @@ impl Broker {
             };
             let before = shared.would_go(&partition, &settings)?;
             let removal = before.map(|before| shared.removal(&partition, before));
-            removals.extend(removal.filter(|removal| removal.records > 0));
+            removals.extend(removal.filter(|removal| removal.records > 0 || removal.bytes > 0));
         }
         Ok(removals)
     }
@@ -114,6 +114,19 @@ impl Shared {
         }
     }
 
+    /// How many records a partition has between two offsets: fewer than offsets, where compaction or
+    /// a trim of an entity has removed some.
+    pub(super) fn records_between(
+        &self,
+        partition: &PartitionRef,
+        from: Offset,
+        to: Offset,
+    ) -> u64 {
+        let (reader, end) = (self.partitions.reader(partition), partition.range().1);
+        let records_from = |from| reader.count(from, end).records;
+        records_from(from).saturating_sub(records_from(to))
+    }
+
     /// What a trim at this offset would remove.
     fn removal(&self, partition: &PartitionRef, before: Offset) -> Removal {
         let (start, end) = partition.range();
@@ -129,15 +142,15 @@ impl Shared {
             .readers(place_of(partition));
         let mut groups = Vec::new();
         for (group, next) in readers {
-            let lost = before.0.saturating_sub(next.max(start).0);
-            if lost > 0 {
-                groups.push((group, lost));
+            let from = next.max(start);
+            if from < before {
+                groups.push((group, self.records_between(partition, from, before)));
             }
         }
         Removal {
             partition: partition.partition().id,
             before,
-            records: before.0 - start.0,
+            records: self.records_between(partition, start, before),
             bytes,
             groups,
         }

@@ -287,6 +287,13 @@ impl Log {
         Some(trimmed.first()?.base()..trimmed.last()?.end)
     }
 
+    /// How many bytes those segments have.
+    pub(crate) fn trimmed_bytes(&self) -> u64 {
+        let view = self.view();
+        let trimmed = view.sealed[self.retired..view.trimmed].iter();
+        trimmed.map(|segment| segment.bytes).sum()
+    }
+
     /// Notes that the last versions of trimmed segments up to `end` are durable in a table: the
     /// segments can be removed.
     pub(crate) fn retire(&mut self, end: Offset, file: u64) {

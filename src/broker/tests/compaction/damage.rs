@@ -2,11 +2,18 @@
 
 use super::{
     trimmed::trim_partition,
-    world::{HOUR, SECOND, START_MS, TOPIC, World, try_read},
+    world::{HOUR, PARTITION, SECOND, START_MS, TOPIC, World, try_read},
 };
 use crate::{
-    broker::tests::world::now,
+    broker::{
+        Meant, Options,
+        tests::{
+            faults::full::leave,
+            world::{now, options},
+        },
+    },
     env::sim::{Fault, OpKind, fault::EMFILE},
+    types::Offset,
 };
 
 /// A world whose topic has no compaction yet.
@@ -112,6 +119,38 @@ fn a_full_disk_hinders_a_partition_until_there_is_room() {
     assert_eq!(world.offsets(), [59]);
     assert_eq!(world.compaction().problem, None);
     assert_eq!(world.broker.status().hindered_compactions, 0);
+}
+
+#[test]
+fn a_disk_that_its_appends_have_filled_is_freed_by_compaction() {
+    let options = Options {
+        disk_reserve_bytes: 128 << 10,
+        ..options()
+    };
+    let world = World::with_options(&[("cleanup.policy", "delete")], options);
+    world.broker.keep_house(true);
+    for nth in 0..60u8 {
+        world.put("a", &[nth; 4_000]);
+    }
+    world.broker.keep_house(true);
+    world.alter(&[("cleanup.policy", "compact")]);
+    // Not a segment more than the reserve, half of which is in its file.
+    leave(&world.disk, 64 << 10);
+    world.broker.keep_house(true);
+    assert!(
+        world.append(Some("a"), Some(&[0; 100])).is_err(),
+        "the disk is full"
+    );
+    world.compact();
+    assert_eq!(world.compaction().problem, None);
+    assert_eq!(world.offsets(), [59]);
+    let would = world
+        .broker
+        .preview_trim(Meant::from(TOPIC), PARTITION, Offset(60));
+    assert_eq!(would.expect("in range").records, 1, "of sixty offsets");
+    world.broker.keep_house(true);
+    world.broker.keep_house(true);
+    world.put("a", &[0; 100]);
 }
 
 #[test]

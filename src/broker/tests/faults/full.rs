@@ -28,7 +28,7 @@ pub(super) fn with_reserve() -> Options {
 }
 
 /// Takes all room but this much; returns the capacity that the disk has then.
-pub(super) fn leave(disk: &SimDisk, bytes: u64) -> u64 {
+pub(in crate::broker::tests) fn leave(disk: &SimDisk, bytes: u64) -> u64 {
     let available = available(disk);
     // The capacity cannot be queried. It is found by making the disk so small that exactly this
     // much is left.

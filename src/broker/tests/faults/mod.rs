@@ -9,7 +9,7 @@
 mod clock;
 mod deltas;
 mod directory;
-mod full;
+pub(in crate::broker::tests) mod full;
 mod identity;
 mod journal;
 mod lost;

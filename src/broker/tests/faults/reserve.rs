@@ -13,12 +13,13 @@ use crate::{
     broker::{
         GroupOffset, Options,
         health::{Line, SaidFull},
-        tests::world::committed_by,
+        tests::world::{append_of, committed_by, encode_proto, send},
     },
     env::{
         FileSystem, Open,
         sim::{CrashMode, SimRandom},
     },
+    proto,
     types::{Offset, PartitionId},
 };
 
@@ -98,6 +99,41 @@ fn a_trim_or_a_deletion_makes_room_where_others_have_left_none() {
             assert_eq!(append(&broker, 0, 300), Ok(Offset(300)));
         }
     }
+}
+
+#[test]
+fn what_gives_back_less_than_its_last_versions_take_goes_when_there_is_room() {
+    let disk = SimDisk::new(1);
+    let clock = SimClock::new(1_700_000_000_000);
+    let world = env(&disk, &clock, &SimRandom::new(1));
+    let broker = Broker::open_stepped(world, with_reserve()).expect("nothing fails");
+    create(&broker, "t", 1);
+    let record = encode_proto(&proto::Record {
+        key: Some("somebody".into()),
+        ..Default::default()
+    });
+    send(&broker, append_of("t", Some(0), &[record])).expect("it is stored");
+    broker.keep_house(true);
+    fill_up(&disk);
+    let go_on = || {
+        for _ in 0..4 {
+            clock.advance(Duration::from_secs(2));
+            broker.keep_house(true);
+            // Each round of housekeeping wakes indexing.
+            broker.shared.maintenance.indexing.notify();
+            (0..4).for_each(|_| broker.step());
+        }
+        let files = disk.files();
+        let names = files.iter().map(|path| path.to_string_lossy().into_owned());
+        let names: Vec<_> = names
+            .filter(|name| name.starts_with("/data/topics/"))
+            .collect();
+        [".log", ".versions"].map(|ending| names.iter().any(|name| name.ends_with(ending)))
+    };
+    trim(&broker, 1);
+    assert_eq!(go_on(), [true, false]);
+    give_room(&disk);
+    assert_eq!(go_on(), [false, true]);
 }
 
 #[test]
