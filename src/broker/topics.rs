@@ -7,6 +7,7 @@ use super::{
     compaction::Problem,
     lock,
     partition_count::Counted,
+    retention::held_before,
     sequencer::refusable,
     state::{PartitionRef, Topic},
 };
@@ -272,16 +273,9 @@ impl Broker {
         let Ok(known) = planned.decide_topic(found.topic.id) else {
             return shared.sequencer.refuse_durably(unknown(&found.topic));
         };
-        if known.settings.retention_hold == RetentionHold::Groups && !by_force {
-            let holder = planned.groups().holder((found.topic.id, partition));
-            if let Some(holder) = holder.filter(|holder| holder.from < before) {
-                return shared.sequencer.refuse_durably(Error::RetentionHeld {
-                    topic: found.topic.name.to_string(),
-                    partition,
-                    group: holder.group.to_string(),
-                    from: holder.from,
-                });
-            }
+        let is_held = known.settings.retention_hold == RetentionHold::Groups && !by_force;
+        if let Some(held) = held_before(&found, before, &planned).filter(|_| is_held) {
+            return shared.sequencer.refuse_durably(held);
         }
         let change = Change::Trim {
             topic: found.topic.id,

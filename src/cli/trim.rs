@@ -63,7 +63,14 @@ impl Trim {
         let topics = client.topics();
         let mut removals = Vec::new();
         for (partition, before) in self.places(client).await? {
-            let removal = topics.preview_trim(&self.name, partition, before).await;
+            let removal = match self.force {
+                true => {
+                    topics
+                        .preview_force_trim(&self.name, partition, before)
+                        .await
+                }
+                false => topics.preview_trim(&self.name, partition, before).await,
+            };
             removals.push(removal.map_err(|error| explain_offset(error.into(), before))?);
         }
         show_removals(&self.name, &removals, json)

@@ -298,8 +298,33 @@ impl Topics {
         partition: PartitionId,
         before: Offset,
     ) -> Result<Removal, Error> {
+        self.ask_trim(topic, partition, before, false).await
+    }
+
+    /// What [`force_trim`](Self::force_trim) would remove; nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// As `force_trim`.
+    pub async fn preview_force_trim(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        before: Offset,
+    ) -> Result<Removal, Error> {
+        self.ask_trim(topic, partition, before, true).await
+    }
+
+    async fn ask_trim(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        before: Offset,
+        force: bool,
+    ) -> Result<Removal, Error> {
         let request = proto::TrimRequest {
             dry_run: true,
+            force,
             ..trim_request(topic, partition, before)
         };
         let answer = self

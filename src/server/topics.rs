@@ -165,7 +165,7 @@ impl Topics for TopicsService {
         let (partition, before) = (PartitionId(partition), Offset(before_offset));
         if dry_run {
             let _turn = long.turn().await;
-            let would_go = blocking(|| self.broker.preview_trim(meant, partition, before));
+            let would_go = blocking(|| self.broker.preview_trim(meant, partition, before, force));
             let mut would_go = would_go?;
             would_go
                 .groups

@@ -24,6 +24,7 @@ use std::time::Duration;
 use self::decide::{Decision, decide};
 pub(super) use self::looks::Looks;
 pub(crate) use self::preview::Removal;
+pub(super) use self::preview::held_before;
 use super::{Error, Shared, housekeeping::Housekeeper, lock, state::PartitionRef};
 use crate::{
     catalog::{

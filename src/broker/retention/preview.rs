@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::{Decision, decide, place_of};
 use crate::{
     broker::{Broker, Error, Meant, Shared, state::PartitionRef},
-    catalog::Refusal,
+    catalog::{Planned, Refusal},
     storage::log::Part,
-    types::{GroupName, Offset, PartitionId, TopicSettings},
+    types::{GroupName, Offset, PartitionId, RetentionHold, TopicSettings},
 };
 
 /// What would be removed of a partition.
@@ -60,18 +60,41 @@ impl Broker {
         Ok(removals)
     }
 
-    /// What a trim would remove.
+    /// What a trim would remove, by force or not; refused as the trim would be.
     pub(crate) fn preview_trim(
         &self,
         topic: Meant<'_>,
         partition: PartitionId,
         before: Offset,
+        by_force: bool,
     ) -> Result<Removal, Error> {
         let topic = self.shared.partitions.topics().find_meant(topic)?;
         let partition = topic.partition(partition)?;
         partition.check_end(before)?;
+        if topic.settings().retention_hold == RetentionHold::Groups && !by_force {
+            let planned = self.shared.sequencer.planned();
+            if let Some(held) = held_before(&partition, before, &planned) {
+                return Err(held);
+            }
+        }
         Ok(self.shared.removal(&partition, before))
     }
+}
+
+/// The error of a trim before this offset, if a group that keeps records has not committed them.
+pub(in crate::broker) fn held_before(
+    partition: &PartitionRef,
+    before: Offset,
+    planned: &Planned,
+) -> Option<Error> {
+    let place = place_of(partition);
+    let holder = planned.groups().holder(place)?;
+    (holder.from < before).then(|| Error::RetentionHeld {
+        topic: partition.topic.name.to_string(),
+        partition: place.1,
+        group: holder.group.to_string(),
+        from: holder.from,
+    })
 }
 
 impl Shared {

@@ -146,7 +146,7 @@ fn a_disk_that_its_appends_have_filled_is_freed_by_compaction() {
     assert_eq!(world.offsets(), [59]);
     let would = world
         .broker
-        .preview_trim(Meant::from(TOPIC), PARTITION, Offset(60));
+        .preview_trim(Meant::from(TOPIC), PARTITION, Offset(60), true);
     assert_eq!(would.expect("in range").records, 1, "of sixty offsets");
     world.broker.keep_house(true);
     world.broker.keep_house(true);

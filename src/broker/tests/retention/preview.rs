@@ -76,7 +76,7 @@ fn a_trim_says_what_would_go() {
     let kept = kept();
     kept.settle_on_disk();
     let meant = Meant::from(TOPIC);
-    let would = kept.broker.preview_trim(meant, PARTITION, Offset(3));
+    let would = kept.broker.preview_trim(meant, PARTITION, Offset(3), false);
     let would = would.expect("in range");
     assert_eq!((would.before, would.records), (Offset(3), 3));
     assert_eq!(would.groups[0].1, 2);
@@ -84,8 +84,21 @@ fn a_trim_says_what_would_go() {
     assert_eq!(kept.there(), 0..6, "nothing is changed");
     trim(&kept, 3, false).expect("in range");
     assert_eq!(bytes - kept.described().bytes, would.bytes);
-    let beyond = kept.broker.preview_trim(meant, PARTITION, Offset(7));
+    let beyond = kept.broker.preview_trim(meant, PARTITION, Offset(7), false);
     assert!(matches!(beyond, Err(Error::OffsetOutOfRange { .. })));
+}
+
+#[test]
+fn a_trim_that_a_group_holds_up_is_refused_by_a_preview_as_well() {
+    let kept = kept();
+    kept.alter(&[("retention.hold", "groups")]);
+    let meant = Meant::from(TOPIC);
+    let preview = |by_force| {
+        kept.broker
+            .preview_trim(meant, PARTITION, Offset(3), by_force)
+    };
+    assert!(matches!(preview(false), Err(Error::RetentionHeld { .. })));
+    assert_eq!(preview(true).map(|removal| removal.records), Ok(3));
 }
 
 #[test]
