@@ -14,7 +14,7 @@ use super::{
     Broker, Error, Shared,
     deletion::{remove_deleted, rename_topic},
     groups::Watch,
-    keys::Freeze,
+    keys::{Freeze, Upkeep},
     lock,
     partitions::Partitions,
     state::{DeletedTopic, PartitionRef},
@@ -434,7 +434,8 @@ impl Broker {
         }
         let done =
             lock(&self.shared.maintenance.housekeeper).checkpoint(&self.shared, Freeze::ForClose);
-        let done = done.and_then(|()| match self.shared.partitions.keep_indexes() {
+        let keep_indexes = || self.shared.partitions.keep_indexes(Upkeep::Wanted);
+        let done = done.and_then(|()| match keep_indexes() {
             // Indexes are derived: what cannot be read for them now is read after the next start.
             Err(error) if error.meaning() != Meaning::Fatal && !error.is_disk_full() => {
                 self.shared.health.settle_derived(Err(error));

@@ -1,6 +1,6 @@
 //! Owns the state of background work: housekeeping, indexing, erasure, compaction, compression and
 //! scrubbing. What each remembers between its rounds is here, and how it is woken. The rounds
-//! themselves are in `housekeeping.rs`, `keys/upkeep.rs`, `erasure/remove.rs`, `compaction`,
+//! themselves are in `housekeeping.rs`, `keys/round.rs`, `erasure/remove.rs`, `compaction`,
 //! `compression.rs` and `scrub.rs`; `schedule.rs` decides when one is due.
 
 use std::{sync::Arc, time::Duration};

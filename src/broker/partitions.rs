@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::{
     erasure::Notices,
     health::Health,
-    keys::{KeyIndex, KeyMemory},
+    keys::{KeyIndex, KeyMemory, Rounds},
     lock,
     news::News,
     partition_count::{Counted, PartitionCount},
@@ -52,6 +52,8 @@ pub(super) struct Partitions {
     /// Partitions with frames that no segment has.
     dirty: Mutex<Vec<PartitionRef>>,
     pub(super) key_memory: Arc<KeyMemory>,
+    /// When key indexes are written again on a full disk.
+    pub(super) rounds: Rounds,
     /// When to check each partition for its limits.
     pub(super) retention: Looks,
     /// Where damage was found and logged.
@@ -71,6 +73,7 @@ impl Partitions {
     ) -> Self {
         Self {
             said_damage: Seldom::new(Arc::clone(&env.clock)),
+            rounds: Rounds::default(),
             env,
             dir,
             health,

@@ -20,7 +20,7 @@
 
 use std::time::Duration;
 
-use super::{Broker, Error, Pending, Shared, lock};
+use super::{Broker, Error, Pending, Shared, keys::Upkeep, lock};
 
 /// A move of the clock is divided into steps of at least this length, and into at most this many.
 const LEAST_STEP: Duration = Duration::from_millis(1);
@@ -178,7 +178,7 @@ impl Broker {
         let shared = &self.shared;
         shared
             .health
-            .settle_derived(shared.partitions.keep_indexes());
+            .settle_derived(shared.partitions.keep_indexes(Upkeep::InBackground));
         shared.health.settle(self.remove_erased());
         shared.health.settle(self.compact());
         shared.health.settle(self.compress());

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::lock;
-use crate::env::Clock;
+use crate::env::{Clock, Tally};
 
 /// For how long nothing more is logged about a thing.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -24,22 +24,15 @@ pub(super) struct Seldom<T> {
 }
 
 struct Said<T> {
-    of: HashMap<T, Last>,
-    of_others: Last,
-}
-
-/// When it was last logged, and how many events there were since.
-#[derive(Clone, Copy, Default)]
-struct Last {
-    at: Option<Duration>,
-    unsaid: u64,
+    of: HashMap<T, Tally>,
+    of_others: Tally,
 }
 
 impl<T: Eq + Hash> Seldom<T> {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         let said = Said {
             of: HashMap::new(),
-            of_others: Last::default(),
+            of_others: Tally::new(PERIOD),
         };
         Self {
             clock,
@@ -53,29 +46,14 @@ impl<T: Eq + Hash> Seldom<T> {
         let now = self.clock.elapsed();
         let mut said = lock(&self.said);
         if said.of.len() == MOST && !said.of.contains_key(&thing) {
-            said.of.retain(|_, last| !last.is_over(now));
+            said.of.retain(|_, tally| !tally.is_over(now));
         }
         let is_known = said.of.contains_key(&thing);
-        let last = if is_known || said.of.len() < MOST {
-            said.of.entry(thing).or_default()
+        let tally = if is_known || said.of.len() < MOST {
+            said.of.entry(thing).or_insert(Tally::new(PERIOD))
         } else {
             &mut said.of_others
         };
-        last.happened(now)
-    }
-}
-
-impl Last {
-    fn is_over(&self, now: Duration) -> bool {
-        self.at.is_none_or(|at| now.saturating_sub(at) >= PERIOD)
-    }
-
-    fn happened(&mut self, now: Duration) -> Option<u64> {
-        self.unsaid += 1;
-        if !self.is_over(now) {
-            return None;
-        }
-        self.at = Some(now);
-        Some(std::mem::take(&mut self.unsaid))
+        tally.happened(now)
     }
 }

@@ -47,6 +47,7 @@ mod side_by_side;
 pub(crate) mod sim;
 mod socket;
 mod system;
+mod tally;
 #[cfg(test)]
 mod tests;
 #[cfg(target_os = "linux")]
@@ -72,6 +73,7 @@ pub(crate) use process::Process;
 pub(crate) use process::{Parent, Thread, cpu_time_of, threads_of};
 #[cfg(feature = "cli")]
 pub(crate) use system::{ask_to_stop, wait_until_unread};
+pub(crate) use tally::Tally;
 
 /// Everything outside that the broker uses.
 #[derive(Clone)]

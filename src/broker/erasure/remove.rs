@@ -17,7 +17,13 @@ use std::{collections::BTreeSet, io};
 
 use super::progress::Problem;
 use crate::{
-    broker::{Broker, keys::Freeze, lock, partitions::Partitions, state::PartitionRef},
+    broker::{
+        Broker,
+        keys::{Freeze, Upkeep},
+        lock,
+        partitions::Partitions,
+        state::PartitionRef,
+    },
     catalog::{Change, Erasure, Token},
     codec::Method,
     storage::{
@@ -150,7 +156,7 @@ impl Broker {
             self.remove_from_segment(partition, base, &hidden)?;
             shared
                 .health
-                .settle_derived(shared.partitions.keep_indexes());
+                .settle_derived(shared.partitions.keep_indexes(Upkeep::InBackground));
             if shared.maintenance.indexing.is_closed() || shared.health.has_failed() {
                 return Err(Incomplete::Closing);
             }

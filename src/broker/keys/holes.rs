@@ -214,6 +214,10 @@ impl Partitions {
             hole.wait = (known.wait * 2).min(LOOK_AGAIN_AT_MOST);
             return;
         }
+        if partition.is_deleted() {
+            // They are not damaged: their files are being removed.
+            return;
+        }
         tracing::error!(
             topic = %partition.topic.name,
             partition = partition.partition().id.0,

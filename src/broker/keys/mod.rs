@@ -11,7 +11,8 @@
 //! files are read; what was found is valid as long as the files are the same (`look_up.rs`). Reads
 //! of an entity take offsets from all parts in the order of versions (`rows.rs`). Parts of the log
 //! that could not be read stay unknown (`holes.rs`). `upkeep.rs` freezes tables, writes and merges
-//! tables of records (`runs` in the code), and fills gaps from the log; `gone.rs` drops rows of
+//! tables of records (`runs` in the code), and fills gaps from the log, `round.rs` does so in all
+//! partitions, and less while the disk is full; `gone.rs` drops rows of
 //! records that compaction has removed; `retire.rs` keeps what must outlive removed records;
 //! `edited.rs` removes erased keys from there.
 //!
@@ -29,6 +30,7 @@ mod holes;
 mod look_up;
 mod memory;
 mod retire;
+mod round;
 mod rows;
 mod upkeep;
 
@@ -36,6 +38,7 @@ use std::sync::Arc;
 
 pub(in crate::broker) use look_up::{Looked, Wanted, is_of_key};
 pub(in crate::broker) use memory::{KeyMemory, Room};
+pub(in crate::broker) use round::{Rounds, Upkeep};
 pub(in crate::broker) use rows::{Begun, Rows};
 pub(in crate::broker) use upkeep::Freeze;
 

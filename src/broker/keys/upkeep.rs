@@ -1,4 +1,5 @@
-//! Freezes tables, writes and merges tables of records, and fills gaps from the log.
+//! Freezes tables, writes and merges tables of records, and fills gaps from the log, of one
+//! partition; `round.rs` does this for all.
 //!
 //! A table in memory is frozen before a checkpoint and written out after it: its records are in
 //! segments then, and no start goes back before them. One thread at a time changes a partition's
@@ -134,57 +135,6 @@ impl Partitions {
         (most / 1024).min(self.key_memory.used() / (2 * tables.max(1)))
     }
 
-    /// Writes, merges and retires what is due in all partitions. A full disk, or a file that cannot
-    /// be read, delays only one of these: the others go on, because retiring frees space.
-    pub(in crate::broker) fn keep_indexes(&self) -> Result<(), FileError> {
-        let mut put_off = Ok(());
-        let few = self.len_key_files() > merge::MOST_TABLES;
-        for topic in self.all_topics() {
-            for at in 0..topic.partitions.len() {
-                if topic.deleted.load(Ordering::Acquire) {
-                    break;
-                }
-                let partition = PartitionRef {
-                    topic: Arc::clone(&topic),
-                    at,
-                };
-                for kept in [
-                    self.retire_trimmed(&partition),
-                    self.keep_index(&partition, few),
-                ] {
-                    match kept {
-                        // Its files are being removed.
-                        Err(_) if partition.is_deleted() => {}
-                        Err(error) if error.meaning() != Meaning::Fatal => put_off = Err(error),
-                        kept => kept?,
-                    }
-                }
-            }
-        }
-        put_off
-    }
-
-    fn len_key_files(&self) -> usize {
-        let of_topic = |topic: &Topic| -> usize {
-            let of_partitions = topic.partitions.iter().map(|partition| {
-                let files = partition.index();
-                files.runs.len() + files.last_versions.len()
-            });
-            of_partitions.sum()
-        };
-        self.all_topics().iter().map(|topic| of_topic(topic)).sum()
-    }
-
-    fn keep_index(&self, partition: &PartitionRef, few: bool) -> Result<(), FileError> {
-        if partition.topic.settings().keys == Keys::Plain {
-            return Ok(());
-        }
-        self.write_frozen(partition)?;
-        self.merge_runs(partition, few)?;
-        self.fill_gaps_quietly(partition)?;
-        self.merge_last_versions(partition, few)
-    }
-
     /// Writes a partition's frozen table out, if the last checkpoint covers it.
     pub(in crate::broker) fn write_frozen(
         &self,
@@ -210,7 +160,7 @@ impl Partitions {
         Ok(())
     }
 
-    fn merge_runs(&self, partition: &PartitionRef, few: bool) -> Result<(), FileError> {
+    pub(super) fn merge_runs(&self, partition: &PartitionRef, few: bool) -> Result<(), FileError> {
         let _upkeep = lock(&partition.partition().upkeep);
         loop {
             let files = partition.partition().index();
@@ -289,9 +239,10 @@ impl Partitions {
         }
     }
 
-    fn fill_gaps_quietly(&self, partition: &PartitionRef) -> Result<(), FileError> {
+    pub(super) fn fill_gaps_quietly(&self, partition: &PartitionRef) -> Result<(), FileError> {
         let _upkeep = lock(&partition.partition().upkeep);
         self.convert_earlier(partition)?;
+        let mut has_built = false;
         loop {
             let (first_kept, start) = {
                 let log = lock(&partition.partition().log);
@@ -299,17 +250,12 @@ impl Partitions {
             };
             let files = partition.partition().index();
             let Some(unread) = files.unread(start, self.env.clock.elapsed()) else {
+                if has_built {
+                    self.note_built();
+                }
                 return Ok(());
             };
-            if !files.gaps.is_empty() {
-                tracing::info!(
-                    topic = %partition.topic.name,
-                    partition = partition.partition().id.0,
-                    from = unread.start.0,
-                    to = unread.end.0,
-                    "a part of the key index is built from the log"
-                );
-            }
+            has_built |= !files.gaps.is_empty();
             let from = unread.start.max(first_kept).min(unread.end);
             let mut read = self.rows_in_log(partition, from..unread.end)?;
             if let Some(hole) = &mut read.hole {
@@ -494,6 +440,10 @@ impl KeyIndex {
 
 /// Logs that the keys of trimmed records are lost.
 pub(super) fn report_forgotten(partition: &PartitionRef, offsets: &Range<Offset>) {
+    if partition.is_deleted() {
+        // They are not damaged: their files are being removed.
+        return;
+    }
     tracing::error!(
         topic = %partition.topic.name,
         partition = partition.partition().id.0,

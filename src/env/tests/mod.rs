@@ -16,3 +16,4 @@ mod ordered;
 mod process;
 mod side_by_side;
 mod system;
+mod tally;

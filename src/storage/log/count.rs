@@ -9,7 +9,12 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use super::{LogReader, kept::Written, segment::Segment, view::Sealed};
+use super::{
+    LogReader,
+    kept::Written,
+    segment::{OpenSegments, Segment},
+    view::Sealed,
+};
 use crate::{
     env::{Env, Open},
     storage::format::segment_file::{INDEX_ROW_BYTES, RECORDS_AT, decode_records, encode_records},
@@ -122,15 +127,24 @@ impl Segment {
 
 /// Writes a segment's number of records to the last of the `rows` rows of its index. If that fails,
 /// the number will be estimated.
-pub(super) fn note_records(env: &Env, segment: &Arc<Segment>, rows: usize, records: u64) {
+pub(super) fn note_records(
+    segments: &OpenSegments,
+    segment: &Arc<Segment>,
+    rows: usize,
+    records: u64,
+) {
     segment.records.store(records + 1, Ordering::Relaxed);
     let path = segment.name().index_path(&segment.dir());
     let write = || {
         let last = rows.saturating_sub(1) * INDEX_ROW_BYTES;
-        let file = env.files.open(&path, Open::Write)?;
+        let file = segments.env.files.open(&path, Open::Write)?;
         file.write_all_at(&[&encode_records(records)], (last + RECORDS_AT) as u64)
     };
-    if let Err(error) = write() {
-        tracing::warn!(path = %path.display(), %error, "how many records a segment has is not noted");
+    if let Err(error) = write()
+        && let Some(count) = segments.count_unwritten()
+    {
+        let others = count - 1;
+        let path = path.display();
+        tracing::warn!(%path, %error, others, "how many records a segment has is not noted");
     }
 }

@@ -11,7 +11,10 @@ use std::{io, path::Path};
 
 use bytes::Bytes;
 
-use super::{name::Name, segment::Segment};
+use super::{
+    name::Name,
+    segment::{OpenSegments, Segment},
+};
 use crate::{
     env::{Env, Open},
     storage::{
@@ -238,9 +241,16 @@ pub(in crate::storage) fn load_rows_prefix(
     Ok(sound_rows(&bytes, segment_bytes).collect())
 }
 
-/// Writes rows to the index file behind its first `behind` rows; if that is 0, to a new file. If
-/// this fails, it only logs a warning, because an index can be rebuilt.
-pub(super) fn store_rows(env: &Env, segment: &Segment, rows: &[IndexRow], behind: usize) {
+/// Writes rows to the index file behind its first `behind` rows; if that is 0, to a new file.
+/// Returns whether they are written: if not, it only logs a warning, because an index can be
+/// rebuilt.
+pub(super) fn store_rows(
+    segments: &OpenSegments,
+    segment: &Segment,
+    rows: &[IndexRow],
+    behind: usize,
+) -> bool {
+    let env = &segments.env;
     let path = segment.name().index_path(&segment.dir());
     let write = || {
         if behind == 0 {
@@ -254,7 +264,15 @@ pub(super) fn store_rows(env: &Env, segment: &Segment, rows: &[IndexRow], behind
         let file = env.files.open(&path, how)?;
         file.write_all_at(&[&encode(rows)], (behind * INDEX_ROW_BYTES) as u64)
     };
-    if let Err(error) = write() {
-        tracing::warn!(path = %path.display(), %error, "an index cannot be written; it is rebuilt when it is needed");
+    let Err(error) = write() else { return true };
+    if let Some(count) = segments.count_unwritten() {
+        let others = count - 1;
+        tracing::warn!(
+            path = %path.display(),
+            %error,
+            others,
+            "an index cannot be written; it is rebuilt when it is needed"
+        );
     }
+    false
 }

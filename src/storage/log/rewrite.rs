@@ -395,13 +395,8 @@ impl Rewritten<'_> {
         let segment = log.lock().segment(self.name);
         segment.note_compressed(self.compressed);
         let rows = self.active.last_rows();
-        store_rows(&self.segments.env, &segment, &rows, 0);
-        note_records(
-            &self.segments.env,
-            &segment,
-            rows.len(),
-            self.active.records,
-        );
+        store_rows(self.segments, &segment, &rows, 0);
+        note_records(self.segments, &segment, rows.len(), self.active.records);
         let old = std::mem::take(&mut self.old);
         log.lock().replace(&old, segment, &self.active);
         for sealed in old {

@@ -27,7 +27,7 @@ use super::{
     walk::{Source, Walk},
 };
 use crate::{
-    env::{Env, File, Open},
+    env::{Env, File, Open, Tally},
     storage::{
         fault::{self, Meaning},
         format::{
@@ -91,6 +91,8 @@ pub(crate) struct OpenSegments {
     frames: Mutex<KeptFrames>,
     /// Writes to growing segments.
     pub(super) past_cache: PastCache,
+    /// Counts index files that cannot be written.
+    unwritten: Mutex<Tally>,
     /// Held while a missing index is written.
     indexing: Mutex<()>,
     /// Frees the space of removed segments.
@@ -215,6 +217,7 @@ impl OpenSegments {
             opened: AtomicU64::new(0),
             frames: Mutex::default(),
             past_cache: PastCache::default(),
+            unwritten: Mutex::default(),
             indexing: Mutex::default(),
             freeing: Arc::default(),
         }
@@ -259,13 +262,21 @@ impl OpenSegments {
         if let Some(content) = segment.content.load_full() {
             return Ok(content);
         }
-        store_rows(&self.env, segment, &rows, 0);
+        let is_stored = store_rows(self, segment, &rows, 0);
         if segment.written() != Written::First {
-            note_records(&self.env, segment, rows.len(), whole.records);
+            note_records(self, segment, rows.len(), whole.records);
         }
-        tracing::info!(path = %path.display(), "the index of a segment was rebuilt");
+        if is_stored {
+            tracing::info!(path = %path.display(), "the index of a segment was rebuilt");
+        }
         let rows = Rows::of(&rows);
         Ok(self.keep_content(segment, Content { bytes, rows }))
+    }
+
+    /// Counts an index file that cannot be written; returns how many there were since that was
+    /// logged, if it is to be logged now.
+    pub(super) fn count_unwritten(&self) -> Option<u64> {
+        lock(&self.unwritten).happened(self.env.clock.elapsed())
     }
 
     fn keep_content(&self, segment: &Arc<Segment>, content: Content) -> Arc<Content> {

@@ -199,7 +199,7 @@ impl Writer {
         let Some((segment, rows)) = log.lock().index_of_growing() else {
             return Ok(());
         };
-        store_rows(&segments.env, &segment, &rows, self.stored_rows);
+        store_rows(segments, &segment, &rows, self.stored_rows);
         log.lock().seal();
         segments.close(&segment);
         Ok(())
@@ -251,7 +251,7 @@ impl Writer {
             return;
         };
         // If this fails, the index is incomplete when it is opened, and is rebuilt.
-        store_rows(&segments.env, &segment, &rows, self.stored_rows);
+        store_rows(segments, &segment, &rows, self.stored_rows);
         self.stored_rows += rows.len();
     }
 

@@ -4,7 +4,8 @@
 //! `reserve.rs`: none but what the reserve file has; `lost.rs`: files that are gone, cut, renamed
 //! or damaged; `journal.rs`: the same for journal files; `directory.rs`: directories that must not
 //! be used; `identity.rs`: directories that have lost their identity; `waiting.rs`: records that
-//! are not durable yet, and requests for which there is no memory; `clock.rs`: a clock that jumps.
+//! are not durable yet, and requests for which there is no memory; `clock.rs`: a clock that jumps;
+//! `upkeep.rs`: key indexes on a full disk.
 
 mod clock;
 mod deltas;
@@ -15,6 +16,7 @@ mod journal;
 mod lost;
 mod reserve;
 mod sync;
+mod upkeep;
 mod waiting;
 
 use std::{
