@@ -17,7 +17,9 @@ use std::{
 
 use super::{
     Broker, Error, Shared,
-    compaction::{BYTES_PER_SECOND, Hindered, Problem, check_room, pause, unless_damaged},
+    compaction::{
+        BYTES_PER_SECOND, Cause, Hindered, Postponed, Problem, check_room, pause, unless_damaged,
+    },
     lock,
     state::PartitionRef,
 };
@@ -55,6 +57,8 @@ struct State {
     last: Option<Place>,
     /// Partitions whose last compression failed.
     hindered: BTreeMap<Place, PutOff>,
+    /// Those that wait for room on the disk, and are not logged yet.
+    postponed: Postponed,
 }
 
 /// Why a partition was put off.
@@ -79,6 +83,14 @@ impl Compressor {
 
     fn set_next(&self, next: Option<Duration>) {
         lock(&self.state).next = next;
+    }
+
+    /// Logs how many partitions wait for room on the disk.
+    fn say_postponed(&self, now: Duration) {
+        let postponed = lock(&self.state).postponed.take_due(now);
+        if let Some((partitions, cause)) = postponed {
+            tracing::warn!(partitions, %cause, "compression is tried again later");
+        }
     }
 }
 
@@ -116,6 +128,7 @@ impl Broker {
                 break;
             }
         }
+        compressor.say_postponed(now);
         Ok(())
     }
 }
@@ -235,16 +248,19 @@ impl Shared {
         partition: &PartitionRef,
         hindered: Hindered,
     ) -> Result<Option<Done>, FileError> {
-        let cause = match hindered {
+        if partition.is_deleted() {
             // Its files are being removed.
-            _ if partition.is_deleted() => return Ok(None),
-            Hindered::File(error) => return Err(error),
-            Hindered::Problem(cause) => cause,
-            Hindered::DiskFull => format!("the disk is full: {}", self.health.shortage_now()),
-        };
-        let place = place_of(partition);
-        let topic = &partition.topic.name;
-        tracing::warn!(%topic, partition = place.1.0, %cause, "compression is tried again later");
+            return Ok(None);
+        }
+        let Cause { text, is_disk_full } = hindered.cause(&self.health)?;
+        let (place, cause) = (place_of(partition), text);
+        let mut state = lock(&self.maintenance.compressor.state);
+        if is_disk_full {
+            state.postponed.add(cause.clone());
+        } else {
+            let topic = &partition.topic.name;
+            tracing::warn!(%topic, partition = place.1.0, %cause, "compression is tried again later");
+        }
         let again_ms = i64::try_from(TRY_AGAIN.as_millis()).unwrap_or(i64::MAX);
         let put_off = PutOff {
             problem: Problem {
@@ -253,7 +269,6 @@ impl Shared {
             },
             until: self.env.clock.elapsed().saturating_add(TRY_AGAIN),
         };
-        let mut state = lock(&self.maintenance.compressor.state);
         state.hindered.insert(place, put_off);
         Ok(None)
     }

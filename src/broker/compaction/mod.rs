@@ -40,7 +40,7 @@ use std::{sync::Arc, time::Duration};
 
 pub(super) use progress::{Compactions, Problem};
 
-pub(super) use hindered::{Hindered, check_room, unless_damaged};
+pub(super) use hindered::{Cause, Hindered, Postponed, check_room, unless_damaged};
 
 use self::{
     decide::{Decision, Facts, decide, lags_ms},
@@ -128,6 +128,14 @@ impl Broker {
 
     /// Takes a step of compaction, if one is due.
     pub(super) fn compact(&self) -> Result<(), FileError> {
+        let stepped = self.step_compaction();
+        let shared = &self.shared;
+        let now = shared.env.clock.elapsed();
+        shared.maintenance.compactions.say_postponed(now);
+        stepped
+    }
+
+    fn step_compaction(&self) -> Result<(), FileError> {
         let shared = &self.shared;
         let compactions = &shared.maintenance.compactions;
         if shared.maintenance.indexing.is_closed() || shared.health.has_failed() {
@@ -525,17 +533,19 @@ impl Shared {
 
     /// Notes why a partition cannot be compacted at the moment. Other partitions go on.
     fn hinder(&self, partition: &PartitionRef, hindered: Hindered) -> Result<(), FileError> {
-        let cause = match hindered {
+        if partition.is_deleted() {
             // Its files are being removed.
-            _ if partition.is_deleted() => return Ok(()),
-            Hindered::File(error) => return Err(error),
-            Hindered::Problem(cause) => cause,
-            Hindered::DiskFull => format!("the disk is full: {}", self.health.shortage_now()),
-        };
-        let place = place_of(partition);
-        tracing::warn!(topic = %partition.topic.name, partition = place.1.0, %cause, "compaction is tried again later");
-        let again_ms = self.clock.now_ms().saturating_add(TRY_AGAIN_MS);
+            return Ok(());
+        }
+        let Cause { text, is_disk_full } = hindered.cause(&self.health)?;
+        let (place, cause) = (place_of(partition), text);
         let compactions = &self.maintenance.compactions;
+        if is_disk_full {
+            compactions.postpone(cause.clone());
+        } else {
+            tracing::warn!(topic = %partition.topic.name, partition = place.1.0, %cause, "compaction is tried again later");
+        }
+        let again_ms = self.clock.now_ms().saturating_add(TRY_AGAIN_MS);
         let asked = compactions.get(place).asked;
         compactions.change(place, |progress| {
             progress.is_unfinished = true;

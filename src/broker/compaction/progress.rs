@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::pass::Pass;
+use super::{hindered::Postponed, pass::Pass};
 use crate::{
     broker::lock,
     catalog::groups::Place,
@@ -38,6 +38,8 @@ struct State {
     look_at: Option<Duration>,
     /// The partition that was checked last.
     last: Option<Place>,
+    /// Those that wait for room on the disk, and are not logged yet.
+    postponed: Postponed,
 }
 
 /// How far a partition is compacted.
@@ -205,6 +207,19 @@ impl Compactions {
             progress.answered = progress.answered.max(asked);
         });
         self.answered.send_replace(());
+    }
+
+    /// Notes that a partition waits for room on the disk.
+    pub(super) fn postpone(&self, cause: String) {
+        lock(&self.state).postponed.add(cause);
+    }
+
+    /// Logs how many wait for room on the disk.
+    pub(super) fn say_postponed(&self, now: Duration) {
+        let postponed = lock(&self.state).postponed.take_due(now);
+        if let Some((partitions, cause)) = postponed {
+            tracing::warn!(partitions, %cause, "compaction is tried again later");
+        }
     }
 
     /// Notifies whenever a request is done.
