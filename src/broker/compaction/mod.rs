@@ -543,7 +543,8 @@ impl Shared {
         if is_disk_full {
             compactions.postpone(cause.clone());
         } else {
-            tracing::warn!(topic = %partition.topic.name, partition = place.1.0, %cause, "compaction is tried again later");
+            let topic = &partition.topic.name;
+            tracing::warn!(%topic, partition = place.1.0, %cause, "compaction is tried again later");
         }
         let again_ms = self.clock.now_ms().saturating_add(TRY_AGAIN_MS);
         let asked = compactions.get(place).asked;
