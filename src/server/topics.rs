@@ -166,7 +166,7 @@ impl Topics for TopicsService {
         if dry_run {
             let _turn = long.turn().await;
             let would_go = blocking(|| self.broker.preview_trim(meant, partition, before, force));
-            let mut would_go = would_go?;
+            let mut would_go = would_go.map_err(|error| access.shown(error))?;
             would_go
                 .groups
                 .retain(|(group, _)| access.sees_group(group.as_str()));

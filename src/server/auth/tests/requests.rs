@@ -356,22 +356,27 @@ async fn groups_that_hold_records_are_named_to_those_who_see_them() {
         .broker
         .commit_offsets("holder", vec![next("held", 0)], false);
     committed.expect("it is queued").await.expect("it is made");
-    let trim = |dry_run| proto::TrimRequest {
+    let trim = |dry_run, force| proto::TrimRequest {
         topic: "held".to_owned(),
         before_offset: 1,
         dry_run,
+        force,
         ..proto::TrimRequest::default()
     };
     for (operations, is_named) in [(&[TopicAdmin][..], false), (&[TopicAdmin, Group], true)] {
         guarded.grant([grant("anonymous", operations, &["*"])]);
         let path = "/taffrail.v1.Topics/Trim";
-        let trimmed = guarded.call(path, trim(false).encode_to_vec()).await;
-        let refused = trimmed.expect_err("a group holds it");
-        assert_eq!(refused.code(), Code::ResourceExhausted);
-        let told = String::from_utf8_lossy(refused.details()).into_owned();
-        assert_eq!(told.contains("holder"), is_named, "{told}");
-        assert_eq!(refused.message().contains("holder"), is_named);
-        let tried = guarded.call(path, trim(true).encode_to_vec()).await;
+        for dry_run in [false, true] {
+            let trimmed = guarded
+                .call(path, trim(dry_run, false).encode_to_vec())
+                .await;
+            let refused = trimmed.expect_err("a group holds it");
+            assert_eq!(refused.code(), Code::ResourceExhausted);
+            let told = String::from_utf8_lossy(refused.details()).into_owned();
+            assert_eq!(told.contains("holder"), is_named, "{told}");
+            assert_eq!(refused.message().contains("holder"), is_named);
+        }
+        let tried = guarded.call(path, trim(true, true).encode_to_vec()).await;
         let tried = tried.expect("it may be").expect("it is there");
         let tried = proto::TrimResponse::decode(&*tried).expect("it is an answer");
         let would_remove = tried.would_remove.expect("it is told");
