@@ -30,6 +30,9 @@ use crate::{
 /// How often the log repeats that storage cannot be read at the moment, or that the disk is full.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
+/// A full disk has room again when this part of what is kept free is free besides.
+const ROOM_AGAIN: u64 = 16;
+
 /// For so long the reserve file is not made again after it was given up: what has found no space
 /// comes first, also where the file system has a limit that its free space does not tell.
 const RESERVE_AGAIN: Duration = Duration::from_secs(10);
@@ -252,7 +255,12 @@ impl Health {
     /// until the next look.
     pub(super) fn look_for_room(&self) -> Result<(), FileError> {
         let _looking = lock(&self.looking);
-        let needed = self.needed();
+        let mut needed = self.needed();
+        if self.is_short_of_room() {
+            // More than what was refused takes: else a disk that is full for every request had
+            // room again as soon as the request is gone.
+            needed = needed.saturating_add(self.reserve_bytes / ROOM_AGAIN);
+        }
         let free = self.free_bytes()?;
         let spare = free.map_or(u64::MAX, |free| free.saturating_sub(needed));
         let (not_made, file_bytes) = self.journal.not_made();

@@ -307,6 +307,24 @@ fn appends_stop_before_what_is_in_memory_or_the_journal_takes_the_reserve() {
 }
 
 #[test]
+fn a_disk_that_has_no_room_for_a_request_stays_full_when_the_request_is_gone() {
+    let disk = SimDisk::new(1);
+    let broker = open_with(&disk, 1, with_reserve()).expect("nothing fails");
+    create(&broker, "t", 1);
+    broker.keep_house(true);
+    leave(&disk, HELD + (4 << 10));
+    broker.keep_house(false);
+    assert!(broker.status().shortage.is_none());
+    let refused = now(broker.admit_alone(7_000)).expect("an answer");
+    assert!(refused.is_err());
+    broker.keep_house(false);
+    assert!(broker.status().shortage.is_some());
+    leave(&disk, HELD + (16 << 10));
+    broker.keep_house(false);
+    assert!(broker.status().shortage.is_none());
+}
+
+#[test]
 fn a_start_counts_what_it_must_write_before_it_takes_appends() {
     let disk = SimDisk::new(1);
     let broker = open_with(&disk, 1, with_reserve()).expect("nothing fails");
