@@ -137,8 +137,8 @@ impl Shared {
         }
     }
 
-    /// How many records a partition has between two offsets: fewer than offsets, where compaction or
-    /// a trim of an entity has removed some.
+    /// How many records a partition has between two offsets. There are fewer than offsets where
+    /// compaction or a trim of an entity has removed some.
     pub(super) fn records_between(
         &self,
         partition: &PartitionRef,
