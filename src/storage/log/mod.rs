@@ -240,10 +240,13 @@ impl Log {
         true
     }
 
-    /// The state of the log for a checkpoint. Frames in the tail are not part of it.
+    /// The state of the log for a checkpoint. Frames in the tail are not part of it, and neither is
+    /// a trim that reaches into them: the journal has both.
     pub(crate) fn checkpoint(&self) -> checkpoint::Partition {
+        let start = self.start();
+        let tail = self.tail.front().map(|first| first.frame.header().base);
         checkpoint::Partition {
-            start: self.start(),
+            start: tail.map_or(start, |tail| start.min(tail)),
             end: self.written_end(),
             last_append_time_ms: self.last_append_time_ms,
             active: self.active.as_ref().map(|active| checkpoint::Active {
