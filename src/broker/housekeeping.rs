@@ -3,8 +3,13 @@
 //! The order of steps makes every crash harmless. First deleted topics are renamed. Then topics'
 //! files, frames and segments become durable. Then the checkpoint is written. Only then are journal
 //! files released, and the files of deleted topics and trimmed segments removed.
+//!
+//! Trimmed segments of a partition that has too much on the disk are removed earlier: the state of
+//! the partition is added to the last checkpoint, which covers no more entries for that, so frames
+//! that are in memory stay there.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -18,16 +23,23 @@ use super::{
     lock,
     partitions::Partitions,
     state::{DeletedTopic, PartitionRef},
-    write_out::WriteOut,
+    write_out::{MOST_HELD, Waits, WriteOut},
 };
 use crate::{
-    catalog::{self, groups},
+    catalog::{
+        self,
+        groups::{self, Place},
+    },
     env::Env,
     storage::{
         checkpoint,
         fault::Meaning,
         files::{Action, FileError, ensure_dir, replace_file},
-        format::{checkpoint::Checkpoint, delta::Delta, topic_file::TopicFile},
+        format::{
+            checkpoint::{self as stored, Checkpoint},
+            delta::{ChangedTopic, Delta},
+            topic_file::TopicFile,
+        },
         log::{remove_gone, remove_trimmed},
     },
     types::TopicId,
@@ -73,6 +85,8 @@ pub(super) struct Housekeeper {
     /// The last entry that the checkpoint on disk covers.
     checkpointed: u64,
     checkpointed_at: Duration,
+    /// Since when a checkpoint that is due is put off.
+    put_off: Option<Duration>,
     /// Which stalled partitions of groups were logged.
     pub(super) group_watch: Watch,
 }
@@ -89,6 +103,7 @@ impl Housekeeper {
             looked_at: Duration::ZERO,
             checkpointed: 0,
             checkpointed_at: Duration::ZERO,
+            put_off: None,
             group_watch: Watch::default(),
         }
     }
@@ -105,6 +120,7 @@ impl Housekeeper {
         checkpoint_wanted: bool,
     ) -> Result<(), FileError> {
         let now = shared.env.clock.elapsed();
+        let urgent = self.is_checkpoint_urgent(shared);
         let due = self.is_checkpoint_due(shared, now);
         shared.count_remembered();
         shared.producer_memory.say_forgotten(now);
@@ -114,13 +130,19 @@ impl Housekeeper {
             self.in_use = shared.partitions.with_gone_segments();
         }
         self.remove_in_use(&shared.partitions)?;
+        self.remove_early(shared)?;
         self.keep_retention(shared)?;
         let due = due || shared.journal_wants_checkpoint();
-        if checkpoint_wanted || due {
+        let is_time = match self.segments.waits(now) {
+            Waits::No => due,
+            Waits::Yes => due && self.has_put_off(now),
+            Waits::TooLong => true,
+        };
+        if checkpoint_wanted || urgent || is_time {
             self.checkpoint(shared, Freeze::Due)?;
         } else if shared.memory.is_pressed() || shared.health.is_short_of_room() {
             // Memory counts for more than what it takes on the disk.
-            self.write_out(&shared.partitions)?;
+            self.write_within_limits(&shared.partitions)?;
         }
         shared.committer.ring.ensure_two()?;
         shared.committer.ring.prepare_next()?;
@@ -129,13 +151,24 @@ impl Housekeeper {
         shared.health.look_for_room()
     }
 
+    /// Whether a checkpoint must not be put off: it frees memory or room.
+    fn is_checkpoint_urgent(&self, shared: &Shared) -> bool {
+        let owner = &shared.partitions;
+        let makes_room = || shared.health.is_short_of_room() && self.has_what_to_remove(owner);
+        owner.key_memory.is_pressed() || makes_room()
+    }
+
+    /// Notes that a checkpoint is put off, because it would write out all that is in memory.
+    /// Returns whether one has been put off for so long already that it must be written.
+    fn has_put_off(&mut self, now: Duration) -> bool {
+        let since = *self.put_off.get_or_insert(now);
+        now.saturating_sub(since) >= MOST_HELD
+    }
+
     /// Whether a checkpoint is due without being asked for.
     fn is_checkpoint_due(&self, shared: &Shared, now: Duration) -> bool {
         let owner = &shared.partitions;
-        if owner.key_memory.is_pressed() || shared.clock.is_stored_time_old() {
-            return true;
-        }
-        if shared.health.is_short_of_room() && self.has_what_to_remove(owner) {
+        if shared.clock.is_stored_time_old() {
             return true;
         }
         let is_time = now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
@@ -164,6 +197,109 @@ impl Housekeeper {
         self.segments.write_some_out(owner)
     }
 
+    /// As [`write_out`](Self::write_out), as far as the partitions' limits allow.
+    pub(super) fn write_within_limits(&mut self, owner: &Partitions) -> Result<(), FileError> {
+        self.segments.write_within_limits(owner)
+    }
+
+    /// Whether a partition must keep frames in memory until trimmed segments are removed.
+    pub(super) fn holds(&self, place: Place) -> bool {
+        self.segments.is_held(place)
+    }
+
+    /// Notes whether a partition must keep frames in memory until trimmed segments are removed.
+    pub(super) fn look_at_held(&mut self, owner: &Partitions, partition: &PartitionRef) {
+        self.segments.look_at_held(owner, partition);
+    }
+
+    /// Whether a checkpoint that the journal wants is to begin now.
+    pub(super) fn wants_checkpoint(&self, shared: &Shared) -> bool {
+        let now = shared.env.clock.elapsed();
+        shared.journal_wants_checkpoint() && self.segments.waits(now) != Waits::Yes
+    }
+
+    /// Removes trimmed segments of partitions that have too much on the disk.
+    fn remove_early(&mut self, shared: &Shared) -> Result<(), FileError> {
+        let owner = &shared.partitions;
+        let mut these = Vec::new();
+        for (topic, partition) in owner.retention.take_to_remove() {
+            let found = owner.find_partition(topic, partition);
+            these.extend(found.filter(|at| !at.is_deleted()));
+        }
+        if these.is_empty() {
+            return Ok(());
+        }
+        match self.store_trimmed(shared, &these) {
+            Ok(true) => {}
+            Ok(false) => return self.checkpoint(shared, Freeze::Due),
+            // A checkpoint may take the reserve for it.
+            Err(error) if error.is_disk_full() => return self.checkpoint(shared, Freeze::Due),
+            Err(error) => return Err(error),
+        }
+        for at in these {
+            if !remove_trimmed(&at.partition().log, &owner.segments)? {
+                self.in_use.push(at.clone());
+            }
+            let place = (at.topic.id, at.partition().id);
+            self.leaving
+                .retain(|other| (other.topic.id, other.partition().id) != place);
+            self.segments.wait_anew(place);
+            owner.retention.look_now(place);
+        }
+        Ok(())
+    }
+
+    /// Adds to the last checkpoint where these partitions start, and which of their segments there
+    /// are, so that trimmed segments can be removed. It covers no more entries for that, so nothing
+    /// needs to be written out. Returns whether that was possible.
+    fn store_trimmed(
+        &mut self,
+        shared: &Shared,
+        these: &[PartitionRef],
+    ) -> Result<bool, FileError> {
+        if !self.checkpoints.can_add() || these.iter().any(|at| self.last_of(at).is_none()) {
+            return Ok(false);
+        }
+        store_topics(shared)?;
+        self.segments.sync(&shared.partitions, these)?;
+        let mut topics: BTreeMap<TopicId, ChangedTopic> = BTreeMap::new();
+        for at in these {
+            // They leave behind the next checkpoint, if this fails.
+            self.leaving.push(at.clone());
+            let mut log = lock(&at.partition().log);
+            log.begin_leaving();
+            let id = at.topic.id;
+            let topic = topics.entry(id).or_insert_with(|| ChangedTopic::of(id));
+            topic.partitions.push((at.partition().id, log.checkpoint()));
+        }
+        let last = &self.last;
+        let delta = Delta {
+            applied: last.applied,
+            journal_file: last.journal_file,
+            clock: last.clock.unwrap_or_default(),
+            journal: last.journal,
+            topics: topics.into_values().collect(),
+            ..Delta::default()
+        };
+        self.checkpoints.add(&*shared.env.files, &delta)?;
+        for at in these {
+            let mut changed = delta.topics.iter().filter(|topic| topic.id == at.topic.id);
+            let changed = changed.find_map(|topic| topic.state_of(at.partition().id));
+            if let (Some(state), Some(known)) = (changed, self.last_of(at)) {
+                *known = state;
+                at.partition().note_checkpoint(&state);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the last checkpoint says of a partition; `None` if it does not know it.
+    fn last_of(&mut self, at: &PartitionRef) -> Option<&mut stored::Partition> {
+        let mut topics = self.last.topics.iter_mut();
+        let topic = topics.find(|topic| topic.id == at.topic.id)?;
+        topic.partitions.get_mut(at.at)
+    }
+
     /// Seals segments that are as old as their topics' settings allow, or trimmed.
     fn seal_due(&mut self, owner: &Partitions, now_ms: i64) -> Result<(), FileError> {
         for topic in owner.all_topics() {
@@ -186,6 +322,7 @@ impl Housekeeper {
     /// Brings everything that is applied to segments, and writes a checkpoint that says so.
     pub(super) fn checkpoint(&mut self, shared: &Shared, freeze: Freeze) -> Result<(), FileError> {
         shared.memory.begin_checkpoint();
+        self.put_off = None;
         let began = shared.env.clock.elapsed();
         let mut written = self.write_checkpoint(shared, freeze);
         if is_full(&written) && shared.health.give_up_reserve() {

@@ -370,9 +370,7 @@ impl Partitions {
                 continue;
             };
             for (partition, known) in topic.partitions.iter().zip(&known.partitions) {
-                partition.checkpointed.store(known.end.0, Ordering::Release);
-                let sealed = known.active.map_or(known.end, |active| active.base);
-                partition.known_sealed.store(sealed.0, Ordering::Release);
+                partition.note_checkpoint(known);
             }
         }
     }

@@ -161,8 +161,9 @@ impl Broker {
         let mut housekeeper = lock(&self.shared.maintenance.housekeeper);
         let round = housekeeper.round(shared, checkpoint_wanted);
         let next = housekeeper.next_round(shared);
+        let wants_checkpoint = housekeeper.wants_checkpoint(shared);
         drop(housekeeper);
-        if round.is_ok() && shared.journal_wants_checkpoint() {
+        if round.is_ok() && wants_checkpoint {
             shared.maintenance.housekeeping.notify();
         }
         shared.health.settle(round);

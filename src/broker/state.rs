@@ -146,6 +146,13 @@ impl Partition {
         self.log.range()
     }
 
+    /// Notes what a checkpoint says of the partition.
+    pub(super) fn note_checkpoint(&self, known: &checkpoint::Partition) {
+        self.checkpointed.store(known.end.0, Ordering::Release);
+        let sealed = known.active.map_or(known.end, |active| active.base);
+        self.known_sealed.store(sealed.0, Ordering::Release);
+    }
+
     /// The files of the key index.
     pub(super) fn index(&self) -> Arc<Files> {
         Arc::clone(self.log.view().index())

@@ -4,7 +4,11 @@
 //! the length of a round is bounded however fast clients append, and a checkpoint, which needs such
 //! a round, cannot run after them until the journal is full.
 
-use std::{collections::BTreeSet, sync::atomic::Ordering};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use super::{
     lock,
@@ -13,6 +17,7 @@ use super::{
     state::{Partition, PartitionRef},
 };
 use crate::{
+    catalog::groups::Place,
     storage::{
         files::{Action, FileError, ensure_dir},
         log::{LogLock, Writer, sync_together},
@@ -30,6 +35,9 @@ const LARGE_WRITE: usize = 1 << 20;
 /// Most unsynced segments that are left to a checkpoint.
 const MOST_UNSYNCED: usize = 1_024;
 
+/// The longest that frames wait in memory for the removal of segments.
+pub(super) const MOST_HELD: Duration = Duration::from_secs(1);
+
 /// What is known of segments that were written to.
 pub(super) struct WriteOut {
     /// Notified of a round's progress.
@@ -42,6 +50,9 @@ pub(super) struct WriteOut {
     made: BTreeSet<TopicId>,
     /// Topics with new directories of partitions, whose names are not durable.
     new_in: BTreeSet<TopicId>,
+    /// Partitions that would have more on the disk than their limits allow if all their frames were
+    /// moved to segments now, each with the time since when that is so.
+    held: BTreeMap<Place, Duration>,
 }
 
 /// A round: what is to be moved, in bytes.
@@ -49,6 +60,8 @@ struct Round {
     memory: Memory,
     /// The partitions' tails, newest first.
     tails: Vec<Tail>,
+    /// Whether no more is moved than the partitions' limits allow.
+    within_limits: bool,
     moved: usize,
     all: usize,
 }
@@ -68,26 +81,52 @@ impl WriteOut {
             unsynced: Vec::new(),
             made: BTreeSet::new(),
             new_in: BTreeSet::new(),
+            held: BTreeMap::new(),
         }
     }
 
     /// Moves the frames that dirty partitions have now. If there are many segments, syncs them as
     /// well, so that a checkpoint has few left to sync: no memory is freed while it does.
     pub(super) fn write_some_out(&mut self, owner: &Partitions) -> Result<(), FileError> {
-        self.write_out(owner, MOST_UNSYNCED)
+        self.write_out(owner, MOST_UNSYNCED, false)
+    }
+
+    /// As [`write_some_out`](Self::write_some_out), but a partition whose segments have as much as
+    /// `retention.bytes` allows keeps its frames in memory until trimmed segments are removed.
+    pub(super) fn write_within_limits(&mut self, owner: &Partitions) -> Result<(), FileError> {
+        self.write_out(owner, MOST_UNSYNCED, true)
     }
 
     /// Moves the frames that dirty partitions have now, and syncs all segments, for a checkpoint.
     pub(super) fn write_all_out(&mut self, owner: &Partitions) -> Result<(), FileError> {
-        self.write_out(owner, self.together)?;
+        self.write_out(owner, self.together, false)?;
+        self.held.clear();
         self.sync_segments(owner)?;
+        self.sync_topics(owner)
+    }
+
+    /// Makes the segments of these partitions durable up to their end. The partitions are sorted by
+    /// topic and number.
+    pub(super) fn sync(
+        &mut self,
+        owner: &Partitions,
+        these: &[PartitionRef],
+    ) -> Result<(), FileError> {
+        for some in these.chunks(self.together) {
+            self.sync_together(owner, some)?;
+        }
         self.sync_topics(owner)
     }
 
     /// Moves the frames that dirty partitions have now. Syncs whenever `most` segments are not
     /// durable up to their end.
-    fn write_out(&mut self, owner: &Partitions, most: usize) -> Result<(), FileError> {
-        let mut round = Round::of(owner.take_dirty(), self.memory.clone());
+    fn write_out(
+        &mut self,
+        owner: &Partitions,
+        most: usize,
+        within_limits: bool,
+    ) -> Result<(), FileError> {
+        let mut round = Round::of(owner.take_dirty(), self.memory.clone(), within_limits);
         // Oldest first: a request's memory is freed when all its frames are in segments.
         while let Some(tail) = round.tails.pop() {
             let mut written = self.write_out_partition(owner, &tail, &mut round);
@@ -131,6 +170,9 @@ impl WriteOut {
         drop(writer);
         written?;
         owner.retention.look_at_written(at);
+        if round.within_limits {
+            self.look_at_held(owner, at);
+        }
         // Frames that came since the round began have not marked it dirty again.
         if lock(&partition.log).has_tail() {
             owner.mark_dirty(at);
@@ -144,26 +186,39 @@ impl WriteOut {
         self.unsynced
             .sort_unstable_by_key(|at| (at.topic.id, at.at));
         self.unsynced.dedup_by_key(|at| (at.topic.id, at.at));
-        for some in self.unsynced.chunks(self.together) {
-            let there: Vec<_> = some.iter().filter(|at| !at.is_deleted()).collect();
-            let mut writers: Vec<_> = there
-                .iter()
-                .map(|at| lock(&at.partition().writer))
-                .collect();
-            let logs = there.iter().map(|at| &at.partition().log);
-            let mut logs: Vec<(&mut Writer, &LogLock)> = writers
-                .iter_mut()
-                .map(|writer| &mut **writer)
-                .zip(logs)
-                .collect();
-            sync_together(&mut logs, &owner.segments)?;
-            for (at, (writer, _)) in there.iter().zip(&mut logs) {
-                if !writer.take_dir_is_durable() {
-                    self.new_in.insert(at.topic.id);
-                }
+        let unsynced = std::mem::take(&mut self.unsynced);
+        for (nth, some) in unsynced.chunks(self.together).enumerate() {
+            if let Err(error) = self.sync_together(owner, some) {
+                self.unsynced = unsynced[nth * self.together..].to_vec();
+                return Err(error);
             }
         }
-        self.unsynced.clear();
+        Ok(())
+    }
+
+    /// Makes the segments of a few sorted partitions durable.
+    fn sync_together(
+        &mut self,
+        owner: &Partitions,
+        some: &[PartitionRef],
+    ) -> Result<(), FileError> {
+        let there: Vec<_> = some.iter().filter(|at| !at.is_deleted()).collect();
+        let mut writers: Vec<_> = there
+            .iter()
+            .map(|at| lock(&at.partition().writer))
+            .collect();
+        let logs = there.iter().map(|at| &at.partition().log);
+        let mut logs: Vec<(&mut Writer, &LogLock)> = writers
+            .iter_mut()
+            .map(|writer| &mut **writer)
+            .zip(logs)
+            .collect();
+        sync_together(&mut logs, &owner.segments)?;
+        for (at, (writer, _)) in there.iter().zip(&mut logs) {
+            if !writer.take_dir_is_durable() {
+                self.new_in.insert(at.topic.id);
+            }
+        }
         Ok(())
     }
 
@@ -183,15 +238,60 @@ impl WriteOut {
         Ok(())
     }
 
+    /// Notes whether a partition must keep frames in memory until segments are removed.
+    pub(super) fn look_at_held(&mut self, owner: &Partitions, at: &PartitionRef) {
+        let place = (at.topic.id, at.partition().id);
+        let is_held = at.topic.settings().most_on_disk().is_some_and(|most| {
+            let log = lock(&at.partition().log);
+            log.tail_bytes() as u64 > log.room_within(most)
+        });
+        if is_held {
+            let now = owner.env.clock.elapsed();
+            self.held.entry(place).or_insert(now);
+            owner.retention.remove_soon(at);
+        } else {
+            self.held.remove(&place);
+        }
+    }
+
+    /// Whether a partition must keep frames in memory until segments are removed.
+    pub(super) fn is_held(&self, place: Place) -> bool {
+        self.held.contains_key(&place)
+    }
+
+    /// Lets a partition wait anew, because segments were removed.
+    pub(super) fn wait_anew(&mut self, place: Place) {
+        self.held.remove(&place);
+    }
+
+    /// Whether frames wait for the removal of segments.
+    pub(super) fn waits(&self, now: Duration) -> Waits {
+        match self.held.values().min() {
+            None => Waits::No,
+            Some(since) if now.saturating_sub(*since) < MOST_HELD => Waits::Yes,
+            Some(_) => Waits::TooLong,
+        }
+    }
+
     /// Forgets a topic, whose directory has another name now.
     pub(super) fn forget(&mut self, topic: TopicId) {
         self.made.remove(&topic);
+        self.held.retain(|place, _| place.0 != topic);
     }
+}
+
+/// Whether frames wait for the removal of segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    No,
+    Yes,
+    /// Some have waited so long that they are written out whatever the limits say.
+    TooLong,
 }
 
 impl Round {
     /// A round over these partitions, which are in the order in which they became dirty.
-    fn of(dirty: Vec<PartitionRef>, memory: Memory) -> Self {
+    fn of(dirty: Vec<PartitionRef>, memory: Memory, within_limits: bool) -> Self {
         let mut tails = Vec::with_capacity(dirty.len());
         let mut all = 0;
         for of in dirty.into_iter().rev() {
@@ -202,6 +302,7 @@ impl Round {
         Self {
             memory,
             tails,
+            within_limits,
             moved: 0,
             all,
         }
@@ -215,8 +316,10 @@ impl Round {
         writer: &mut Writer,
     ) -> Result<(), FileError> {
         let (log, settings) = (&tail.of.partition().log, tail.of.topic.settings());
+        let most = settings.most_on_disk().filter(|_| self.within_limits);
         loop {
-            let moved = writer.write_some(log, &owner.segments, &settings, tail.end)?;
+            let room = most.map_or(u64::MAX, |most| lock(log).room_within(most));
+            let moved = writer.write_some(log, &owner.segments, &settings, tail.end, room)?;
             if moved == 0 {
                 return Ok(());
             }

@@ -27,8 +27,9 @@ pub(super) enum Decision {
 ///
 /// By age, a part is removed when its last record is as old as `retention.ms`. By size, the oldest
 /// parts are removed until the rest is within `retention.bytes`. But the newest part with records
-/// stays, or a record larger than the limit would be gone as soon as it is acknowledged. Nothing is
-/// removed that reaches beyond `held_from`.
+/// stays, or a record larger than the limit would be gone as soon as it is acknowledged; of a tail
+/// that is to become several segments only the newest of these. Nothing is removed that reaches
+/// beyond `held_from`.
 pub(super) fn decide(
     settings: &TopicSettings,
     parts: &mut dyn Iterator<Item = Part>,
@@ -39,7 +40,8 @@ pub(super) fn decide(
     let mut parts = parts.peekable();
     let (mut left, mut gone) = (bytes, None);
     while let Some(part) = parts.next() {
-        let is_newest = parts.peek().is_none();
+        let is_segment = part.is_sealed || part.bytes <= settings.roll_bytes();
+        let is_newest = parts.peek().is_none() && is_segment;
         let is_too_much = settings.discards_at().is_some_and(|most| left > most);
         let mut expires_ms = None;
         if let Some(ms) = settings.expires_ms() {

@@ -31,6 +31,8 @@ struct State {
     of_place: HashMap<Place, i64>,
     /// Partitions whose time has come.
     due: BTreeSet<Place>,
+    /// Partitions with trimmed segments to remove before the next checkpoint.
+    to_remove: BTreeSet<Place>,
     /// Trims that are queued and not applied yet.
     asked: HashMap<Place, Asked>,
     /// Partitions of which a group holds what would be removed.
@@ -79,7 +81,7 @@ impl Looks {
     }
 
     /// Has a partition checked in the next round.
-    pub(super) fn look_now(&self, place: Place) {
+    pub(in crate::broker) fn look_now(&self, place: Place) {
         lock(&self.state).due.insert(place);
     }
 
@@ -245,26 +247,44 @@ impl Looks {
     /// Notes that a partition is trimmed.
     pub(in crate::broker) fn note_trimmed(&self, partition: &PartitionRef) {
         self.trimmed(place_of(partition));
-        if self.has_too_much_on_disk(partition) {
+        self.note_retired(partition);
+    }
+
+    /// Notes that trimmed segments of a partition can be removed when a checkpoint says so. If the
+    /// partition has too many bytes, that is soon.
+    pub(in crate::broker) fn note_retired(&self, partition: &PartitionRef) {
+        let settings = partition.topic.settings();
+        let Some(most) = settings.retention_bytes else {
+            return;
+        };
+        let (on_disk, in_memory) = {
+            let log = lock(&partition.partition().log);
+            (log.bytes_on_disk(), log.tail_bytes() as u64)
+        };
+        if on_disk + in_memory > most.saturating_add(settings.roll_bytes()) {
+            self.remove_soon(partition);
+        }
+    }
+
+    /// Has the trimmed segments of a partition removed without waiting for the next checkpoint.
+    pub(in crate::broker) fn remove_soon(&self, partition: &PartitionRef) {
+        let (is_trimmed, is_retired) = {
+            let log = lock(&partition.partition().log);
+            (log.trimmed().is_some(), log.has_retired())
+        };
+        if is_retired {
+            lock(&self.state).to_remove.insert(place_of(partition));
+            self.housekeeping.notify();
+        }
+        if is_trimmed {
+            // What must outlive them is kept first.
             self.indexing.notify();
         }
     }
 
-    /// Notes that trimmed segments of a partition wait for a checkpoint to be removed. If the
-    /// partition has too many bytes, housekeeping is woken to write one.
-    pub(in crate::broker) fn note_retired(&self, partition: &PartitionRef) {
-        if self.has_too_much_on_disk(partition) {
-            self.housekeeping.ask_for_checkpoint();
-        }
-    }
-
-    fn has_too_much_on_disk(&self, partition: &PartitionRef) -> bool {
-        let settings = partition.topic.settings();
-        let Some(most) = settings.retention_bytes else {
-            return false;
-        };
-        let most = most.saturating_add(settings.roll_bytes());
-        lock(&partition.partition().log).bytes_on_disk() > most
+    /// Takes the partitions with trimmed segments to remove before the next checkpoint.
+    pub(in crate::broker) fn take_to_remove(&self) -> BTreeSet<Place> {
+        std::mem::take(&mut lock(&self.state).to_remove)
     }
 }
 

@@ -42,8 +42,8 @@ use crate::{
 /// refused.
 const AGAIN_MS: i64 = 1_000;
 
-/// How often frames are moved to segments in one check. If more keep coming, the next check
-/// continues.
+/// How often frames are moved to segments in one check. If more keep coming, or there is no room
+/// for them until trimmed segments are removed, the next check continues.
 const MOST_SEALED: u32 = 4;
 
 impl Housekeeper {
@@ -82,7 +82,7 @@ impl Housekeeper {
                 .with_parts(|parts, bytes| decide(&settings, parts, bytes, held_from, now_ms));
             match decision {
                 Decision::Read(part) => shared.read_age(partition, &part, now_ms)?,
-                Decision::Seal { before, .. } if sealed == MOST_SEALED => {
+                Decision::Seal { before, .. } if sealed == MOST_SEALED || self.holds(place) => {
                     if let Some(before) = before {
                         shared.trim_by_retention(partition, &settings, before, now_ms);
                     }
@@ -116,6 +116,7 @@ impl Housekeeper {
                 }
             }
         }
+        self.look_at_held(&shared.partitions, partition);
         Ok(())
     }
 
@@ -126,7 +127,7 @@ impl Housekeeper {
         partition: &PartitionRef,
         end: Offset,
     ) -> Result<(), FileError> {
-        self.write_out(&shared.partitions)?;
+        self.write_within_limits(&shared.partitions)?;
         let partition = partition.partition();
         lock(&partition.writer).seal_before(&partition.log, &shared.partitions.segments, end)
     }

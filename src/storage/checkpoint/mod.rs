@@ -108,12 +108,16 @@ impl Writer {
         }
     }
 
-    /// Whether the next checkpoint may be a delta rather than a whole one.
+    /// Whether the next checkpoint may be a delta rather than a whole one, and should be: the deltas
+    /// have not grown as long as the checkpoint.
     pub(crate) fn takes_deltas(&self) -> bool {
-        self.most_deltas > 0
-            && self
-                .grown
-                .is_some_and(|grown| grown.bytes < grown.checkpoint.max(self.most_deltas))
+        let is_short = |grown: Grown| grown.bytes < grown.checkpoint.max(self.most_deltas);
+        self.can_add() && self.grown.is_some_and(is_short)
+    }
+
+    /// Whether a delta may follow the last checkpoint.
+    pub(crate) fn can_add(&self) -> bool {
+        self.most_deltas > 0 && self.grown.is_some()
     }
 
     /// Writes a whole checkpoint, and begins an empty file of deltas.

@@ -360,6 +360,23 @@ fn changed_key_trims(
 }
 
 impl ChangedTopic {
+    /// A topic of which nothing has changed.
+    pub(crate) fn of(id: TopicId) -> Self {
+        Self {
+            id,
+            description: None,
+            partitions: Vec::new(),
+        }
+    }
+
+    /// The state of a partition, if that has changed.
+    pub(crate) fn state_of(&self, partition: PartitionId) -> Option<Partition> {
+        let mut partitions = self.partitions.iter();
+        partitions
+            .find(|(id, _)| *id == partition)
+            .map(|(_, state)| *state)
+    }
+
     /// What has changed of a topic; `None` if nothing has.
     fn between(before: Option<&Topic>, now: &Topic) -> Option<Self> {
         let description = Description {

@@ -91,6 +91,18 @@ impl Log {
         let active = self.active.as_ref().map_or(0, |active| active.bytes);
         sealed + gone + active
     }
+
+    /// How many bytes may be moved to segments until these have `most` together. At least the next
+    /// frame, if there is no sealed segment, whose removal would make room. Segments that are only
+    /// there for readers do not count, because they go when the readers have ended.
+    pub(crate) fn room_within(&self, most: u64) -> u64 {
+        let view = self.view();
+        let sealed: u64 = view.sealed.iter().map(|segment| segment.bytes).sum();
+        let active = self.active.as_ref().map_or(0, |active| active.bytes);
+        let next = self.tail.front().filter(|_| view.sealed.is_empty());
+        let next = next.map_or(0, |next| next.frame.bytes().len() as u64);
+        most.saturating_sub(sealed + active).max(next)
+    }
 }
 
 impl LogReader<'_> {

@@ -42,17 +42,18 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Moves some of the frames before `end` from the tail to segments. Returns how many bytes it
-    /// moved; 0 if there are no such frames.
+    /// Moves some of the frames before `end` from the tail to segments, at most `most` bytes.
+    /// Returns how many bytes it moved; 0 if there are no such frames, or the first is larger.
     pub(crate) fn write_some(
         &mut self,
         log: &LogLock,
         segments: &OpenSegments,
         settings: &TopicSettings,
         end: Offset,
+        most: u64,
     ) -> Result<usize, FileError> {
         loop {
-            let (batch, growing) = next_batch(&log.lock(), settings, end);
+            let (batch, growing) = next_batch(&log.lock(), settings, end, most);
             match growing {
                 _ if batch.is_empty() => return Ok(0),
                 Some((segment, active)) => {
@@ -409,14 +410,15 @@ impl Log {
     }
 }
 
-/// The frames before `end` that the active segment takes next, with the segment. If it cannot take
-/// the first one, that frame alone, for a new segment.
+/// The frames before `end` that the active segment takes next, at most `most` bytes, with the
+/// segment. If it cannot take the first one, that frame alone, for a new segment.
 fn next_batch(
     log: &Log,
     settings: &TopicSettings,
     end: Offset,
+    most: u64,
 ) -> (Vec<Frame>, Option<(Arc<Segment>, Active)>) {
-    let is_meant = |frame: &Frame| frame.header().base < end;
+    let is_meant = |frame: &Frame| frame.header().base < end && frame.bytes().len() as u64 <= most;
     let Some(first) = log.tail.front().filter(|first| is_meant(&first.frame)) else {
         return (Vec::new(), None);
     };
@@ -433,6 +435,7 @@ fn next_batch(
         .take_while(|frame| {
             let fits = bytes == 0
                 || (bytes < WRITE_BYTES
+                    && (bytes + frame.bytes().len()) as u64 <= most
                     && active.bytes + (bytes + frame.bytes().len()) as u64
                         <= settings.roll_bytes()
                     && frame.header().append_time_ms - active.first_append_time_ms

@@ -306,6 +306,14 @@ impl TopicSettings {
         self.retention_bytes.filter(|_| removes)
     }
 
+    /// How many bytes the segments of a partition may have together: one segment more than
+    /// `retention.bytes`, if that removes records whatever groups have read.
+    pub(crate) fn most_on_disk(&self) -> Option<u64> {
+        let most = self.discards_at()?;
+        let is_held = self.retention_hold == RetentionHold::Groups;
+        (!is_held).then(|| most.saturating_add(self.roll_bytes()))
+    }
+
     /// The size at which a segment rolls: `segment.bytes`, but no more than a quarter of
     /// `retention.bytes`.
     pub(crate) fn roll_bytes(&self) -> u64 {

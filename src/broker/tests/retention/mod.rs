@@ -8,5 +8,6 @@ mod held;
 mod loss;
 mod preview;
 mod random;
+mod stall;
 mod time;
 mod world;

@@ -157,8 +157,13 @@ impl Kept {
         if cleanly {
             self.broker.close().expect("nothing fails");
         }
+        self.start_on(self.disk.fork());
+    }
+
+    /// Starts a broker on another disk.
+    pub(super) fn start_on(&mut self, disk: SimDisk) {
         self.starts += 1;
-        self.disk = self.disk.fork();
+        self.disk = disk;
         self.broker = open(&self.disk, &self.clock, self.starts);
     }
 

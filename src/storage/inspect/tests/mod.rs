@@ -148,8 +148,15 @@ impl Directory {
 
     fn write_out(&mut self) {
         for (log, writer) in &mut self.logs {
-            let mut write_some =
-                || writer.write_some(log, &self.segments, &self.settings, Offset(u64::MAX));
+            let mut write_some = || {
+                writer.write_some(
+                    log,
+                    &self.segments,
+                    &self.settings,
+                    Offset(u64::MAX),
+                    u64::MAX,
+                )
+            };
             while write_some().expect("room") > 0 {}
             writer.sync(log, &self.segments).expect("room");
         }

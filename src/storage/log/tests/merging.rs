@@ -262,7 +262,7 @@ impl Life {
         let settings = &bench.settings;
         while bench
             .writer
-            .write_some(&bench.log, &bench.segments, settings, end)?
+            .write_some(&bench.log, &bench.segments, settings, end, u64::MAX)?
             > 0
         {}
         self.frames

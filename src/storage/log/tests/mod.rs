@@ -153,7 +153,7 @@ impl Bench {
 
     fn write_some(&mut self, end: Offset) -> usize {
         self.writer
-            .write_some(&self.log, &self.segments, &self.settings, end)
+            .write_some(&self.log, &self.segments, &self.settings, end, u64::MAX)
             .expect("the disk takes it")
     }
 
