@@ -160,6 +160,12 @@ fn binary() -> Command {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    // What is set where the tests run is not meant for this command.
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"TAFFRAIL_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

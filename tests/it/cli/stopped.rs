@@ -108,7 +108,6 @@ fn bench_leaves_nothing_behind() {
         let name = dir.path().to_str().expect("UTF-8");
         let mut measuring = binary()
             .args(["bench", "produce", "--dir", name])
-            .env_remove("TAFFRAIL_SERVER")
             .spawn()
             .expect("the binary is there");
         let measures_the_disk = || {
