@@ -108,8 +108,8 @@ impl Writer {
         }
     }
 
-    /// Whether the next checkpoint may be a delta rather than a whole one, and should be: the deltas
-    /// have not grown as long as the checkpoint.
+    /// Whether the next checkpoint should be a delta rather than a whole one: a delta may follow,
+    /// and those that there are have not grown as long as the checkpoint.
     pub(crate) fn takes_deltas(&self) -> bool {
         let is_short = |grown: Grown| grown.bytes < grown.checkpoint.max(self.most_deltas);
         self.can_add() && self.grown.is_some_and(is_short)
